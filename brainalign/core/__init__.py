@@ -1,0 +1,5 @@
+"""Nouns and rules that every other part shares: the schema, provenance, errors, protocols, the registry."""
+
+from brainalign.core.provenance import Provenance, fingerprint, provenance
+
+__all__ = ["Provenance", "fingerprint", "provenance"]

@@ -1,0 +1,166 @@
+"""Uniform parameter checks: one wording for every argument of every verb."""
+
+from __future__ import annotations
+
+import difflib
+import numbers
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from brainalign.core.errors import ParameterError
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    owner: str,
+    low: float = -np.inf,
+    high: float = np.inf,
+    integer: bool = False,
+    low_open: bool = False,
+) -> Any:
+    """Return ``value`` if it is a finite number within ``[low, high]``.
+
+    Parameters
+    ----------
+    name, owner : str
+        The parameter and the function or class it belongs to, for the message.
+    value : object
+    low, high : float
+        Bounds; ``low`` itself is excluded when ``low_open``.
+    integer : bool
+        Only whole numbers pass (bool does not count as one).
+
+    Returns
+    -------
+    int or float
+
+    Raises
+    ------
+    ParameterError
+        The value is no such number.
+    """
+    kind = numbers.Integral if integer else numbers.Real
+    is_number = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
+    if is_number and np.isfinite(value) and low <= value <= high and not (low_open and value == low):
+        return int(value) if integer else float(value)
+    word, left = ("an int" if integer else "a float"), "(" if low_open or low == -np.inf else "["
+    right = ")" if high == np.inf else "]"
+    raise ParameterError(
+        f"The {name!r} parameter of {owner} must be {word} in the range {left}{low}, {high}{right}. Got {value!r} instead."
+    )
+
+
+def check_choice(name: str, value: Any, choices: Sequence[Any], *, owner: str) -> Any:
+    """Return ``value`` if it is one of ``choices``; otherwise name the closest one.
+
+    Parameters
+    ----------
+    name, owner : str
+        The parameter and the function or class it belongs to, for the message.
+    value : object
+    choices : sequence
+
+    Returns
+    -------
+    object
+        ``value``, unchanged.
+
+    Raises
+    ------
+    ParameterError
+        It is none of them.
+    """
+    if any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        return value
+    options = ", ".join(repr(choice) for choice in choices)
+    raise ParameterError(
+        f"The {name!r} parameter of {owner} must be one of {options}. Got {value!r} instead.{did_you_mean(value, choices)}"
+    )
+
+
+def did_you_mean(value: Any, names: Iterable[Any]) -> str:
+    """Return " Did you mean 'x'?" for the closest of ``names``, or an empty string.
+
+    Parameters
+    ----------
+    value : object
+        What was given; anything but a string has no close name.
+    names : iterable
+        What exists.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> did_you_mean("pearsn", ["pearson", "spearman"])
+    " Did you mean 'pearson'?"
+    """
+    strings = [name for name in names if isinstance(name, str)]
+    close = difflib.get_close_matches(value, strings, n=1) if isinstance(value, str) else []
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def check_random_state(random_state: int | np.random.Generator | None, *, owner: str) -> int:
+    """Return one integer seed, drawing it where none was given, so that it can be recorded.
+
+    Parameters
+    ----------
+    random_state : int, numpy Generator or None
+        A Generator gives its next draw; None draws from the operating system.
+    owner : str
+        The function or class it belongs to, for the message.
+
+    Returns
+    -------
+    int
+        In ``[0, 2**63)``; spawn per block with ``np.random.SeedSequence(seed).spawn``.
+
+    Raises
+    ------
+    ParameterError
+        It is none of the three, or a negative integer.
+
+    Examples
+    --------
+    >>> check_random_state(7, owner="simulate")
+    7
+    """
+    if random_state is None:
+        return int(np.random.SeedSequence().generate_state(1, np.uint32)[0])
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63))
+    if isinstance(random_state, numbers.Integral) and not isinstance(random_state, bool) and random_state >= 0:
+        return int(random_state)
+    raise ParameterError(
+        f"The 'random_state' parameter of {owner} must be a non-negative int, a numpy Generator or None. "
+        f"Got {random_state!r} instead."
+    )
+
+
+def preview(values: Iterable[Any], n: int = 3) -> str:
+    """Return the first ``n`` values as text for a message: ``'a', 'b', 'c', ... (12 in all)``.
+
+    Parameters
+    ----------
+    values : iterable
+    n : int
+        How many to show.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> preview("abcde", 2)
+    "'a', 'b', ... (5 in all)"
+    """
+    items = [value.item() if isinstance(value, np.generic) else value for value in values]
+    shown = ", ".join(repr(item) for item in items[:n])
+    return shown if len(items) <= n else f"{shown}, ... ({len(items)} in all)"

@@ -1,0 +1,133 @@
+"""What the parts of brainalign ask of each other. Any object with these methods will do; nothing is inherited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+
+@runtime_checkable
+class Responder(Protocol):
+    """Maps stimuli to responses and names its neuroids: a network layer, or a fitted model of a voxel.
+
+    Attributes
+    ----------
+    system : str
+        Whose responses these are (``"resnet50"``, ``"sub-01"``).
+    modality : str
+        One of :data:`brainalign.core.schema.MODALITIES`.
+    deterministic : bool
+        A second presentation gives the same response.
+    """
+
+    system: str
+    modality: str
+    deterministic: bool
+
+    def fingerprint(self) -> str:
+        """Return a hash of all that decides the responses: weights, preprocessing, tokenizer, options."""
+
+    def presentations(self, stimuli: xr.Dataset) -> pd.DataFrame:
+        """Return a row of presentation coordinates for each response row (mostly those of ``stimuli``)."""
+
+    def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        """Return the coordinates of the neuroids, by group (layer or region); ``neuroid_id`` is among them."""
+
+    def blocks(self, stimuli: xr.Dataset, batch_size: int) -> list[slice]:
+        """Return runs of response rows that are computed together; in order, they cover every row once."""
+
+    def respond(self, stimuli: xr.Dataset, rows: slice) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the responses of one block by group, each (row, neuroid) float32."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One differentiable piece of a responder: continuous inputs and the responses that they contribute to.
+
+    Attributes
+    ----------
+    inputs : torch.Tensor, (batch, ...)
+        Pixels, samples or token embeddings: what gradients are taken with respect to.
+    forward : callable
+        ``inputs`` to a tensor (row, neuroid), differentiable.
+    rows : ndarray of int, (row,)
+        Which presentations the output rows are. Two pieces may name the same presentation: their outputs add up.
+    parts : ndarray of int, (batch, position), or None
+        The stimulus that each input position belongs to; -1 for positions that are no stimulus (special tokens,
+        padding), which stay as they are in every baseline. None: input ``i`` alone makes output row ``i``.
+    dims : tuple of str
+        Names of the dims of one input, e.g. ``("channel", "y", "x")`` or ``("position", "embedding")``.
+    """
+
+    inputs: Any
+    forward: Callable[[Any], Any]
+    rows: np.ndarray[Any, Any]
+    parts: np.ndarray[Any, Any] | None
+    dims: tuple[str, ...]
+
+
+@runtime_checkable
+class DifferentiableResponder(Responder, Protocol):
+    """A responder whose responses can be differentiated with respect to its continuous input."""
+
+    def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
+        """Return the pieces that the given response rows (default: all) depend on, made on demand."""
+
+
+@runtime_checkable
+class Mapping(Protocol):
+    """Fits targets from sources, sklearn-style: a :class:`Ridge`, a :class:`Classifier`, a chain."""
+
+    def fit(self, X: Any, Y: Any) -> Any:
+        """Learn from ``X`` (presentation, neuroid) to predict ``Y`` (presentation, neuroid[, time])."""
+
+    def predict(self, X: Any) -> Any:
+        """Return predictions labelled like ``Y``."""
+
+
+@runtime_checkable
+class PresentationStep(Protocol):
+    """A feature step that only mixes presentations and learns nothing: a set of sparse matrices.
+
+    The transformed responses are ``concat([M @ X for M in mixing(...)], "neuroid")``.
+
+    Attributes
+    ----------
+    retimes : bool
+        True where the output rows are the target's presentations; False where they are the source's own.
+    reach_s : tuple of float
+        How far before and after a presentation's onset the step looks, in seconds, both non-negative.
+    """
+
+    retimes: bool
+    reach_s: tuple[float, float]
+
+    def mixing(self, source: pd.DataFrame, target: pd.DataFrame) -> list[Any]:
+        """Return scipy sparse matrices (output row, source row); none crosses a run."""
+
+    def labels(self, coords: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the neuroid coordinates of the output, given those of the input."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """Opens one file format as responses."""
+
+    def matches(self, path: Any) -> bool:
+        """Return True where the file or object looks like this format, by content rather than by name."""
+
+    def open(self, path: Any, **options: Any) -> xr.DataArray:
+        """Return valid responses, or raise a typed error that names the file, the field and the mend."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """Compares predictions with targets, column by column."""
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        """Return one score a column, for (presentation, column) arrays."""

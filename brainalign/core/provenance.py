@@ -1,0 +1,207 @@
+"""Where a result comes from: a JSON list of steps in ``attrs``, with fingerprints of the values.
+
+xarray keeps attrs through arithmetic, so a step list alone would lie after ``x * 2``. The fingerprint of
+the values is stored beside it, and :func:`provenance` says when the two no longer match.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
+
+PACKAGES = ("brainalign", "numpy", "scipy", "scikit-learn", "xarray", "torch")
+_FULL_HASH_BYTES = 2**29  # above this, evenly spaced pages are hashed: a fingerprint must stay cheaper than a fit
+_PAGE_BYTES, _N_PAGES = 2**16, 2**12
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What was done to get a result.
+
+    Attributes
+    ----------
+    steps : tuple of dict
+        ``{verb, params, versions, inputs, seed, time_utc}``, oldest first.
+    fingerprint : str or None
+        Of the values when the last step was written.
+    altered : bool or None
+        True where the values no longer match the fingerprint; None where they were not read (lazy data).
+    """
+
+    steps: tuple[dict[str, Any], ...]
+    fingerprint: str | None
+    altered: bool | None
+
+    def __str__(self) -> str:
+        lines = [
+            f"{i}. {s['verb']}({', '.join(f'{k}={v!r}' for k, v in s['params'].items())})" for i, s in enumerate(self.steps, 1)
+        ]
+        state = {True: "values altered since the last step", False: "values as written", None: "values not checked (lazy)"}
+        return "\n".join([*(lines or ["no recorded step"]), state[self.altered]])
+
+
+def is_lazy(x: xr.DataArray | xr.Dataset) -> bool:
+    """Return True where the values are not in memory (dask, or opened from a store)."""
+    variables = x.data_vars.values() if isinstance(x, xr.Dataset) else (x,)
+    return any(not isinstance(variable.variable._data, np.ndarray) for variable in variables)
+
+
+def hash_array(values: np.ndarray[Any, Any]) -> str:
+    """Return a short content hash of an array: dtype, shape and values.
+
+    Parameters
+    ----------
+    values : ndarray
+        Strings (``StringDType``, ``U`` or object) are hashed as UTF-8. Numbers above 512 MiB are hashed on
+        4,096 evenly spaced pages, and the hash then starts with ``sampled-``.
+
+    Returns
+    -------
+    str
+    """
+    digest = hashlib.blake2b(f"{values.shape}".encode(), digest_size=16)
+    if values.dtype.kind in "TUO":
+        digest.update("\x00".join(map(str, values.ravel().tolist())).encode())
+        return digest.hexdigest()
+    digest.update(values.dtype.str.encode())
+    pages = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    if pages.nbytes <= _FULL_HASH_BYTES:
+        digest.update(pages.data)
+        return digest.hexdigest()
+    for start in np.linspace(0, pages.nbytes - _PAGE_BYTES, _N_PAGES).astype(np.int64):
+        digest.update(pages[start : start + _PAGE_BYTES].data)
+    return "sampled-" + digest.hexdigest()
+
+
+def fingerprint(x: xr.DataArray | xr.Dataset) -> str:
+    """Return a hash of the values and of the ids and times that name them.
+
+    Parameters
+    ----------
+    x : DataArray or Dataset
+        Read into memory where it is lazy.
+
+    Returns
+    -------
+    str
+    """
+    if isinstance(x, xr.Dataset):
+        parts = [f"{name}:{fingerprint(x[name])}" for name in sorted(map(str, x.data_vars))]
+        return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+    labels = [x.coords[name].values for name in ("stimulus_id", "neuroid_id", "time") if name in x.coords]
+    parts = [hash_array(np.asarray(part)) for part in (x.values, *labels)]
+    prefix = "sampled-" if parts[0].startswith("sampled-") else ""
+    return prefix + hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def write_step(
+    result: Labelled,
+    verb: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> Labelled:
+    """Return ``result`` with one more step in its provenance.
+
+    Parameters
+    ----------
+    result : DataArray or Dataset
+        What the verb made. It is not modified.
+    verb : str
+    params : mapping
+        The verb's arguments; what JSON cannot hold is kept as its ``repr``.
+    inputs : mapping of str to DataArray or Dataset
+        What the verb read, by argument name. One input hands down its steps; several are nested by name.
+    seed : int, optional
+
+    Returns
+    -------
+    DataArray or Dataset
+        A shallow copy with the attr ``provenance``.
+    """
+    known = {name: _lineage(x) for name, x in (inputs or {}).items() if isinstance(x, (xr.DataArray, xr.Dataset))}
+    step = {
+        "verb": verb,
+        "params": {k: _plain(v) for k, v in (params or {}).items()},
+        "versions": _versions(),
+        "inputs": {name: entry["fingerprint"] for name, entry in known.items()},
+        "seed": seed,
+        "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if len(known) == 1:
+        steps = [*next(iter(known.values()))["steps"], step]
+    else:
+        step["lineage"] = {name: entry["steps"] for name, entry in known.items()}
+        steps = [step]
+    mark = None if is_lazy(result) else fingerprint(result)
+    out = result.copy(deep=False)
+    out.attrs = {**result.attrs, "provenance": json.dumps({"steps": steps, "fingerprint": mark})}
+    return out
+
+
+def provenance(x: xr.DataArray | xr.Dataset, *, verify: bool | None = None) -> Provenance:
+    """Say where ``x`` comes from, and whether its values were altered since.
+
+    Parameters
+    ----------
+    x : DataArray or Dataset
+    verify : bool, optional
+        Compare the values with their fingerprint. By default only where they are in memory.
+
+    Returns
+    -------
+    Provenance
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> x = ba.responses([[1.0, 2.0]], stimulus_id=["a"], neuroid_id=[0, 1], modality="ann", system="net")
+    >>> provenance(x).altered, provenance(x * 2).altered
+    (False, True)
+    """
+    entry = json.loads(x.attrs.get("provenance", "null")) or {"steps": [], "fingerprint": None}
+    mark = entry["fingerprint"]
+    check = not is_lazy(x) if verify is None else verify
+    altered = None if mark is None or not check else fingerprint(x) != mark
+    return Provenance(tuple(entry["steps"]), mark, altered)
+
+
+def _lineage(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
+    entry = json.loads(x.attrs.get("provenance", "null")) or {"steps": [], "fingerprint": None}
+    # Lazy values are not read for their name's sake; the fingerprint they were stored with stands for them.
+    return {"steps": entry["steps"], "fingerprint": entry["fingerprint"] if is_lazy(x) else fingerprint(x)}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.tolist()] if value.size <= 64 else f"array{value.shape} {hash_array(value)}"
+    return " ".join(repr(value).split())

@@ -1,0 +1,116 @@
+"""Stimulus tables, and the presentation table of any responses: the rows of an experiment with their labels.
+
+A stimulus table is a plain ``xarray.Dataset`` along ``presentation``: ``stimulus_id``, the timing where there is
+one, and the content as exactly one of ``text`` (str), ``path`` (str, relative to the attr ``root``) or ``values``
+(an array with dims of its own, such as ``channel, y, x``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import SchemaError
+from brainalign.core.parameters import preview
+
+CONTENT = ("text", "path", "values")
+KINDS = ("text", "word", "image", "audio", "array")
+
+
+def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Dataset:
+    """Return ``stimuli`` if it is a valid stimulus table; otherwise say what is wrong with it.
+
+    Parameters
+    ----------
+    stimuli : Dataset, (presentation,)
+    name : str
+        What to call the table in the message.
+
+    Returns
+    -------
+    Dataset
+        ``stimuli`` itself.
+
+    Raises
+    ------
+    SchemaError
+        Wrong type or dims, missing ids, no content or more than one, one id with two contents.
+    """
+    if not isinstance(stimuli, xr.Dataset):
+        raise SchemaError(f"{name} is a {type(stimuli).__name__}. Expected a stimulus table: build one with `ba.stimuli.table`.")
+    content = [c for c in CONTENT if c in stimuli.data_vars]
+    if "stimulus_id" not in stimuli.coords or stimuli.coords["stimulus_id"].dims != ("presentation",):
+        raise SchemaError(f"{name} has no `stimulus_id` along presentation. Expected one string a row.")
+    if stimuli.sizes["presentation"] == 0:
+        raise SchemaError(f"{name} has no rows. Expected at least one presentation: look at what was selected.")
+    if len(content) != 1 or stimuli[content[0]].dims[:1] != ("presentation",):
+        raise SchemaError(
+            f"{name} holds the variables {list(map(str, stimuli.data_vars))}. Expected exactly one of {CONTENT} along presentation."
+        )
+    if stimuli.attrs.get("kind") not in KINDS:
+        raise SchemaError(f"{name} has kind {stimuli.attrs.get('kind')!r}. Expected one of {KINDS}: set `stimuli.attrs['kind']`.")
+    ids = stimuli.coords["stimulus_id"].values
+    missing = np.flatnonzero(np.isin(ids, ["", "nan", "n/a"]))
+    if missing.size:
+        raise SchemaError(f"{name} has no `stimulus_id` in rows {preview(missing)}. Expected a name for each.")
+    if content[0] != "values":
+        pairs = pd.DataFrame({"id": ids.astype(object), "content": stimuli[content[0]].values.astype(object)}).drop_duplicates()
+        twice = pairs["id"][pairs["id"].duplicated()]
+        if len(twice):
+            raise SchemaError(
+                f"{name} has {len(twice)} `stimulus_id` values that stand for two different contents: {preview(twice)}. Expected one "
+                "content per id: give each its own name."
+            )
+    return stimuli
+
+
+def content_of(stimuli: xr.Dataset) -> str:
+    """Return which of ``text``, ``path`` or ``values`` holds the content of a stimulus table.
+
+    Parameters
+    ----------
+    stimuli : Dataset
+
+    Returns
+    -------
+    str
+    """
+    return next(name for name in CONTENT if name in stimuli.data_vars)
+
+
+def presentation_table(x: xr.DataArray | xr.Dataset) -> pd.DataFrame:
+    """Return the presentation coordinates as a table, one row per presentation, strings as objects.
+
+    Parameters
+    ----------
+    x : DataArray or Dataset
+        Responses or stimuli.
+
+    Returns
+    -------
+    DataFrame
+    """
+    return pd.DataFrame(coords_of(x, "presentation", as_object=True))
+
+
+def coords_of(x: xr.DataArray | xr.Dataset, dim: str, *, as_object: bool = False) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the coordinates along one dim as plain arrays.
+
+    Parameters
+    ----------
+    x : DataArray or Dataset
+    dim : str
+    as_object : bool
+        Strings as Python objects, as pandas handles them best.
+
+    Returns
+    -------
+    dict of str to ndarray
+    """
+    found = {str(name): coord.values for name, coord in x.coords.items() if coord.dims == (dim,)}
+    if as_object:
+        found = {name: values.astype(object) if values.dtype.kind in "TU" else values for name, values in found.items()}
+    return found

@@ -1,0 +1,1 @@
+"""Opening, joining, splitting, averaging and simulating labelled responses."""

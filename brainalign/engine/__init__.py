@@ -1,0 +1,1 @@
+"""Numbers only: plain numpy or torch arrays in and out, no labels, no files, no global state."""

@@ -1,0 +1,1 @@
+"""From stimuli and raw recordings to the features that a mapping sees."""

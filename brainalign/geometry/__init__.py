@@ -1,0 +1,1 @@
+"""Representational geometry: RDMs and their comparison."""

@@ -1,0 +1,1 @@
+"""Mappings from source to target responses."""

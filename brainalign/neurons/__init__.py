@@ -1,0 +1,1 @@
+"""What drives a neuroid, be it a unit or a voxel."""

@@ -1,0 +1,1 @@
+"""How well one system predicts another, and how well it could."""
