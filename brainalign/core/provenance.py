@@ -130,7 +130,9 @@ def write_step(
     DataArray or Dataset
         A shallow copy with the attr ``provenance``.
     """
-    known = {name: _lineage(x) for name, x in (inputs or {}).items() if isinstance(x, (xr.DataArray, xr.Dataset))}
+    known: dict[str, dict[str, Any]] = {
+        name: _lineage(x) for name, x in (inputs or {}).items() if isinstance(x, (xr.DataArray, xr.Dataset))
+    }
     step = {
         "verb": verb,
         "params": {k: _plain(v) for k, v in (params or {}).items()},

@@ -143,7 +143,7 @@ def count_repetitions(labels: Mapping[str, Any]) -> np.ndarray[Any, Any]:
         0 for the first presentation.
     """
     table = pd.DataFrame({k: np.asarray(labels[k]).astype(object) for k in ("subject", "stimulus_id") if k in labels})
-    return table.groupby(list(table.columns), sort=False, dropna=False).cumcount().to_numpy()
+    return np.asarray(table.groupby(list(table.columns), sort=False, dropna=False).cumcount())
 
 
 def _columns(table: pd.DataFrame | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -270,8 +270,8 @@ def _attr_problems(x: xr.DataArray) -> list[str]:
 def _value_problems(x: xr.DataArray) -> list[str]:
     if x.dtype.kind != "f" or bool(x.attrs.get("allow_nan", False)):
         return []
-    bad = ~np.isfinite(x)
-    bad = bad.any([dim for dim in x.dims if dim != "neuroid"]).values
+    other_dims = tuple(axis for axis, dim in enumerate(x.dims) if dim != "neuroid")
+    bad = np.asarray((~np.isfinite(x.data)).any(axis=other_dims))
     if not bad.any():
         return []
     where = preview(x.coords["neuroid_id"].values[bad])
