@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
@@ -185,6 +186,7 @@ def _lineage(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
     return {"steps": entry["steps"], "fingerprint": entry["fingerprint"] if is_lazy(x) else fingerprint(x)}
 
 
+@cache  # reading the packages' metadata costs more than most steps
 def _versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
