@@ -1,0 +1,199 @@
+"""Which columns can be worked with, and the sums from which pooled scores are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Numbers = np.ndarray[Any, Any]
+
+#: Deviations up to this many units of rounding of the largest value are rounding, not variance.
+ROUNDING = 4.0
+
+
+def rounding_unit(x: Numbers) -> float:
+    """Return the relative rounding error of an array's dtype; 0 for integers.
+
+    Parameters
+    ----------
+    x : ndarray
+
+    Returns
+    -------
+    float
+    """
+    return float(np.finfo(x.dtype).eps) if x.dtype.kind == "f" else 0.0
+
+
+def is_constant(x: Numbers, *, axis: int = 0, unit: float | None = None) -> Numbers:
+    """Say where values do not vary beyond their own rounding.
+
+    Parameters
+    ----------
+    x : ndarray
+    axis : int
+        The axis along which values may vary.
+    unit : float, optional
+        Relative rounding error of the values; default that of their dtype. Averages of float32 numbers that are
+        held as float64 still have the rounding of float32.
+
+    Returns
+    -------
+    ndarray of bool
+        ``x``'s shape without ``axis``. Variance is judged against the size of the values and against nothing
+        absolute, so that fields of 1e-13 T vary and a column of 1000.0 does not.
+    """
+    high, low = x.max(axis=axis), x.min(axis=axis)
+    largest = np.maximum(np.abs(high), np.abs(low)).astype(np.float64)
+    span = high.astype(np.float64) - low.astype(np.float64)
+    return np.asarray(span <= ROUNDING * (rounding_unit(x) if unit is None else unit) * largest)
+
+
+def column_status(Y: Numbers) -> Numbers:
+    """Say of each column whether it can be fitted and scored.
+
+    Parameters
+    ----------
+    Y : ndarray, (row, column...)
+
+    Returns
+    -------
+    ndarray of str, (column...)
+        ``"ok"``, ``"constant"`` (no variance beyond rounding) or ``"nan"`` (NaN or infinity in some row).
+
+    Examples
+    --------
+    >>> column_status(np.array([[1e-13, 5.0, np.nan], [2e-13, 5.0, 1.0]])).tolist()
+    ['ok', 'constant', 'nan']
+    """
+    finite = np.isfinite(Y).all(axis=0)
+    constant = is_constant(np.where(finite, Y, np.zeros((), dtype=Y.dtype)))
+    return np.where(finite, np.where(constant, "constant", "ok"), "nan").astype(np.dtypes.StringDType())
+
+
+@dataclass(frozen=True)
+class FoldSums:
+    """Sums over the test rows of one fold (or, pooled, of several), around that fold's own means.
+
+    Attributes
+    ----------
+    n : int
+        Rows.
+    target_ss, prediction_ss, cross : ndarray of float64, (column...)
+        Σ(y−ȳ)², Σ(ŷ−ŷ̄)² and Σ(y−ȳ)(ŷ−ŷ̄).
+    error_ss : ndarray of float64, (column...)
+        Σ(y−ŷ)², not centred: an offset of the prediction counts as error.
+    """
+
+    n: int
+    target_ss: Numbers
+    prediction_ss: Numbers
+    cross: Numbers
+    error_ss: Numbers
+
+
+def moment_sums(target: Numbers, prediction: Numbers) -> FoldSums:
+    """Return the sums of one fold, in float64.
+
+    Parameters
+    ----------
+    target, prediction : ndarray, (row, column...)
+        Test rows. NaN in a column makes its sums NaN.
+
+    Returns
+    -------
+    FoldSums
+        A column that is constant in this fold adds exactly 0 to its pooled sums.
+    """
+    y, p = deviations(target), deviations(prediction)
+    error = np.asarray(target, dtype=np.float64) - np.asarray(prediction, dtype=np.float64)
+    return FoldSums(len(y), (y * y).sum(axis=0), (p * p).sum(axis=0), (y * p).sum(axis=0), (error * error).sum(axis=0))
+
+
+def pool_sums(folds: Sequence[FoldSums]) -> FoldSums:
+    """Return the sums of several folds as one.
+
+    Parameters
+    ----------
+    folds : sequence of FoldSums
+
+    Returns
+    -------
+    FoldSums
+    """
+    parts = [np.sum([getattr(f, name) for f in folds], axis=0) for name in ("target_ss", "prediction_ss", "cross", "error_ss")]
+    return FoldSums(sum(f.n for f in folds), *parts)
+
+
+@dataclass(frozen=True)
+class ClassSums:
+    """How many test rows of each class there were in a fold, and how many were named rightly.
+
+    Attributes
+    ----------
+    labels : ndarray, (class,)
+    count, hits : ndarray of int, (class, column...)
+    """
+
+    labels: Numbers
+    count: Numbers
+    hits: Numbers
+
+
+def class_sums(target: Numbers, prediction: Numbers) -> ClassSums:
+    """Return the counts of one fold.
+
+    Parameters
+    ----------
+    target, prediction : ndarray, (row, column...)
+        Class codes.
+
+    Returns
+    -------
+    ClassSums
+    """
+    labels = np.unique(target)
+    member = target[None] == labels.reshape(-1, *([1] * target.ndim))
+    return ClassSums(labels, member.sum(axis=1), (member & (target == prediction)[None]).sum(axis=1))
+
+
+def pool_classes(folds: Sequence[ClassSums]) -> ClassSums:
+    """Return the counts of several folds as one, over every class that any of them has.
+
+    Parameters
+    ----------
+    folds : sequence of ClassSums
+
+    Returns
+    -------
+    ClassSums
+    """
+    labels = np.unique(np.concatenate([f.labels for f in folds]))
+    count = np.zeros((len(labels), *folds[0].count.shape[1:]), dtype=np.int64)
+    hits = np.zeros_like(count)
+    for fold in folds:
+        at = np.searchsorted(labels, fold.labels)
+        count[at] += fold.count
+        hits[at] += fold.hits
+    return ClassSums(labels, count, hits)
+
+
+def deviations(x: Numbers, *, axis: int = 0) -> Numbers:
+    """Return deviations from the mean in float64, exactly 0 where values vary by no more than their rounding.
+
+    Parameters
+    ----------
+    x : ndarray
+    axis : int
+
+    Returns
+    -------
+    ndarray of float64
+    """
+    values = np.asarray(x)
+    wide = values.astype(np.float64)
+    centred = wide - wide.mean(axis=axis, keepdims=True)
+    return np.where(np.expand_dims(is_constant(values, axis=axis), axis), 0.0, centred)
