@@ -136,23 +136,19 @@ def simulate(
     Parameters
     ----------
     source : DataArray, (presentation, neuroid), optional
-        Responses of any network, one row a stimulus, with a ``layer`` (or ``region``) coord. By default a random
-        rectified network of four layers sees random stimuli of eight conditions.
+        Responses of any network, one row a stimulus, with a ``layer`` (or ``region``) coord. By default, a random
+        rectified network of four layers on stimuli of eight conditions.
     stimuli : Dataset, optional
         Table of the source's stimuli, handed on.
     regions : mapping of str to str, or sequence of str, optional
         The layer that each region reads; names alone are spread evenly over the layers in their order. Default V1, V4, IT.
     n_stimuli : int, optional
         Default 200, or all of the source's; fewer than the source has are drawn at random.
-    n_neuroids : int
-        Voxels, and spiking sites, per region.
-    n_channels : int
-        MEG channels.
-    n_repeats : int
-        Presentations of each stimulus.
+    n_neuroids, n_channels, n_repeats : int
+        Voxels and spiking sites per region; MEG channels; presentations of each stimulus.
     snr : float, or (low, high)
-        Signal over noise variance of one trial (at the peak of the response in MEG and spikes; over volumes in ``bold``). A
-        pair: drawn log-uniformly between the two, per neuroid.
+        Signal over noise variance of one trial (MEG, spikes: at the peak; ``bold``: over volumes). A pair: drawn
+        log-uniformly between the two, per neuroid.
     modalities : sequence of {"fmri", "meg", "spikes"}
     system : str
         Whose brain it is.
@@ -187,38 +183,44 @@ def simulate(
     >>> float(study.truth.ceiling["fmri"].mean().round(3))
     0.894
     """
-    counts = {"n_neuroids": n_neuroids, "n_channels": n_channels, "n_repeats": n_repeats}
-    for name, value in counts.items():
-        check_number(name, value, owner="simulate", low=1, integer=True)
-    if n_stimuli is not None:
-        check_number("n_stimuli", n_stimuli, owner="simulate", low=4, integer=True)
-    for modality in modalities:
-        check_choice("modalities", modality, ("fmri", "meg", "spikes"), owner="simulate")
+    asked: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("source", "stimuli", "random_state")}
+    _check(asked)
     seed = check_random_state(random_state, owner="simulate")
     streams = dict(zip(STREAMS, np.random.SeedSequence(seed).spawn(len(STREAMS)), strict=True))
-    params = counts | {"n_stimuli": n_stimuli, "snr": snr, "modalities": list(modalities), "regions": regions, "system": system}
     if source is None:
-        network, stimuli = _random_study(streams, n_stimuli or 200, params, seed)
+        network, stimuli = _random_study(streams, n_stimuli or 200, asked, seed)
     else:
         network = _chosen(validate(source, name="source"), n_stimuli, np.random.default_rng(streams["stimuli"]))
         stimuli = _rows_of(stimuli, network)
+    plan = _plan(network, asked, streams)
+    made = {name: part for modality in modalities for name, part in INSTRUMENTS[modality](plan).items()}
+    return _study(plan, made, network, stimuli, asked, seed)
+
+
+def _check(asked: dict[str, Any]) -> None:
+    for name in ("n_neuroids", "n_channels", "n_repeats"):
+        check_number(name, asked[name], owner="simulate", low=1, integer=True)
+    if asked["n_stimuli"] is not None:
+        check_number("n_stimuli", asked["n_stimuli"], owner="simulate", low=4, integer=True)
+    for modality in asked["modalities"]:
+        check_choice("modalities", modality, tuple(INSTRUMENTS), owner="simulate")
+
+
+def _plan(network: xr.DataArray, asked: dict[str, Any], streams: dict[str, np.random.SeedSequence]) -> Plan:
     layers = _layers(network)
-    layer_of = _region_map(regions, list(layers))
+    layer_of = _region_map(asked["regions"], list(layers))
     ids = network["stimulus_id"].values
-    plan = Plan(
+    return Plan(
         layers={name: layers[name] for name in dict.fromkeys(layer_of.values())},
         layer_of=layer_of,
         latency_s={region: round(FIRST_LATENCY_S + LATENCY_STEP_S * i, 3) for i, region in enumerate(layer_of)},
         stimulus_id=ids,
         condition=network["condition"].values if "condition" in network.coords else None,
-        trials=signals.trial_table(np.random.default_rng(streams["events"]), ids.size, n_repeats),
-        snr=_snr_range(snr),
-        system=system,
+        trials=signals.trial_table(np.random.default_rng(streams["events"]), ids.size, asked["n_repeats"]),
+        snr=_snr_range(asked["snr"]),
         streams=streams,
-        **counts,
+        **{name: asked[name] for name in ("n_neuroids", "n_channels", "n_repeats", "system")},
     )
-    made = {key: part for modality in modalities for key, part in INSTRUMENTS[modality](plan).items()}
-    return _study(plan, made, network, stimuli, params, seed)
 
 
 def _study(
