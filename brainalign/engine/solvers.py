@@ -191,7 +191,7 @@ def _complete_rows(gram: Array, centred: bool) -> tuple[Array, Array]:
         gram = gram - gram.mean(0)[None, :]
         gram = gram - gram.mean(1)[:, None]
         trace = float(xp.trace(gram))
-        gram = gram + (2 * trace + 1.0) / n
+        gram = gram + (2 * trace if trace > 0 else 1.0) / n
     values, vectors = xp.linalg.eigh(gram)
     if centred:
         values, vectors = values[:-1], vectors[:, :-1]
