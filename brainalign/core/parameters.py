@@ -45,7 +45,7 @@ def check_number(
     """
     kind = numbers.Integral if integer else numbers.Real
     is_number = isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
-    if is_number and np.isfinite(value) and low <= value <= high and not (low_open and value == low):
+    if is_number and -np.inf < value < np.inf and low <= value <= high and not (low_open and value == low):
         return int(value) if integer else float(value)
     word, left = ("an int" if integer else "a float"), "(" if low_open or low == -np.inf else "["
     right = ")" if high == np.inf else "]"
@@ -67,15 +67,17 @@ def check_choice(name: str, value: Any, choices: Sequence[Any], *, owner: str) -
     Returns
     -------
     object
-        ``value``, unchanged.
+        The choice that ``value`` equals; True is not 1.
 
     Raises
     ------
     ParameterError
         It is none of them.
     """
-    if any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
-        return value
+    plain = value.item() if isinstance(value, np.generic) else value  # a name taken out of an array is still that name
+    for choice in choices:
+        if value is choice or (type(plain) is type(choice) and plain == choice):
+            return choice
     options = ", ".join(repr(choice) for choice in choices)
     raise ParameterError(
         f"The {name!r} parameter of {owner} must be one of {options}. Got {value!r} instead.{did_you_mean(value, choices)}"

@@ -10,9 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, did_you_mean
+from brainalign.core.parameters import check_choice, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import (
+    DIMS,
     MODALITIES,
     NEUROID_COORDS,
     PRESENTATION_COORDS,
@@ -66,7 +67,7 @@ def responses(
         Further coordinates, a column each.
     **coords
         Coordinates of the schema by name (``run``, ``onset_s``, ``region``, ``x_mm`` ...); the name says which dim
-        it labels; a scalar holds for all. ``repetition`` is derived by counting, within a subject.
+        it labels; a scalar holds for all, None leaves it out. ``repetition`` is derived by counting, within a subject.
 
     Returns
     -------
@@ -75,7 +76,7 @@ def responses(
     Raises
     ------
     ParameterError
-        A coordinate of unknown name, or of the wrong length.
+        A coordinate of unknown name, of the wrong length, or in the table of the other dim.
     SchemaError
         Duplicate or missing ids, undeclared NaN, time that does not increase.
 
@@ -88,45 +89,50 @@ def responses(
     """
     check_choice("modality", modality, MODALITIES, owner="responses")
     check_choice("time_reference", time_reference, TIME_REFERENCES, owner="responses")
-    array = values if hasattr(values, "dask") else np.asarray(values)
+    array = _as_values(values, time)
+    tables = {"presentation": _columns(presentation), "neuroid": _columns(neuroid)}
+    ids = {"stimulus_id": stimulus_id, "neuroid_id": neuroid_id, "system": system}
+    labels = _labels(array.shape, tables, {**{name: value for name, value in coords.items() if value is not None}, **ids})
+    attrs = {
+        "modality": modality, "schema_version": SCHEMA_VERSION, "deterministic": bool(deterministic),
+        "allow_nan": bool(allow_nan), **({"units": units} if units else {}),
+    }  # fmt: skip
+    if time is not None:
+        attrs["time_reference"] = time_reference
+        labels["time"] = ("time", _seconds(time, array.shape[2]))
+    out = xr.DataArray(array, dims=DIMS[: array.ndim], coords=labels, attrs=attrs, name="responses")
+    validate(out, deep=isinstance(array, np.ndarray))
+    return write_step(out, "responses", params={"modality": modality, "units": units})
+
+
+def _as_values(values: Any, time: Any) -> Any:
+    """Return the values as an array, floats as float32, of as many dims as there are labels for."""
+    try:
+        array = values if hasattr(values, "dask") else np.asarray(values)
+    except ValueError as error:
+        raise SchemaError(
+            f"responses got values that make no array ({error}). Expected rows of one length: (presentation, neuroid[, time])."
+        ) from error
     if array.ndim not in (2, 3) or (array.ndim == 3) != (time is not None):
         raise SchemaError(
             f"responses got values of shape {array.shape} and time={'None' if time is None else 'given'}. Expected (presentation, "
             "neuroid), or (presentation, neuroid, time) with `time=` in seconds: reshape, or pass the time axis."
         )
-    if array.dtype.kind == "f" and array.dtype != np.float32:
-        array = array.astype(np.float32)
-    rows = {
-        **_columns(presentation),
-        **{k: v for k, v in coords.items() if dim_of(k) == "presentation"},
-        "stimulus_id": stimulus_id,
-    }
-    columns = {
-        **_columns(neuroid),
-        **{k: v for k, v in coords.items() if dim_of(k) == "neuroid"},
-        "neuroid_id": neuroid_id,
-        "system": system,
-    }
+    return array.astype(np.float32) if array.dtype.kind == "f" and array.dtype != np.float32 else array
+
+
+def _labels(shape: tuple[int, ...], tables: Mapping[str, dict[str, Any]], coords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the coordinates, each with its dim: the columns of the tables, and coords whose name says the dim."""
     _refuse_unknown(coords)
-    labels = {name: ("presentation", _fit(name, value, array.shape[0], "presentation")) for name, value in rows.items()}
-    labels |= {name: ("neuroid", _fit(name, value, array.shape[1], "neuroid")) for name, value in columns.items()}
+    labels: dict[str, Any] = {}
+    for length, (dim, table) in zip(shape, tables.items(), strict=False):
+        _refuse_misplaced(table, dim, labels)
+        named = {**table, **{name: value for name, value in coords.items() if dim_of(name) == dim}}
+        labels |= {name: (dim, _fit(name, value, length, dim)) for name, value in named.items()}
     if labels["stimulus_id"][1].dtype.kind in "iu":
         labels["stimulus_id"] = ("presentation", as_labels(labels["stimulus_id"][1].astype(str)))
-    labels["repetition"] = ("presentation", count_repetitions({k: v for k, (_, v) in labels.items()}))
-    attrs = {
-        "modality": modality,
-        "schema_version": SCHEMA_VERSION,
-        "deterministic": bool(deterministic),
-        "allow_nan": bool(allow_nan),
-        **({"units": units} if units else {}),
-    }
-    dims: tuple[str, ...] = ("presentation", "neuroid")
-    if time is not None:
-        dims, attrs["time_reference"] = (*dims, "time"), time_reference
-        labels["time"] = ("time", _fit("time", time, array.shape[2], "time").astype(np.float64))
-    out = xr.DataArray(array, dims=dims, coords=labels, attrs=attrs, name="responses")
-    validate(out, deep=isinstance(array, np.ndarray))
-    return write_step(out, "responses", params={"modality": modality, "units": units})
+    labels["repetition"] = ("presentation", count_repetitions({name: value for name, (_, value) in labels.items()}))
+    return labels
 
 
 def count_repetitions(labels: Mapping[str, Any]) -> np.ndarray[Any, Any]:
@@ -150,7 +156,18 @@ def _columns(table: pd.DataFrame | Mapping[str, Any] | None) -> dict[str, Any]:
     return {str(name): table[name] for name in table} if table is not None else {}
 
 
+def _seconds(time: Any, length: int) -> np.ndarray[Any, Any]:
+    seconds = _fit("time", time, length, "time")
+    if seconds.dtype.kind not in "iuf":
+        raise SchemaError(
+            f"responses got `time` of dtype {seconds.dtype}, first {preview(seconds, 1)}. Expected seconds as numbers, one per time point."
+        )
+    return seconds.astype(np.float64)
+
+
 def _fit(name: str, value: Any, length: int, dim: str) -> np.ndarray[Any, Any]:
+    if value is None:
+        raise ParameterError(f"responses got `{name}=None`. Expected one value, or {length} values, one per {dim}.")
     array = as_labels(getattr(value, "values", value))
     if array.ndim == 0:
         return np.full(length, array[()], dtype=array.dtype)
@@ -159,6 +176,15 @@ def _fit(name: str, value: Any, length: int, dim: str) -> np.ndarray[Any, Any]:
             f"responses got `{name}` of shape {array.shape}. Expected one value, or {length} values, one per {dim}."
         )
     return array
+
+
+def _refuse_misplaced(table: Mapping[str, Any], dim: str, taken: Mapping[str, Any]) -> None:
+    for name in table:
+        if dim_of(name) not in (None, dim) or name in (*DIMS, *taken):
+            raise ParameterError(
+                f"responses got a column {name!r} in `{dim}=`, where it cannot be: the name labels {dim_of(name) or 'another dim'}. "
+                "Rename the column, or leave it out."
+            )
 
 
 def _refuse_unknown(coords: Mapping[str, Any]) -> None:

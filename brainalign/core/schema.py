@@ -164,7 +164,7 @@ def _presentation_problems(x: xr.DataArray) -> list[str]:
         return [
             f"has `stimulus_id` of dtype {ids.dtype}. Expected strings: `x.assign_coords(stimulus_id=x.stimulus_id.astype(str))`."
         ]
-    missing = np.flatnonzero(np.isin(ids.values, ["", "nan", "n/a", "None"]))
+    missing = _missing_labels(ids.values)
     if missing.size:
         return [
             f"has no `stimulus_id` at presentations {preview(missing)}. Expected a name for each: drop these rows or name them."
@@ -180,6 +180,11 @@ def _neuroid_problems(x: xr.DataArray) -> list[str]:
         return []
     if ids.dtype.kind not in "TUiu":
         return [f"has `neuroid_id` of dtype {ids.dtype}. Expected strings or integers: use `.astype(str)`."]
+    missing = _missing_labels(ids.values)
+    if missing.size:
+        return [
+            f"has no `neuroid_id` at neuroids {preview(missing)}. Expected a name for each: name them, or number them from 0."
+        ]
     repeated = _first_repeat(x)
     if repeated is None:
         return []
@@ -188,6 +193,13 @@ def _neuroid_problems(x: xr.DataArray) -> list[str]:
         f"has {count} repeated `neuroid_id` values, first {ids.values[first]!s} at positions {first} and {second}. Expected names "
         "that are unique within their system and layer or region: add a `layer` or `region`, or rename them."
     ]
+
+
+def _missing_labels(ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Positions of labels that are empty, or the text that a missing value turns into."""
+    if ids.dtype.kind in "iu":
+        return np.array([], dtype=np.intp)
+    return np.flatnonzero(np.isin(ids, ["", "nan", "n/a", "None", "<NA>"]))
 
 
 def _first_repeat(x: xr.DataArray) -> tuple[int, int, int] | None:
@@ -213,7 +225,7 @@ def _first_repeat(x: xr.DataArray) -> tuple[int, int, int] | None:
 def _run_codes(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Integer codes of labels that come in long runs: only the run starts are factorised."""
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-    codes = pd.factorize(values[starts].astype(object))[0]
+    codes = pd.factorize(values[starts].astype(object), use_na_sentinel=False)[0]
     return np.repeat(codes, np.diff(np.r_[starts, values.size])).astype(np.int64)
 
 

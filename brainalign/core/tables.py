@@ -44,6 +44,11 @@ def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Datase
     content = [c for c in CONTENT if c in stimuli.data_vars]
     if "stimulus_id" not in stimuli.coords or stimuli.coords["stimulus_id"].dims != ("presentation",):
         raise SchemaError(f"{name} has no `stimulus_id` along presentation. Expected one string a row.")
+    if stimuli.coords["stimulus_id"].dtype.kind not in "TU":
+        raise SchemaError(
+            f"{name} has `stimulus_id` of dtype {stimuli.coords['stimulus_id'].dtype}. Expected strings: "
+            "`stimuli.assign_coords(stimulus_id=stimuli.stimulus_id.astype(str))`."
+        )
     if stimuli.sizes["presentation"] == 0:
         raise SchemaError(f"{name} has no rows. Expected at least one presentation: look at what was selected.")
     if len(content) != 1 or stimuli[content[0]].dims[:1] != ("presentation",):
@@ -53,7 +58,7 @@ def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Datase
     if stimuli.attrs.get("kind") not in KINDS:
         raise SchemaError(f"{name} has kind {stimuli.attrs.get('kind')!r}. Expected one of {KINDS}: set `stimuli.attrs['kind']`.")
     ids = stimuli.coords["stimulus_id"].values
-    missing = np.flatnonzero(np.isin(ids, ["", "nan", "n/a"]))
+    missing = np.flatnonzero(np.isin(ids, ["", "nan", "n/a", "None", "<NA>"]))
     if missing.size:
         raise SchemaError(f"{name} has no `stimulus_id` in rows {preview(missing)}. Expected a name for each.")
     if content[0] != "values":
