@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from brainalign.engine.moments import ClassSums, FoldSums, Numbers, class_sums, deviations, moment_sums, pool_classes, pool_sums
+from brainalign.engine.moments import FoldSums, Numbers, deviations, fold_sums
 
 
 def pearson_columns(A: Numbers, B: Numbers) -> Numbers:
@@ -28,7 +27,7 @@ def pearson_columns(A: Numbers, B: Numbers) -> Numbers:
     >>> pearson_columns(np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]), np.array([[2.0, 1.0], [4.0, 2.0], [6.0, 0.0]]))
     array([ 1., nan])
     """
-    return pooled_pearson(moment_sums(A, B))
+    return pooled_pearson(fold_sums(A, B))
 
 
 def spearman_columns(A: Numbers, B: Numbers) -> Numbers:
@@ -109,66 +108,6 @@ def pooled_mse(sums: FoldSums) -> Numbers:
     ndarray of float64, (column...)
     """
     return np.asarray(sums.error_ss / sums.n)
-
-
-def pooled_accuracy(sums: ClassSums, *, balanced: bool = False) -> Numbers:
-    """Return the share of rows named rightly.
-
-    Parameters
-    ----------
-    sums : ClassSums
-    balanced : bool
-        Mean over classes of the share within the class: chance is 1 / n_classes however unequal the classes are.
-
-    Returns
-    -------
-    ndarray of float64, (column...)
-    """
-    if balanced:
-        shares = _ratio(sums.hits, sums.count)
-        present = sums.count > 0
-        return _ratio(np.where(present, shares, 0.0).sum(axis=0), present.sum(axis=0))
-    return _ratio(sums.hits.sum(axis=0), sums.count.sum(axis=0))
-
-
-def fold_sums(target: Numbers, prediction: Numbers, metric: str = "pearson") -> FoldSums | ClassSums:
-    """Return all that a metric needs to know of one fold.
-
-    Parameters
-    ----------
-    target, prediction : ndarray, (row, column...)
-        Test rows: responses, or class codes for the two accuracies.
-    metric : {"pearson", "r2", "mse", "accuracy", "balanced-accuracy"}
-
-    Returns
-    -------
-    FoldSums or ClassSums
-    """
-    return class_sums(target, prediction) if metric.endswith("accuracy") else moment_sums(target, prediction)
-
-
-def pooled_score(folds: Sequence[Any], metric: str = "pearson") -> tuple[Numbers, Numbers]:
-    """Return the score over all folds, from pooled sums, and of each fold alone.
-
-    Parameters
-    ----------
-    folds : sequence of FoldSums or ClassSums
-        One per fold, from :func:`fold_sums` with the same metric.
-    metric : {"pearson", "r2", "mse", "accuracy", "balanced-accuracy"}
-
-    Returns
-    -------
-    score : ndarray of float64, (column...)
-        A fold in which the metric is undefined adds nothing to it.
-    by_fold : ndarray of float64, (fold, column...)
-        NaN where undefined.
-    """
-    if metric.endswith("accuracy"):
-        balanced = metric.startswith("balanced")
-        each = [pooled_accuracy(fold, balanced=balanced) for fold in folds]
-        return pooled_accuracy(pool_classes(folds), balanced=balanced), np.stack(each)
-    score = {"pearson": pooled_pearson, "r2": pooled_r2, "mse": pooled_mse}[metric]
-    return score(pool_sums(folds)), np.stack([score(fold) for fold in folds])
 
 
 def correlation_matrix(A: Numbers, B: Numbers) -> Numbers:

@@ -95,7 +95,7 @@ class FoldSums:
     error_ss: Numbers
 
 
-def moment_sums(target: Numbers, prediction: Numbers) -> FoldSums:
+def fold_sums(target: Numbers, prediction: Numbers) -> FoldSums:
     """Return the sums of one fold, in float64.
 
     Parameters
@@ -126,59 +126,6 @@ def pool_sums(folds: Sequence[FoldSums]) -> FoldSums:
     """
     parts = [np.sum([getattr(f, name) for f in folds], axis=0) for name in ("target_ss", "prediction_ss", "cross", "error_ss")]
     return FoldSums(sum(f.n for f in folds), *parts)
-
-
-@dataclass(frozen=True)
-class ClassSums:
-    """How many test rows of each class there were in a fold, and how many were named rightly.
-
-    Attributes
-    ----------
-    labels : ndarray, (class,)
-    count, hits : ndarray of int, (class, column...)
-    """
-
-    labels: Numbers
-    count: Numbers
-    hits: Numbers
-
-
-def class_sums(target: Numbers, prediction: Numbers) -> ClassSums:
-    """Return the counts of one fold.
-
-    Parameters
-    ----------
-    target, prediction : ndarray, (row, column...)
-        Class codes.
-
-    Returns
-    -------
-    ClassSums
-    """
-    labels = np.unique(target)
-    member = target[None] == labels.reshape(-1, *([1] * target.ndim))
-    return ClassSums(labels, member.sum(axis=1), (member & (target == prediction)[None]).sum(axis=1))
-
-
-def pool_classes(folds: Sequence[ClassSums]) -> ClassSums:
-    """Return the counts of several folds as one, over every class that any of them has.
-
-    Parameters
-    ----------
-    folds : sequence of ClassSums
-
-    Returns
-    -------
-    ClassSums
-    """
-    labels = np.unique(np.concatenate([f.labels for f in folds]))
-    count = np.zeros((len(labels), *folds[0].count.shape[1:]), dtype=np.int64)
-    hits = np.zeros_like(count)
-    for fold in folds:
-        at = np.searchsorted(labels, fold.labels)
-        count[at] += fold.count
-        hits[at] += fold.hits
-    return ClassSums(labels, count, hits)
 
 
 def deviations(x: Numbers, *, axis: int = 0) -> Numbers:
