@@ -1,0 +1,340 @@
+"""``chain``: the one composition of feature steps and a mapping that goes to ``evaluate``, ``fit`` and ``readout``.
+
+Three kinds of steps meet here. A *presentation step* (:class:`Delay`, :class:`WordsToVolumes`) only mixes
+presentations and is a set of sparse matrices. A *stateless step* (:class:`Clean`, :class:`ZScore`) works within
+runs on labels. A *fitted step* is any scikit-learn transformer; it sees training rows only, and where it stands
+before a presentation step, its training rows are those that reach a training row of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
+from sklearn.exceptions import NotFittedError
+
+from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.protocols import PresentationStep
+from brainalign.core.schema import as_labels
+from brainalign.core.tables import coords_of, presentation_table
+from brainalign.features.mixing import apply_mixing
+
+Rows = np.ndarray[Any, Any] | None
+
+
+def chain(*steps: Any) -> Chain:
+    """Compose feature steps and a mapping into one estimator.
+
+    Parameters
+    ----------
+    *steps : estimators
+        Feature steps, scikit-learn transformers, and a mapping (``fit``/``predict``) in the last place.
+
+    Returns
+    -------
+    Chain
+
+    Raises
+    ------
+    ParameterError
+        A step cannot transform, or the last one cannot predict.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> study = ba.simulate(n_stimuli=60, n_repeats=1, random_state=0)
+    >>> model = ba.chain(StandardScaler(), ba.Reduce(10), ba.Ridge())
+    >>> prediction = model.fit(study.network, study.brain).predict(study.network)
+    >>> prediction.shape == study.brain.shape
+    True
+    """
+    if not steps or not hasattr(steps[-1], "predict"):
+        last = type(steps[-1]).__name__ if steps else "nothing"
+        raise ParameterError(
+            f"chain ends in {last}, which has no `predict`. Expected a mapping in the last place: add `ba.Ridge()`."
+        )
+    for step in steps[:-1]:
+        if not hasattr(step, "transform"):
+            raise ParameterError(
+                f"chain holds {type(step).__name__}, which has no `transform`. Expected feature steps and scikit-learn transformers "
+                "before the mapping: move the mapping to the last place."
+            )
+    return Chain(tuple(steps))
+
+
+class Chain(BaseEstimator):
+    """Feature steps and a mapping, fitted together; made by :func:`chain`.
+
+    Parameters
+    ----------
+    steps : tuple of estimators
+
+    Attributes
+    ----------
+    steps_ : tuple
+        The fitted steps, mapping last.
+    presentations_ : DataFrame
+        The target's presentations seen in ``fit``; ``predict`` answers for them unless told otherwise.
+    source_neuroids_ : dict of str to ndarray
+        The neuroid coordinates of the features that the chain was fitted on.
+    """
+
+    def __init__(self, steps: tuple[Any, ...]) -> None:
+        self.steps = steps
+
+    @property
+    def retimes(self) -> bool:
+        """True where the rows of the features become the target's presentations (words to volumes)."""
+        return any(is_mixing(step) and step.retimes for step in self.steps)
+
+    @property
+    def mixes(self) -> bool:
+        """True where any step combines several presentations into one."""
+        return any(is_mixing(step) for step in self.steps)
+
+    @property
+    def reach_s(self) -> tuple[float, float]:
+        """How far before and after an onset the presentation steps look in all, in seconds."""
+        reaches = [step.reach_s for step in self.steps if is_mixing(step)]
+        return sum(before for before, _ in reaches), sum(after for _, after in reaches)
+
+    @property
+    def is_classifier(self) -> bool:
+        """True where the mapping predicts labels."""
+        return bool(getattr(self.steps[-1], "is_classifier", False))
+
+    def __getattr__(self, name: str) -> Any:
+        # Learned state of the mapping (alpha_, coef_, status_, classes_) reads through the chain.
+        if name.endswith("_") and not name.startswith("_") and "steps_" in self.__dict__ and name != "steps_":
+            return getattr(self.steps_[-1], name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def prepare(self, X: xr.DataArray, Y: xr.DataArray | pd.DataFrame) -> tuple[xr.DataArray, Chain]:
+        """Run the leading steps that learn nothing, once for all folds.
+
+        Parameters
+        ----------
+        X : DataArray, (presentation, neuroid[, time])
+        Y : DataArray or DataFrame
+            The target, or its presentation table.
+
+        Returns
+        -------
+        prepared : DataArray
+        rest : Chain
+            What is left to fit.
+        """
+        table = Y if isinstance(Y, pd.DataFrame) else presentation_table(Y)
+        n = next((i for i, step in enumerate(self.steps) if not (is_mixing(step) or is_stateless(step))), len(self.steps))
+        for step in self.steps[:n]:
+            X = step.transform(X, table) if is_mixing(step) else step.transform(X)
+        return X, Chain(self.steps[n:])
+
+    def fit(self, X: Any, Y: Any, rows: Rows = None) -> Chain:
+        """Fit every step that learns, and the mapping, on training rows.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+        Y : DataArray or ndarray, (presentation, neuroid[, time])
+            Its rows correspond to those of ``X`` after the presentation steps.
+        rows : ndarray of int, optional
+            Training rows of ``Y``; default all.
+
+        Returns
+        -------
+        Chain
+
+        Raises
+        ------
+        AlignmentError
+            The rows do not correspond.
+        ParameterError
+            A step needs labels and plain arrays were given.
+        """
+        self._check_labels(X)
+        labelled = isinstance(X, xr.DataArray)
+        self.presentations_ = presentation_table(Y) if isinstance(Y, xr.DataArray) else None
+        self.source_neuroids_ = coords_of(X, "neuroid") if labelled else {}
+        matrices = self._matrices(X, self.presentations_)
+        masks = _training_masks(matrices, rows, len(X), len(Y))
+        fitted = []
+        for step, mixing, mask in zip(self.steps[:-1], matrices, masks, strict=True):
+            if not is_mixing(step) and not is_stateless(step):
+                step = clone(step)
+                block = X if mask is None else X[mask]
+                step.fit(block if _reads_labels(step) else _flat(block))
+            fitted.append(step)
+            X = _transform(step, X, mixing, self.presentations_)
+        if len(X) != len(Y):
+            raise AlignmentError(
+                f"chain got {len(X)} source and {len(Y)} target presentations after its presentation steps. Expected one row a "
+                "presentation on both sides: join them with `ba.align`, or let `ba.evaluate` do it."
+            )
+        take = slice(None) if rows is None else rows
+        self.steps_ = (*fitted, clone(self.steps[-1]).fit(X[take], Y[take]))
+        return self
+
+    def predict(self, X: Any, presentations: Any = None, rows: Rows = None) -> Any:
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+        presentations : DataArray, Dataset or DataFrame, optional
+            Where the chain retimes: the presentations to predict. Default: those seen in ``fit``.
+        rows : ndarray of int, optional
+            Only these rows of the output.
+
+        Returns
+        -------
+        DataArray or ndarray
+            Labelled like the target of ``fit``.
+        """
+        X = self.transform(X, presentations)
+        return self.steps_[-1].predict(X if rows is None else X[rows])
+
+    def transform(self, X: Any, presentations: Any = None) -> Any:
+        """Return what the mapping sees: ``X`` after every fitted feature step.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+        presentations : DataArray, Dataset or DataFrame, optional
+
+        Returns
+        -------
+        DataArray or ndarray
+        """
+        if not hasattr(self, "steps_"):
+            raise NotFittedError(
+                "This chain is not fitted yet. Call `fit(X, Y)` before `predict`, or score it with `ba.evaluate`."
+            )
+        self._check_labels(X)
+        if presentations is not None and not isinstance(presentations, pd.DataFrame):
+            presentations = presentation_table(presentations)
+        table = self.presentations_ if presentations is None else presentations
+        for step, mixing in zip(self.steps_[:-1], self._matrices(X, table), strict=True):
+            X = _transform(step, X, mixing, table)
+        return X
+
+    def _check_labels(self, X: Any) -> None:
+        needy = [type(step).__name__ for step in self.steps if is_mixing(step) or is_stateless(step)]
+        if needy and not isinstance(X, xr.DataArray):
+            raise ParameterError(
+                f"chain got a plain {type(X).__name__}, but {needy[0]} needs onsets and runs. Expected responses: build them with "
+                "`ba.responses(..., onset_s=..., run=...)`."
+            )
+
+    def _matrices(self, X: Any, target: pd.DataFrame | None) -> list[list[Any] | None]:
+        if not self.mixes:
+            return [None] * (len(self.steps) - 1)
+        found: list[list[Any] | None] = []
+        table = presentation_table(X)
+        for step in self.steps[:-1]:
+            found.append(step.mixing(table, target) if is_mixing(step) else None)
+            if is_mixing(step) and step.retimes and target is not None:
+                table = target
+        return found
+
+
+def is_mixing(step: Any) -> bool:
+    """Return True for a step that is a set of matrices over presentations.
+
+    Parameters
+    ----------
+    step : estimator
+
+    Returns
+    -------
+    bool
+    """
+    return isinstance(step, PresentationStep) and not is_stateless(step)
+
+
+def is_stateless(step: Any) -> bool:
+    """Return True for a labelled step that learns nothing and runs within runs.
+
+    Parameters
+    ----------
+    step : estimator
+
+    Returns
+    -------
+    bool
+    """
+    return bool(getattr(step, "stateless", False))
+
+
+def _reads_labels(step: Any) -> bool:
+    return bool(getattr(step, "reads_labels", False))
+
+
+def _training_masks(matrices: Sequence[list[Any] | None], rows: Rows, n_source: int, n_target: int) -> list[Rows]:
+    """Rows that each step may learn from: walked backward from the target's training rows."""
+    if rows is None:
+        return [None] * len(matrices)
+    mask = np.zeros(n_target, dtype=bool)
+    mask[rows] = True
+    masks: list[Rows] = []
+    for mixing in reversed(matrices):
+        if mixing is not None:
+            mask = np.asarray(sum(abs(matrix).T @ mask.astype(np.float64) for matrix in mixing)) > 0
+        masks.append(np.flatnonzero(mask))
+    return masks[::-1]
+
+
+def _transform(step: Any, X: Any, mixing: list[Any] | None, table: pd.DataFrame | None) -> Any:
+    if mixing is not None:
+        return _mix(step, X, mixing, table)
+    if is_stateless(step) or _reads_labels(step):
+        return step.transform(X)
+    values = np.asarray(step.transform(_flat(X)))
+    if not isinstance(X, xr.DataArray):
+        return values
+    flat = _flat_labels(X)
+    labels = flat if isinstance(step, OneToOneFeatureMixin) else _new_labels(step, flat, values.shape[1])
+    return _like(X, values, coords_of(X, "presentation"), labels)
+
+
+def _mix(step: Any, X: xr.DataArray, mixing: list[Any], table: pd.DataFrame | None) -> xr.DataArray:
+    flat = _like(X, _flat(X), coords_of(X, "presentation"), _flat_labels(X))
+    rows = coords_of(X, "presentation")
+    if step.retimes and table is not None:
+        rows = {str(name): as_labels(column.to_numpy()) for name, column in table.items()}
+    return _like(X, apply_mixing(mixing, flat.values), rows, step.labels(coords_of(flat, "neuroid")))
+
+
+def _like(X: xr.DataArray, values: Any, rows: dict[str, Any], columns: dict[str, Any]) -> xr.DataArray:
+    coords = {name: ("presentation", v) for name, v in rows.items()} | {name: ("neuroid", v) for name, v in columns.items()}
+    attrs = {name: value for name, value in X.attrs.items() if name != "time_reference"}
+    return xr.DataArray(values, dims=("presentation", "neuroid"), coords=coords, attrs=attrs, name=X.name)
+
+
+def _flat(X: Any) -> np.ndarray[Any, Any]:
+    values = np.asarray(X)
+    return values.reshape(len(values), -1)
+
+
+def _flat_labels(X: xr.DataArray) -> dict[str, np.ndarray[Any, Any]]:
+    """Neuroid coordinates of ``_flat(X)``: with a time dim, every (neuroid, time) is a feature."""
+    labels = coords_of(X, "neuroid")
+    if "time" not in X.dims:
+        return labels
+    times = X.coords["time"].values
+    labels = {name: np.repeat(values, len(times)) for name, values in labels.items()}
+    stamps = np.tile([f"@{t:g}s" for t in times], X.sizes["neuroid"])
+    names = labels["neuroid_id"].astype(str).astype(object) + stamps.astype(object)
+    return {**labels, "neuroid_id": as_labels(names), "time_s": np.tile(times, X.sizes["neuroid"])}
+
+
+def _new_labels(step: Any, labels: dict[str, np.ndarray[Any, Any]], width: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Names for features that are mixtures: ``pca/0``; a coordinate survives where it is the same for all."""
+    kept = {name: np.full(width, v[0], dtype=v.dtype) for name, v in labels.items() if name != "neuroid_id" and (v == v[0]).all()}
+    stem = type(step).__name__.lower()
+    return {**kept, "neuroid_id": as_labels([f"{stem}/{i}" for i in range(width)])}

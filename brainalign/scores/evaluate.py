@@ -1,0 +1,253 @@
+"""``evaluate``: how well one system predicts another, per neuroid, on presentations held out from all fitting."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from sklearn.base import clone
+
+from brainalign.core.errors import LeakWarning, ParameterError
+from brainalign.core.parameters import check_choice, check_random_state
+from brainalign.core.provenance import write_step
+from brainalign.core.schema import as_labels, validate
+from brainalign.core.tables import coords_of
+from brainalign.dataset.split import Folds, split
+from brainalign.engine.moments import column_status
+from brainalign.features.chain import Chain, chain
+from brainalign.models.ridge import Ridge
+from brainalign.scores.ceiling import noise_ceiling
+from brainalign.scores.metrics import METRICS, FoldMetric
+from brainalign.scores.pairing import Pair, labels_as_target, pair, rows_of_fold
+
+def evaluate(
+    source: Any,
+    target: Any,
+    *,
+    model: Any = None,
+    cv: Any = None,
+    groups: str | None = None,
+    metric: str | None = None,
+    ceiling: Any = None,
+    join: str = "inner",
+    repeats: str = "average",
+    time: str = "match",
+    random_state: int | np.random.Generator | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Score how well a model predicts one system's responses from another's, on held-out presentations.
+
+    Parameters
+    ----------
+    source : DataArray, (presentation, neuroid[, time]), or dict of them
+        What is predicted from: layers, regions, features. A dict gives a result along ``source``.
+    target : DataArray, (presentation, neuroid[, time]), dict of them, or str
+        What is predicted. Systems of a dict are scored one by one and joined along ``neuroid``. A string names a
+        presentation coordinate of ``source`` to decode.
+    model : mapping or chain, optional
+        Default ``Ridge()``, or ``Classifier()`` where ``target`` is a string.
+    cv : int, Folds or None
+        Folds over the target, made with :func:`split`; an int is their number.
+    groups : str, optional
+        Presentation coordinate that folds keep together (``split(target, by=groups)``).
+    metric : {"pearson", "r2", "accuracy", "balanced-accuracy"}, optional
+        Default Pearson r, or balanced accuracy for a classifier.
+    ceiling : {"repeat"}, DataArray (neuroid[, time]) or None
+        Adds ``ceiling`` and ``score_normalized``. ``"repeat"`` is :func:`noise_ceiling` of the target.
+    join : {"inner", "exact"}
+        Whether presentations that only one side has are dropped (and reported) or an error.
+    repeats : {"average", "keep", "train-single"}
+        Average repeats within the training and within the test rows; keep every presentation; or train on single
+        presentations and test on averages. Chains that mix presentations keep them all.
+    time : {"match", "flatten"}
+        Where both sides have time: predict each time point from the same one, or from all.
+    random_state : int, Generator or None
+        For folds that are drawn.
+    progress : bool
+        Show a progress bar over folds.
+
+    Returns
+    -------
+    Dataset
+        ``score`` (neuroid[, time]), pooled over folds from fold-centred sums; ``score_by_fold``; ``alpha`` (fold,
+        neuroid) where the mapping chooses one; ``n_presentations``, ``n_undefined_folds``; with a ceiling,
+        ``ceiling`` and ``score_normalized``. The coordinate ``status`` names neuroids that have no score. The attr
+        ``report`` (JSON) says what was joined, dropped, averaged, split and fitted outside the folds.
+
+    Raises
+    ------
+    SchemaError, AlignmentError, SplitError, ParameterError
+        See the messages.
+
+    Notes
+    -----
+    Pooling: r = sum_f sum_i (y - mean_f y)(p - mean_f p), normalised likewise. Concatenating the folds' predictions
+    instead gives null scores far below zero (r near -1 for leave-one-out).
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> study = ba.simulate(n_stimuli=100, random_state=0)
+    >>> forward = ba.evaluate(study.network, study.brain, cv=5)
+    >>> reverse = ba.evaluate(study.brain, study.network, cv=5)
+    >>> forward.score.dims == reverse.score.dims == ("neuroid",)
+    True
+    """
+    if isinstance(source, Mapping) or isinstance(target, Mapping):
+        return _each_system(source, target, {k: v for k, v in locals().items() if k not in ("source", "target")})
+    validate(source, name="source")
+    decoding = isinstance(target, str)
+    target = labels_as_target(source, target) if decoding else validate(target, name="target")
+    model = _as_chain(model, decoding)
+    metric = metric or ("balanced-accuracy" if model.is_classifier else "pearson")
+    check_choice("metric", metric, tuple(METRICS), owner="evaluate")
+    check_choice("repeats", repeats, ("average", "keep", "train-single"), owner="evaluate")
+    check_choice("time", time, ("match", "flatten"), owner="evaluate")
+    check_choice("join", join, ("inner", "exact"), owner="evaluate")
+    seed = check_random_state(random_state, owner="evaluate")
+    folds = _folds(target, cv, groups, seed)
+    repeats = "keep" if model.is_classifier else repeats
+    if time == "match" and "time" in source.dims and "time" in target.dims:
+        out, report = _each_time(source, target, model, folds, METRICS[metric], join=join, repeats=repeats, progress=progress)
+    else:
+        both = pair(source, target, model, folds, join=join, repeats=repeats)
+        out, report = _score(both, METRICS[metric], progress), both.report
+    if ceiling is not None:
+        out = _normalise(out, ceiling, target, metric, seed)
+    for leak in report["leaks"]:
+        warnings.warn(leak, LeakWarning, stacklevel=2)
+    out.attrs |= {"metric": metric, "report": json.dumps(report)}
+    params = {"model": model, "metric": metric, "cv": report["folds"], "join": join, "repeats": report["repeats"], "time": time}
+    return write_step(out, "evaluate", params=params, inputs={"source": source, "target": target}, seed=seed)
+
+
+def _as_chain(model: Any, decoding: bool) -> Chain:
+    if model is None and decoding:
+        from brainalign.models.classifier import Classifier
+
+        model = Classifier()
+    model = Ridge() if model is None else model
+    return model if isinstance(model, Chain) else chain(model)
+
+
+def _folds(target: xr.DataArray, cv: Any, groups: str | None, seed: int) -> Folds:
+    if isinstance(cv, Folds):
+        if groups is not None:
+            raise ParameterError(
+                f"evaluate got both cv=Folds and groups={groups!r}. Expected one: `cv=ba.split(target, by={groups!r})`."
+            )
+        return cv
+    return split(target, by=groups, n_splits=cv, random_state=seed)
+
+
+def _score(both: Pair, metric: FoldMetric, progress: bool) -> xr.Dataset:
+    """Fit and test in every fold; keep only sums."""
+    from tqdm.auto import tqdm
+
+    shape = both.target.shape[1:]
+    sums, alphas, tested = [], [], 0
+    for fold in tqdm(both.folds, desc="folds", disable=not progress):
+        model, prediction, truth = _fit_fold(both, fold)
+        sums.append(metric.sums(*_defined(_columns(truth), _columns(prediction))))
+        tested += len(truth)
+        if hasattr(model, "alpha_"):
+            alphas.append(np.asarray(model.alpha_, dtype=np.float64).reshape(shape))
+    score, by_fold = metric.score(metric.pool(sums)), np.stack([metric.score(fold) for fold in sums])
+    dims = both.target.dims[1:]
+    variables = {
+        "score": (dims, score.reshape(shape)),
+        "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape)),
+        "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
+        "n_presentations": ((), tested),
+    }
+    if alphas:
+        variables["alpha"] = (("fold", *dims), np.stack(alphas))
+    labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
+    labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
+    labels["status"] = ("neuroid", _status(both.target))
+    labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
+    return xr.Dataset(variables, coords=labels)
+
+
+def _fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, Any]:
+    """Return the fitted model, its predictions for the test rows, and the truth."""
+    if len(both.source) != len(both.target) or both.model.mixes:
+        model = clone(both.model).fit(both.source, both.target, rows=fold.train)
+        return model, model.predict(both.source, both.target, rows=fold.test), both.target[fold.test]
+    x_train, y_train, x_test, y_test = rows_of_fold(both, fold, both.report["repeats"])
+    model = clone(both.model).fit(x_train, y_train)
+    return model, model.predict(x_test), y_test
+
+
+def _defined(truth: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Blank the columns that this fold cannot score: they add nothing to the pooled sums, and are NaN in the fold's own."""
+    bad = ~(np.isfinite(truth) & np.isfinite(prediction)).all(axis=0)
+    return (np.where(bad, 0, truth), np.where(bad, 0, prediction)) if bad.any() else (truth, prediction)
+
+
+def _columns(x: Any) -> np.ndarray[Any, Any]:
+    values = np.asarray(x)
+    return values.reshape(len(values), -1)
+
+
+def _each_time(
+    source: Any, target: Any, model: Chain, folds: Folds, metric: FoldMetric, *, join: str, repeats: str, progress: bool
+) -> Any:
+    """Predict every time point of the target from the same one of the source."""
+    both = pair(source, target, model, folds, join=join, repeats=repeats)
+    if "time" not in both.source.dims:  # a step of the chain has used the time dim up
+        return _score(both, metric, progress), both.report
+    parts = []
+    for i in range(both.target.sizes["time"]):
+        now = Pair(both.source.isel(time=i), both.target.isel(time=[i]), both.model, both.folds, both.report)
+        parts.append(_score(now, metric, False))
+    out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
+    out = out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
+    return out, both.report
+
+
+def _status(target: xr.DataArray) -> np.ndarray[Any, Any]:
+    """Say which neuroids have a score to find: all presentations and times of a neuroid are one column."""
+    values = np.moveaxis(target.values, 1, -1)
+    return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
+
+
+def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str, seed: int) -> xr.Dataset:
+    """Divide a score in r by the ceiling in r, and one in R² by its square."""
+    if metric not in ("pearson", "r2"):
+        raise ParameterError(f"evaluate got a ceiling for metric={metric!r}. Expected 'pearson' or 'r2': leave `ceiling` out.")
+    if isinstance(ceiling, str):
+        check_choice("ceiling", ceiling, ("repeat",), owner="evaluate")
+        ceiling = noise_ceiling(target, random_state=seed)
+    if ceiling.attrs.get("kind") != "r":
+        raise ParameterError(
+            f"evaluate got a ceiling of kind {ceiling.attrs.get('kind')!r}. Expected 'r', as `ba.noise_ceiling` gives."
+        )
+    values = ceiling.values if metric == "pearson" else ceiling.values**2
+    if values.shape != out.score.shape:
+        raise ParameterError(
+            f"evaluate got a ceiling of shape {values.shape} for scores of shape {out.score.shape}. Expected the same."
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        normalized = np.where(values > 0, out.score.values / values, np.nan)
+    return out.assign(ceiling=(out.score.dims, values), score_normalized=(out.score.dims, normalized))
+
+
+def _each_system(source: Any, target: Any, options: dict[str, Any]) -> xr.Dataset:
+    """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``."""
+    if isinstance(source, Mapping):
+        parts = {name: evaluate(x, target, **options) for name, x in source.items()}
+        return xr.concat([_bare(part) for part in parts.values()], xr.Variable("source", as_labels(list(parts))), join="outer")
+    parts = [evaluate(source, x, **options) for x in target.values()]
+    merged = xr.concat([_bare(part) for part in parts], "neuroid", join="outer", combine_attrs="override")
+    return merged.assign_attrs(parts[0].attrs)
+
+
+def _bare(result: xr.Dataset) -> xr.Dataset:
+    """Folds of different systems share no names: each keeps its own, unaligned, by number."""
+    folds = np.arange(result.sizes["fold"])
+    return result.assign_coords(fold=folds, fold_name=("fold", result.fold.values)).drop_vars("fold_name")

@@ -1,0 +1,197 @@
+"""Bringing two sides to rows that correspond, before anything is scored: joining, repeats, hand-made labels."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import did_you_mean
+from brainalign.core.provenance import provenance
+from brainalign.core.schema import SCHEMA_VERSION, as_labels
+from brainalign.core.tables import coords_of
+from brainalign.dataset.align import align
+from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.split import Folds
+from brainalign.features.chain import Chain
+
+#: Steps that learn from the rows they see; done by hand, before any fold, they have seen the test rows too.
+FITTED_BY_HAND = ("Reduce", "PCA", "StandardScaler", "average_by_hand")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two responses arrays whose rows correspond, what is left of the model, and the folds.
+
+    Attributes
+    ----------
+    source, target : DataArray
+    model : Chain
+        The steps that are still to be fitted.
+    folds : list
+        Of (name, training rows, test rows).
+    report : dict
+        What was joined, dropped, averaged and prepared outside the folds; plain JSON.
+    """
+
+    source: xr.DataArray
+    target: xr.DataArray
+    model: Chain
+    folds: list[Any]
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def pair(source: xr.DataArray, target: xr.DataArray, model: Chain, folds: Folds, *, join: str, repeats: str) -> Pair:
+    """Run the steps that learn nothing, join the two sides and settle the repeats.
+
+    Parameters
+    ----------
+    source, target : DataArray, (presentation, neuroid[, time])
+    model : Chain
+    folds : Folds
+        Made on the target.
+    join : {"inner", "exact"}
+    repeats : {"average", "keep", "train-single"}
+
+    Returns
+    -------
+    Pair
+    """
+    prepared, rest = model.prepare(source, target)
+    report: dict[str, Any] = {"repeats": repeats if not model.mixes else "keep", "leaks": leaks_of(source=source, target=target)}
+    if model.mixes and max(model.reach_s) > 0:
+        folds = folds.widen(max(model.reach_s))
+    once = repeats == "average" and not model.mixes and not straddles(folds, target)
+    if once:  # the same in every fold, so it is done before the sides are matched
+        prepared, target = average_if_repeated(prepared), average_if_repeated(target)
+    if not model.retimes:
+        prepared, target, report["join"] = align(prepared, target, on=join_key(prepared, target), join=join)
+    report["folds"] = folds.describe()
+    return Pair(prepared, target, rest, list(folds.on(target)), report)
+
+
+def join_key(source: xr.DataArray, target: xr.DataArray) -> Any:
+    """Return what two sides are joined on: the stimulus, or run and time where they name no common stimulus.
+
+    Parameters
+    ----------
+    source, target : DataArray
+
+    Returns
+    -------
+    str or tuple of str
+    """
+    timed = all(name in x.coords for x in (source, target) for name in ("run", "onset_s"))
+    if timed and not np.isin(source.stimulus_id.values, target.stimulus_id.values).any():
+        return ("run", "onset_s")
+    return "stimulus_id"
+
+
+def straddles(folds: Folds, x: xr.DataArray) -> bool:
+    """Return True where a stimulus has presentations on both sides of a fold.
+
+    Parameters
+    ----------
+    folds : Folds
+    x : DataArray
+
+    Returns
+    -------
+    bool
+    """
+    codes = pd.factorize(x.stimulus_id.values.astype(object))[0]
+    return any(np.intersect1d(codes[fold.train], codes[fold.test]).size > 0 for fold in folds.on(x))
+
+
+def average_if_repeated(x: xr.DataArray) -> xr.DataArray:
+    """Return the mean over repeats; the array itself where no stimulus repeats.
+
+    Parameters
+    ----------
+    x : DataArray
+
+    Returns
+    -------
+    DataArray
+    """
+    return average_repeats(x) if pd.Index(x.stimulus_id.values.astype(object)).has_duplicates else x
+
+
+def rows_of_fold(both: Pair, fold: Any, repeats: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return training and test rows of both sides, with repeats averaged within each.
+
+    Parameters
+    ----------
+    both : Pair
+    fold : Fold
+    repeats : {"average", "keep", "train-single"}
+
+    Returns
+    -------
+    tuple of DataArray
+        Source and target for training, source and target for testing.
+    """
+    train, test = (both.source[fold.train], both.target[fold.train]), (both.source[fold.test], both.target[fold.test])
+    if repeats == "average":
+        train = tuple(average_if_repeated(x) for x in train)
+    if repeats in ("average", "train-single"):
+        test = tuple(average_if_repeated(x) for x in test)
+    return *train, *test
+
+
+def labels_as_target(source: xr.DataArray, name: str) -> xr.DataArray:
+    """Return a presentation coordinate as a target of one neuroid, in integer codes with the attr ``classes``.
+
+    Parameters
+    ----------
+    source : DataArray
+    name : str
+        The coordinate to decode.
+
+    Returns
+    -------
+    DataArray, (presentation, 1), int64
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
+    """
+    coords = coords_of(source, "presentation")
+    if name not in coords:
+        raise ParameterError(
+            f"target={name!r} is no presentation coordinate. Expected responses, or one of {', '.join(sorted(coords))}."
+            f"{did_you_mean(name, coords)}"
+        )
+    classes, codes = np.unique(coords[name], return_inverse=True)
+    labels: dict[str, Any] = {key: ("presentation", values) for key, values in coords.items()}
+    labels |= {"neuroid_id": ("neuroid", as_labels([name])), "system": ("neuroid", as_labels(["stimulus"]))}
+    attrs = {"modality": "behaviour", "schema_version": SCHEMA_VERSION, "classes": json.dumps([str(c) for c in classes.tolist()])}
+    return xr.DataArray(
+        codes[:, None].astype(np.int64), dims=("presentation", "neuroid"), coords=labels, attrs=attrs, name="responses"
+    )
+
+
+def leaks_of(**sides: xr.DataArray) -> list[str]:
+    """Name the fitted steps that were applied by hand, before any fold.
+
+    Parameters
+    ----------
+    **sides : DataArray
+        By argument name.
+
+    Returns
+    -------
+    list of str
+    """
+    found = []
+    for side, x in sides.items():
+        for step in provenance(x, verify=False).steps:
+            if step["params"].get("fitted") or step["verb"] in FITTED_BY_HAND:
+                found.append(f"{side}: {step['verb']} was fitted on all presentations, test ones included; put it into the chain")
+    return found

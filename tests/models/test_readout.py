@@ -1,0 +1,109 @@
+"""readout: a network and a fitted chain as one responder, equal to the chain's own predictions."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+import brainalign as ba
+from brainalign.core.errors import AlignmentError, CapabilityError
+from brainalign.core.protocols import DifferentiableResponder
+
+
+@pytest.fixture
+def timed():
+    """Stimuli in time, a layer that answers them, and a recording of other rows."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    layer = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh()), layers="1", system="net")
+    table = ba.stimuli.table(
+        rng.normal(size=(80, 6)).astype("float32"),
+        stimulus_id=[f"w{i:02d}" for i in range(80)],
+        kind="array",
+        onset_s=np.tile(np.arange(40) * 0.5, 2),
+        duration_s=np.full(80, 0.5),
+        run=np.repeat(["a", "b"], 40),
+    )
+    bold = ba.responses(
+        rng.normal(size=(20, 3)),
+        stimulus_id=[f"v{i}" for i in range(20)],
+        neuroid_id=["x", "y", "z"],
+        modality="fmri",
+        system="sub-01",
+        run=np.repeat(["a", "b"], 10),
+        onset_s=np.tile(np.arange(10) * 2.0, 2),
+        duration_s=2.0,
+    )
+    return layer, table, ba.record(layer, table, progress=False), bold
+
+
+CHAINS = {
+    "ridge after scaling and PCA": lambda: ba.chain(
+        ba.WordsToVolumes("mean"), ba.Delay([2, 4]), StandardScaler(), PCA(4), ba.Ridge(alphas=[1.0])
+    ),
+    "a fitted step before the words are summed": lambda: ba.chain(
+        StandardScaler(), ba.Reduce(3), ba.WordsToVolumes("sum"), ba.Delay([0, 2]), ba.Ridge(alphas=[1.0])
+    ),
+    "two mixings": lambda: ba.chain(ba.WordsToVolumes("sum"), ba.HRF(), ba.Delay([0, 2]), ba.Ridge(alphas=[1.0])),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_equals_the_chain_and_its_pieces_add_up(timed, name):
+    layer, table, features, bold = timed
+    model = CHAINS[name]().fit(features, bold)
+    expected = model.predict(features).values
+    voxel = ba.readout(layer, model)
+    assert isinstance(voxel, DifferentiableResponder)
+    recorded = ba.record(voxel, table, progress=False)
+    np.testing.assert_allclose(recorded.values, expected, atol=1e-5)
+    assert recorded.neuroid_id.values.tolist() == ["x", "y", "z"]
+    assert (recorded.system.values == "sub-01").all()
+    total = np.zeros_like(expected)
+    for piece in voxel.pieces(table):
+        np.add.at(total, piece.rows, piece.forward(piece.inputs).detach().numpy())
+    np.testing.assert_allclose(total, expected, atol=1e-5)
+
+
+def test_without_mixing_rows_are_the_stimuli(timed):
+    layer, table, features, _ = timed
+    brain = ba.responses(features.values @ np.ones((5, 2)), stimulus_id=features.stimulus_id, neuroid_id=[0, 1], modality="meg",
+                         system="sub-01")  # fmt: skip
+    model = ba.chain(StandardScaler(), ba.Ridge(alphas=[0.1])).fit(features, brain)
+    np.testing.assert_allclose(
+        ba.record(ba.readout(layer, model), table, progress=False).values, model.predict(features).values, atol=1e-5
+    )
+
+
+def test_answers_for_other_presentations(timed):
+    layer, table, features, bold = timed
+    model = ba.chain(ba.WordsToVolumes("sum"), ba.Delay([2]), ba.Ridge(alphas=[1.0])).fit(features, bold[:10])
+    other = ba.record(ba.readout(layer, model, presentations=bold[10:]), table, progress=False)
+    np.testing.assert_allclose(other.values, model.predict(features, bold[10:]).values, atol=1e-5)
+
+
+def test_fingerprint_follows_weights_and_steps(timed):
+    layer, _, features, bold = timed
+    make = lambda delay, alpha: ba.readout(  # noqa: E731
+        layer, ba.chain(ba.WordsToVolumes("sum"), ba.Delay([delay]), ba.Ridge(alphas=[alpha])).fit(features, bold)
+    )
+    assert make(2, 1.0).fingerprint() == make(2, 1.0).fingerprint()
+    assert len({make(2, 1.0).fingerprint(), make(4, 1.0).fingerprint(), make(2, 9.0).fingerprint()}) == 3
+
+
+def test_says_what_cannot_be_read_out(timed):
+    layer, table, features, bold = timed
+    curved = ba.chain(ba.WordsToVolumes("sum"), QuantileTransformer(n_quantiles=10), ba.Ridge(alphas=[1.0])).fit(features, bold)
+    with pytest.raises(CapabilityError, match="QuantileTransformer is not affine"):
+        ba.readout(layer, curved)
+    runwise = ba.chain(ba.WordsToVolumes("sum"), ba.ZScore(), ba.Ridge(alphas=[1.0])).fit(features, bold)
+    with pytest.raises(CapabilityError, match="ZScore into a fixed affine map"):
+        ba.readout(layer, runwise)
+    with pytest.raises(CapabilityError, match="not fitted"):
+        ba.readout(layer, ba.chain(ba.Ridge()))
+    with pytest.raises(CapabilityError, match="no `pieces`"):
+        ba.readout(object(), runwise)
+    fitted = ba.chain(ba.WordsToVolumes("sum"), ba.Ridge(alphas=[1.0])).fit(features[:, :4], bold)
+    with pytest.raises(AlignmentError, match=r"5 neuroids of 1.*fitted on 4"):
+        ba.record(ba.readout(layer, fitted), table, progress=False)

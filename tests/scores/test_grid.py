@@ -1,0 +1,64 @@
+"""compare: every source group against every target group, from the same folds and with honest aggregates."""
+
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.core.errors import ParameterError
+
+FIXED = ba.Ridge(alphas=[10.0], dtype="float64")
+
+
+@pytest.fixture(scope="module")
+def study():
+    return ba.simulate(n_stimuli=60, n_neuroids=5, n_repeats=2, modalities=("fmri",), random_state=0)
+
+
+def test_each_cell_is_the_median_of_evaluate(study):
+    folds = ba.split(study.fmri, n_splits=3, random_state=0)
+    out = ba.compare(study.network, study.fmri, by=("layer", "region"), model=FIXED, cv=folds)
+    layer = study.network[:, study.network.layer.values == "layer2"]
+    alone = ba.evaluate(layer, study.fmri, model=FIXED, cv=folds)
+    np.testing.assert_allclose(out.score_neuroid.sel(source_layer="layer2"), alone.score, atol=1e-6)
+    for region in ("V1", "V4", "IT"):
+        expected = np.median(alone.score.values[alone.region.values == region])
+        assert float(out.score.sel(source_layer="layer2", target_region=region)) == pytest.approx(expected, abs=1e-6)
+    assert int(out.n_features.sel(source_layer="layer2")) == layer.sizes["neuroid"]
+
+
+def test_one_name_on_both_sides_keeps_two_dims(study):
+    out = ba.compare(study.network, study.network, by=("layer", "layer"), model=FIXED, cv=3, random_state=0)
+    assert out.score.dims == ("source_layer", "target_layer")
+    assert (np.diag(out.score.values) > 0.9).all()
+
+
+def test_degenerate_neuroids_are_left_out_and_counted(study):
+    broken = study.fmri.copy(deep=True)
+    dead = np.flatnonzero(broken.region.values == "V4")[:2]
+    broken[:, dead] = 0.0
+    folds = ba.split(study.fmri, n_splits=3, random_state=0)
+    out, whole = (ba.compare(study.network, y, by=("layer", "region"), model=FIXED, cv=folds) for y in (broken, study.fmri))
+    assert int(out.n_neuroids.sel(target_region="V4")) == 3
+    assert np.isfinite(out.score.values).all()
+    np.testing.assert_allclose(out.score.sel(target_region="V1"), whole.score.sel(target_region="V1"))
+
+
+def test_normalised_scores_are_ratios_of_means(study):
+    folds = ba.split(study.fmri, n_splits=3, random_state=0)
+    out = ba.compare(study.network, study.fmri, by=("layer", "region"), model=FIXED, cv=folds, ceiling="repeat", random_state=0)
+    ceiling = ba.noise_ceiling(study.fmri, random_state=0)
+    v1 = study.fmri.region.values == "V1"
+    expected = out.score_neuroid.values[:, v1].mean(1) / ceiling.values[v1].mean()
+    np.testing.assert_allclose(out.score_normalized.sel(target_region="V1"), expected, rtol=1e-6)
+
+
+def test_time_is_kept():
+    study = ba.simulate(n_stimuli=40, n_neuroids=4, n_channels=4, n_repeats=1, random_state=0)
+    meg = study.meg.assign_coords(region=("neuroid", ["left", "left", "right", "right"]))
+    out = ba.compare(study.network, meg, by=("layer", "region"), model=FIXED, cv=3, random_state=0)
+    assert out.score.dims == ("source_layer", "target_region", "time")
+
+
+def test_an_unknown_group_is_named(study):
+    with pytest.raises(ParameterError, match=r"by='regions' for the target.*Did you mean 'region'"):
+        ba.compare(study.network, study.fmri, by=("layer", "regions"))

@@ -1,0 +1,119 @@
+"""The symmetry promise: every public verb runs, with the same call, on brains and on networks, in every direction."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import brainalign as ba
+
+#: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
+PAIR_VERBS = {
+    "align": lambda source, target: ba.align(source, target)[1],
+    "evaluate": lambda source, target: ba.evaluate(source, target, model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0),
+    "compare": lambda source, target: ba.compare(
+        source, target, by=("group", "group"), model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0
+    ),
+    "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
+}
+SINGLE_VERBS = {
+    "validate": lambda x: ba.validate(x, deep=True),
+    "average_repeats": lambda x: ba.average_repeats(x),
+    "split": lambda x: ba.split(x, n_splits=3, random_state=0),
+    "rdm": lambda x: ba.rdm(x),
+    "noise_ceiling": lambda x: ba.noise_ceiling(x, random_state=0),
+    "save": None,  # round trips of both kinds: tests/adapters/test_store.py
+    "bands": lambda x: ba.bands(a=x, b=x),
+}
+RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
+STEPS = {"BinTime", "Clean", "Delay", "HRF", "Reduce", "WordsToVolumes", "ZScore"}
+MAPPINGS = {"Classifier", "Ridge", "chain"}
+OTHER = {
+    "TorchResponder", "TransformersResponder", "adapters", "core", "errors", "geometry", "open_rdms", "open_responses", "open_study",
+    "protocols", "reports", "responses", "simulate", "stimuli",
+}  # fmt: skip
+
+
+def public_names():
+    tree = ast.parse((Path(ba.__file__).parent / "__init__.pyi").read_text())
+    return {alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+def test_every_public_name_has_a_place_in_the_table():
+    known = set(PAIR_VERBS) | set(SINGLE_VERBS) | RESPONDER_VERBS | STEPS | MAPPINGS | OTHER
+    assert public_names() == known
+
+
+@pytest.fixture(scope="module")
+def systems():
+    """Four systems that saw the same stimuli: two brains (fMRI, spikes) and two networks, labelled alike by ``group``."""
+    study = ba.simulate(n_stimuli=60, n_neuroids=6, n_repeats=2, random_state=0)
+    other = ba.simulate(study.network, n_neuroids=6, n_repeats=2, random_state=1)
+    rng = np.random.default_rng(0)
+    mixed = study.network.copy(data=study.network.values @ rng.normal(size=(study.network.sizes["neuroid"],) * 2).astype("float32"))
+    found = {
+        "brain": study.fmri.assign_coords(group=("neuroid", study.fmri.region.values)),
+        "second brain": other.fmri.assign_coords(group=("neuroid", other.fmri.region.values)),
+        "network": study.network.assign_coords(group=("neuroid", study.network.layer.values)),
+        "second network": mixed.assign_coords(group=("neuroid", study.network.layer.values), system=("neuroid", ["other"] * mixed.shape[1])),
+    }
+    return found
+
+
+DIRECTIONS = [("network", "brain"), ("brain", "network"), ("brain", "second brain"), ("network", "second network")]
+
+
+@pytest.mark.parametrize("verb", PAIR_VERBS)
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_pair_verb_runs_in_every_direction_with_one_result_type(systems, verb, source, target):
+    out = PAIR_VERBS[verb](systems[source], systems[target])
+    reference = PAIR_VERBS[verb](systems["network"], systems["brain"])
+    assert type(out) is type(reference)
+    assert out.dims == reference.dims if isinstance(out, xr.DataArray) else set(out.data_vars) == set(reference.data_vars)
+    if isinstance(out, xr.Dataset):
+        assert np.isfinite(out.score.values).any()
+
+
+@pytest.mark.parametrize("verb", [name for name, call in SINGLE_VERBS.items() if call is not None])
+def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
+    brain, network = (SINGLE_VERBS[verb](systems[kind]) for kind in ("brain", "network"))
+    assert type(brain) is type(network)
+    if isinstance(brain, xr.DataArray):
+        assert brain.dims == network.dims
+
+
+@pytest.mark.parametrize("mapping", [ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0]))], ids=["ridge", "chain"])
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_mappings_fit_in_every_direction(systems, mapping, source, target):
+    x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
+    prediction = mapping.fit(x, y).predict(x)
+    assert prediction.dims == y.dims
+    assert (prediction.neuroid_id.values == y.neuroid_id.values).all()
+
+
+@pytest.mark.parametrize("kind", ["brain", "network"])
+def test_labels_are_decoded_from_both_kinds(systems, kind):
+    x = systems[kind]
+    half = np.where(np.char.find(x.stimulus_id.values.astype(str), "1") >= 0, "with", "without")
+    out = ba.evaluate(x.assign_coords(condition=("presentation", half)), "condition", model=ba.Classifier(), cv=3, random_state=0)
+    assert out.score.shape == (1,)
+    assert 0 <= float(out.score[0]) <= 1
+
+
+def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
+    import torch
+
+    torch.manual_seed(0)
+    images = ba.stimuli.table(np.random.default_rng(0).normal(size=(40, 5)), stimulus_id=[f"s{i}" for i in range(40)], kind="array")
+    net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh()), layers="1", system="net")
+    features = ba.record(net, images, progress=False)
+    brain = ba.responses(features.values @ np.ones((4, 2)), stimulus_id=features.stimulus_id, neuroid_id=["v1", "v2"], modality="fmri",
+                         system="sub-01", region="V1")  # fmt: skip
+    voxel = ba.readout(net, ba.Ridge(alphas=[1e-3]).fit(features, brain))
+    for responder, neuroid in ((net, 2), (voxel, "v2")):
+        assert ba.record(responder, images, progress=False).dims == ("presentation", "neuroid")
+        a = ba.attribute(responder, images, neuroid=neuroid)
+        assert a.dims == ("presentation", "neuroid", "feature")
+        assert a.attrs["completeness_error"] < 1e-4
