@@ -1,0 +1,231 @@
+"""Opening recordings of any format, and saving them: the door between files and labelled arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainalign.adapters.store import open_tree, save_dataset, save_responses
+from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.provenance import provenance, write_step
+from brainalign.core.registry import Registry
+from brainalign.core.schema import validate
+from brainalign.core.tables import CONTENT, KINDS, validate_stimuli
+
+FORMATS = Registry(
+    "brainalign.adapters",
+    {
+        "store": "brainalign.adapters.store:adapter",
+        "nifti": "brainalign.adapters.images:adapter",
+        "timecourses": "brainalign.adapters.timecourses:adapter",
+        "arrays": "brainalign.adapters.arrays:adapter",
+        "meeg": "brainalign.adapters.meeg:adapter",
+        "spikes": "brainalign.adapters.spikes:adapter",
+        "matlab": "brainalign.adapters.matlab:adapter",
+    },
+)
+
+
+def open_responses(path_or_object: Any, *, format: str | None = None, **options: Any) -> xr.DataArray:
+    """Open a recording, of a brain or of a network.
+
+    Parameters
+    ----------
+    path_or_object : path or object
+        A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
+    format : str, optional
+        ``"store"``, ``"nifti"``, ``"timecourses"``, ``"arrays"``, ``"meeg"``, ``"spikes"``, ``"matlab"``, or one that an installed
+        package adds under the entry-point group ``brainalign.adapters``. By default the content decides.
+    **options
+        Of the format, e.g. ``name="sub-01"`` for a store of several responses.
+
+    Returns
+    -------
+    DataArray, (presentation, neuroid[, time])
+        Lazy from a store. Its provenance names the format; what a store holds comes back as it was saved.
+
+    Raises
+    ------
+    FormatError
+        There is no such file, no format fits, or several do.
+    UnknownNameError
+        No format of this name.
+    StoreError
+        A store that is damaged, or holds no such responses.
+
+    Examples
+    --------
+    >>> import brainalign as ba, tempfile
+    >>> x = ba.responses([[1.0, 2.0]], stimulus_id=["a"], neuroid_id=[0, 1], modality="ann", system="net")
+    >>> study = tempfile.mkdtemp() + "/study.zarr"
+    >>> ba.save(x, study)
+    >>> ba.open_responses(study).identical(x)
+    True
+    """
+    if isinstance(path_or_object, (str, os.PathLike)) and not Path(path_or_object).exists():
+        raise FormatError(f"{os.fspath(path_or_object)} does not exist. Expected a file or folder: look at the path.")
+    chosen = _sniff(path_or_object) if format is None else format
+    x = FORMATS.get(chosen).open(path_or_object, **options)
+    if chosen == "store":
+        return x
+    shown = os.fspath(path_or_object) if isinstance(path_or_object, os.PathLike) else path_or_object
+    named = shown if isinstance(shown, str) else type(shown).__name__
+    return write_step(x, "open_responses", params={"path": named, "format": chosen, **options}, inputs={"opened": x})
+
+
+def open_rdms(path: str | os.PathLike[str], *, key: str | None = None, stimulus_id: Any = None, **options: Any) -> xr.DataArray:
+    """Open dissimilarity matrices from a ``.mat`` or ``.npz`` file.
+
+    Parameters
+    ----------
+    path : path
+    key : str, optional
+        Name of the variable in the file, where it holds several.
+    stimulus_id : sequence of str, or path of a text file, optional
+        Names of the conditions in the order of rows.
+    **options
+        See :func:`brainalign.adapters.rdms.open_rdms`.
+
+    Returns
+    -------
+    DataArray, ([rdm,] stimulus, stimulus_2)
+
+    Raises
+    ------
+    FormatError
+        The file holds no such matrices.
+
+    Examples
+    --------
+    >>> import brainalign as ba, numpy as np, tempfile
+    >>> file = tempfile.mkdtemp() + "/rdms.npz"
+    >>> np.savez(file, it=np.array([[0.0, 1.0], [1.0, 0.0]]))
+    >>> ba.open_rdms(file, key="it", stimulus_id=["cat", "dog"]).sizes["stimulus_2"]
+    2
+    """
+    from brainalign.adapters.rdms import open_rdms as read
+
+    return read(path, key=key, stimulus_id=stimulus_id, **options)
+
+
+def open_study(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Open a whole study lazily.
+
+    Parameters
+    ----------
+    path : path
+        What :func:`save` and :func:`record` write to.
+
+    Returns
+    -------
+    DataTree
+        ``/stimuli/<name>``, ``/responses/<system>`` (a Dataset of the one variable ``responses``) and ``/results/<name>``.
+
+    Raises
+    ------
+    StoreError
+        It is no study, or a part of it is missing, truncated or of a newer version.
+
+    Examples
+    --------
+    >>> import brainalign as ba, tempfile
+    >>> x = ba.responses([[1.0, 2.0]], stimulus_id=["a"], neuroid_id=[0, 1], modality="ann", system="net")
+    >>> study = tempfile.mkdtemp() + "/study.zarr"
+    >>> ba.save(x, study)
+    >>> ba.open_study(study)["responses/net"].responses.shape
+    (1, 2)
+    """
+    return open_tree(path)
+
+
+def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: str | None = None, overwrite: bool = False) -> None:
+    """Save responses, stimuli or a result into a study, which is made where there is none.
+
+    Parameters
+    ----------
+    x : DataArray or Dataset
+        Responses go to ``responses/<name>``, a stimulus table to ``stimuli/<name>``, anything else to ``results/<name>``. It
+        becomes visible only when it is whole.
+    path : path
+        The folder of the study.
+    name : str, optional
+        By default the one ``system`` of responses, the ``kind`` of stimuli, or the verb that made a result.
+    overwrite : bool
+        Replace what has this name.
+
+    Raises
+    ------
+    ParameterError
+        There is no default name.
+    SchemaError
+        It is not valid; nothing is written.
+    StoreError
+        The name is taken, another process is writing it, or the path holds something else.
+
+    Examples
+    --------
+    >>> import brainalign as ba, tempfile
+    >>> x = ba.responses([[1.0, 2.0]], stimulus_id=["a"], neuroid_id=[0, 1], modality="ann", system="net")
+    >>> study = tempfile.mkdtemp() + "/study.zarr"
+    >>> ba.save(x, study)
+    >>> ba.save(x, study, name="again")
+    >>> sorted(ba.open_study(study)["responses"])
+    ['again', 'net']
+    """
+    if not isinstance(x, (xr.DataArray, xr.Dataset)):
+        raise ParameterError(f"The 'x' parameter of save must be a DataArray or Dataset. Got {type(x).__name__} instead.")
+    if isinstance(x, xr.DataArray) and "presentation" in x.dims:
+        validate(x)
+        save_responses(x, path, name=_system(x) if name is None else name, overwrite=overwrite)
+    elif isinstance(x, xr.Dataset) and _is_stimuli(x):
+        validate_stimuli(x)
+        save_dataset(x, path, section="stimuli", name=x.attrs["kind"] if name is None else name, overwrite=overwrite)
+    else:
+        result = x if isinstance(x, xr.Dataset) else x.to_dataset(name="values" if x.name is None else x.name)
+        save_dataset(result, path, section="results", name=_verb(x) if name is None else name, overwrite=overwrite)
+
+
+def _sniff(path_or_object: Any) -> str:
+    """Return the one format whose adapter recognises the content."""
+    fits, unasked = [], []
+    for name in FORMATS.names():
+        try:
+            if FORMATS.get(name).matches(path_or_object):
+                fits.append(name)
+        except ImportError as error:  # an optional package is not installed: the other formats are still asked
+            unasked.append(f"{name} ({error})")
+    if len(fits) == 1:
+        return fits[0]
+    what = os.fspath(path_or_object) if isinstance(path_or_object, (str, os.PathLike)) else type(path_or_object).__name__
+    known = ", ".join(repr(name) for name in FORMATS.names())
+    if fits:
+        raise FormatError(f"{what} fits {len(fits)} formats: {', '.join(map(repr, fits))}. Expected one: choose with `format=`.")
+    missing = f" Not asked: {'; '.join(unasked)}" if unasked else ""
+    raise FormatError(
+        f"{what} fits none of the formats {known}. Expected one of them: pass `format=` where you know it, or build the array with "
+        f"`ba.responses`.{missing}"
+    )
+
+
+def _system(x: xr.DataArray) -> str:
+    found = np.unique(x.coords["system"].values.astype(object)) if "system" in x.coords else []
+    if len(found) != 1:
+        raise ParameterError(
+            f"The 'name' parameter of save must be given for responses of {len(found)} systems. Got None instead."
+        )
+    return str(found[0])
+
+
+def _is_stimuli(x: xr.Dataset) -> bool:
+    return x.attrs.get("kind") in KINDS or ("stimulus_id" in x.coords and any(name in x.data_vars for name in CONTENT))
+
+
+def _verb(x: xr.DataArray | xr.Dataset) -> str:
+    steps = provenance(x, verify=False).steps
+    if not steps:
+        raise ParameterError("The 'name' parameter of save must be given for a result without provenance. Got None instead.")
+    return str(steps[-1]["verb"])

@@ -1,0 +1,79 @@
+"""Streaming responses into a study: the face of the store for verbs that make responses block by block."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import xarray as xr
+
+from brainalign.adapters.store import adapter
+from brainalign.adapters.streaming import ResponseWriter, stored_key
+from brainalign.core.errors import StoreError
+
+_log = logging.getLogger(__name__)
+
+
+def find_recording(store: str | os.PathLike[str], name: str, key: dict[str, Any]) -> xr.DataArray | None:
+    """Return the stored recording made with this key, or None where it has to be made.
+
+    Parameters
+    ----------
+    store : path
+        A study, or a place that is free.
+    name : str
+        Name of the responses.
+    key : dict
+        What decides the values, part by part, in plain JSON.
+
+    Returns
+    -------
+    DataArray, (presentation, neuroid), or None
+        Lazy. A recording with another key is not returned; the log says which part differs.
+
+    Raises
+    ------
+    StoreError
+        Responses of this name are there that no recording made, or the store is damaged.
+    """
+    there, found = stored_key(store, name)
+    if not there:
+        return None
+    if found is None:
+        raise StoreError(
+            f"{store} holds responses named {name!r} that `ba.record` did not make. Expected a free name: choose another `name=`."
+        )
+    if found == key:
+        return adapter.open(store, name=name)
+    _say_difference(name, found, key)
+    return None
+
+
+def open_writer(
+    store: str | os.PathLike[str], name: str, template: xr.DataArray, key: dict[str, Any], *, resume: bool = True
+) -> ResponseWriter:
+    """Return a writer of one recording, to be used in a ``with`` statement.
+
+    Parameters
+    ----------
+    store : path
+    name : str
+    template : DataArray, (presentation, neuroid)
+        Labels, dtype and attrs; its values are not read.
+    key : dict
+        An unfinished recording with the same key is continued.
+    resume : bool
+        False starts anew.
+
+    Returns
+    -------
+    ResponseWriter
+        ``n_done`` rows are there; ``write(rows, values)`` adds the next ones; ``finish()`` makes the recording visible.
+    """
+    return ResponseWriter(store, name, template, key, resume=resume, on_mismatch=lambda found: _say_difference(name, found, key))
+
+
+def _say_difference(name: str, found: dict[str, Any], key: dict[str, Any]) -> None:
+    parts = [part for part in (*key, *(part for part in found if part not in key)) if found.get(part) != key.get(part)]
+    _log.warning("recording %r anew: the stored one was made with other %s", name, ", ".join(parts) or "settings")
