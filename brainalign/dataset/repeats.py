@@ -1,0 +1,163 @@
+"""``average_repeats``: one row for each stimulus, from however many presentations it had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.provenance import write_step
+from brainalign.core.schema import as_labels, validate
+from brainalign.core.tables import coords_of, presentation_table
+
+
+def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") -> xr.DataArray:
+    """Average the presentations of each stimulus.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid[, time])
+        In memory or lazy; lazy values stay lazy.
+    by : str or sequence of str
+        Presentation coordinates whose values a row of the result stands for. ``("stimulus_id", "session")`` keeps
+        sessions apart.
+
+    Returns
+    -------
+    DataArray, (presentation, neuroid[, time])
+        One row for each value of ``by``, in the order in which they first appear. Presentation coordinates that are
+        constant within every row's presentations are kept, others are dropped; ``n_repeats`` counts the presentations.
+        Where ``by`` puts several stimuli together, ``stimulus_id`` becomes the value of ``by`` (joined with ``/``).
+        Integers become float32. Where NaN is declared (attr ``allow_nan``) it is left out of the mean; elsewhere it
+        propagates.
+
+    Raises
+    ------
+    ParameterError
+        ``by`` is no presentation coordinate.
+    SchemaError
+        Not a responses array, or rows without a value of ``by``.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> x = ba.responses([[1.0, 2.0], [5.0, 6.0], [3.0, 4.0]], stimulus_id=["cat", "dog", "cat"], neuroid_id=[0, 1],
+    ...                  modality="fmri", system="sub-01", run=["1", "1", "2"])
+    >>> mean = ba.average_repeats(x)
+    >>> mean.values.tolist(), mean.n_repeats.values.tolist()
+    ([[2.0, 3.0], [5.0, 6.0]], [2, 1])
+    """
+    validate(x)
+    names = (by,) if isinstance(by, str) else tuple(by)
+    codes, first = group_rows(presentation_table(x), names, owner="average_repeats")
+    ignore_nan = bool(x.attrs.get("allow_nan", False))
+    out = xr.DataArray(_means(x.data, codes, len(first), ignore_nan), dims=x.dims, attrs=x.attrs, name=x.name)
+    rows = {name: values[first] for name, values in coords_of(x, "presentation").items() if is_constant(values, codes, first)}
+    if "stimulus_id" not in rows:
+        rows["stimulus_id"] = _joined(x, names, first)
+    rows["n_repeats"] = np.bincount(codes, minlength=len(first))
+    others = {name: coord.variable for name, coord in x.coords.items() if "presentation" not in coord.dims}
+    out = out.assign_coords({**others, **{name: ("presentation", values) for name, values in rows.items()}})
+    return write_step(out, "average_repeats", params={"by": list(names)}, inputs={"responses": x})
+
+
+def group_rows(table: pd.DataFrame, names: Sequence[str], *, owner: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Give each row of a presentation table the number of its group.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row a presentation.
+    names : sequence of str
+        Columns whose values, together, make a group.
+    owner : str
+        The verb, for the message.
+
+    Returns
+    -------
+    codes : ndarray of int, (presentation,)
+        Group of each row; groups are numbered in the order in which they first appear.
+    first : ndarray of int, (group,)
+        First row of each group.
+
+    Raises
+    ------
+    ParameterError
+        No such column.
+    SchemaError
+        A row has no value.
+    """
+    for name in names:
+        if name not in table:
+            raise ParameterError(
+                f"{owner} got by={name!r}, which is no presentation coordinate. Expected one or more of "
+                f"{', '.join(map(str, table.columns))}.{did_you_mean(name, table.columns)}"
+            )
+        missing = np.flatnonzero(pd.isna(table[name]).to_numpy())
+        if missing.size:
+            raise SchemaError(
+                f"{owner} found no `{name}` in {missing.size} of {len(table)} presentations, first {preview(missing)}. Expected a "
+                "value for each: drop these rows, or group by another coordinate."
+            )
+    if not names:
+        raise ParameterError(f"{owner} got by=(). Expected the name of at least one presentation coordinate, e.g. 'stimulus_id'.")
+    codes = pd.factorize(table[names[0]])[0]
+    for name in names[1:]:
+        further = pd.factorize(table[name])[0]
+        codes = pd.factorize(codes.astype(np.int64) * (further.max(initial=0) + 1) + further)[0]
+    return codes, np.unique(codes, return_index=True)[1]
+
+
+def is_constant(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> bool:
+    """Return True where all rows of a group have the value of its first row.
+
+    Parameters
+    ----------
+    values : ndarray, (presentation,)
+    codes : ndarray of int, (presentation,)
+        Group of each row.
+    first : ndarray of int, (group,)
+        First row of each group.
+
+    Returns
+    -------
+    bool
+        Two missing numbers (NaN) count as the same value.
+    """
+    same = values == values[first][codes]
+    if values.dtype.kind == "f":
+        same |= np.isnan(values) & np.isnan(values[first][codes])
+    return bool(np.all(same))
+
+
+def _joined(x: xr.DataArray, names: Sequence[str], first: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    parts = [[str(value) for value in x.coords[name].values[first].tolist()] for name in names]
+    return as_labels(["/".join(values) for values in zip(*parts, strict=True)])
+
+
+def _means(values: Any, codes: np.ndarray[Any, Any], n_groups: int, ignore_nan: bool) -> Any:
+    """Mean over the rows of each group; a lazy array is averaged block by block along its neuroids."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(n_groups))
+    dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float32)
+    if isinstance(values, np.ndarray):
+        return _block_means(values, order, starts, ignore_nan, dtype)
+    whole = values.rechunk({0: -1})
+    return whole.map_blocks(_block_means, order, starts, ignore_nan, dtype, chunks=((n_groups,), *whole.chunks[1:]), dtype=dtype)
+
+
+def _block_means(values: Any, order: Any, starts: Any, ignore_nan: bool, dtype: Any) -> np.ndarray[Any, Any]:
+    # Sums in float64: the mean of many float32 responses would otherwise depend on their order.
+    counts = np.diff(np.append(starts, len(order))).reshape(-1, *(1,) * (values.ndim - 1))
+    if not ignore_nan:
+        return (np.add.reduceat(values[order], starts, axis=0, dtype=np.float64) / counts).astype(dtype)
+    known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
+    sums = np.add.reduceat(np.where(known, values, 0)[order], starts, axis=0, dtype=np.float64)
+    n_known = np.add.reduceat(known[order], starts, axis=0, dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        return np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan).astype(dtype)
