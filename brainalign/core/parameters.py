@@ -103,9 +103,9 @@ def did_you_mean(value: Any, names: Iterable[Any]) -> str:
     >>> did_you_mean("pearsn", ["pearson", "spearman"])
     " Did you mean 'pearson'?"
     """
-    strings = [name for name in names if isinstance(name, str)]
-    close = difflib.get_close_matches(value, strings, n=1) if isinstance(value, str) else []
-    return f" Did you mean {close[0]!r}?" if close else ""
+    strings = {name.casefold(): name for name in names if isinstance(name, str)}
+    close = difflib.get_close_matches(value.casefold(), strings, n=1) if isinstance(value, str) else []
+    return f" Did you mean {strings[close[0]]!r}?" if close else ""
 
 
 def check_random_state(random_state: int | np.random.Generator | None, *, owner: str) -> int:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
+from brainalign.core.errors import SchemaError
+
 Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
 PACKAGES = ("brainalign", "numpy", "scipy", "scikit-learn", "xarray", "torch")
@@ -166,6 +168,11 @@ def provenance(x: xr.DataArray | xr.Dataset, *, verify: bool | None = None) -> P
     -------
     Provenance
 
+    Raises
+    ------
+    SchemaError
+        The attr holds something that brainalign did not write.
+
     Examples
     --------
     >>> import brainalign as ba
@@ -173,15 +180,29 @@ def provenance(x: xr.DataArray | xr.Dataset, *, verify: bool | None = None) -> P
     >>> provenance(x).altered, provenance(x * 2).altered
     (False, True)
     """
-    entry = json.loads(x.attrs.get("provenance", "null")) or {"steps": [], "fingerprint": None}
+    entry = _read(x)
     mark = entry["fingerprint"]
     check = not is_lazy(x) if verify is None else verify
     altered = None if mark is None or not check else fingerprint(x) != mark
     return Provenance(tuple(entry["steps"]), mark, altered)
 
 
+def _read(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
+    text = x.attrs.get("provenance")
+    if text is None:
+        return {"steps": [], "fingerprint": None}
+    try:
+        entry = json.loads(text)
+        return {"steps": list(entry["steps"]), "fingerprint": entry["fingerprint"]}
+    except (TypeError, ValueError, KeyError) as error:
+        raise SchemaError(
+            f"the array has the attr provenance {str(text)[:60]!r}. Expected JSON that brainalign wrote, with its steps and fingerprint: "
+            "drop it with `del x.attrs['provenance']`, or keep it under another name."
+        ) from error
+
+
 def _lineage(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
-    entry = json.loads(x.attrs.get("provenance", "null")) or {"steps": [], "fingerprint": None}
+    entry = _read(x)
     # Lazy values are not read for their name's sake; the fingerprint they were stored with stands for them.
     return {"steps": entry["steps"], "fingerprint": entry["fingerprint"] if is_lazy(x) else fingerprint(x)}
 
