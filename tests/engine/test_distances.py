@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.spatial.distance import pdist, squareform
+
+from brainalign.engine.distances import METRICS, pairwise_distances
+
+values = arrays(np.float64, (5, 4), elements=st.floats(-1e3, 1e3, width=32))
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-13, 0.0), (1.0, 1e4)])
+def test_equal_to_scipy(metric, scale, offset):
+    patterns = np.random.default_rng(0).normal(size=(20, 37)) * scale + offset
+    expected = squareform(pdist(patterns, metric))
+    np.testing.assert_allclose(pairwise_distances(patterns, metric), expected, rtol=1e-7, atol=1e-12 * expected.max())
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_leading_groups_are_independent(metric):
+    patterns = np.random.default_rng(0).normal(size=(3, 2, 6, 9))
+    together = pairwise_distances(patterns, metric)
+    for i in range(3):
+        for j in range(2):
+            np.testing.assert_allclose(together[i, j], pairwise_distances(patterns[i, j], metric), rtol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@given(patterns=values)
+@settings(max_examples=30, deadline=None)
+def test_symmetric_with_exact_zeros_on_the_diagonal(metric, patterns):
+    distance = pairwise_distances(patterns, metric)
+    np.testing.assert_array_equal(distance, distance.T)
+    diagonal = np.diag(distance)
+    assert ((diagonal == 0) | np.isnan(diagonal)).all()
+    assert not (distance < 0).any()
+
+
+def test_close_pairs_keep_their_digits():
+    patterns = np.random.default_rng(0).normal(size=(8, 50)) * 1e3
+    patterns[1] = patterns[0]
+    patterns[2] = patterns[0] + 1e-6
+    distance = pairwise_distances(patterns, "euclidean")
+    assert distance[0, 1] == 0
+    np.testing.assert_allclose(distance[0, 2], 1e-6 * np.sqrt(50), rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_missing_pattern_is_nan_and_disturbs_no_other(metric):
+    patterns = np.random.default_rng(0).normal(size=(2, 6, 9))
+    whole = pairwise_distances(patterns, metric)
+    patterns[0, 2, 4] = np.nan
+    holed = pairwise_distances(patterns, metric)
+    assert np.isnan(holed[0, 2]).all()
+    assert np.isnan(holed[0, :, 2]).all()
+    rest = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(holed[0][np.ix_(rest, rest)], whole[0][np.ix_(rest, rest)], rtol=1e-9)
+    np.testing.assert_allclose(holed[1], whole[1], rtol=1e-9)
+
+
+def test_a_constant_pattern_has_no_correlation_but_a_distance():
+    patterns = np.random.default_rng(0).normal(size=(4, 9))
+    patterns[1] = 0.1
+    assert np.isnan(pairwise_distances(patterns, "correlation")[1]).all()
+    assert np.isfinite(pairwise_distances(patterns, "correlation")[0, 2])
+    assert np.isfinite(pairwise_distances(patterns, "euclidean")).all()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_torch_equals_numpy(metric):
+    torch = pytest.importorskip("torch")
+    patterns = np.random.default_rng(0).normal(size=(3, 6, 9))
+    patterns[0, 1] = patterns[0, 2]
+    patterns[1, 2] = 3.0
+    patterns[2, 0, 0] = np.nan
+    tensor = pairwise_distances(torch.from_numpy(patterns), metric)
+    np.testing.assert_allclose(tensor.numpy(), pairwise_distances(patterns, metric), rtol=1e-9, atol=1e-12)
