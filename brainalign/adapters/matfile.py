@@ -1,0 +1,153 @@
+"""MATLAB files as plain Python: structs are dicts, cells are lists, arrays keep MATLAB's axes."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainalign.adapters.files import existing, is_path, reading
+from brainalign.core.errors import FormatError, require
+from brainalign.core.parameters import did_you_mean, preview
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def is_mat(source: Any) -> bool:
+    """Return True for a MATLAB file, version 5 or 7.3, by its header.
+
+    Parameters
+    ----------
+    source : object
+
+    Returns
+    -------
+    bool
+    """
+    if not is_path(source):
+        return False
+    with Path(source).open("rb") as file:
+        return file.read(6) == b"MATLAB"
+
+
+def read_mat(path: Any) -> dict[str, Any]:
+    """Read the variables of a MATLAB file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Version 5 to 7 through scipy; version 7.3 (HDF5) through h5py.
+
+    Returns
+    -------
+    dict of str to object
+        Numeric arrays keep the axes they have in MATLAB, so at least two; text is str; a struct is a dict, an array of structs
+        or a cell array is a list in MATLAB's linear order.
+
+    Raises
+    ------
+    FormatError
+        Not a MATLAB file, or damaged.
+    OptionalDependencyError
+        A version 7.3 file, and h5py is not installed.
+    """
+    file = existing(path)
+    with file.open("rb") as opened:
+        start = opened.read(520)
+    if _is_hdf5(start):
+        return _read_hdf5(file)
+    if start[:6] != b"MATLAB":
+        raise FormatError(f"{str(file)!r} starts with {start[:12]!r}. Expected a MATLAB file of version 5 or later.")
+    from scipy.io import loadmat
+
+    with reading(file, "MATLAB"):
+        loaded = loadmat(file, struct_as_record=False, squeeze_me=False, chars_as_strings=True)
+        return {name: _plain(value) for name, value in loaded.items() if not name.startswith("__")}
+
+
+def find_fields(variables: Any, pattern: str, source: str) -> dict[str, Any]:
+    """Return the fields that a dotted path names, by the last part of their name.
+
+    Parameters
+    ----------
+    variables : dict
+        As :func:`read_mat` returns it.
+    pattern : str
+        ``"D.neuron*"``: a field of a struct a dot; ``* ? [ ]`` in the last part match several, in the order of the file.
+    source : str
+        The file, for the message.
+
+    Returns
+    -------
+    dict of str to object
+
+    Raises
+    ------
+    FormatError
+        There is no such field; those that are there are listed.
+    """
+    *parents, last = pattern.split(".")
+    node = variables
+    for depth, part in enumerate(parents):
+        if not isinstance(node, dict) or part not in node:
+            _refuse(node, part, ".".join(parents[:depth]), source)
+        node = node[part]
+    found = {name: node[name] for name in node if fnmatch.fnmatchcase(name, last)} if isinstance(node, dict) else {}
+    if not found:
+        _refuse(node, last, ".".join(parents), source)
+    return found
+
+
+def _refuse(node: Any, part: str, where: str, source: str) -> None:
+    names = list(node) if isinstance(node, dict) else []
+    place = f"the struct {where!r} of {source!r}" if where else repr(source)
+    what = f"Its fields are {preview(names, 12)}." if names else f"It is a {type(node).__name__}, not a struct."
+    raise FormatError(f"{place} has no field {part!r}. {what}{did_you_mean(part, names)}")
+
+
+def _is_hdf5(start: bytes) -> bool:
+    return start[:8] == _HDF5 or start[512:520] == _HDF5
+
+
+def _plain(value: Any) -> Any:
+    from scipy.io.matlab import mat_struct
+
+    if isinstance(value, mat_struct):
+        return {name: _plain(getattr(value, name)) for name in value._fieldnames}
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype.kind in "US":
+        return str(value.ravel()[0]) if value.size == 1 else ("" if value.size == 0 else [str(item) for item in value.ravel()])
+    if value.dtype.kind != "O":
+        return value
+    items = [_plain(item) for item in value.ravel(order="F")]
+    is_struct = value.size == 1 and isinstance(value.ravel()[0], mat_struct)
+    return items[0] if is_struct else items
+
+
+def _read_hdf5(file: Path) -> dict[str, Any]:
+    h5py = require("h5py", extra="spikes", purpose="reading MATLAB 7.3 files")
+    with reading(file, "MATLAB 7.3"), h5py.File(file, "r") as opened:
+        return {name: _from_hdf5(h5py, opened, item) for name, item in opened.items() if not name.startswith("#")}
+
+
+def _from_hdf5(h5py: Any, file: Any, item: Any) -> Any:
+    """Return one variable: HDF5 holds MATLAB's arrays with their axes reversed, and cells as references."""
+    if isinstance(item, h5py.Group):
+        fields = {name: _from_hdf5(h5py, file, item[name]) for name in item}
+        is_array = (
+            all(isinstance(field, h5py.Dataset) and "MATLAB_class" not in field.attrs for field in item.values()) and fields
+        )
+        # A struct array is stored as a struct of reference arrays.
+        return [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if is_array else fields
+    kind = item.attrs.get("MATLAB_class", b"").decode()
+    if item.attrs.get("MATLAB_empty", 0):
+        return "" if kind == "char" else [] if kind == "cell" else np.empty((0, 0))
+    values = item[()]
+    if kind == "char":
+        return "".join(map(chr, np.asarray(values).T.ravel(order="F")))
+    if values.dtype == object:  # references
+        return [_from_hdf5(h5py, file, file[reference]) for reference in np.asarray(values).T.ravel(order="F")]
+    return np.asarray(values).T
