@@ -20,8 +20,8 @@ from sklearn.exceptions import NotFittedError
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.protocols import PresentationStep
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of, presentation_table
-from brainalign.features.mixing import apply_mixing
+from brainalign.core.tables import coords_of
+from brainalign.features.mixing import mix_responses, table_of
 
 Rows = np.ndarray[Any, Any] | None
 
@@ -129,7 +129,7 @@ class Chain(BaseEstimator):
         rest : Chain
             What is left to fit.
         """
-        table = Y if isinstance(Y, pd.DataFrame) else presentation_table(Y)
+        table = table_of(Y)
         n = next((i for i, step in enumerate(self.steps) if not (is_mixing(step) or is_stateless(step))), len(self.steps))
         for step in self.steps[:n]:
             X = step.transform(X, table) if is_mixing(step) else step.transform(X)
@@ -159,7 +159,7 @@ class Chain(BaseEstimator):
         """
         self._check_labels(X)
         labelled = isinstance(X, xr.DataArray)
-        self.presentations_ = presentation_table(Y) if isinstance(Y, xr.DataArray) else None
+        self.presentations_ = table_of(Y) if isinstance(Y, xr.DataArray) else None
         self.source_neuroids_ = coords_of(X, "neuroid") if labelled else {}
         matrices = self._matrices(X, self.presentations_)
         masks = _training_masks(matrices, rows, len(X), len(Y))
@@ -216,9 +216,7 @@ class Chain(BaseEstimator):
                 "This chain is not fitted yet. Call `fit(X, Y)` before `predict`, or score it with `ba.evaluate`."
             )
         self._check_labels(X)
-        if presentations is not None and not isinstance(presentations, pd.DataFrame):
-            presentations = presentation_table(presentations)
-        table = self.presentations_ if presentations is None else presentations
+        table = self.presentations_ if presentations is None else table_of(presentations)
         for step, mixing in zip(self.steps_[:-1], self._matrices(X, table), strict=True):
             X = _transform(step, X, mixing, table)
         return X
@@ -235,7 +233,7 @@ class Chain(BaseEstimator):
         if not self.mixes:
             return [None] * (len(self.steps) - 1)
         found: list[list[Any] | None] = []
-        table = presentation_table(X)
+        table = table_of(X)
         for step in self.steps[:-1]:
             found.append(step.mixing(table, target) if is_mixing(step) else None)
             if is_mixing(step) and step.retimes and target is not None:
@@ -291,28 +289,17 @@ def _training_masks(matrices: Sequence[list[Any] | None], rows: Rows, n_source: 
 
 def _transform(step: Any, X: Any, mixing: list[Any] | None, table: pd.DataFrame | None) -> Any:
     if mixing is not None:
-        return _mix(step, X, mixing, table)
+        return mix_responses(step, mixing, X, table)
     if is_stateless(step) or _reads_labels(step):
         return step.transform(X)
     values = np.asarray(step.transform(_flat(X)))
     if not isinstance(X, xr.DataArray):
         return values
-    flat = _flat_labels(X)
-    labels = flat if isinstance(step, OneToOneFeatureMixin) else _new_labels(step, flat, values.shape[1])
-    return _like(X, values, coords_of(X, "presentation"), labels)
-
-
-def _mix(step: Any, X: xr.DataArray, mixing: list[Any], table: pd.DataFrame | None) -> xr.DataArray:
-    flat = _like(X, _flat(X), coords_of(X, "presentation"), _flat_labels(X))
-    rows = coords_of(X, "presentation")
-    if step.retimes and table is not None:
-        rows = {str(name): as_labels(column.to_numpy()) for name, column in table.items()}
-    return _like(X, apply_mixing(mixing, flat.values), rows, step.labels(coords_of(flat, "neuroid")))
-
-
-def _like(X: xr.DataArray, values: Any, rows: dict[str, Any], columns: dict[str, Any]) -> xr.DataArray:
-    coords = {name: ("presentation", v) for name, v in rows.items()} | {name: ("neuroid", v) for name, v in columns.items()}
-    attrs = {name: value for name, value in X.attrs.items() if name != "time_reference"}
+    before = _flat_labels(X)
+    after = before if isinstance(step, OneToOneFeatureMixin) else _new_labels(step, before, values.shape[1])
+    coords = {name: ("presentation", v) for name, v in coords_of(X, "presentation").items()}
+    coords |= {name: ("neuroid", v) for name, v in after.items()}
+    attrs = {name: value for name, value in X.attrs.items() if name not in ("time_reference", "units")}
     return xr.DataArray(values, dims=("presentation", "neuroid"), coords=coords, attrs=attrs, name=X.name)
 
 

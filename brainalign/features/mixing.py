@@ -123,8 +123,7 @@ class PresentationMixer(TransformerMixin, BaseEstimator):
             )
         source = table_of(X)
         target = table_of(presentations) if self.retimes else source
-        matrices = self.mixing(source, target)
-        out = _relabel(X, _mix(matrices, X), self.labels(coords_of(X, "neuroid")), target if self.retimes else None)
+        out = mix_responses(self, self.mixing(source, target), X, target)
         params = {**self.get_params(deep=False), **self.report(source, target)}
         return write_step(validate(out, name="the result"), type(self).__name__, params=params, inputs={"X": X})
 
@@ -202,6 +201,25 @@ def apply_mixing(matrices: Sequence[Any], values: Any) -> np.ndarray[Any, Any]:
         for k, matrix in enumerate(single):
             columns[:, k * width + start : k * width + stop] = matrix @ block
     return out
+
+
+def mix_responses(step: Any, matrices: Sequence[Any], X: xr.DataArray, target: pd.DataFrame | None) -> xr.DataArray:
+    """Apply the matrices of a presentation step to responses, and label what comes out.
+
+    Parameters
+    ----------
+    step : PresentationStep
+    matrices : sequence of scipy sparse, (output row, source row)
+        From ``step.mixing``.
+    X : DataArray, (presentation, neuroid[, time])
+    target : DataFrame or None
+        The output rows, where the step retimes.
+
+    Returns
+    -------
+    DataArray, float32, (presentation, neuroid[, time])
+    """
+    return _relabel(X, _mix(matrices, X), step.labels(coords_of(X, "neuroid")), target if step.retimes else None)
 
 
 def _mix(matrices: Sequence[Any], X: xr.DataArray) -> Any:

@@ -24,8 +24,8 @@ from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import hash_array
-from brainalign.core.tables import presentation_table
 from brainalign.features.chain import Chain, chain, is_mixing, is_stateless
+from brainalign.features.mixing import table_of
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Readout:
         return pieces
 
     def _steps(self, stimuli: xr.Dataset) -> list[Affine | Mixing]:
-        tables, table = iter(self._affine), presentation_table(stimuli)
+        tables, table = iter(self._affine), table_of(stimuli)
         steps: list[Affine | Mixing] = []
         for step in self.model.steps_[:-1]:
             if is_mixing(step):
@@ -308,9 +308,7 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None) -> Readout:
             "with `ba.record` or `ba.responses`."
         )
     rows = fitted.presentations_ if presentations is None else presentations
-    if rows is not None and not isinstance(rows, pd.DataFrame):
-        rows = presentation_table(rows)
-    return Readout(backbone, fitted, rows)
+    return Readout(backbone, fitted, None if rows is None else table_of(rows))
 
 
 def _as_chain(model: Any) -> Chain:
