@@ -1,1 +1,9 @@
 """Figures, tables and HTML pages of results."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["diagnoses", "figures", "table", "html"],
+    submod_attrs={"html": ["report"], "table": ["summary", "tidy"]},
+)

@@ -1,0 +1,103 @@
+"""What all figures share: the style, the colours, the names of units and of axes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from brainalign.core.errors import require
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito 2008: eight colours that all common kinds of colour vision tell apart.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+INK, FAINT = "#333333", "#9a9a9a"
+MAX_CELLS_WITH_TEXT = 400
+STYLE = {
+    "font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8,
+    "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.linewidth": 0.8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
+    "svg.hashsalt": "brainalign", "figure.dpi": 120,
+}  # fmt: skip
+UNITS = {
+    "pearson": "Pearson r", "spearman": "Spearman ρ", "r2": "R²", "accuracy": "accuracy", "balanced-accuracy": "balanced accuracy",
+}  # fmt: skip
+
+
+def house_style() -> AbstractContextManager[Any]:
+    """Return a context in which figures have the house style."""
+    return require("matplotlib", extra="viz", purpose="drawing a figure").rc_context(STYLE)
+
+
+def new_figure(size: tuple[float, float]) -> Figure:
+    """Return an empty figure of a size in inches."""
+    return require("matplotlib.figure", extra="viz", purpose="drawing a figure").Figure(figsize=size, layout="constrained")
+
+
+def colour_scale(values: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return a sequential scale from 0, or a diverging one around 0 where scores are clearly negative."""
+    finite = values[np.isfinite(values)]
+    high = float(np.abs(finite).max()) if finite.size and np.abs(finite).max() > 0 else 1.0
+    if finite.size and finite.min() < -0.1 * high:
+        return {"cmap": "RdBu_r", "vmin": -high, "vmax": high}
+    return {"cmap": "Blues", "vmin": 0.0, "vmax": high}
+
+
+def write_cells(axes: Axes, values: np.ndarray[Any, Any], image: Any) -> None:
+    """Write each value into its cell, dark on light or light on dark."""
+    for (i, j), value in np.ndenumerate(values):
+        red, green, blue, _ = image.cmap(image.norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
+        text = f"{value:.2f}".replace("-0.00", "0.00") if np.isfinite(value) else "–"
+        axes.text(j, i, text, ha="center", va="center", size=8, color="white" if dark else INK)
+
+
+def frame_best(axes: Axes, values: np.ndarray[Any, Any]) -> None:
+    """Frame the best row of each column."""
+    patches = require("matplotlib.patches", extra="viz", purpose="drawing a figure")
+    if len(values) < 2:
+        return
+    for j in range(values.shape[1]):
+        if np.isfinite(values[:, j]).any():
+            best = int(np.nanargmax(values[:, j]))
+            axes.add_patch(patches.Rectangle((j - 0.47, best - 0.47), 0.94, 0.94, fill=False, ec=PALETTE[1], lw=1.8))
+
+
+def colour_cycle(n: int = 0) -> list[Any]:
+    """Return colours for some lines: distinct for up to eight, ordered beyond."""
+    if n <= len(PALETTE):
+        return list(PALETTE) * 8
+    viridis = require("matplotlib", extra="viz", purpose="drawing a figure").colormaps["viridis"]
+    return [viridis(place) for place in np.linspace(0, 0.92, n)]
+
+
+def labels_of(x: xr.DataArray, dim: Any) -> list[str]:
+    """Return the labels of a dim, or positions where it has none."""
+    return [str(value) for value in x[dim].values] if dim in x.coords else [str(i) for i in range(x.sizes[dim])]
+
+
+def in_words(name: str) -> str:
+    """Return a dim's name in words: ``source_layer`` as ``layer (source)``."""
+    side, _, group = name.partition("_")
+    return f"{group} (source)" if side == "source" else f"{group} (target)" if side == "target" else name.replace("_", " ")
+
+
+def unit_of(result: xr.Dataset | xr.DataArray, variable: str) -> str:
+    """Return what a variable of a result measures, for an axis."""
+    if variable == "score_normalized":
+        return "score / ceiling"
+    metric = str(result.attrs.get("metric", ""))
+    unit = UNITS.get(metric, metric or "score")
+    aggregate = result.attrs.get("aggregate")
+    return f"{aggregate} {unit}" if aggregate and "neuroid" not in getattr(result, "score", result).dims else unit
+
+
+def write_title(axes: Axes, title: str | None) -> None:
+    """Write a title at the left, where there is one."""
+    if title:
+        axes.set_title(title, loc="left")

@@ -1,0 +1,379 @@
+"""Figures of results. Each function returns a matplotlib ``Figure``, which no global state knows of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import did_you_mean
+from brainalign.core.schema import group_label
+from brainalign.reports.drawing import (
+    FAINT,
+    INK,
+    MAX_CELLS_WITH_TEXT,
+    PALETTE,
+    colour_cycle,
+    colour_scale,
+    frame_best,
+    house_style,
+    in_words,
+    labels_of,
+    new_figure,
+    unit_of,
+    write_cells,
+    write_title,
+)
+from brainalign.reports.table import kind_of, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def heatmap(result: xr.Dataset | xr.DataArray, *, variable: str = "score", title: str | None = None) -> Figure:
+    """Draw a grid of scores, groups × groups, with the values in the cells.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray, (source_<a>, target_<b>[, time])
+        Of :func:`brainalign.compare` or :func:`~brainalign.compare_rdms`. Over time, the peak is shown.
+    variable : str
+        ``"score"`` or ``"score_normalized"``.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The best source of each target is framed.
+
+    Raises
+    ------
+    ParameterError
+        The result is no grid, or has no such variable.
+    """
+    grid = _grid(result, variable)
+    if "time" in grid.dims:
+        grid, peak = grid.max("time", skipna=True), " (peak over time)"
+    else:
+        peak = ""
+    values = grid.values.astype(float)
+    rows, columns = (labels_of(grid, dim) for dim in grid.dims)
+    size = (1.9 + 0.16 * max(map(len, rows)) * 0.5 + 0.72 * len(columns), 1.3 + 0.36 * len(rows))
+    with house_style():
+        figure = new_figure((max(size[0], 3.4), max(size[1], 2.2)))
+        axes = figure.subplots()
+        image = axes.imshow(values, aspect="auto", **colour_scale(values))
+        axes.set_xticks(range(len(columns)), columns, rotation=0 if max(map(len, columns)) <= 8 else 35, ha="center")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlabel(in_words(str(grid.dims[1])))
+        axes.set_ylabel(in_words(str(grid.dims[0])))
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if values.size <= MAX_CELLS_WITH_TEXT:
+            write_cells(axes, values, image)
+        frame_best(axes, values)
+        bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.03)
+        bar.set_label(unit_of(result, variable) + peak)
+        bar.outline.set_visible(False)
+        write_title(axes, title)
+    return figure
+
+
+def score_vs_ceiling(result: xr.Dataset, *, by: str | None = None, title: str | None = None) -> Figure:
+    """Draw each neuroid's score against the highest that any model could reach on it.
+
+    Parameters
+    ----------
+    result : Dataset, (neuroid)
+        With ``score`` and ``ceiling``; over time, each neuroid at the time of its highest ceiling.
+    by : str, optional
+        Neuroid coordinate that colours the points; default ``layer`` or ``region``.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        The result has no ceiling per neuroid.
+    """
+    if kind_of(result) != "scores" or "ceiling" not in result:
+        raise ParameterError(
+            'score_vs_ceiling got a result without a ceiling per neuroid. Pass `ceiling="repeat"` to `ba.evaluate`.'
+        )
+    rows = tidy(result).dropna(subset=["score", "ceiling"])
+    if "time" in rows:
+        rows = rows.loc[rows.groupby([c for c in ("system", "layer", "region", "neuroid_id") if c in rows])["ceiling"].idxmax()]
+    by = by or group_label(result["score"])
+    with house_style():
+        figure = new_figure((3.9, 3.6))
+        axes = figure.subplots()
+        low = float(min(0.0, rows["score"].min(), rows["ceiling"].min())) if len(rows) else 0.0
+        high = float(max(rows["score"].max(), rows["ceiling"].max())) * 1.05 if len(rows) else 1.0
+        axes.plot([max(low, 0), high], [max(low, 0), high], color=FAINT, lw=1, ls=(0, (4, 3)), zorder=0)
+        axes.annotate(
+            "ceiling", (high, high), xytext=(-22, -2), textcoords="offset points", ha="right", va="top", color=FAINT, size=8
+        )
+        for colour, (name, part) in zip(colour_cycle(), _groups(rows, by), strict=False):
+            axes.scatter(
+                part["ceiling"], part["score"], s=14, color=colour, alpha=0.75, lw=0, label=str(name), rasterized=len(rows) > 500
+            )
+        axes.set_xlabel(f"noise ceiling ({unit_of(result, 'score')})")
+        axes.set_ylabel(f"score ({unit_of(result, 'score')})")
+        axes.axhline(0, color=FAINT, lw=0.6)
+        if by:
+            axes.legend(title=by, loc="upper left", handletextpad=0.2, borderpad=0)
+        write_title(axes, title)
+    return figure
+
+
+def distribution(result: xr.Dataset, *, by: str | None = None, title: str | None = None) -> Figure:
+    """Draw the scores of all neuroids by group, with the median and the mean ceiling.
+
+    Parameters
+    ----------
+    result : Dataset, (neuroid)
+    by : str, optional
+        Neuroid coordinate; default ``layer`` or ``region``.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    by = by or group_label(result["score"])
+    groups = _groups(tidy(result).dropna(subset=["score"]), by)
+    jitter = np.random.default_rng(0)
+    with house_style():
+        figure = new_figure((max(2.6, 1.2 + 0.62 * len(groups)), 3.0))
+        axes = figure.subplots()
+        for i, (_, part) in enumerate(groups):
+            offsets = jitter.uniform(-0.22, 0.22, len(part))
+            axes.scatter(i + offsets, part["score"], s=9, color=PALETTE[0], alpha=0.45, lw=0, rasterized=len(part) > 500)
+            axes.hlines(part["score"].median(), i - 0.3, i + 0.3, color=INK, lw=2, label="median" if i == 0 else None)
+            if "ceiling" in part:
+                line = {"color": PALETTE[1], "lw": 1.4, "ls": (0, (3, 2)), "label": "mean ceiling" if i == 0 else None}
+                axes.hlines(part["ceiling"].mean(), i - 0.36, i + 0.36, **line)
+        axes.set_xticks(range(len(groups)), [str(name) for name, _ in groups])
+        axes.set_xlim(-0.6, len(groups) - 0.4)
+        axes.axhline(0, color=FAINT, lw=0.6)
+        axes.set_ylabel(unit_of(result, "score"))
+        axes.set_xlabel(by or "")
+        figure.legend(loc="outside upper right", ncols=2)
+        write_title(axes, title)
+    return figure
+
+
+def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: str | None = None) -> Figure:
+    """Draw representational dissimilarity matrices side by side.
+
+    Parameters
+    ----------
+    rdm : DataArray, ([group,] stimulus, stimulus_2)
+        Each is drawn on its own colour scale, of its own percentiles: dissimilarities of two systems have no common scale.
+    order : sequence, optional
+        Stimulus ids in the order wanted; default the RDM's own, sorted by its ``condition`` where it has one.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        It is no RDM, or `order` names a stimulus that it does not have.
+    """
+    if kind_of(rdm) != "rdm":
+        raise ParameterError(f"rdm_panel got dims {rdm.dims}. Expected ([group,] stimulus, stimulus_2): see `ba.rdm`.")
+    square = _ordered(rdm.transpose(..., "stimulus", "stimulus_2"), order)
+    stack = square.values.reshape(-1, *square.shape[-2:])
+    names = [*labels_of(square, square.dims[0])] if square.ndim == 3 else [""] * len(stack)
+    columns = min(len(stack), 4)
+    n_rows = -(-len(stack) // columns)
+    with house_style():
+        figure = new_figure((max(2.9, 2.15 * columns), 2.3 * n_rows + 0.35))
+        for axes, name, values in zip(figure.subplots(n_rows, columns, squeeze=False).ravel(), names, stack, strict=False):
+            off = values[~np.eye(len(values), dtype=bool)]
+            low, high = np.nanpercentile(off, [1, 99]) if np.isfinite(off).any() else (0, 1)
+            image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(False)
+            axes.set_title(name)
+            bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.03, ticks=[low, high], format="%.2g")
+            bar.outline.set_visible(False)
+        for axes in figure.axes[len(stack) : n_rows * columns]:
+            axes.set_visible(False)
+        label = f"{rdm.attrs.get('metric', 'dissimilarity')} ({rdm.attrs['units']})" if rdm.attrs.get("units") else ""
+        figure.supxlabel(f"{square.shape[-1]} stimuli  ·  {label or rdm.attrs.get('metric', 'dissimilarity')}", size=8, color=INK)
+        if title:
+            figure.suptitle(title, size=10)
+    return figure
+
+
+def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, title: str | None = None) -> Figure:
+    """Draw scores over time: one line per group, a panel per target where there are several.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray, (..., time)
+        Scores per neuroid (the line is the median over the neuroids of a group, the band the quartiles), or of groups × groups.
+    by : str, optional
+        Neuroid coordinate of the lines; default ``layer`` or ``region``.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Each line's peak is marked.
+
+    Raises
+    ------
+    ParameterError
+        The result has no time.
+    """
+    score = result["score"] if isinstance(result, xr.Dataset) else result
+    if "time" not in score.dims:
+        raise ParameterError(f"time_course got dims {score.dims}. Expected a `time` dim: score responses that have one.")
+    panels = _panels(score, by)
+    with house_style():
+        figure = new_figure((max(3.8, 2.9 * len(panels) + 0.8), 2.9))
+        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        times = score["time"].values
+        for axes, (name, lines) in zip(grid, panels.items(), strict=True):
+            for colour, (label, (middle, low, high)) in zip(colour_cycle(len(lines)), lines.items(), strict=False):
+                axes.plot(times, middle, color=colour, lw=1.5, label=label)
+                if low is not None:
+                    axes.fill_between(times, low, high, color=colour, alpha=0.15, lw=0)
+                if np.isfinite(middle).any():
+                    axes.plot(times[np.nanargmax(middle)], np.nanmax(middle), "o", color=colour, ms=4)
+            axes.axhline(0, color=FAINT, lw=0.6)
+            axes.axvline(0, color=FAINT, lw=0.6)
+            axes.set_title(name)
+            axes.set_xlabel("time (s)")
+        grid[0].set_ylabel(unit_of(result, "score"))
+        if any(label for lines in panels.values() for label in lines):
+            handles, labels = grid[0].get_legend_handles_labels()
+            figure.legend(handles, labels, loc="outside right center")
+        if title:
+            figure.suptitle(title, size=10)
+    return figure
+
+
+def attribution(result: xr.DataArray, *, presentations: Sequence[int] = (0, 1, 2, 3), title: str | None = None) -> Figure:
+    """Draw which parts of some stimuli drive each neuroid.
+
+    Parameters
+    ----------
+    result : DataArray, (presentation, neuroid, ...)
+        Of :func:`brainalign.attribute`. Pixels are drawn as images (channels summed), words and features as bars.
+    presentations : sequence of int
+        Positions of the presentations to show; those beyond the end are left out.
+    title : str, optional
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One row per neuroid, one column per presentation; red drives the response up, blue down.
+    """
+    shown = [i for i in presentations if i < result.sizes["presentation"]]
+    maps = result.isel(presentation=shown)
+    maps = maps.sum([dim for dim in maps.dims[2:] if dim not in ("y", "x", "part", "feature")])
+    names = [str(name) for name in result["neuroid_id"].values]
+    with house_style():
+        figure = new_figure((1.5 + 1.55 * len(shown), 0.6 + 1.65 * len(names)))
+        grid = figure.subplots(len(names), len(shown), squeeze=False)
+        for i, row in enumerate(grid):
+            limit = float(np.abs(maps.values[:, i]).max()) or 1.0
+            for j, axes in enumerate(row):
+                image = _draw_attribution(axes, maps.values[j, i], limit)
+                if i == 0:
+                    axes.set_title(str(maps["stimulus_id"].values[j]), size=8)
+                if j == 0:
+                    axes.set_ylabel(names[i])
+            if image is not None:
+                bar = figure.colorbar(image, ax=row.tolist(), shrink=0.85, pad=0.02)
+                bar.outline.set_visible(False)
+                bar.set_label("attribution")
+        if title:
+            figure.suptitle(title, size=10)
+    return figure
+
+
+def _draw_attribution(axes: Axes, values: np.ndarray[Any, Any], limit: float) -> Any:
+    if values.ndim == 2:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.spines[:].set_visible(False)
+        return axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    flat = values.ravel()
+    axes.bar(np.arange(flat.size), flat, color=np.where(flat >= 0, "#B2182B", "#2166AC"), width=0.9)
+    axes.set_ylim(-1.05 * limit, 1.05 * limit)
+    axes.axhline(0, color=FAINT, lw=0.6)
+    return None
+
+
+def _grid(result: xr.Dataset | xr.DataArray, variable: str) -> xr.DataArray:
+    if isinstance(result, xr.Dataset) and variable not in result:
+        raise ParameterError(
+            f"heatmap got variable={variable!r}. Expected one of {', '.join(map(str, result))}.{did_you_mean(variable, result)}"
+        )
+    grid = result[variable] if isinstance(result, xr.Dataset) else result
+    sides = [dim for dim in grid.dims if dim != "time"]
+    if len(sides) != 2 or "neuroid" in sides:
+        raise ParameterError(
+            f"heatmap got dims {grid.dims}. Expected groups × groups: a result of `ba.compare` or `ba.compare_rdms`."
+        )
+    return grid.transpose(*sides, ...)
+
+
+def _panels(score: xr.DataArray, by: str | None) -> dict[str, dict[str, tuple[Any, Any, Any]]]:
+    """Return {panel: {line: (middle, low, high)}} for scores of neuroids or of groups × groups."""
+    if "neuroid" in score.dims:
+        by = by or group_label(score)
+        names = score[by].values.astype(object) if by else np.full(score.sizes["neuroid"], "", dtype=object)
+        over = score.transpose("neuroid", "time").values
+        lines = {}
+        for name in dict.fromkeys(names):
+            low, middle, high = np.nanquantile(over[names == name], [0.25, 0.5, 0.75], axis=0)
+            lines[str(name)] = (middle, low, high)
+        return {"": lines}
+    sides = [dim for dim in score.dims if dim != "time"]
+    if len(sides) == 1:
+        return {
+            "": {
+                label: (line, None, None)
+                for label, line in zip(labels_of(score, sides[0]), score.transpose(..., "time").values, strict=True)
+            }
+        }
+    values = score.transpose(*sides, "time").values
+    rows, columns = (labels_of(score, dim) for dim in sides)
+    return {column: {row: (values[i, j], None, None) for i, row in enumerate(rows)} for j, column in enumerate(columns)}
+
+
+def _ordered(rdm: xr.DataArray, order: Sequence[Any] | None) -> xr.DataArray:
+    ids = [str(name) for name in rdm["stimulus"].values]
+    if order is not None:
+        wanted = [str(name) for name in order]
+        unknown = [name for name in wanted if name not in set(ids)]
+        if unknown:
+            raise ParameterError(
+                f"rdm_panel got order with {unknown[0]!r}. Expected stimuli of the RDM.{did_you_mean(unknown[0], ids)}"
+            )
+        rows = np.array([ids.index(name) for name in wanted])
+    elif "condition" in rdm.coords and rdm["condition"].dims == ("stimulus",):
+        rows = np.argsort(rdm["condition"].values.astype(object).astype(str), kind="stable")
+    else:
+        return rdm
+    return rdm.isel(stimulus=rows, stimulus_2=rows)
+
+
+def _groups(rows: Any, by: str | None) -> list[tuple[Any, Any]]:
+    return list(rows.groupby(by, sort=False)) if by else [("", rows)]

@@ -1,0 +1,295 @@
+"""``report``: results as one HTML file that needs nothing else, to be read, sent and kept."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import preview
+from brainalign.core.provenance import provenance
+from brainalign.reports import figures
+from brainalign.reports.diagnoses import diagnose, join_report
+from brainalign.reports.drawing import house_style, in_words
+from brainalign.reports.table import kind_of, summary, tidy
+
+MAX_TABLE_ROWS = 60
+CSS = """
+:root { --ink: #222; --soft: #667; --line: #dde; --wash: #f6f7f9; --warn: #8a4b00; --warnwash: #fff6e8; }
+body { font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; color: var(--ink); max-width: 62rem;
+       margin: 2.5rem auto 5rem; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.6rem 0 .3rem; padding-top: .9rem;
+       border-top: 1px solid var(--line); }
+.soft, figcaption, nav { color: var(--soft); font-size: .87rem; } nav a { color: inherit; margin-right: 1.1rem; }
+figure { display: inline-block; margin: .8rem 1.2rem .4rem 0; vertical-align: top; max-width: 100%; }
+figure img { max-width: 100%; height: auto; }
+table { border-collapse: collapse; font-size: .85rem; margin: .6rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .18rem .7rem .18rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { font-weight: 600; } td.number, th.number { text-align: right; }
+.wide { overflow-x: auto; } ul.notes { background: var(--warnwash); color: var(--warn); border-left: 3px solid #e6a23c;
+       padding: .5rem 1rem .5rem 2rem; margin: .7rem 0; font-size: .9rem; }
+details { margin: .35rem 0; } summary { cursor: pointer; color: var(--soft); font-size: .9rem; }
+pre { background: var(--wash); padding: .7rem .9rem; overflow-x: auto; font-size: .78rem; line-height: 1.45; }
+"""
+
+
+def report(
+    results: Any, path: str | os.PathLike[str], *, title: str = "brainalign report", description: str | None = None
+) -> Path:
+    """Write results as one self-contained HTML file: figures, tables, what was dropped, warnings and provenance.
+
+    Parameters
+    ----------
+    results : result, sequence of results, or mapping of str (heading) to result
+        Results of any verb (scores per neuroid, grids, RDMs, attributions, responses), DataFrames, matplotlib figures and
+        paragraphs of text, in the order in which they are to appear.
+    path : path-like
+        Written whole or not at all; a file of that name is replaced.
+    title, description : str
+        Like every other text, escaped.
+
+    Returns
+    -------
+    Path
+        Where the file is, absolute.
+
+    Raises
+    ------
+    ParameterError
+        Something in ``results`` cannot be shown, or there is nothing to show.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> result = xr.Dataset({"score": ("neuroid", [0.1, 0.3])}, coords={"region": ("neuroid", ["V1", "V1"])})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = report({"Encoding": result}, folder + "/report.html")
+    ...     "Encoding" in path.read_text(encoding="utf-8")
+    True
+    """
+    items = _items(results)
+    headings = [name or _heading(item) for name, item in items]
+    sections = [_section(i, heading, item) for i, (heading, (_, item)) in enumerate(zip(headings, items, strict=True))]
+    links = "".join(f'<a href="#s{i}">{escape(heading)}</a>' for i, heading in enumerate(headings))
+    stamp = f"brainalign {version('brainalign')} · {datetime.now(UTC).isoformat(sep=' ', timespec='minutes')}"
+    page = [
+        "<!DOCTYPE html>",
+        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{CSS}</style></head><body>',
+        f'<h1>{escape(title)}</h1><p class="soft">{escape(stamp)}</p>',
+        f"<p>{escape(description)}</p>" if description else "",
+        f"<nav>{links}</nav>" if len(items) > 1 else "",
+        *sections,
+        "</body></html>\n",
+    ]
+    return _write_whole(Path(path), "\n".join(page))
+
+
+def _items(results: Any) -> list[tuple[str, Any]]:
+    if isinstance(results, Mapping) and not isinstance(results, xr.Dataset):
+        items = [(str(name), item) for name, item in results.items()]
+    elif isinstance(results, Sequence) and not isinstance(results, str):
+        items = [("", item) for item in results]
+    else:
+        items = [("", results)]
+    if not items:
+        raise ParameterError(f"report got {results!r}. Expected at least one result.")
+    for _, item in items:
+        if not _is_drawn(item) and not isinstance(item, str):
+            kind_of(item)
+    return items
+
+
+def _is_drawn(item: Any) -> bool:
+    return hasattr(item, "savefig")
+
+
+def _heading(item: Any) -> str:
+    if isinstance(item, str) or _is_drawn(item):
+        return "Note" if isinstance(item, str) else "Figure"
+    kind = kind_of(item)
+    if kind == "grid" and isinstance(item, xr.Dataset):
+        return " → ".join(in_words(str(dim)).partition(" (")[0] for dim in item["score"].dims if dim != "time")
+    if kind == "values" and item.name:
+        return str(item.name).replace("_", " ").capitalize()
+    return "RDM" if kind == "rdm" else kind.capitalize()
+
+
+def _section(number: int, heading: str, item: Any) -> str:
+    parts = [f'<section id="s{number}"><h2>{escape(heading)}</h2>']
+    if isinstance(item, str):
+        parts += [f"<p>{escape(paragraph)}</p>" for paragraph in item.split("\n\n")]
+    elif isinstance(item, pd.DataFrame):
+        parts.append(_table(item))
+    elif _is_drawn(item):
+        parts.append(_figure(item, heading, ""))
+    else:
+        parts += _result(item, heading)
+    return "\n".join([*parts, "</section>"])
+
+
+def _result(item: Any, heading: str) -> list[str]:
+    parts = [f'<p class="soft">{escape(_facts(item))}</p>']
+    notes = diagnose(item)
+    if notes:
+        parts.append('<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
+    parts += [_figure(figure, heading, caption) for caption, figure in _figures(item)]
+    parts += [_folded(label, _table(table)) if folded else _table(table) for label, table, folded in _tables(item)]
+    joined = _flat(join_report(item))
+    if joined:
+        rows = pd.DataFrame({"": list(joined), "value": [str(value) for value in joined.values()]})
+        parts.append(_folded("What was joined, dropped, averaged and split", _table(rows)))
+    if "provenance" in item.attrs:
+        parts.append(_folded("Provenance", f"<pre>{escape(_lineage(item))}</pre>"))
+    return parts
+
+
+def _figures(item: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the figures that show a result of its kind, with captions."""
+    kind = kind_of(item)
+    if kind == "grid":
+        sides = [dim for dim in (item["score"] if isinstance(item, xr.Dataset) else item).dims if dim != "time"]
+        if len(sides) == 2:
+            yield "scores; the best source of each target is framed", figures.heatmap(item)
+            if isinstance(item, xr.Dataset) and "score_normalized" in item:
+                yield "scores over their noise ceiling", figures.heatmap(item, variable="score_normalized")
+        if "time" in (item["score"] if isinstance(item, xr.Dataset) else item).dims:
+            yield "over time; dots mark the peaks", figures.time_course(item)
+    elif kind == "scores":
+        if "time" in item["score"].dims:
+            yield "median and quartiles over time; dots mark the peaks", figures.time_course(item)
+        else:
+            yield "a dot per neuroid", figures.distribution(item)
+        if "ceiling" in item:
+            yield "score and noise ceiling", figures.score_vs_ceiling(item)
+    elif kind == "rdm":
+        yield "dissimilarity of each pair of stimuli", figures.rdm_panel(item)
+    elif kind == "attribution" and item.ndim > 2:
+        yield "red drives the response up, blue down", figures.attribution(item)
+    elif kind == "values" and item.ndim == 1:
+        yield (
+            "a dot per neuroid",
+            figures.distribution(item.to_dataset(name="score").assign_attrs(metric=item.attrs.get("units", ""))),
+        )
+
+
+def _tables(item: Any) -> list[tuple[str, pd.DataFrame, bool]]:
+    """Return (label, table, whether it is folded away)."""
+    kind = kind_of(item)
+    if kind in ("scores", "values"):
+        by_group = summary(item)
+        found = [("By group", by_group, len(by_group) > MAX_TABLE_ROWS)]
+        rows = tidy(item)
+        return [*found, ("Every score", rows, True)] if len(rows) <= 10 * MAX_TABLE_ROWS else found
+    if kind == "grid":
+        return [("Every score", tidy(item), True)]
+    return []
+
+
+def _facts(item: Any) -> str:
+    """Return one line on what was computed from what."""
+    facts = [" × ".join(f"{n:,} {in_words(str(dim))}" for dim, n in item.sizes.items())]
+    for name in ("metric", "aggregate", "units", "method", "baseline", "modality"):
+        if item.attrs.get(name):
+            facts.append(f"{name} {item.attrs[name]}")
+    if "completeness_error" in item.attrs:
+        facts.append(f"completeness error {float(item.attrs['completeness_error']):.1e}")
+    if "system" in item.coords:
+        facts.append("of " + preview(dict.fromkeys(map(str, np.atleast_1d(item["system"].values))), 5).replace("'", ""))
+    steps = provenance(item, verify=False).steps
+    if steps and steps[-1]["seed"] is not None:
+        facts.append(f"seed {steps[-1]['seed']}")
+    return " · ".join(facts)
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten a nested report; empty entries say nothing and are left out."""
+    out: dict[str, Any] = {}
+    for name, value in entries.items():
+        label = f"{prefix}{str(name).replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            out |= _flat(value, f"{label}: ")
+        elif value not in (None, [], "", {}):
+            text = json.dumps(value) if isinstance(value, list) else value
+            out[label] = f"{text[:300]} …" if isinstance(text, str) and len(text) > 300 else text
+    return out
+
+
+def _lineage(item: Any) -> str:
+    """Return the steps behind a result, inputs indented below the step that joined them."""
+    found = provenance(item)
+    state = {True: "values altered since the last step", False: "values as written", None: "values not checked (lazy)"}
+    versions = found.steps[-1]["versions"] if found.steps else {}
+    lines = [*_steps(found.steps, ""), "", f"fingerprint {found.fingerprint} ({state[found.altered]})"]
+    return "\n".join([*lines, "versions: " + ", ".join(f"{name} {number}" for name, number in versions.items())])
+
+
+def _steps(steps: Sequence[Mapping[str, Any]], indent: str) -> Iterator[str]:
+    for step in steps:
+        for name, inner in step.get("lineage", {}).items():
+            yield f"{indent}{name}:"
+            yield from _steps(inner, indent + "    ")
+        params = ", ".join(f"{name}={value!r}" for name, value in step["params"].items() if value is not None)
+        seed = "" if step["seed"] is None else f"  [seed {step['seed']}]"
+        yield f"{indent}{step['time_utc']}  {step['verb']}({params[:600]}){seed}"
+
+
+def _table(table: pd.DataFrame) -> str:
+    shown = table.head(MAX_TABLE_ROWS)
+    numeric = [pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name]) for name in table]
+    classes = [' class="number"' if is_number else "" for is_number in numeric]
+    head = "".join(f"<th{kind}>{escape(str(name).replace('_', ' '))}</th>" for kind, name in zip(classes, table, strict=True))
+    rows = [
+        "<tr>" + "".join(f"<td{kind}>{escape(_cell(value))}</td>" for kind, value in zip(classes, row, strict=True)) + "</tr>"
+        for row in shown.itertuples(index=False, name=None)
+    ]
+    more = f'<p class="soft">first {len(shown)} of {len(table):,} rows</p>' if len(table) > len(shown) else ""
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>{more}'
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (float, np.floating)):
+        return "–" if np.isnan(value) else f"{value:.3f}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.3g}"
+    return str(value)
+
+
+def _folded(label: str, body: str) -> str:
+    return f"<details><summary>{escape(label)}</summary>{body}</details>"
+
+
+def _figure(figure: Any, heading: str, caption: str) -> str:
+    stream = io.BytesIO()
+    with house_style():
+        figure.savefig(stream, format="svg", dpi=200, metadata={"Date": None})
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    alt = escape(f"{heading}: {caption}" if caption else heading, quote=True)
+    return f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{alt}"><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _write_whole(path: Path, text: str) -> Path:
+    """Write beside the file and rename, so that a reader never sees half a report."""
+    path = path.expanduser().absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

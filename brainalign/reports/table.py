@@ -1,0 +1,176 @@
+"""Results as tidy tables: one row per score, with every label that it has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.schema import group_label
+
+KINDS = ("grid", "scores", "rdm", "attribution", "responses", "values", "table")
+
+
+def kind_of(result: Any) -> str:
+    """Say what a result is, by its dims and names alone.
+
+    Parameters
+    ----------
+    result : Dataset, DataArray or DataFrame
+
+    Returns
+    -------
+    str
+        ``"grid"`` (scores of groups × groups), ``"scores"`` (per neuroid), ``"rdm"``, ``"attribution"``, ``"responses"``,
+        ``"values"`` (one number a neuroid) or ``"table"``.
+
+    Raises
+    ------
+    ParameterError
+        It is none of them.
+
+    Examples
+    --------
+    >>> kind_of(xr.DataArray(np.zeros((2, 2)), dims=("stimulus", "stimulus_2")))
+    'rdm'
+    """
+    if isinstance(result, pd.DataFrame):
+        return "table"
+    if isinstance(result, xr.Dataset) and "score" in result.data_vars:
+        return "scores" if "neuroid" in result["score"].dims else "grid"
+    if isinstance(result, xr.DataArray):
+        if {"stimulus", "stimulus_2"} <= set(result.dims):
+            return "rdm"
+        if "completeness_error" in result.coords or result.name == "attribution":
+            return "attribution"
+        if "presentation" in result.dims:
+            return "responses"
+        return "values" if "neuroid" in result.dims else "grid"
+    raise ParameterError(
+        f"reports got a {type(result).__name__}. Expected a result of brainalign (a Dataset with `score`, an RDM, an attribution, "
+        "responses, or one value a neuroid) or a DataFrame."
+    )
+
+
+def tidy(result: xr.Dataset | xr.DataArray | pd.DataFrame) -> pd.DataFrame:
+    """Return a result as a tidy table.
+
+    Parameters
+    ----------
+    result : Dataset, DataArray or DataFrame
+        Of :func:`brainalign.evaluate`, :func:`~brainalign.compare`, :func:`~brainalign.rdm`,
+        :func:`~brainalign.compare_rdms`, :func:`~brainalign.noise_ceiling` ...
+
+    Returns
+    -------
+    DataFrame
+        One row per score (per pair of stimuli for an RDM), with its labels, its ceiling and what else belongs to it. Folds
+        are left out: they are in ``result.score_by_fold``.
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"score": (("source_layer", "target_region"), [[0.1, 0.2]]), "ceiling": ("target_region", [0.8, 0.9])},
+    ...                     coords={"source_layer": ["conv1"], "target_region": ["V1", "IT"]})
+    >>> tidy(result)
+      source_layer target_region  score  ceiling
+    0        conv1            V1    0.1      0.8
+    1        conv1            IT    0.2      0.9
+    """
+    kind = kind_of(result)
+    if isinstance(result, pd.DataFrame):
+        return result
+    if kind == "rdm":
+        return _pairs(result)
+    if isinstance(result, xr.DataArray):
+        return _columns(result.to_dataset(name=result.name or "value"), result.dims, str(result.name or "value"))
+    return _columns(result, result["score"].dims, "score")
+
+
+def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None) -> pd.DataFrame:
+    """Summarise scores over the neuroids of each group.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray, (neuroid[, time])
+        Scores per neuroid, or any one value per neuroid.
+    by : str, optional
+        Neuroid coordinate; default ``layer`` or ``region``, else all together.
+
+    Returns
+    -------
+    DataFrame
+        Per group (and time): ``n`` neuroids that have a score, ``n_left_out`` that have none, ``median``, ``q25``, ``q75`` and,
+        where known, the mean ``ceiling`` and the ratio of means ``normalized``.
+
+    Raises
+    ------
+    ParameterError
+        No such neuroid coordinate.
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"score": ("neuroid", [0.1, 0.3, np.nan])}, coords={"region": ("neuroid", ["V1", "V1", "V1"])})
+    >>> summary(result)
+      region  n  n_left_out  median   q25   q75
+    0     V1  2           1     0.2  0.15  0.25
+    """
+    rows, value = tidy(result), "score" if isinstance(result, xr.Dataset) else str(result.name or "value")
+    labels = result["score"] if isinstance(result, xr.Dataset) else result
+    by = by or group_label(labels)
+    if by is not None and by not in rows:
+        raise ParameterError(f"summary got by={by!r}. Expected one of {', '.join(map(str, rows))}.")
+    keys = [*([by] if by else []), *(["time"] if "time" in rows else [])]
+    parts = rows.groupby(keys, sort=False) if keys else [((), rows)]
+    found = []
+    for key, part in parts:
+        entry = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
+        found.append(entry | _spread(part, value))
+    return pd.DataFrame(found)
+
+
+def _spread(part: pd.DataFrame, value: str) -> dict[str, Any]:
+    scores = part[value].dropna()
+    out: dict[str, Any] = {"n": len(scores), "n_left_out": len(part) - len(scores)}
+    out |= dict(zip(("median", "q25", "q75"), scores.quantile([0.5, 0.25, 0.75]).to_numpy(), strict=True))
+    if "ceiling" in part and value != "ceiling":
+        both = part[[value, "ceiling"]].dropna()
+        out["ceiling"] = both["ceiling"].mean()
+        out["normalized"] = both[value].mean() / out["ceiling"] if out["ceiling"] > 0 else np.nan
+    return out
+
+
+def _columns(data: xr.Dataset, dims: tuple[Any, ...], first: str) -> pd.DataFrame:
+    """Return every variable and coordinate along some of ``dims``, one row per element."""
+    shape = tuple(data.sizes[dim] for dim in dims)
+    columns: dict[str, Any] = {}
+    variables = {**data.coords, first: data[first], **data.data_vars}
+    for name, variable in variables.items():
+        if set(variable.dims) <= set(dims) and (variable.dims or name in data.data_vars):
+            values = variable.variable.set_dims(dict(zip(dims, shape, strict=True))).transpose(*dims).values.ravel()
+            columns[str(name)] = values.astype(object) if values.dtype.kind in "TU" else values
+    order = sorted(columns, key=lambda name: name not in dims)  # the dims' own labels come first
+    return pd.DataFrame({name: columns[name] for name in order})
+
+
+def _pairs(rdm: xr.DataArray) -> pd.DataFrame:
+    """Return an RDM as one row per unordered pair of stimuli."""
+    i, j = np.triu_indices(rdm.sizes["stimulus"], 1)
+    flat = rdm.transpose(..., "stimulus", "stimulus_2")
+    groups = flat.dims[:-2]
+    values = flat.values.reshape(-1, *flat.shape[-2:])[:, i, j]
+    out = {
+        "stimulus": np.tile(_names(rdm, "stimulus")[i], len(values)),
+        "stimulus_2": np.tile(_names(rdm, "stimulus_2")[j], len(values)),
+    }
+    table = pd.DataFrame(out | {"dissimilarity": values.ravel()})
+    for dim in groups[:1]:
+        table.insert(0, str(dim), np.repeat(_names(rdm, dim), i.size))
+    return table
+
+
+def _names(x: xr.DataArray, dim: Any) -> np.ndarray[Any, Any]:
+    values = x[dim].values
+    return values.astype(object) if values.dtype.kind in "TU" else values

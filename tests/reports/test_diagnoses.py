@@ -1,0 +1,26 @@
+import brainalign as ba
+from brainalign.reports.diagnoses import diagnose, join_report
+
+
+def test_everything_that_stands_out_is_said(grid, scores, attributions):
+    told = " ".join(diagnose(grid))
+    assert "Fewer than 3 neuroids have a score in 'V1'" in told
+    assert "Leak: source: PCA was fitted on all" in told
+    assert "forced" in told
+    told = " ".join(diagnose(scores))
+    assert "1 of 6 neuroids has no score: 1 constant" in told
+    assert "2 scores are undefined in at least one fold" in told
+    assert "1 of 6 ceilings could not be estimated" in told
+    assert "1 normalised score is above 1" in told
+    assert "2.0%" in " ".join(diagnose(attributions))
+
+
+def test_altered_values_are_noticed():
+    study = ba.simulate(n_stimuli=10, n_neuroids=2, modalities=("fmri",), random_state=0)
+    assert diagnose(study.brain) == []
+    assert "altered" in diagnose(study.brain * 2)[0]
+
+
+def test_nothing_to_say_is_nothing_said(timed, rdms):
+    assert diagnose(timed) == diagnose(rdms) == diagnose("text") == []
+    assert join_report(timed) == {}

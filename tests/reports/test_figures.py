@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.reports import figures
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_heatmap_writes_values_and_frames_the_best_source(grid):
+    figure = figures.heatmap(grid, title="Layers")
+    axes = figure.axes[0]
+    assert texts(figure) == ["0.50", "0.10", "0.30", "0.20", "-0.01", "0.40"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["conv1", "conv2", "fc"]
+    frames = [(round(p.get_x() + 0.47), round(p.get_y() + 0.47)) for p in axes.patches]
+    assert frames == [(0, 0), (1, 2)]
+    assert figure.axes[1].get_ylabel() == "median Pearson r"
+    assert axes.get_xlabel() == "region (target)"
+
+
+def test_heatmap_leaves_empty_cells_empty_and_takes_the_peak_over_time(grid):
+    figure = figures.heatmap(grid.where(grid.source_layer != "fc"))
+    assert texts(figure)[-2:] == ["–", "–"]
+    timed = grid[["score"]].expand_dims(time=[0.0, 0.1]).transpose(..., "time") * [0.5, 1.0]
+    assert texts(figures.heatmap(timed))[0] == "0.50"
+
+
+def test_heatmap_refuses_what_is_no_grid(grid, scores):
+    with pytest.raises(ba.errors.ParameterError, match="Did you mean 'score'"):
+        figures.heatmap(grid, variable="scor")
+    with pytest.raises(ba.errors.ParameterError, match="groups × groups"):
+        figures.heatmap(scores)
+
+
+def test_score_against_ceiling_shows_every_neuroid_that_has_both(scores):
+    axes = figures.score_vs_ceiling(scores).axes[0]
+    points = np.concatenate([np.asarray(c.get_offsets()) for c in axes.collections])
+    assert sorted(map(tuple, points.tolist())) == sorted(zip([0.4, 0.5, 1.0, 0.5, 0.9], [0.2, 0.4, 0.5, 0.6, 0.7], strict=True))
+    with pytest.raises(ba.errors.ParameterError, match="ceiling"):
+        figures.score_vs_ceiling(scores.drop_vars("ceiling"))
+
+
+def test_score_against_ceiling_over_time_takes_each_neuroid_at_its_best_time(timed):
+    with_ceiling = timed.assign(ceiling=timed.score * 1.1)
+    axes = figures.score_vs_ceiling(with_ceiling).axes[0]
+    points = np.concatenate([np.asarray(c.get_offsets()) for c in axes.collections])
+    assert sorted(points[:, 1].round(6)) == [0.4, 0.5, 0.6, 0.8]
+
+
+def test_distribution_draws_one_column_per_group(scores):
+    axes = figures.distribution(scores).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["V1", "IT"]
+    assert sum(len(c.get_offsets()) for c in axes.collections if c.get_offsets().size) >= 5
+
+
+def test_rdm_panel_sorts_by_condition_or_by_the_order_given(rdms):
+    image = figures.rdm_panel(rdms).axes[0].images[0].get_array()
+    rows = [1, 3, 5, 0, 2, 4]
+    np.testing.assert_allclose(image, rdms.values[0][np.ix_(rows, rows)])
+    image = figures.rdm_panel(rdms, order=["s2", "s0"]).axes[0].images[0].get_array()
+    np.testing.assert_allclose(image, rdms.values[0][np.ix_([2, 0], [2, 0])])
+    with pytest.raises(ba.errors.ParameterError, match="'s9'"):
+        figures.rdm_panel(rdms, order=["s9"])
+    with pytest.raises(ba.errors.ParameterError, match="stimulus_2"):
+        figures.rdm_panel(rdms[0, 0])
+
+
+def test_time_course_marks_the_peak_of_each_group(timed, grid):
+    axes = figures.time_course(timed).axes[0]
+    peaks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
+    assert peaks == pytest.approx([0.1, 0.2])
+    panels = grid[["score"]].expand_dims(time=[0.0, 0.1]).transpose(..., "time")
+    assert [axes.get_title() for axes in figures.time_course(panels).axes] == ["V1", "IT"]
+    with pytest.raises(ba.errors.ParameterError, match="time"):
+        figures.time_course(grid)
+
+
+def test_attribution_draws_images_or_bars(attributions):
+    figure = figures.attribution(attributions, presentations=(0, 2, 9))
+    images = [axes.images[0].get_array() for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
+    assert len(images) == 4
+    np.testing.assert_allclose(images[1], attributions.values[2, 0, 0])
+    words = attributions.sum(("channel", "y")).rename(x="part")
+    assert not any(axes.images for axes in figures.attribution(words).axes)
+
+
+def test_no_figure_is_kept_by_pyplot(grid):
+    import matplotlib.pyplot as plt
+
+    figures.heatmap(grid)
+    assert plt.get_fignums() == []

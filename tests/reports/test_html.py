@@ -1,0 +1,84 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import brainalign as ba
+from brainalign.core.provenance import write_step
+from brainalign.reports.html import report
+
+
+@pytest.fixture
+def page(tmp_path):
+    def write(results, **options):
+        return report(results, tmp_path / "deep" / "report.html", **options).read_text(encoding="utf-8")
+
+    return write
+
+
+def test_everything_is_in_one_file_and_nothing_comes_from_outside(page, grid, scores, timed, rdms, attributions):
+    study = ba.simulate(n_stimuli=10, n_neuroids=2, modalities=("fmri",), random_state=0)
+    html = page(
+        [grid, scores, timed, rdms, attributions, study.brain, scores.ceiling, pd.DataFrame({"a": [1.5]}), "Two.\n\nParagraphs."]
+    )
+    assert html.count("<section") == html.count("</section>") == 9
+    assert "<script" not in html
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
+    assert len(re.findall(r'src="data:image/svg\+xml;base64,', html)) == 8
+    assert "layer → region" in html
+    assert "<p>Two.</p>" in html
+
+
+def test_scores_ceilings_drops_warnings_and_provenance_are_told(page, grid, scores):
+    made = write_step(grid, "compare", params={"by": ("layer", "region")}, seed=17)
+    html = page({"Forward": made, "Encoding": scores})
+    assert "Leak: source: PCA was fitted on all" in html
+    assert "dropped source: count" in html
+    assert "compare(by=[&#x27;layer&#x27;, &#x27;region&#x27;])  [seed 17]" in html
+    assert "values as written" in html
+    assert '<td>V1</td><td class="number">2</td><td class="number">1</td>' in html  # n and n left out
+    assert "0.450" in html  # mean ceiling of V1
+
+
+def test_user_text_is_escaped(page, scores):
+    evil = '<img src=x onerror="alert(1)">'
+    named = scores.assign_coords(region=("neuroid", [evil] * 6)).assign_attrs(metric=evil)
+    html = page({evil: named, "table": pd.DataFrame({evil: [evil]}), "text": evil}, title=evil, description=evil)
+    assert "<img src=x" not in html
+    assert 'onerror="' not in html
+
+
+def test_lineage_of_both_sides_is_nested(page):
+    study = ba.simulate(n_stimuli=12, n_neuroids=2, modalities=("fmri",), random_state=5)
+    result = write_step(
+        study.brain.mean("presentation").to_dataset(name="score"),
+        "evaluate",
+        inputs={"source": study.network, "target": study.brain},
+    )
+    html = page(result)
+    assert "source:\n    " in html
+    assert html.count("simulate(") >= 2
+    assert "[seed 5]" in html
+
+
+def test_long_tables_are_cut_and_say_so(page):
+    html = page(pd.DataFrame({"value": np.arange(100), "name": ["x"] * 100}))
+    assert "first 60 of 100 rows" in html
+
+
+def test_a_failed_report_leaves_the_old_one_and_no_debris(tmp_path, grid):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    for bad in ([grid, 3], [], {}):
+        with pytest.raises(ba.errors.ParameterError):
+            report(bad, path)
+    assert path.read_text() == "old"
+    report(grid, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_it_is_reached_through_the_package(tmp_path, grid):
+    assert ba.reports.report(grid, tmp_path / "r.html").is_absolute()
+    assert len(ba.reports.tidy(grid)) == 6
+    assert ba.reports.figures.heatmap(grid).axes

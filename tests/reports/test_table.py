@@ -1,0 +1,67 @@
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import brainalign as ba
+from brainalign.reports.table import kind_of, summary, tidy
+
+
+def test_kinds_are_told_by_dims(grid, scores, timed, rdms, attributions):
+    study = ba.simulate(n_stimuli=10, n_neuroids=2, modalities=("fmri",), random_state=0)
+    found = [
+        kind_of(x) for x in (grid, scores, timed, rdms, attributions, study.brain, scores.ceiling, grid.score, pd.DataFrame())
+    ]
+    assert found == ["grid", "scores", "scores", "rdm", "attribution", "responses", "values", "grid", "table"]
+    with pytest.raises(ba.errors.ParameterError, match="got a int"):
+        kind_of(3)
+
+
+def test_tidy_grid_has_a_row_per_cell_with_what_belongs_to_it(grid):
+    rows = tidy(grid)
+    assert len(rows) == 6
+    cell = rows[(rows["source_layer"] == "fc") & (rows["target_region"] == "IT")].iloc[0]
+    assert (cell["score"], cell["ceiling"], cell["n_neuroids"]) == (0.4, 0.5, 4)
+    assert "score_neuroid" not in rows
+
+
+def test_tidy_scores_keep_labels_and_time(scores, timed):
+    rows = tidy(scores)
+    assert rows["neuroid_id"].tolist() == list("abcdef")
+    assert rows["score"].isna().tolist() == [True] + [False] * 5
+    assert "score_by_fold" not in rows
+    over_time = tidy(timed)
+    assert len(over_time) == 32
+    at = over_time[(over_time["neuroid_id"] == 3) & np.isclose(over_time["time"], 0.2)]
+    assert at["score"].item() == pytest.approx(0.8)
+
+
+def test_tidy_rdm_has_each_pair_once(rdms):
+    rows = tidy(rdms)
+    assert len(rows) == 2 * 15
+    row = rows[(rows["layer"] == "conv2") & (rows["stimulus"] == "s1") & (rows["stimulus_2"] == "s4")]
+    assert row["dissimilarity"].item() == rdms.values[1, 1, 4]
+
+
+def test_summary_counts_what_is_left_out(scores):
+    rows = summary(scores).set_index("region")
+    assert rows.loc["V1", ["n", "n_left_out", "median"]].tolist() == [2, 1, pytest.approx(0.3)]
+    assert rows.loc["V1", "normalized"] == pytest.approx(0.3 / 0.45)  # ratio of means
+    assert summary(scores.ceiling).set_index("region").loc["IT", "median"] == 0.9
+    assert len(summary(scores.drop_vars("region"))) == 1
+    with pytest.raises(ba.errors.ParameterError, match="by='area'"):
+        summary(scores, by="area")
+
+
+def test_summary_over_time_has_a_row_per_group_and_time(timed):
+    rows = summary(timed)
+    assert len(rows) == 16
+    best = rows.loc[rows.groupby("region", sort=False)["median"].idxmax()]
+    assert best["time"].tolist() == pytest.approx([0.1, 0.2])
+
+
+def test_empty_group_of_scores_is_nan_not_an_error():
+    result = xr.Dataset({"score": ("neuroid", [np.nan, np.nan])}, coords={"region": ("neuroid", ["V1", "V1"])})
+    rows = summary(result)
+    assert rows["n"].item() == 0
+    assert np.isnan(rows["median"].item())
