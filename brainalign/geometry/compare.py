@@ -68,7 +68,7 @@ def compare_rdms(source: xr.DataArray, target: xr.DataArray, *, metric: str = "s
         coords |= {
             f"{side}_{name}": (tuple(f"{side}_{d}" for d in c.dims), c.values)
             for name, c in x.coords.items()
-            if c.dims and not set(c.dims) & set(SQUARE)
+            if not set(c.dims) & set(SQUARE)
         }
     named = {"score": score, "n_stimuli": n_stimuli, "n_pairs": n_pairs, "n_pairs_dropped": a.shape[0] - n_pairs}
     out = xr.Dataset({name: (dims, values.reshape(shape)) for name, values in named.items()}, coords=coords)
