@@ -207,8 +207,9 @@ def open_item(folder: Path) -> xr.DataArray:
                 f"{_length(positions)} neuroids, as the labels of {name!r} say: copy the store again, or record it anew."
             )
     data = _in_original_order(stored, [positions for _, positions in groups])
-    x = xr.DataArray(data, dims=stored[0].dims, coords=labels.coords, attrs=attrs, name=header["name"])
-    return validate(x, name=str(folder))
+    x = xr.DataArray(data, dims=stored[0].dims, coords=labels.coords, attrs=attrs)
+    # given as None to the constructor, xarray would take the name of the dask array
+    return validate(x.rename(header["name"]), name=str(folder))
 
 
 def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:

@@ -225,7 +225,7 @@ def open_array(path: Path) -> StoredArray:
         expected = mark["chunk_bytes"]
         files = list(_chunk_files(path, metadata))
         dtype = STRING if mark["dtype"] == "string" else np.dtype(mark["dtype"])
-        dims, attrs = tuple(metadata["dimension_names"] or ()), decode_attrs(metadata["attributes"])
+        dims, attrs = tuple(metadata.get("dimension_names") or ()), decode_attrs(metadata["attributes"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{path / META} lacks {error}. Expected a finished array: copy it again, or record it anew.") from error
     _check_chunks(path, files, expected)
