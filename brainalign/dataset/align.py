@@ -80,28 +80,35 @@ def align(
     sides = (source_name, target_name)
     keys = ("stimulus_id",) if isinstance(on, Mapping) else (on,) if isinstance(on, str) else tuple(on)
     renamed = _rename(source, on, source_name) if isinstance(on, Mapping) else source
-    tables = (presentation_table(renamed), presentation_table(target))
+    rows, report = _match(renamed, target, keys, sides)
+    out = (_take(renamed, rows[0], "presentation"), _take(target, rows[1], "presentation"))
+    if "time" in source.dims and "time" in target.dims:
+        out, report["time"] = _join_time(*out, sides)
+    if join == "exact":
+        _refuse_drops(report, sides)
+    params = {"on": report["on"], "join": join, "n_shared": report["n_shared"]}
+    aligned = [
+        new if new is old else write_step(new, "align", params=params, inputs={"responses": old})
+        for new, old in zip(out, (source, target), strict=True)
+    ]
+    return aligned[0], aligned[1], {"join": join, **report}
+
+
+def _match(
+    source: xr.DataArray, target: xr.DataArray, keys: tuple[str, ...], sides: tuple[str, str]
+) -> tuple[tuple[Array, Array], dict[str, Any]]:
+    """Return the rows of both sides that belong together, and the report."""
+    tables = (presentation_table(source), presentation_table(target))
     codes = shared_codes(*tables, keys, names=sides)
     shared = np.intersect1d(*codes)
     shared = shared[shared >= 0]
     if not shared.size:
         raise AlignmentError(_nothing_shared(tables, codes, keys, sides))
     rows = _matched_rows(*codes, shared)
-    report: dict[str, Any] = {"on": list(keys), "join": join, "n_shared": int(shared.size), "n_presentations": int(rows[1].size)}
-    report["source"], report["target"] = (
-        _side_report(table, code, shared, row, keys) for table, code, row in zip(tables, codes, rows, strict=True)
-    )
-    out = (_take(renamed, rows[0], "presentation"), _take(target, rows[1], "presentation"))
-    if "time" in source.dims and "time" in target.dims:
-        out, report["time"] = _join_time(*out, sides)
-    if join == "exact":
-        _refuse_drops(report, sides)
-    params = {"on": list(keys), "join": join, "n_shared": report["n_shared"]}
-    aligned = [
-        new if new is old else write_step(new, "align", params=params, inputs={"responses": old})
-        for new, old in zip(out, (source, target), strict=True)
-    ]
-    return aligned[0], aligned[1], report
+    report: dict[str, Any] = {"on": list(keys), "n_shared": int(shared.size), "n_presentations": int(rows[1].size)}
+    for side, table, code, row in zip(("source", "target"), tables, codes, rows, strict=True):
+        report[side] = _side_report(table, code, shared, row, keys)
+    return rows, report
 
 
 def shared_codes(

@@ -96,7 +96,7 @@ def test_provenance_has_the_step():
 
 def test_bad_input_is_named():
     x = make(np.ones((2, 1)), "ab", onset_s=[0.0, np.nan])
-    with pytest.raises(ba.errors.ParameterError, match="by='stimulus'.*Did you mean 'stimulus_id'"):
+    with pytest.raises(ba.errors.ParameterError, match=r"by='stimulus'.*Did you mean 'stimulus_id'"):
         average_repeats(x, by="stimulus")
     with pytest.raises(ba.errors.SchemaError, match="no `onset_s` in 1 of 2 presentations, first 1"):
         average_repeats(x, by="onset_s")
