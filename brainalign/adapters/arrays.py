@@ -17,6 +17,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import DIMS, PRESENTATION_COORDS
 
+_ID_OF = {"presentation": "stimulus_id", "neuroid": "neuroid_id"}
 _NUMERIC_LABELS = ("onset_s", "duration_s")
 
 
@@ -85,18 +86,10 @@ def open_arrays(
     file = existing(path)
     common = {"modality": modality, "system": system, "units": units, "allow_nan": allow_nan}
     if _is_numpy(file):
-        arrays = _numpy_arrays(file)
-        name, values = _values(file, arrays, key, tuple(dims), allow_nan)
-        tables = {dim: _table(table) for dim, table in (("presentation", presentation), ("neuroid", neuroid))}
-        given = {
-            "stimulus_id": _ids("stimulus_id", stimulus_id, arrays, tables["presentation"], file),
-            "neuroid_id": _ids("neuroid_id", neuroid_id, arrays, tables["neuroid"], file),
-        }
-        if values.ndim == 3:
-            given |= {"time": _axis(time, arrays, file), "time_reference": time_reference}
-        with naming(repr(file.name)):
-            x = responses(values, **given, presentation=tables["presentation"], neuroid=tables["neuroid"], **common)
-        return record_opening(x, "arrays", [file.name], {"key": name, "dims": list(dims), **common})
+        ids = {"stimulus_id": stimulus_id, "neuroid_id": neuroid_id}
+        times = {"time": time, "time_reference": time_reference}
+        tables = {"presentation": _table(presentation), "neuroid": _table(neuroid)}
+        return _from_numpy(file, key, tuple(dims), ids, times, tables, common)
     for word, value in (("stimulus_id", stimulus_id), ("neuroid_id", neuroid_id), ("time", time), ("key", key)):
         if value is not None:
             raise ParameterError(
@@ -107,6 +100,29 @@ def open_arrays(
     with naming(repr(file.name)):
         x = responses(values, stimulus_id=labels.pop("stimulus_id"), presentation=labels, neuroid_id=names, **common)
     return record_opening(x, "arrays", [file.name], {"stimulus_column": stimulus_column, **common})
+
+
+def _from_numpy(
+    file: Path,
+    key: str | None,
+    dims: tuple[str, ...],
+    ids: dict[str, Any],
+    times: dict[str, Any],
+    tables: dict[str, Any],
+    common: dict[str, Any],
+) -> xr.DataArray:
+    arrays = _numpy_arrays(file)
+    name, values = _values(file, arrays, key, dims, common["allow_nan"])
+    given = {label: _ids(label, ids[label], arrays, tables[dim], file) for dim, label in _ID_OF.items()}
+    if values.ndim == 3:
+        given |= {"time": _axis(times["time"], arrays, file), "time_reference": times["time_reference"]}
+    elif times["time"] is not None:
+        raise ParameterError(
+            f"open_arrays got time= for {str(file)!r}, whose values have shape {values.shape}: two dims, none of them time."
+        )
+    with naming(repr(file.name)):
+        x = responses(values, **given, **tables, **common)
+    return record_opening(x, "arrays", [file.name], {"key": name, "dims": list(dims), **common})
 
 
 def _from_table(

@@ -98,27 +98,19 @@ def open_images(
     names = _run_names(run, files)
     images = [_load(file) for file in files]
     _same_grid(files, images)
-    steps = [_repetition_time(file, image, tr_s, override_tr) for file, image in zip(files, images, strict=True)]
-    if max(steps) - min(steps) > _TR_TOLERANCE * max(steps):
-        other = int(np.argmax(np.abs(np.array(steps) - steps[0])))
-        raise FormatError(
-            f"{str(files[0])!r} has a TR of {steps[0]:g} s and {str(files[other])!r} of {steps[other]:g} s. Runs that are opened together "
-            "must share it: open them one by one."
-        )
+    step = _common_repetition_time(files, images, tr_s, override_tr)
     keep, regions = _selection(images[0], files[0], mask, labels, region_names)
     lengths = [image.shape[3] for image in images]
     values = _values(files, images, keep, allow_nan)
-    rows = _rows(names, lengths, steps[0], check_number("first_onset_s", first_onset_s, owner="open_images"))
-    rows |= {name: [value] * sum(lengths) for name, value in (("subject", subject), ("session", session)) if value is not None}
-    ids = rows.pop("stimulus_id")
+    start = check_number("first_onset_s", first_onset_s, owner="open_images")
+    ids, rows = _rows(names, lengths, step, start, {"subject": subject, "session": session})
     with naming(repr(files[0].name)):
         x = responses(
             values, neuroid_id=np.flatnonzero(keep), neuroid=_voxels(images[0], keep, regions), presentation=rows,
-            stimulus_id=ids, sampling_rate_hz=1.0 / steps[0], system=system, modality="fmri", units=units,
-            allow_nan=allow_nan,
+            stimulus_id=ids, sampling_rate_hz=1.0 / step, system=system, modality="fmri", units=units, allow_nan=allow_nan,
         )  # fmt: skip
     x.attrs["grid"] = json.dumps({"shape": list(keep.shape), "affine": np.asarray(images[0].affine).tolist(), "order": "C"})
-    params = {"tr_s": steps[0], "override_tr": override_tr, "run": names, "n_voxels": int(keep.sum()), "mask": _said(mask)}
+    params = {"tr_s": step, "override_tr": override_tr, "run": names, "n_voxels": int(keep.sum()), "mask": _said(mask)}
     return record_opening(x, "images", [file.name for file in files], {**params, "labels": _said(labels)})
 
 
@@ -202,9 +194,12 @@ def _values(files: list[Path], images: list[Any], keep: np.ndarray, allow_nan: b
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def _rows(names: list[str], lengths: list[int], tr_s: float, start_s: float) -> dict[str, Any]:
-    return {
-        "stimulus_id": [label for name, n in zip(names, lengths, strict=True) for label in per_run_ids(name, n, "v")],
+def _rows(
+    names: list[str], lengths: list[int], tr_s: float, start_s: float, constant: dict[str, str | None]
+) -> tuple[list[str], dict[str, Any]]:
+    ids = [label for name, n in zip(names, lengths, strict=True) for label in per_run_ids(name, n, "v")]
+    return ids, {
+        **{name: [value] * len(ids) for name, value in constant.items() if value is not None},
         "run": np.repeat(np.array(names, dtype=object), lengths),
         "onset_s": np.concatenate([start_s + tr_s * np.arange(n) for n in lengths]),
         "duration_s": np.full(sum(lengths), tr_s),
@@ -300,6 +295,17 @@ def _voxels(image: Any, keep: np.ndarray, regions: Any) -> dict[str, Any]:
     xyz = ijk @ np.asarray(image.affine)[:3, :3].T + np.asarray(image.affine)[:3, 3]
     columns: dict[str, Any] = {name: xyz[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
     return columns if regions is None else {**columns, "region": regions}
+
+
+def _common_repetition_time(files: list[Path], images: list[Any], tr_s: float | None, override: bool) -> float:
+    steps = [_repetition_time(file, image, tr_s, override) for file, image in zip(files, images, strict=True)]
+    other = int(np.argmax(np.abs(np.array(steps) - steps[0])))
+    if abs(steps[other] - steps[0]) > _TR_TOLERANCE * steps[0]:
+        raise FormatError(
+            f"{str(files[0])!r} has a TR of {steps[0]:g} s and {str(files[other])!r} of {steps[other]:g} s. Runs that are opened together "
+            "must share it: open them one by one."
+        )
+    return steps[0]
 
 
 def _repetition_time(file: Path, image: Any, tr_s: float | None, override: bool) -> float:

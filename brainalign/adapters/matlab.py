@@ -79,16 +79,15 @@ def open_matlab(
     file = existing(path)
     variables, source, axes = read_mat(file), str(file), tuple(dims)
     array, names = _values(variables, [values] if isinstance(values, str) else list(values), axes, source)
-    if neuroid_id is None and names is None:
-        raise ParameterError(
-            f"open_matlab got no neuroid_id for {source!r}, and positions are no names. Expected a field of the file, or a list of "
-            f"{array.shape[1]} names."
-        )
-    neuroids = names if neuroid_id is None else _labels(variables, neuroid_id, source)
-    check_finite(array, source, [f"neuroid {i}" for i in range(array.shape[1])] if names is None else names, allow_nan)
+    neuroids = _neuroid_names(variables, neuroid_id, names, array.shape[1], source)
+    check_finite(array, source, neuroids, allow_nan)
     given: dict[str, Any] = {}
     if array.ndim == 3:
         given = {"time": _time(variables, time, time_unit, source), "time_reference": time_reference}
+    elif time is not None:
+        raise ParameterError(
+            f"open_matlab got time={time!r} for {source!r}, and dims={axes} has no time. Name the axis, or leave it out."
+        )
     labels = _labels(variables, stimulus_id, source)
     with naming(repr(file.name)):
         x = responses(
@@ -135,6 +134,17 @@ def _values(
         )
     order = [axes.index(dim) for dim in DIMS if dim in axes]
     return np.ascontiguousarray(np.transpose(stacked, order), dtype=np.float32), names
+
+
+def _neuroid_names(variables: dict[str, Any], given: Any, names: list[str] | None, n: int, source: str) -> Any:
+    if given is None and names is None:
+        raise ParameterError(
+            f"open_matlab got no neuroid_id for {source!r}, and positions are no names. Expected a field of the file, or a list of {n} names."
+        )
+    found = names if given is None else _labels(variables, given, source)
+    if len(found) != n:
+        raise ParameterError(f"neuroid_id has {len(found)} names for {n} neuroids of {source!r}. Expected one each.")
+    return found
 
 
 def _array(value: Any, ndim: int, name: str, source: str) -> np.ndarray:

@@ -89,34 +89,34 @@ def open_meeg(
     loaded = _load(mne, source) if isinstance(source, (str, Path)) else source
     rows: dict[str, Any] = {"run": run, "subject": subject, "session": session}
     if isinstance(loaded, mne.io.BaseRaw):
-        loaded, onsets = _epoch(mne, loaded, name, given)
-        rows |= {"onset_s": onsets, "run": run or "1"}
+        loaded, rows["onset_s"] = _epoch(mne, loaded, name, given)
     elif any(value is not None for value in given.values()):
         used = [key for key, value in given.items() if value is not None]
         raise ParameterError(
             f"open_meeg got {', '.join(used)} for {name!r}, which is epoched already. They are for raw recordings only."
         )
-    if isinstance(loaded, mne.BaseEpochs):
-        picked = _pick(loaded, picks, name)
-        with reading(name, "epochs"):
-            values = picked.get_data(copy=True, verbose="error").astype(np.float32)
-        ids, labels = _trials(loaded, stimulus_column, name)
-    else:
-        picked, values, ids, labels = _averages(mne, loaded, picks, stimulus_column, name)
-    if not len(ids):
-        raise FormatError(f"{name!r} holds no trials. Expected at least one: all were rejected, or no event matched.")
+    read = _single_trials if isinstance(loaded, mne.BaseEpochs) else _averages
+    picked, values, ids, labels = read(mne, loaded, picks, stimulus_column, name)
+    rows = labels | {key: value for key, value in rows.items() if value is not None}
+    x = _labelled(picked, values, ids, rows, modality, system, name)
+    params = {"picks": picks, "stimulus_column": stimulus_column, "tmin": tmin, "tmax": tmax, "baseline": baseline}
+    return record_opening(x, "meeg", [name], params)
+
+
+def _labelled(
+    picked: Any, values: np.ndarray, ids: list[str], rows: dict[str, Any], modality: str | None, system: str, name: str
+) -> xr.DataArray:
     columns = _channels(picked)
     kind, units = _modality(columns, modality, name)
     check_finite(values, name, columns["channel"], allow_nan=False)
-    rows = {key: value for key, value in {**labels, **rows}.items() if value is not None}
+    if "onset_s" in rows:
+        rows.setdefault("run", "1")
     with naming(repr(name)):
-        x = responses(
+        return responses(
             values, stimulus_id=ids, neuroid_id=columns["channel"], time=picked.times, time_reference="stimulus onset", units=units,
             presentation={key: np.broadcast_to(np.asarray(value), len(ids)) for key, value in rows.items()},
             neuroid=columns, sampling_rate_hz=float(picked.info["sfreq"]), modality=kind, system=system,
         )  # fmt: skip
-    params = {"picks": picks, "stimulus_column": stimulus_column, "tmin": tmin, "tmax": tmax, "baseline": baseline}
-    return record_opening(x, "meeg", [name], params)
 
 
 def _load(mne: Any, path: Any) -> Any:
@@ -181,6 +181,17 @@ def _averages(
     return first, np.stack([item.data for item in picked]).astype(np.float32), ids, labels
 
 
+def _single_trials(
+    mne: Any, epochs: Any, picks: Any, stimulus_column: str | None, name: str
+) -> tuple[Any, np.ndarray, list[str], dict[str, Any]]:
+    ids, labels = _trials(epochs, stimulus_column, name)
+    if not ids:
+        raise FormatError(f"{name!r} holds no trials. Expected at least one: all were rejected, or no event matched.")
+    picked = _pick(epochs, picks, name)
+    with reading(name, "epochs"):
+        return picked, picked.get_data(copy=True, verbose="error").astype(np.float32), ids, labels
+
+
 def _trials(epochs: Any, stimulus_column: str | None, name: str) -> tuple[list[str], dict[str, Any]]:
     """Return the stimulus of each trial, and its other labels."""
     names = {code: label for label, code in epochs.event_id.items()}
@@ -236,9 +247,15 @@ def _events(mne: Any, raw: Any, events: Any, event_id: Any, name: str) -> tuple[
         missing = {"stimulus_id", "onset_s"} - set(events.columns)
         if missing:
             raise FormatError(f"`events=` has no column {min(missing)!r}. Its columns are {list(events.columns)}.")
+        onsets = events["onset_s"].to_numpy(np.float64)
+        if not np.isfinite(onsets).all():
+            at = int(np.argmin(np.isfinite(onsets)))
+            raise FormatError(
+                f"`events=` has the onset {onsets[at]} in row {at}. Expected seconds in every row: drop the row or mend it."
+            )
         kinds = sorted(set(events["stimulus_id"].astype(str)))
         codes = {kind: code for code, kind in enumerate(kinds, 1)}
-        sample = np.round(events["onset_s"].to_numpy(np.float64) * raw.info["sfreq"]).astype(np.int64) + raw.first_samp
+        sample = np.round(onsets * raw.info["sfreq"]).astype(np.int64) + raw.first_samp
         array = np.column_stack([sample, np.zeros_like(sample), [codes[kind] for kind in events["stimulus_id"].astype(str)]])
         return array, codes, events.drop(columns=["onset_s"]).reset_index(drop=True)
     array = np.asarray(events)
