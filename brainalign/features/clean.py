@@ -213,16 +213,21 @@ class Clean(_WithinRun):
         if not good.any():
             return out
         signal = require("nilearn.signal", extra="fmri", purpose="Clean")
-        cleaned = signal.clean(
-            block[:, good],
-            detrend=self.detrend,
-            standardize=None,
-            confounds=columns,
-            filter="butterworth" if high_pass is not None or low_pass is not None else False,
-            low_pass=low_pass,
-            high_pass=high_pass,
-            t_r=interval,
-        )
+        try:
+            cleaned = signal.clean(
+                block[:, good],
+                detrend=self.detrend,
+                standardize=None,
+                confounds=columns,
+                filter="butterworth" if high_pass is not None or low_pass is not None else False,
+                low_pass=low_pass,
+                high_pass=high_pass,
+                t_r=interval,
+            )
+        except ValueError as error:  # scipy's filter on a run that is shorter than its padding
+            raise ParameterError(
+                f"Clean could not filter a run of {len(block)} rows ({error}) Expected a longer run: drop it, or use filter='cosine'."
+            ) from error
         explained = np.ptp(cleaned, axis=0) <= _EXPLAINED * np.ptp(block[:, good], axis=0)
         cleaned[:, explained] = cleaned[:, explained].mean(axis=0) * (not removes_mean)
         out[:, good] = _standardized(cleaned, self.standardize, block[:, good].mean(axis=0))

@@ -181,6 +181,8 @@ def test_bad_input():
         ba.Clean(high_pass_hz=0.02).fit_transform(x[np.arange(30) != 5])
     with pytest.raises(ParameterError, match=r"would remove 32 columns .* run of 30 rows"):
         ba.Clean(n_cosines=30).fit_transform(x)
+    with pytest.raises(ParameterError, match="could not filter a run of 12 rows"):
+        ba.Clean(high_pass_hz=0.02).fit_transform(x[:12])
     with pytest.raises(ParameterError, match="'standardize' parameter of Clean"):
         ba.Clean(standardize=True).fit_transform(x)
 
@@ -223,3 +225,22 @@ def test_zscore_of_epochs_is_per_time_point():
     y = np.random.default_rng(0).normal(size=(8, 2, 3))
     x = ba.responses(y, stimulus_id=list("abcdefgh"), neuroid_id=range(2), modality="meg", system="s", time=[0.0, 0.1, 0.2])
     np.testing.assert_allclose(ba.ZScore().fit_transform(x).values, (y - y.mean(0)) / y.std(0), atol=1e-5)
+
+
+@pytest.mark.real
+def test_people_who_hear_one_story_share_its_response(shared_data):
+    """Leave-one-subject-out correlations of the README; the motion files begin ten volumes before the responses."""
+    folder = shared_data("alice-fmri-roi")
+    people = [p.name.split("-")[0] for p in sorted(folder.glob("10mm/s*-timecourses.txt"))]
+    cleaned = []
+    for name in people:
+        y = np.loadtxt(folder / f"10mm/{name}-timecourses.txt")
+        motion = pd.DataFrame(np.loadtxt(next(folder.glob(f"{name}-rp_*.txt")))).add_prefix("motion_")
+        motion["onset_s"] = (np.arange(len(motion)) - 10) * 2.0
+        step = ba.Clean(motion.sample(frac=1, random_state=0), drift_order=2, n_cosines=12, standardize="zscore")
+        cleaned.append(step.fit_transform(bold(y).drop_vars("run")).values)
+    assert (cleaned[people.index("s33")] == 0).all()  # the file of this person holds zeros only
+    usable = np.array([y for y, name in zip(cleaned, people, strict=True) if name != "s33"])
+    others = (usable.sum(0) - usable) / (len(usable) - 1)
+    r = [[np.corrcoef(usable[i, :, k], others[i, :, k])[0, 1] for k in range(6)] for i in range(len(usable))]
+    np.testing.assert_allclose(np.mean(r, axis=0), [0.195, 0.163, 0.340, 0.174, 0.123, 0.096], atol=0.002)
