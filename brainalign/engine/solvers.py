@@ -353,5 +353,5 @@ def _dtype_of(x: Array) -> str:
 
 
 def _tile_slices(n_targets: int, target_batch: int | None) -> list[slice]:
-    step = n_targets if target_batch is None else target_batch
-    return [slice(start, start + step) for start in range(0, n_targets, max(step, 1))]
+    step = max(1, n_targets if target_batch is None else target_batch)
+    return [slice(start, start + step) for start in range(0, max(1, n_targets), step)]

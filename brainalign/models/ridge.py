@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError, SplitError
 from brainalign.core.parameters import check_choice, check_number
+from brainalign.dataset.split import split
 from brainalign.engine.backend import resolve_device
 from brainalign.engine.moments import column_status
 from brainalign.engine.solvers import Splits, solve_ridge
@@ -187,8 +188,6 @@ def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Spl
     if groups is not None:
         return _grouped(np.asarray(groups), cv, n)
     if rows is not None:
-        from brainalign.dataset.split import split
-
         return _checked([(fold.train, fold.test) for fold in split(rows, n_splits=int(cv), random_state=0).on(rows)], n)
     if n < cv:
         raise SplitError(

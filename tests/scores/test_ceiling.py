@@ -1,0 +1,129 @@
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.scores.ceiling import split_halves
+
+S, N = 0.3, 0.7
+
+
+def recording(counts, n_neuroids=200, time=None, seed=0, signal=S, noise=N, scale=1.0, **options):
+    """Presentations with planted signal and noise variance; ``counts`` repeats of each stimulus."""
+    rng = np.random.default_rng(seed)
+    shape = (len(counts), n_neuroids) if time is None else (len(counts), n_neuroids, len(time))
+    values = np.repeat(np.sqrt(signal) * rng.normal(size=shape), counts, axis=0)
+    values = scale * (values + np.sqrt(noise) * rng.normal(size=values.shape))
+    ids = np.repeat([f"s{i}" for i in range(len(counts))], counts)
+    order = rng.permutation(len(ids))
+    options = {"modality": "fmri", "system": "sub-01"} | options
+    return ba.responses(values[order], stimulus_id=ids[order], neuroid_id=range(n_neuroids), time=time, **options)
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 4, 5])
+@pytest.mark.parametrize("scale", [1.0, 1e-13])
+def test_planted_reliability_comes_back(repeats, scale):
+    out = ba.noise_ceiling(recording([repeats] * 600, scale=scale), n_splits=20, random_state=0)
+    assert out.dims == ("neuroid",)
+    assert out.attrs["kind"] == "r"
+    assert out.attrs["n_repeats"] == repeats
+    # Unbiased to the spread of 200 neuroids: three repeats split 1 against 2 would give 0.542 for 0.5625.
+    assert float((out**2).mean()) == pytest.approx(S / (S + N / repeats), abs=0.006)
+
+
+def test_three_repeats_give_three_quarters():
+    out = ba.noise_ceiling(recording([3] * 1000, n_neuroids=400), n_splits=20, random_state=0)
+    assert float(out.mean()) == pytest.approx(0.75, abs=0.005)
+
+
+def test_unequal_counts_average_the_noise_over_stimuli():
+    counts = np.array([1, 2, 3, 6] * 250)
+    out = ba.noise_ceiling(recording(counts), n_splits=20, random_state=0)
+    assert float((out**2).mean()) == pytest.approx(S / (S + N * np.mean(1 / counts)), abs=0.01)
+
+
+def test_it_is_the_score_of_the_true_model():
+    rng = np.random.default_rng(3)
+    truth = rng.normal(size=(800, 100))
+    trials = np.repeat(truth, 4, axis=0) + 2 * rng.normal(size=(3200, 100))
+    x = ba.responses(trials, stimulus_id=np.repeat(np.arange(800), 4), neuroid_id=range(100), modality="eeg", system="p")
+    average = trials.reshape(800, 4, 100).mean(1)
+    r = [np.corrcoef(truth[:, k], average[:, k])[0, 1] for k in range(100)]
+    assert float(ba.noise_ceiling(x, random_state=0).mean()) == pytest.approx(np.mean(r), abs=0.01)
+
+
+def test_every_time_point_has_its_own_ceiling():
+    x = recording([4] * 100, n_neuroids=5, time=[0.0, 0.1, 0.2], region=["a", "a", "b", "b", "b"])
+    out = ba.noise_ceiling(x, n_splits=10, random_state=0)
+    assert out.dims == ("neuroid", "time")
+    assert out.status.dims == ("neuroid", "time")
+    assert out.region.values.tolist() == ["a", "a", "b", "b", "b"]
+    at = ba.noise_ceiling(x.isel(time=1, drop=True), n_splits=10, random_state=0)
+    np.testing.assert_allclose(out[:, 1], at, rtol=1e-6)
+
+
+def test_pure_noise_is_nan_or_small_never_zero():
+    out = ba.noise_ceiling(recording([4] * 200, signal=0.0), random_state=0)
+    unreliable = out.status.values == "unreliable"
+    assert 0.2 < unreliable.mean() < 0.8
+    assert np.isnan(out.values[unreliable]).all()
+    assert (out.values[~unreliable] > 0).all()
+
+
+def test_degenerate_neuroids_are_named():
+    x = recording([3] * 50, n_neuroids=4, allow_nan=True)
+    x[:, 1] = 2.0
+    x[7, 2] = np.nan
+    out = ba.noise_ceiling(x, random_state=0)
+    assert out.status.values.tolist()[1:3] == ["constant", "nan"]
+    assert np.isnan(out.values[1:3]).all()
+    clean = ba.noise_ceiling(x[:, [0, 3]], random_state=0)
+    np.testing.assert_allclose(out.values[[0, 3]], clean.values)
+
+
+def test_repeats_are_all_that_counts_for_a_deterministic_recording():
+    once = recording([1] * 20, n_neuroids=4, deterministic=True, modality="ann", system="net", layer="l")
+    assert ba.noise_ceiling(once).values.tolist() == [1.0] * 4
+    twice = ba.noise_ceiling(recording([2] * 20, n_neuroids=4, noise=0.0, deterministic=True), random_state=0)
+    np.testing.assert_allclose(twice, 1.0)
+    dropout = recording([4] * 400, deterministic=False, modality="ann", system="net")
+    assert float((ba.noise_ceiling(dropout, random_state=0) ** 2).mean()) == pytest.approx(0.6316, abs=0.01)
+
+
+def test_no_repeats_is_an_error_that_says_how_to_mend_it():
+    with pytest.raises(SchemaError, match="0 of 20 stimuli are repeated"):
+        ba.noise_ceiling(recording([1] * 20))
+    with pytest.raises(SchemaError, match="2 of 20 stimuli"):
+        ba.noise_ceiling(recording([1] * 18 + [2] * 2))
+    with pytest.raises(ParameterError, match="'split-half'"):
+        ba.noise_ceiling(recording([2] * 20), method="split-halves")
+
+
+def test_another_person_is_no_repeat():
+    x = recording([2] * 40, n_neuroids=3)
+    with pytest.raises(SchemaError, match="0 of 80 stimuli"):
+        ba.noise_ceiling(x.assign_coords(subject=("presentation", np.where(x.repetition == 0, "p", "q"))))
+
+
+def test_one_seed_one_answer_whatever_the_tiling(monkeypatch):
+    from brainalign.scores import ceiling
+
+    x = recording([3] * 40, n_neuroids=30)
+    first = ba.noise_ceiling(x, n_splits=10, random_state=5)
+    monkeypatch.setattr(ceiling, "_TILE", 1)
+    np.testing.assert_allclose(ba.noise_ceiling(x, n_splits=10, random_state=5), first, rtol=1e-12)
+    assert first.attrs["seed"] == 5
+    drawn = ba.noise_ceiling(x, n_splits=10)
+    np.testing.assert_array_equal(ba.noise_ceiling(x, n_splits=10, random_state=drawn.attrs["seed"]), drawn)
+
+
+def test_halves_are_equal_disjoint_and_of_one_stimulus():
+    codes = np.array([0, 1, 0, 2, 1, 0, 1, 1])  # three, four and one presentation
+    for first, second in split_halves(codes, 5, np.random.default_rng(0)):
+        a, b = first.toarray(), second.toarray()
+        assert a.shape == (2, 8)
+        assert not (a * b).any()
+        for half in (a, b):
+            np.testing.assert_allclose(half.sum(axis=1), 1.0)
+            assert (half > 0).sum(axis=1).tolist() == [1, 2]
+            assert [set(codes[row > 0].tolist()) for row in half] == [{0}, {1}]
