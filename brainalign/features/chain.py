@@ -315,8 +315,8 @@ def _flat_labels(X: xr.DataArray) -> dict[str, np.ndarray[Any, Any]]:
         return labels
     times = X.coords["time"].values
     labels = {name: np.repeat(values, len(times)) for name, values in labels.items()}
-    stamps = np.tile([f"@{t:g}s" for t in times], X.sizes["neuroid"])
-    names = labels["neuroid_id"].astype(str).astype(object) + stamps.astype(object)
+    stamps = [f"@{t:g}s" for t in times] * X.sizes["neuroid"]
+    names = [f"{name}{stamp}" for name, stamp in zip(labels["neuroid_id"].tolist(), stamps, strict=True)]
     return {**labels, "neuroid_id": as_labels(names), "time_s": np.tile(times, X.sizes["neuroid"])}
 
 

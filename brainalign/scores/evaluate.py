@@ -241,9 +241,9 @@ def _each_system(source: Any, target: Any, options: dict[str, Any]) -> xr.Datase
     """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``."""
     if isinstance(source, Mapping):
         parts = {name: evaluate(x, target, **options) for name, x in source.items()}
-        return xr.concat([_bare(part) for part in parts.values()], xr.Variable("source", as_labels(list(parts))), join="outer")
+        return xr.concat([_bare(part) for part in parts.values()], xr.Variable("source", as_labels(list(parts))), data_vars="all", join="outer")
     parts = [evaluate(source, x, **options) for x in target.values()]
-    merged = xr.concat([_bare(part) for part in parts], "neuroid", join="outer", combine_attrs="override")
+    merged = xr.concat([_bare(part) for part in parts], "neuroid", data_vars="all", join="outer", combine_attrs="override")
     return merged.assign_attrs(parts[0].attrs)
 
 

@@ -14,6 +14,7 @@ from brainalign.core.parameters import check_choice, check_random_state, did_you
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
+from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.evaluate import evaluate
 
 
@@ -82,8 +83,11 @@ def compare(
     check_choice("aggregate", aggregate, ("median", "mean"), owner="compare")
     rows, columns = (f"source_{by[0]}", f"target_{by[1]}")
     source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
+    seed = check_random_state(random_state, owner="compare")
+    if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
+        ceiling = noise_ceiling(target, random_state=seed)
     options = {"model": model, "cv": cv, "groups": groups, "metric": metric, "ceiling": ceiling, "join": join}
-    options |= {"repeats": repeats, "time": time, "random_state": check_random_state(random_state, owner="compare")}
+    options |= {"repeats": repeats, "time": time, "random_state": seed}
     parts = []
     for positions in tqdm(source_groups.values(), desc=f"compare by {by[0]}", disable=not progress):
         parts.append(evaluate(source.isel(neuroid=positions), target, **options))
@@ -91,7 +95,7 @@ def compare(
     out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": aggregate, "report": parts[0].attrs["report"]}
     params = {"by": by, "aggregate": aggregate, "model": model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
     inputs = {"source": source, "target": target}
-    return write_step(out, "compare", params=params, inputs=inputs, seed=options["random_state"])
+    return write_step(out, "compare", params=params, inputs=inputs, seed=seed)
 
 
 def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, Any]]:

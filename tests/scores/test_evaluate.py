@@ -66,7 +66,7 @@ def test_reaches_the_planted_ceiling():
     out = ba.compare(study.network, study.fmri, by=("layer", "region"), cv=5, ceiling="repeat", random_state=0)
     for region, layer in study.truth.layer.items():
         column = out.score.sel(target_region=region)
-        assert str(column.source_layer.values[int(column.argmax())]) == layer
+        assert str(column.source_layer.values[column.values.argmax()]) == layer
     best = out.score_normalized.max("source_layer")
     assert (best > 0.8).all()
     assert (best < 1.05).all()

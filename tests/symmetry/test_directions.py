@@ -96,7 +96,7 @@ def test_mappings_fit_in_every_direction(systems, mapping, source, target):
 @pytest.mark.parametrize("kind", ["brain", "network"])
 def test_labels_are_decoded_from_both_kinds(systems, kind):
     x = systems[kind]
-    half = np.where(np.char.find(x.stimulus_id.values.astype(str), "1") >= 0, "with", "without")
+    half = np.where(np.strings.find(x.stimulus_id.values, "1") >= 0, "with", "without")
     out = ba.evaluate(x.assign_coords(condition=("presentation", half)), "condition", model=ba.Classifier(), cv=3, random_state=0)
     assert out.score.shape == (1,)
     assert 0 <= float(out.score[0]) <= 1
