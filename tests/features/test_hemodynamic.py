@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from nilearn.glm.first_level import compute_regressor
@@ -120,3 +122,16 @@ def test_protocol_and_clone():
     assert not ba.HRF().retimes
     assert step.reach_s == (32.0, 0.0)
     assert step.get_params() == {"model": "glover", "at": "target", "oversampling": 20, "sample_offset_s": 0.0}
+
+
+@pytest.mark.real
+def test_word_rate_equals_the_regressor_that_the_authors_of_a_story_study_made(shared_data):
+    folder = shared_data("alice-fmri-roi")
+    grid = next(folder.glob("*.TextGrid")).read_text(errors="replace")
+    found = re.findall(r'xmin = ([\d.]+)\s+xmax = [\d.]+\s+text = "(.*?)"', grid)
+    onset = (
+        np.array([float(start) for start, word in found if word not in ("sp", "")]) - 20
+    )  # the scan starts 20 s before the file
+    frames = np.arange(362) * 2.0
+    got = ba.HRF("spm", at="target").transform(events(onset, np.ones(len(onset))), presentations=events(frames, frames))
+    assert np.corrcoef(got.values[:, 0], np.loadtxt(folder / "s18-rate.txt"))[0, 1] > 0.98

@@ -1,8 +1,14 @@
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
@@ -174,3 +180,37 @@ def test_protocol_reach_and_clone():
     assert step.reach_s == (6.0, 0.0)
     assert ba.WordsToVolumes("lanczos", normalize="sum").reach_s == (9.0, 9.0)
     assert ba.WordsToVolumes().reach_s == (0.0, 0.0)
+
+
+def group_mean(folder):
+    """Mean cleaned responses of the people of the story study, without the one whose file is empty."""
+    cleaned = []
+    for path in sorted(folder.glob("10mm/s*-timecourses.txt")):
+        name = path.name.split("-")[0]
+        if name != "s33":
+            motion = pd.DataFrame(np.loadtxt(next(folder.glob(f"{name}-rp_*.txt")))).add_prefix("motion_")
+            motion["onset_s"] = (np.arange(len(motion)) - 10) * 2.0
+            x = rows(np.loadtxt(path), "v", onset_s=np.arange(362) * 2.0)
+            cleaned.append(ba.Clean(motion, drift_order=2, n_cosines=12, standardize="zscore").fit_transform(x).values)
+    return np.mean(cleaned, axis=0)
+
+
+@pytest.mark.real
+def test_word_rate_of_a_story_predicts_the_published_share(shared_data):
+    """Word rate, delayed by 2 to 8 s, predicts the group's mean responses as in the README."""
+    folder = shared_data("alice-fmri-roi")
+    grid = next(folder.glob("*.TextGrid")).read_text(errors="replace")
+    found = re.findall(r'xmin = ([\d.]+)\s+xmax = [\d.]+\s+text = "(.*?)"', grid)
+    onset = (
+        np.array([float(start) for start, word in found if word not in ("sp", "")]) - 20
+    )  # the scan starts 20 s before the file
+    assert len(onset) == 2127
+    rate = ba.WordsToVolumes("sum").transform(words(onset, np.ones(len(onset))), presentations=volumes(362))
+    late, y = ba.Delay([2, 4, 6, 8]).fit_transform(rate).values, group_mean(folder)
+    predicted = np.zeros_like(y)
+    for test in np.array_split(np.arange(362), 6):
+        train = np.setdiff1d(np.arange(362), np.arange(test[0] - 5, test[-1] + 6))
+        model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 6, 13))).fit(late[train], y[train])
+        predicted[test] = model.predict(late[test])
+    r = [np.corrcoef(p, t)[0, 1] for p, t in zip(predicted.T, y.T, strict=True)]
+    np.testing.assert_allclose(r, [0.224, 0.125, 0.286, 0.290, 0.234, 0.145], atol=0.01)
