@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,7 +133,7 @@ class Folds:
     def _locate(self, table: pd.DataFrame) -> tuple[Array, Array]:
         """Return codes of the stored presentations and of the rows of ``table``, by the first key that knows every row."""
         tried = []
-        for names in self._keys():
+        for names in self._keys:
             if not set(names) <= set(table.columns):
                 tried.append(f"by {'+'.join(names)}: no such coordinate")
                 continue
@@ -148,21 +149,23 @@ class Folds:
             "of them: split this array, or join it to the other with `ba.align` first."
         )
 
-    def _keys(self) -> Iterator[tuple[str, ...]]:
-        """Yield the labels by which a presentation's fold can be told, best first."""
-        table, by = self.presentations, tuple(self.settings.get("by") or ())
+    @cached_property
+    def _keys(self) -> tuple[tuple[str, ...], ...]:
+        """The labels by which a presentation's fold can be told, best first."""
+        table, by, found = self.presentations, tuple(self.settings.get("by") or ()), []
         straddles = not self._decides(("stimulus_id",))
         if not straddles:
-            yield ("stimulus_id",)
+            found.append(("stimulus_id",))
         elif by:
-            yield by
+            found.append(by)
         # Two event tables may share onsets and not stimuli: only rows that are named by their time are found by it.
-        if "onset_s" in table and (straddles or not table["stimulus_id"].duplicated().any()):
+        if _has_times(table) and (straddles or not table["stimulus_id"].duplicated().any()):
             timed = (*(name for name in RUN_LABELS[1:] if name in table), "onset_s")
             if self._decides(timed):
-                yield timed
+                found.append(timed)
         if straddles and "repetition" in table and self._decides(("stimulus_id", "repetition")):
-            yield ("stimulus_id", "repetition")
+            found.append(("stimulus_id", "repetition"))
+        return tuple(found)
 
     def _decides(self, names: tuple[str, ...]) -> bool:
         table = self.presentations
@@ -185,8 +188,8 @@ class Folds:
             )
         clock, clock_fold = stored, self.fold
         if _has_times(table):
-            own = shared_codes(stored, table, ("stimulus_id", *runs, "onset_s")) if _has_times(stored) else None
-            if own is not None and np.isin(own[1], own[0]).all() and (own[1] >= 0).all():
+            own = _same_presentations(stored, table, runs, stored_codes, codes)
+            if own is not None:
                 stored_codes, codes = own  # the same recording: dropped test rows still cast their gap
             else:
                 clock, clock_fold, stored_codes, codes = table, fold, np.arange(len(table)), np.arange(len(table))
@@ -226,6 +229,22 @@ def check_sides(table: pd.DataFrame, fold: Array) -> None:
         f"{first[codes[row]]} and {row}: a model could know its test stimuli by heart. Expected the repeats of a stimulus in one fold: use "
         "`ba.split(x)` or by='stimulus_id', give presentations that differ ids of their own, or pass force=True, which is recorded."
     )
+
+
+def _same_presentations(
+    stored: pd.DataFrame, table: pd.DataFrame, runs: list[str], stored_codes: Array, codes: Array
+) -> tuple[Array, Array] | None:
+    """Return codes by which each row of ``table`` is one stored presentation, at its time; None where some row is not."""
+    if not _has_times(stored):
+        return None
+    row = _lookup(stored_codes, np.arange(len(stored)), codes)
+    same = np.abs(stored["onset_s"].to_numpy(np.float64)[row] - table["onset_s"].to_numpy(np.float64)) <= SAME_TIME_S
+    for name in runs:
+        same &= stored[name].to_numpy(object)[row] == table[name].to_numpy(object)
+    if same.all():
+        return np.arange(len(stored)), row
+    by_time = shared_codes(stored, table, ("stimulus_id", *runs, "onset_s"))
+    return by_time if (by_time[1] >= 0).all() and np.isin(by_time[1], by_time[0]).all() else None
 
 
 def _has_times(table: pd.DataFrame) -> bool:
