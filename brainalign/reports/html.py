@@ -107,10 +107,19 @@ def _items(results: Any) -> list[tuple[str, Any]]:
         items = [("", results)]
     if not items:
         raise ParameterError(f"report got {results!r}. Expected at least one result.")
+    items = [(name, _unwrapped(item)) for name, item in items]
     for _, item in items:
         if not _is_drawn(item) and not isinstance(item, str):
             kind_of(item)
     return items
+
+
+def _unwrapped(item: Any) -> Any:
+    """Return the one array of a Dataset without scores: an RDM or an attribution that comes from a store."""
+    if not isinstance(item, xr.Dataset) or "score" in item or len(item.data_vars) != 1:
+        return item
+    (array,) = item.data_vars.values()
+    return array.assign_attrs(item.attrs | array.attrs)
 
 
 def _is_drawn(item: Any) -> bool:

@@ -1,0 +1,129 @@
+"""``brainalign record | evaluate | compare | report | demo``: each a thin face of the public function of that name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from brainalign.core.errors import BrainAlignError
+
+COMMANDS = {
+    "record": "present stimuli to a network and store the responses of its layers",
+    "evaluate": "score how well one system predicts another, per neuroid",
+    "compare": "score every group of one system against every group of another",
+    "report": "write saved results as one HTML page",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    r"""Run one command of the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; default those of the process.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> spec = pathlib.Path(tempfile.mkdtemp(), "spec.toml")
+    >>> _ = spec.write_text('source = "net.zarr"\ntarget = "brain.zarr"\ncv = 3\n')
+    >>> main(["evaluate", str(spec), "--dry-run"])
+    import brainalign as ba
+    <BLANKLINE>
+    source = ba.open_responses('net.zarr')
+    target = ba.open_responses('brain.zarr')
+    result = ba.evaluate(source, target, cv=3)
+    0
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "demo":
+            from brainalign.cli.demo import demo
+
+            demo(arguments.output)
+        else:
+            _run(arguments)
+    except BrainAlignError as error:
+        if arguments.debug:
+            raise
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="brainalign", description="Align brains and artificial networks.")
+    parser.add_argument("--version", action="version", version=f"brainalign {_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command.add_argument("spec", help="TOML file; its keys are the keyword arguments of the function of that name")
+        command.add_argument("--dry-run", action="store_true", help="print the calls as Python instead of running them")
+        command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    text = "run the main job offline on a simulated brain, and write a report"
+    command = commands.add_parser("demo", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    command.add_argument("--output", default="demo-output", help="folder for the study and the report (default: %(default)s)")
+    command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    return parser
+
+
+def _version() -> str:
+    import brainalign
+
+    return brainalign.__version__
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from brainalign.cli.program import as_python, run
+    from brainalign.cli.spec import program, read_spec
+
+    spec = read_spec(arguments.spec)
+    lines = program(arguments.command, spec)
+    if arguments.dry_run:
+        print(as_python(lines))
+        return
+    _refuse_taken(arguments.command, spec)
+    _show(arguments.command, run(lines), spec)
+
+
+def _refuse_taken(command: str, spec: dict[str, Any]) -> None:
+    """Say before the work, not after it, that the result would have no place."""
+    if command not in ("evaluate", "compare") or "store" not in spec or spec.get("overwrite"):
+        return
+    from brainalign.core.errors import StoreError
+    from brainalign.dataset.open import open_study
+
+    name = str(spec.get("name", command))
+    if Path(spec["store"]).exists() and name in open_study(spec["store"])["results"]:
+        raise StoreError(
+            f"{spec['store']} already holds results/{name}. Expected a free name: set `name`, or `overwrite = true`."
+        )
+
+
+def _show(command: str, made: dict[str, Any], spec: dict[str, Any]) -> None:
+    """Print what was made and where it is."""
+    if command == "report":
+        print(made["page"])
+        return
+    from brainalign.reports.table import summary, tidy
+
+    if command == "record":
+        print(f"{' × '.join(f'{n} {dim}' for dim, n in made['result'].sizes.items())} in {spec['store']}")
+        return
+    table = summary(made["result"]) if command == "evaluate" else tidy(made["result"])
+    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    if "store" in spec:
+        print(f"saved in {spec['store']} as results/{spec.get('name', command)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

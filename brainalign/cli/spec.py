@@ -1,0 +1,198 @@
+"""From a flat TOML file to a program: its keys are the keyword arguments of the public function of that name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from brainalign.cli.program import Call, Item, Line, Name, public
+from brainalign.core.errors import FormatError, ParameterError, UnknownNameError
+from brainalign.core.parameters import did_you_mean
+
+STEPS = ("BinTime", "Clean", "Delay", "HRF", "Reduce", "WordsToVolumes", "ZScore")
+MAPPINGS = ("Classifier", "Ridge")
+RESPONDERS = ("TransformersResponder",)
+#: What each command takes beside the arguments of its function, and what it cannot do without.
+EXTRA = {"evaluate": ("store", "name", "overwrite"), "compare": ("store", "name", "overwrite"), "record": (), "report": ()}
+REQUIRED = {
+    "evaluate": ("source", "target"),
+    "compare": ("source", "target", "by"),
+    "record": ("responder", "stimuli", "store"),
+    "report": ("results", "path"),
+}
+FUNCTION = {"evaluate": "evaluate", "compare": "compare", "record": "record", "report": "reports.report"}
+
+
+def read_spec(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    FormatError
+        There is none, or it is not valid TOML; the message has the line.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FormatError(f"{file} does not exist. Expected a TOML file with the arguments of the command: look at the path.")
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"{file} is not valid TOML: {error}. Expected lines `key = value`, with text in quotes.") from error
+
+
+def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
+    r"""Return the calls that a command makes for a specification.
+
+    Parameters
+    ----------
+    command : {"record", "evaluate", "compare", "report"}
+    spec : mapping
+        Keyword arguments of the function. ``source`` and ``target`` are a path, or a table ``{path = ..., name = ...}`` whose
+        other keys go to :func:`brainalign.open_responses`; ``target = {coordinate = "condition"}`` decodes. ``model`` is a
+        step, or a list of steps, each a name or a table ``{step = "Delay", delays_s = [2, 4]}``. ``cv`` is a number or a
+        table for :func:`brainalign.split`. ``store`` (and ``name``, ``overwrite``) say where the result is saved.
+
+    Returns
+    -------
+    list of Line
+
+    Raises
+    ------
+    ParameterError, UnknownNameError
+        A key, step or argument that does not exist (the closest one is named), or one that is missing.
+
+    Examples
+    --------
+    >>> spec = {"source": "net.zarr", "target": "brain.zarr", "model": ["ZScore", {"step": "Ridge", "cv": 3}]}
+    >>> print(*program("evaluate", spec), sep="\n")
+    source = ba.open_responses('net.zarr')
+    target = ba.open_responses('brain.zarr')
+    result = ba.evaluate(source, target, model=ba.chain(ba.ZScore(), ba.Ridge(cv=3)))
+    """
+    function = FUNCTION[command]
+    known = [*_arguments(function), *EXTRA[command]]
+    _refuse_unknown(spec, known, f"brainalign {command}")
+    missing = [name for name in REQUIRED[command] if name not in spec]
+    if missing:
+        raise ParameterError(
+            f"brainalign {command} needs {', '.join(map(repr, missing))}. Expected a line `{missing[0]} = ...` in the file."
+        )
+    if command == "report":
+        rest = {name: value for name, value in spec.items() if name != "results"}
+        return [Line(Call(function, (_results(spec["results"]),), rest), "page")]
+    if command == "record":
+        rest = {name: value for name, value in spec.items() if name not in ("responder", "stimuli")}
+        responder = _call(spec["responder"], "call", RESPONDERS, "responder")
+        lines = [Line(responder, "responder"), Line(_stimuli(spec["stimuli"]), "stimuli")]
+        return [*lines, Line(Call(function, (Name("responder"), Name("stimuli")), rest), "result")]
+    return _pair(function, spec)
+
+
+def _pair(function: str, spec: Mapping[str, Any]) -> list[Line]:
+    options = {name: value for name, value in spec.items() if name not in ("source", "target", "store", "name", "overwrite")}
+    if "by" in options:
+        options["by"] = _plain_tuple(options["by"])
+    if "model" in options:
+        options["model"] = _model(options["model"])
+    if isinstance(options.get("cv"), Mapping):
+        _refuse_unknown(options["cv"], _arguments("split")[1:], "cv")
+        options["cv"] = Call("split", (Name("target"),), options["cv"])
+    lines = [Line(_responses(spec["source"], "source"), "source"), Line(_responses(spec["target"], "target"), "target")]
+    lines.append(Line(Call(function, (Name("source"), Name("target")), options), "result"))
+    if "store" in spec:
+        where = {name: spec[name] for name in ("name", "overwrite") if name in spec}
+        lines.append(Line(Call("save", (Name("result"), spec["store"]), where)))
+    elif "name" in spec or "overwrite" in spec:
+        raise ParameterError(
+            'brainalign got `name` or `overwrite` without `store`. Expected a line `store = "study.zarr"` with them.'
+        )
+    return lines
+
+
+def _responses(value: Any, side: str) -> Any:
+    """Return how one side is opened."""
+    if isinstance(value, str):
+        return Call("open_responses", (value,))
+    if isinstance(value, Mapping) and set(value) == {"coordinate"} and side == "target":
+        return value["coordinate"]
+    if isinstance(value, Mapping) and isinstance(value.get("path"), str):
+        return Call("open_responses", (value["path"],), {name: item for name, item in value.items() if name != "path"})
+    example = '{path = "study.zarr", name = "sub-01"}' + (' or {coordinate = "condition"}' if side == "target" else "")
+    raise ParameterError(f"{side} is {value!r}. Expected a path in quotes, or a table such as {example}.")
+
+
+def _stimuli(value: Any) -> Any:
+    if isinstance(value, Mapping) and set(value) == {"path", "name"}:
+        return Item(value["path"], f"stimuli/{value['name']}")
+    if isinstance(value, Mapping) and "call" in value:
+        module = public("stimuli")
+        makers = [name for name, made in inspect.getmembers(module, inspect.isfunction) if made.__module__ == module.__name__]
+        return _call(value, "call", [name for name in makers if not name.startswith("_")], "stimuli", prefix="stimuli.")
+    raise ParameterError(
+        f'stimuli is {value!r}. Expected a table: {{path = "study.zarr", name = "images"}} for what a study holds, or '
+        '{call = "from_bids", ...} for a function of `ba.stimuli`.'
+    )
+
+
+def _results(value: Any) -> dict[str, Item]:
+    entries = value if isinstance(value, list) else [value]
+    found: dict[str, Item] = {}
+    for entry in entries:
+        if not isinstance(entry, Mapping) or not {"path", "name"} <= set(entry) <= {"path", "name", "heading"}:
+            raise ParameterError(
+                f'results holds {entry!r}. Expected tables {{path = "study.zarr", name = "forward", heading = "Layers to regions"}}; '
+                "the heading may be left out."
+            )
+        heading = str(entry.get("heading", entry["name"]))
+        if heading in found:
+            raise ParameterError(f"results has the heading {heading!r} twice. Expected one each: add `heading = ...`.")
+        found[heading] = Item(str(entry["path"]), f"results/{entry['name']}")
+    return found
+
+
+def _model(value: Any) -> Call:
+    steps = value if isinstance(value, list) else [value]
+    calls = [_call(step, "step", (*STEPS, *MAPPINGS), "model") for step in steps]
+    return calls[0] if len(calls) == 1 and not isinstance(value, list) else Call("chain", tuple(calls))
+
+
+def _call(value: Any, key: str, allowed: Iterable[str], where: str, prefix: str = "") -> Call:
+    """Return the call that a name, or a table of a name and its arguments, stands for."""
+    entry = {key: value} if isinstance(value, str) else value
+    if not isinstance(entry, Mapping) or not isinstance(entry.get(key), str):
+        raise ParameterError(f'{where} holds {value!r}. Expected a name in quotes, or a table {{{key} = "Name", ...}}.')
+    name = entry[key]
+    if name not in allowed:
+        raise UnknownNameError(
+            f"{where} has no {key} {name!r}. Known: {', '.join(sorted(allowed))}.{did_you_mean(name, allowed)}"
+        )
+    options = {option: item for option, item in entry.items() if option != key}
+    _refuse_unknown(options, _arguments(prefix + name), f"{where}: {name}")
+    return Call(prefix + name, (), options)
+
+
+def _arguments(function: str) -> list[str]:
+    return [name for name in inspect.signature(public(function)).parameters if name != "self"]
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], where: str) -> None:
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ParameterError(f"{where} got an unknown key {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+
+
+def _plain_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,88 @@
+import subprocess
+import sys
+
+import pytest
+
+import brainalign as ba
+from brainalign.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("cli") / "study.zarr")
+    study = ba.simulate(n_stimuli=40, n_neuroids=4, n_repeats=2, modalities=("fmri",), random_state=0)
+    for recording in (study.network, study.brain):
+        ba.save(recording, path)
+    return path
+
+
+def write(folder, text):
+    file = folder / "spec.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def pair(store, more=""):
+    return f'source = {{path = "{store}", name = "random-network"}}\ntarget = {{path = "{store}", name = "sub-01"}}\n{more}'
+
+
+def test_evaluate_compare_and_report_end_to_end(store, tmp_path, capsys):
+    model = 'model = [{step = "Reduce", n_components = 8}, {step = "Ridge", cv = 3}]'
+    common = f'{model}\ncv = 3\nceiling = "repeat"\nrandom_state = 0\nstore = "{store}"\n'
+    assert main(["evaluate", write(tmp_path, pair(store, common + 'name = "encoding"'))]) == 0
+    assert "results/encoding" in capsys.readouterr().out
+    assert main(["compare", write(tmp_path, pair(store, common + 'by = ["layer", "region"]'))]) == 0
+    printed = capsys.readouterr().out
+    assert "layer1" in printed
+    assert "results/compare" in printed
+    saved = ba.open_study(store)["results/encoding"].to_dataset()
+    direct = ba.open_study(store)["results/compare"].to_dataset()
+    assert saved.score.sizes["neuroid"] == 12
+    assert direct.score.shape == (4, 3)
+    page = tmp_path / "page.html"
+    results = f'results = [{{path = "{store}", name = "encoding"}}, {{path = "{store}", name = "compare"}}]\npath = "{page}"'
+    assert main(["report", write(tmp_path, results)]) == 0
+    assert capsys.readouterr().out.strip() == str(page)
+    assert "layer4" in page.read_text(encoding="utf-8")
+
+
+def test_dry_run_prints_python_that_runs_and_gives_the_same(store, tmp_path, capsys):
+    spec = write(tmp_path, pair(store, 'model = {step = "Ridge", alphas = [10.0]}\ncv = 3\nrandom_state = 0'))
+    assert main(["evaluate", spec, "--dry-run"]) == 0
+    script = capsys.readouterr().out
+    variables = {}
+    exec(script, variables)
+    expected = ba.evaluate(variables["source"], variables["target"], model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0)
+    assert variables["result"].score.equals(expected.score)
+
+
+def test_errors_are_one_line_and_a_status(tmp_path, capsys):
+    spec = write(tmp_path, pair("none.zarr", "ceilling = 1"))
+    assert main(["evaluate", spec]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("ParameterError: ")
+    assert captured.err.count("\n") == 1
+    assert "'ceiling'" in captured.err
+    with pytest.raises(ba.errors.ParameterError):
+        main(["evaluate", spec, "--debug"])
+    assert main(["evaluate", write(tmp_path, pair("none.zarr"))]) == 1
+    assert "none.zarr does not exist" in capsys.readouterr().err
+
+
+def test_a_taken_name_is_refused_before_the_work(store, tmp_path, capsys):
+    result = ba.open_responses(store, name="sub-01").mean("presentation").to_dataset(name="score")
+    ba.save(result, store, name="taken", overwrite=True)
+    assert main(["evaluate", write(tmp_path, pair(store, f'store = "{store}"\nname = "taken"\ncv = 1000'))]) == 1
+    assert "already holds results/taken" in capsys.readouterr().err
+
+
+def test_help_and_version_are_light():
+    code = "import sys; from brainalign.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "False"
+    for command in ("record", "evaluate", "compare", "report", "demo"):
+        assert command in run.stdout
+    with pytest.raises(SystemExit) as stopped:
+        main(["frobnicate"])
+    assert stopped.value.code == 2
