@@ -1,8 +1,8 @@
 """Recordings written block by block, that survive the death of the writer at any moment.
 
-A block of rows goes to a staging file, then a line to the journal. When the last row of a chunk has come, the chunks are
-compressed out of the staging file. The journal line of a block is written after all that the block completes, and everything
-done between two lines can be done again with the same bytes; so what counts is only the last whole line.
+A block of rows goes to a staging file. When the last row of a chunk has come, the chunks are compressed out of the staging file.
+Once a second a line of the journal says how many rows are safe, after all that they need has reached the disk. Everything done
+between two lines can be done again with the same bytes; so what counts is only the last whole line.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any, Self
 
 import numpy as np
@@ -20,10 +21,12 @@ import xarray as xr
 from brainalign.adapters.store import Positions, create_responses, groups_of, open_array_for_writing, open_item
 from brainalign.adapters.study import JOURNAL, check_study, claim, item_folder, items, prepare_study, publish
 from brainalign.adapters.zarrays import drop_stray_files, seal_array
-from brainalign.adapters.zgroups import discard, read_group
+from brainalign.adapters.zgroups import META, discard, read_group
 from brainalign.core.errors import StoreError
 
 _STAGING = ".staging"
+#: Seconds of work that a kill may cost. Reaching the disk takes milliseconds, which each block of a small network would feel.
+_CHECKPOINT_S = 1.0
 
 
 def stored_key(path: str | os.PathLike[str], name: str) -> tuple[bool, dict[str, Any] | None]:
@@ -40,8 +43,8 @@ def stored_key(path: str | os.PathLike[str], name: str) -> tuple[bool, dict[str,
     tuple of (bool, dict or None)
         The key is None where the responses were not made by a recording.
     """
-    if not Path(path).exists() or not any(Path(path).iterdir()):
-        return False, None
+    if not (Path(path) / META).is_file():
+        return False, None  # free, or what :func:`prepare_study` refuses
     folder = items(check_study(path), "responses").get(name)
     return (False, None) if folder is None else (True, read_group(folder)[0].get("recording"))
 
@@ -97,7 +100,11 @@ class ResponseWriter:
 
     def __exit__(self, *error: Any) -> None:
         # what is unfinished stays, for the next call to continue
-        self._cleanup.close()
+        try:
+            if (self._folder / _STAGING).exists():
+                self._checkpoint()
+        finally:
+            self._cleanup.close()
 
     def write(self, rows: slice, values: np.ndarray[Any, Any]) -> None:
         """Add the next rows.
@@ -118,11 +125,9 @@ class ResponseWriter:
             self._stage(band, a - first, values[a - rows.start : b - rows.start])
             if b == last:
                 self._compress(band)
-        with open(self._folder / JOURNAL, "a") as journal:
-            journal.write(f"{rows.stop}\n")
         self.n_done = rows.stop
-        for band in range(rows.start // self._band, rows.stop // self._band):
-            self._staging(band).unlink(missing_ok=True)
+        if monotonic() - self._checked_at >= _CHECKPOINT_S:
+            self._checkpoint()
 
     def finish(self) -> xr.DataArray:
         """Make the recording visible, and open it.
@@ -134,6 +139,7 @@ class ResponseWriter:
         """
         if self.n_done != self._template.shape[0]:
             raise StoreError(f"{self._name!r} has {self.n_done} rows. Expected {self._template.shape[0]} before it is finished.")
+        self._checkpoint()
         for array in self._arrays:
             seal_array(Path(array.store.root))
         discard(self._folder / _STAGING)
@@ -147,6 +153,7 @@ class ResponseWriter:
         groups = groups_of(self._template)
         if journal is not None and self._resume and journal[0] == self._key:
             drop_stray_files(self._folder)
+            (self._folder / _STAGING).mkdir(exist_ok=True)
             self.n_done = journal[1]
             header, _ = read_group(self._folder)
             paths = [self._folder / name for name in header["arrays"]]
@@ -158,11 +165,27 @@ class ResponseWriter:
             _start_journal(self._folder / JOURNAL, self._key)
         self._arrays = [open_array_for_writing(path) for path in paths]
         self._band = self._arrays[0].chunks[0]
+        self._checked_at = monotonic()
         self._tiles = [
             (array, slice(a, min(a + array.chunks[1], array.shape[1])), positions)
             for array, (_, positions) in zip(self._arrays, groups, strict=True)
             for a in range(0, array.shape[1], array.chunks[1])
         ]
+
+    def _checkpoint(self) -> None:
+        """Say in the journal what is done, and drop the staging files that are no longer needed."""
+        staged = {int(file.name): file for file in (self._folder / _STAGING).iterdir()}
+        for file in staged.values():
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+        with open(self._folder / JOURNAL, "a") as journal:
+            journal.write(f"{self.n_done}\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+        for band, file in staged.items():
+            if self._band_rows(band)[1] <= self.n_done:
+                file.unlink()
+        self._checked_at = monotonic()
 
     def _band_rows(self, band: int) -> tuple[int, int]:
         return band * self._band, min((band + 1) * self._band, self._template.shape[0])

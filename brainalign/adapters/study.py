@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from brainalign.adapters.zgroups import META, discard, quote, read_group, read_json, write_group
-from brainalign.core.errors import StoreError
+from brainalign.core.errors import ParameterError, StoreError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import SCHEMA_VERSION
 
@@ -207,7 +207,14 @@ def item_folder(root: Path, section: str, name: str) -> Path:
     Returns
     -------
     Path
+
+    Raises
+    ------
+    ParameterError
+        The name is not a string.
     """
+    if not isinstance(name, str):
+        raise ParameterError(f"The 'name' parameter of what goes into a study must be a str. Got {name!r} instead.")
     return root / section / quote(name)
 
 
@@ -289,13 +296,24 @@ def _recover(final: Path) -> None:
 def _clean(section: Path) -> None:
     for leftover in section.glob(".partial-*"):
         if leftover.is_file():
-            leftover.unlink(missing_ok=True)
+            if not _is_alive(leftover.name.split("-")[1]):
+                leftover.unlink(missing_ok=True)
         elif not (leftover / JOURNAL).exists():
             final = section / leftover.name.removeprefix(".partial-")
             lock = _lock(final)
             if lock is not None:
                 discard(leftover)
                 _unlock(final, lock)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _is_ours(name: str) -> bool:

@@ -94,6 +94,8 @@ class StoredArray:
     dtype : numpy dtype
         Of what indexing returns.
     array : zarr.Array
+    stamp : tuple of int
+        Tells this array from one that took its place later.
     """
 
     path: Path
@@ -101,6 +103,7 @@ class StoredArray:
     attrs: dict[str, Any]
     dtype: np.dtype[Any]
     array: zarr.Array[Any]
+    stamp: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,6 +116,8 @@ class StoredArray:
         return len(self.array.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        if _stamp(self.path) != self.stamp:
+            raise StoreError(f"{self.path} was replaced or removed after it was opened. Expected what was opened: open it again.")
         try:
             return _from_stored(np.asarray(self.array[key]), self.dtype)
         except (ValueError, RuntimeError, OSError, KeyError) as error:
@@ -126,7 +131,7 @@ class StoredArray:
         import dask.array as da
         from dask.base import tokenize
 
-        name = f"stored-{tokenize(str(self.path), os.stat(self.path / META).st_mtime_ns)}"
+        name = f"stored-{tokenize(str(self.path), self.stamp)}"
         meta = np.empty((0,) * self.ndim, dtype=self.dtype)
         return da.from_array(self, chunks=self.array.chunks, name=name, asarray=False, meta=meta)
 
@@ -219,6 +224,7 @@ def open_array(path: Path) -> StoredArray:
     StoreError
         Metadata or a chunk is missing or truncated.
     """
+    stamp = _stamp(path)
     metadata = read_json(path / META)
     try:
         mark = metadata["attributes"].pop(MARK)
@@ -230,7 +236,8 @@ def open_array(path: Path) -> StoredArray:
         raise StoreError(f"{path / META} lacks {error}. Expected a finished array: copy it again, or record it anew.") from error
     _check_chunks(path, files, expected)
     # zarr would answer a missing chunk with zeros, hence the check above
-    return StoredArray(path, dims, attrs, dtype, zarr.open_array(zarr.storage.LocalStore(path, read_only=True), mode="r"))
+    array = zarr.open_array(zarr.storage.LocalStore(path, read_only=True), mode="r")
+    return StoredArray(path, dims, attrs, dtype, array, stamp)
 
 
 def drop_stray_files(path: Path) -> None:
@@ -328,6 +335,14 @@ def _stored_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
     return "string" if dtype.kind == "T" else dtype.str
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = os.stat(path / META)
+    except OSError:
+        return (0, 0)
+    return status.st_ino, status.st_mtime_ns
 
 
 def _chunk_files(path: Path, metadata: dict[str, Any]) -> list[Path]:

@@ -106,9 +106,12 @@ def test_names_are_not_overwritten_unless_asked(tmp_path):
     save_responses(x, tmp_path / "s", name="net")
     with pytest.raises(StoreError, match=r"already holds responses named 'net'.*overwrite=True"):
         save_responses(x * 2, tmp_path / "s", name="net")
-    np.testing.assert_array_equal(adapter.open(tmp_path / "s"), x)
+    opened = adapter.open(tmp_path / "s")
+    np.testing.assert_array_equal(opened, x)
     save_responses(x * 2, tmp_path / "s", name="net", overwrite=True)
     np.testing.assert_array_equal(adapter.open(tmp_path / "s"), x * 2)
+    with pytest.raises(StoreError, match=r"was replaced or removed after it was opened.*open it again"):
+        opened.compute()
     # its own source, still lazy, may be replaced
     save_responses(adapter.open(tmp_path / "s") * 2, tmp_path / "s", name="net", overwrite=True)
     np.testing.assert_array_equal(adapter.open(tmp_path / "s"), x * 4)

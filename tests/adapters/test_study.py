@@ -21,7 +21,7 @@ from brainalign.adapters.study import (
     withdraw_study,
 )
 from brainalign.adapters.zgroups import write_group
-from brainalign.core.errors import StoreError
+from brainalign.core.errors import ParameterError, StoreError
 
 
 def write_item(final: Path, label: str, content: str = "new") -> None:
@@ -66,6 +66,11 @@ def test_newer_study_is_refused(tmp_path):
     write_group(root, {"kind": "study", "study_version": 2}, {})
     with pytest.raises(StoreError, match=r"study_version 2. Expected 1 or lower.*upgrade"):
         check_study(root)
+
+
+def test_names_are_strings(tmp_path):
+    with pytest.raises(ParameterError, match="Got 3 instead"):
+        item_folder(tmp_path, "results", 3)
 
 
 def test_find_item_names_what_there_is(tmp_path):
@@ -121,9 +126,13 @@ def test_leftovers_are_cleaned_but_recordings_that_can_continue_are_kept(tmp_pat
     for folder in (dead, paused):
         write_group(folder, {"kind": "results", "label": "x"}, {})
     (paused / JOURNAL).write_text("{}\n")
+    half, mine = (root / "results" / f".partial-{pid}-zarr.json" for pid in (2**22 + 1, os.getpid()))
+    half.touch()
+    mine.touch()
     assert items(root, "results") == {}
     write_item(item_folder(root, "results", "a"), "a")
     assert (dead.exists(), paused.exists()) == (False, True)
+    assert (half.exists(), mine.exists()) == (False, True)
 
 
 def test_replacement_killed_between_its_renames_keeps_the_old_item(tmp_path):

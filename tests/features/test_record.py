@@ -269,8 +269,10 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd, xarray as xr
+from brainalign.adapters import streaming
 from brainalign.features.record import record
 
+streaming._CHECKPOINT_S = 0.0  # a line of the journal after each block, by which the moments are aimed
 N, SIZE = 2600, 20
 
 class Slow:
@@ -318,9 +320,8 @@ print(outcomes.count(-signal.SIGKILL), attempt(store / "killed"))
 
 @pytest.mark.slow
 def test_killed_at_20_random_moments_it_ends_as_if_never_interrupted(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path), "7"], capture_output=True, text=True, timeout=300, check=False
-    )
+    arguments = [sys.executable, "-c", KILLED, str(tmp_path), "7"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     n_killed, last = map(int, done.stdout.split())
     assert (n_killed, last) == (20, 0)
