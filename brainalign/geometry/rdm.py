@@ -82,26 +82,26 @@ def rdm(
             "`repeats='average'`, or name another `condition`."
         )
     groups, dim = _groups(responses, by)
-    parts, used = [], []
-    for rows, columns in groups.values():
-        matrix, n = _one(responses, rows, columns, codes, len(names), metric)
-        parts.append(matrix)
-        used.append(n)
-    _warn_of_holes(parts, list(groups), names)
-    index = as_labels(names)
-    dims: tuple[str, ...] = (*(["time"] if "time" in responses.dims else []), "stimulus", "stimulus_2")
-    coords: dict[str, Any] = {"stimulus": index, "stimulus_2": index}
-    if "time" in responses.dims:
-        coords["time"] = responses.coords["time"].values
-    if dim is None:
-        values, coords["n_neuroids"] = parts[0], used[0]
-    else:
-        values, dims = np.stack(parts), (dim, *dims)
-        coords |= {dim: as_labels(list(groups)), "n_neuroids": (dim, used)}
-    out = xr.DataArray(values, dims=dims, coords=coords, name="rdm")
+    parts = [_one(responses, rows, columns, codes, len(names), metric) for rows, columns in groups.values()]
+    _warn_of_holes([matrix for matrix, _ in parts], list(groups), names)
+    out = _labelled(parts, list(groups), dim, names, responses)
     out.attrs = {"metric": metric, "units": UNITS[metric], "condition": condition}
     params = {"metric": metric, "by": by, "condition": condition, "repeats": repeats}
     return write_step(out, "rdm", params=params, inputs={"responses": responses})
+
+
+def _labelled(parts: list[Any], groups: list[Any], dim: str | None, names: Any, responses: xr.DataArray) -> xr.DataArray:
+    """Stack the matrices of all groups; without groups there is one, and no such dim."""
+    index = as_labels(names)
+    coords: dict[str, Any] = {"stimulus": index, "stimulus_2": index}
+    dims: tuple[str, ...] = ("stimulus", "stimulus_2")
+    if "time" in responses.dims:
+        dims, coords["time"] = ("time", *dims), responses.coords["time"].values
+    matrices, used = [matrix for matrix, _ in parts], [n for _, n in parts]
+    if dim is None:
+        return xr.DataArray(matrices[0], dims=dims, coords=coords | {"n_neuroids": used[0]}, name="rdm")
+    coords |= {dim: as_labels(groups), "n_neuroids": (dim, used)}
+    return xr.DataArray(np.stack(matrices), dims=(dim, *dims), coords=coords, name="rdm")
 
 
 def _condition_labels(responses: xr.DataArray, condition: str) -> np.ndarray[Any, Any]:
