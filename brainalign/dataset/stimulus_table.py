@@ -1,0 +1,194 @@
+"""Assembling a stimulus table: which of text, path and values it holds, its labels, and a hash of every content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainalign.adapters.media import hash_file, resolve
+from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.parameters import check_choice, did_you_mean, preview
+from brainalign.core.schema import PRESENTATION_COORDS, as_labels, dim_of
+from brainalign.core.tables import CONTENT, KINDS, validate_stimuli
+
+Array = np.ndarray[Any, Any]
+
+#: Names that a coordinate cannot take.
+RESERVED = ("stimulus_id", "sha256", "presentation", *CONTENT)
+#: Names of the dims of one stimulus, where they are not given.
+_DIMS = {("image", 2): ("y", "x"), ("audio", 1): ("sample",), ("array", 1): ("feature",)}
+
+
+def build(
+    content: Any,
+    stimulus_id: Any,
+    kind: str,
+    dims: Sequence[str] | None,
+    root: str | os.PathLike[str] | None,
+    coords: Mapping[str, Any],
+    *,
+    must_exist: bool = True,
+) -> xr.Dataset:
+    """Return a valid stimulus table.
+
+    Parameters
+    ----------
+    content, stimulus_id, kind, dims, root
+        As in :func:`brainalign.stimuli.table`.
+    coords : mapping of str to array_like
+        Presentation coordinates; a scalar holds for all.
+    must_exist : bool
+        A file that is missing is an error; otherwise its ``sha256`` is empty.
+
+    Returns
+    -------
+    Dataset, (presentation,)
+    """
+    check_choice("kind", kind, KINDS, owner="stimuli.table")
+    attrs: dict[str, Any] = {"kind": kind}
+    values = _as_array(content)
+    _refuse_mismatch(values, kind)
+    if values.dtype.kind in "iufb":
+        variable = {"values": (("presentation", *_dims(values, kind, dims)), values)}
+        hashes = [_hash_array(row) for row in values]
+    elif kind in ("text", "word"):
+        variable = {"text": ("presentation", as_labels(values))}
+        hashes = [hashlib.sha256(str(text).encode()).hexdigest() for text in values]
+    else:
+        folder, paths = _relative([str(path) for path in values], root)
+        variable, attrs["root"] = {"path": ("presentation", as_labels(paths))}, str(folder)
+        hashes = _hash_files(folder, paths, must_exist)
+    dims_taken = set(next(iter(variable.values()))[0]) if "values" in variable else set()
+    labels = {"stimulus_id": _column("stimulus_id", stimulus_id, len(values)), "sha256": as_labels(hashes)}
+    if labels["stimulus_id"].dtype.kind in "iu":
+        labels["stimulus_id"] = as_labels(labels["stimulus_id"].astype(str))
+    for name, column in coords.items():
+        if name in RESERVED or name in dims_taken:
+            raise ParameterError(
+                f"the column {name!r} has a name that stimulus tables keep for themselves. Expected another: rename it."
+            )
+        labels[name] = _column(name, column, len(values))
+    made = xr.Dataset(variable, coords={name: ("presentation", column) for name, column in labels.items()}, attrs=attrs)
+    return validate_stimuli(made)
+
+
+def known_coords(coords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return keyword coordinates if each is a presentation coordinate of the schema; None leaves one out.
+
+    Parameters
+    ----------
+    coords : mapping of str to array_like
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ParameterError
+        An unknown name, or one that labels neuroids.
+    """
+    for name in coords:
+        if dim_of(name) != "presentation" or name in RESERVED:
+            raise ParameterError(
+                f"stimuli.table got an unknown coordinate {name!r}.{did_you_mean(name, PRESENTATION_COORDS)} Coordinates of your own go in "
+                "as a column of `presentation=`."
+            )
+    return {name: values for name, values in coords.items() if values is not None}
+
+
+def _as_array(content: Any) -> Array:
+    if isinstance(content, (str, bytes, os.PathLike, Mapping)):
+        raise ParameterError(f"stimuli.table got {content!r:.60} as content. Expected a sequence, one entry a presentation.")
+    if not hasattr(content, "dtype"):
+        content = list(content)
+        if content and all(isinstance(item, (str, os.PathLike)) for item in content):
+            return np.array([os.fspath(item) for item in content], dtype=object)
+    values = np.asarray(content)
+    if values.ndim == 0 or not len(values):
+        raise ParameterError(f"stimuli.table got content of shape {values.shape}. Expected at least one presentation.")
+    return values.astype(object) if values.dtype.kind in "TU" else values
+
+
+def _refuse_mismatch(values: Array, kind: str) -> None:
+    numbers = values.dtype.kind in "iufb"
+    strings = values.dtype.kind == "O" and values.ndim == 1 and all(isinstance(value, str) for value in values)
+    if numbers and kind not in ("text", "word") and values.ndim > 1:
+        return
+    if strings and kind != "array":
+        return
+    wanted = {"text": "texts", "word": "words", "array": "numbers of shape (presentation, ...)"}.get(kind, "file paths or arrays")
+    raise ParameterError(
+        f"stimuli.table got content of dtype {values.dtype} and shape {values.shape} for kind={kind!r}. Expected {wanted}, one entry a "
+        "presentation."
+    )
+
+
+def _dims(values: Array, kind: str, dims: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of the dims of one stimulus; where they cannot be told they are numbered."""
+    n = values.ndim - 1
+    if dims is not None:
+        if len(dims) != n or "presentation" in dims or len(set(dims)) != n:
+            raise ParameterError(
+                f"stimuli.table got dims={tuple(dims)!r} for one stimulus of shape {values.shape[1:]}. Expected {n} names."
+            )
+        return tuple(dims)
+    if kind == "image" and n == 3:
+        first, last = (size in (1, 3, 4) for size in (values.shape[1], values.shape[3]))
+        if first != last:
+            return ("channel", "y", "x") if first else ("y", "x", "channel")
+    return _DIMS.get((kind, n)) or tuple(f"dim_{axis}" for axis in range(1, n + 1))
+
+
+def _relative(paths: list[str], root: str | os.PathLike[str] | None) -> tuple[Path, list[str]]:
+    """Return the folder of all files, and their paths below it."""
+    if root is not None:
+        folder = Path(os.path.abspath(root))
+        return folder, [_below(folder, folder / path, path) for path in paths]
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    folder = Path(os.path.commonpath([path.parent for path in absolute]))
+    return folder, [path.relative_to(folder).as_posix() for path in absolute]
+
+
+def _below(folder: Path, file: Path, given: str) -> str:
+    plain = Path(os.path.abspath(file))
+    if not plain.is_relative_to(folder):
+        raise FormatError(
+            f"the stimulus path {given!r} leads out of root={str(folder)!r}. Expected a file inside that folder: pass the folder that holds "
+            "all stimuli as `root=`."
+        )
+    return plain.relative_to(folder).as_posix()
+
+
+def _hash_files(folder: Path, paths: list[str], must_exist: bool) -> list[str]:
+    """Hash each file once, however often it is presented."""
+    found = {path: resolve(folder, path) for path in dict.fromkeys(paths)}
+    missing = [path for path, file in found.items() if not file.is_file()]
+    if missing and must_exist:
+        raise FormatError(
+            f"{len(missing)} of {len(found)} stimulus files are not in {str(folder)!r}, first {preview(missing, 1)}. Expected a file for each: "
+            "check the paths, or name their folder with `root=`."
+        )
+    hashes = {path: hash_file(file) if file.is_file() else "" for path, file in found.items()}
+    return [hashes[path] for path in paths]
+
+
+def _hash_array(row: Array) -> str:
+    digest = hashlib.sha256(f"{row.dtype.str}{row.shape}".encode())
+    digest.update(np.ascontiguousarray(row).tobytes())
+    return digest.hexdigest()
+
+
+def _column(name: str, values: Any, length: int) -> Array:
+    array = as_labels(getattr(values, "values", values))
+    if array.ndim == 0:
+        return np.full(length, array[()], dtype=array.dtype)
+    if array.shape != (length,):
+        raise ParameterError(f"stimuli.table got `{name}` of shape {array.shape}. Expected {length} values, one a presentation.")
+    return array
