@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import xarray as xr
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.random_projection import SparseRandomProjection
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError
-from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -35,6 +37,8 @@ class Reduce(TransformerMixin, BaseEstimator):
         Of the projection, and of the randomised solver that scikit-learn's PCA takes for large inputs.
     whiten : bool
         PCA only: components of unit variance.
+    bands : sequence of str, optional
+        Reduce these bands only; the others pass through as they are. Default: every band.
 
     Attributes
     ----------
@@ -71,11 +75,13 @@ class Reduce(TransformerMixin, BaseEstimator):
         method: str = "pca",
         random_state: int | np.random.Generator | None = None,
         whiten: bool = False,
+        bands: Sequence[str] | None = None,
     ) -> None:
         self.n_components = n_components
         self.method = method
         self.random_state = random_state
         self.whiten = whiten
+        self.bands = bands
 
     def fit(self, X: xr.DataArray | Array, y: Any = None) -> Reduce:
         """Learn the projection.
@@ -103,6 +109,7 @@ class Reduce(TransformerMixin, BaseEstimator):
             )
         values, coords = _features(X)
         self.n_features_in_ = values.shape[1]
+        self._check_bands(coords)
         self.seed_ = check_random_state(self.random_state, owner="Reduce")
         usable = np.isfinite(values).all(axis=0)
         if not usable.all():
@@ -111,11 +118,14 @@ class Reduce(TransformerMixin, BaseEstimator):
         self.bands_, self.columns_, self.reducers_ = [], [], []
         for band, columns in _by_band(coords, values.shape[1]):
             kept = columns[usable[columns]]
+            self.bands_.append(band)
+            self.columns_.append(kept)
+            if self.bands is not None and band not in self.bands:
+                self.reducers_.append(FunctionTransformer())
+                continue
             _check_size(n_components, self.method, len(values), len(kept), band)
             # PCA of float32 features with a large mean loses its digits in the covariance.
             block = values[:, kept].astype(np.float64)
-            self.bands_.append(band)
-            self.columns_.append(kept)
             self.reducers_.append(clone(self._reducer(n_components)).fit(block))
         self.neuroids_ = self._output_labels(coords)
         return self
@@ -168,6 +178,15 @@ class Reduce(TransformerMixin, BaseEstimator):
             raise NotFittedError("This Reduce is not fitted yet. Call `fit` first, or put it into a chain.")
         return self.neuroids_["neuroid_id"].astype(object)
 
+    def _check_bands(self, coords: dict[str, Array]) -> None:
+        known = set(coords["band"].tolist()) if "band" in coords else set()
+        unknown = [band for band in self.bands or [] if band not in known]
+        if unknown:
+            raise ParameterError(
+                f"The 'bands' parameter of Reduce names {preview(unknown)}. Expected bands of the features ({preview(sorted(known))}): join "
+                "named feature spaces with `ba.bands`."
+            )
+
     def _reducer(self, n_components: int) -> Any:
         seed = self.seed_ % 2**32  # scikit-learn takes 32 bits
         if self.method == "pca":
@@ -175,15 +194,25 @@ class Reduce(TransformerMixin, BaseEstimator):
         return SparseRandomProjection(n_components, random_state=seed, dense_output=True)
 
     def _output_labels(self, coords: dict[str, Array]) -> dict[str, Array]:
-        width, stem = self.n_components, _STEMS[self.method]
-        prefixes = ["" if band is None else f"{band}/" for band in self.bands_]
-        out = {"neuroid_id": as_labels([f"{prefix}{stem}/{i}" for prefix in prefixes for i in range(width)])}
+        """Name the components; a coordinate is kept where it is the same for all features that a band's components mix."""
+        mixed = [not isinstance(reducer, FunctionTransformer) for reducer in self.reducers_]
+        parts = list(zip(self.bands_, self.columns_, mixed, strict=True))
+        stem, out = _STEMS[self.method], {}
+        if coords or all(mixed):
+            ids = [self._names(band, stem) if new else coords["neuroid_id"][columns].tolist() for band, columns, new in parts]
+            out["neuroid_id"] = as_labels([name for names in ids for name in names])
         for name, labels in coords.items():
-            first = [labels[columns[:1]] for columns in self.columns_]
-            same = all((labels[columns] == value).all() for columns, value in zip(self.columns_, first, strict=True))
+            same = all((labels[columns] == labels[columns[0]]).all() for _, columns, new in parts if new)
             if name != "neuroid_id" and same:
-                out[name] = np.concatenate([np.repeat(value, width) for value in first])
+                blocks = [
+                    np.repeat(labels[columns[:1]], self.n_components) if new else labels[columns] for _, columns, new in parts
+                ]
+                out[name] = np.concatenate(blocks)
         return out
+
+    def _names(self, band: str | None, stem: str) -> list[str]:
+        prefix = "" if band is None else f"{band}/"
+        return [f"{prefix}{stem}/{i}" for i in range(self.n_components)]
 
     def _label(self, X: xr.DataArray, values: Array) -> xr.DataArray:
         kept = {str(name): c for name, c in X.coords.items() if not {"presentation", "neuroid", "time"} & set(c.dims)}
@@ -227,6 +256,8 @@ def _check_size(n_components: int, method: str, n_rows: int, n_features: int, ba
 
 
 def _project(reducer: Any, values: Array) -> Array:
+    if isinstance(reducer, FunctionTransformer):
+        return values
     finite = np.isfinite(values).all(axis=1)
     out = np.full((len(values), reducer.components_.shape[0]), np.nan)
     if finite.any():

@@ -166,6 +166,7 @@ class Readout:
         -------
         dict of str to ndarray, (row, neuroid) float32
         """
+        self._width(stimuli)
         wanted = np.arange(len(self.presentations(stimuli)))[rows]
         steps, needed = self._restrict_to(stimuli, wanted)
         features = self._features(stimuli, needed)
@@ -185,27 +186,24 @@ class Readout:
         Returns
         -------
         list of Piece
-            The outputs of several pieces for one row add up; the constant is in the first of them.
+            The outputs of several pieces for one row add up; constants are a piece of their own.
         """
+        width = self._width(stimuli)
         wanted = np.arange(len(self.presentations(stimuli))) if rows is None else np.asarray(rows)
-        steps = self._steps(stimuli)
         if not self.model.mixes:
-            forward = _compose(steps)
+            forward = _compose(self._steps(stimuli))
             return [
                 replace(piece, forward=lambda x, f=piece.forward: forward(f(x)))
                 for piece in self.backbone.pieces(stimuli, wanted)
             ]
         cut, needed = self._restrict_to(stimuli, wanted)
-        constant = _compose(cut)(torch.zeros(len(needed), self._width(stimuli)))
-        seen = np.zeros(len(wanted), dtype=bool)
-        pieces = []
+        constant = _compose(cut)(torch.zeros(len(needed), width))
+        pieces = [_constant_piece(constant, wanted)]
         for piece in self.backbone.pieces(stimuli, needed):
             local = np.flatnonzero(np.isin(piece.rows, needed))
             share, reached = _share(cut, np.searchsorted(needed, piece.rows[local]))
             if reached.size:
-                first = torch.as_tensor(~seen[reached])[:, None] * constant[reached]
-                seen[reached] = True
-                pieces.append(_contribution(piece, local, share, wanted[reached], first))
+                pieces.append(_contribution(piece, local, share, wanted[reached]))
         return pieces
 
     def _steps(self, stimuli: xr.Dataset) -> list[Affine | Mixing]:
@@ -379,11 +377,22 @@ def _share(steps: Sequence[Affine | Mixing], rows: np.ndarray[Any, Any]) -> tupl
     return share, rows
 
 
-def _contribution(piece: Piece, local: Any, share: Any, rows: Any, constant: torch.Tensor) -> Piece:
+def _constant_piece(constant: torch.Tensor, rows: np.ndarray[Any, Any]) -> Piece:
+    """Return what every row holds whatever the stimuli: intercepts and centring, a piece that belongs to no stimulus."""
+    return Piece(
+        inputs=torch.zeros(1, 1),
+        forward=lambda x: constant + 0.0 * x.sum(),
+        rows=rows,
+        parts=np.array([[-1]]),
+        dims=("position",),
+    )
+
+
+def _contribution(piece: Piece, local: Any, share: Any, rows: Any) -> Piece:
     linear, chosen = _compose(share, constant=False), torch.as_tensor(local)
     # Under temporal mixing an image is one part of several presentations: its pixels are summed.
     parts = np.asarray(piece.rows)[:, None] if piece.parts is None else piece.parts
-    return replace(piece, forward=lambda x: linear(piece.forward(x)[chosen]) + constant, rows=rows, parts=parts)
+    return replace(piece, forward=lambda x: linear(piece.forward(x)[chosen]), rows=rows, parts=parts)
 
 
 def _n_features(model: Chain) -> int:

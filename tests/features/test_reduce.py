@@ -123,3 +123,23 @@ def test_bad_input():
         ba.Reduce(2).fit(x).transform(x[:, :4])
     with pytest.raises(ParameterError, match=r"shape \(3,\)"):
         ba.Reduce(1).fit(np.ones(3))
+
+
+def test_bands_that_are_not_named_pass_through():
+    rng = np.random.default_rng(0)
+    make = lambda width, system: ba.responses(  # noqa: E731
+        rng.normal(size=(30, width)),
+        stimulus_id=[f"s{i}" for i in range(30)],
+        neuroid_id=range(width),
+        modality="ann",
+        system=system,
+    )
+    rate, lm = make(1, "sound"), make(8, "lm")
+    both = ba.bands(rate=rate, lm=lm)
+    out = ba.Reduce(3, bands=["lm"], random_state=0).fit_transform(both)
+    assert out.neuroid_id.values.tolist() == ["rate/0", "lm/pca/0", "lm/pca/1", "lm/pca/2"]
+    assert out.band.values.tolist() == ["rate", "lm", "lm", "lm"]
+    np.testing.assert_allclose(out.values[:, 0], rate.values[:, 0])
+    np.testing.assert_allclose(out.values[:, 1:], ba.Reduce(3, random_state=0).fit_transform(lm).values, atol=1e-5)
+    with pytest.raises(ParameterError, match=r"'bands'.*'sytax'.*'lm', 'rate'"):
+        ba.Reduce(3, bands=["sytax"]).fit(both)

@@ -52,7 +52,7 @@ def network_of(responder):
 def test_a_mean_baseline_is_the_mean_stimulus(stimuli, network):
     a = ba.attribute(network.at("2"), stimuli, neuroid=0, baseline="mean")
     mean = torch.as_tensor(stimuli["values"].values.mean(0, keepdims=True))
-    expected = float(network_of(network)(mean)[0, 0])
+    expected = network_of(network)(mean)[0, 0].item()
     np.testing.assert_allclose(a.baseline_response.values[:, 0], expected, atol=1e-5)
     assert a.attrs["completeness_error"] < 1e-4
 
