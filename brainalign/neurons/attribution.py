@@ -59,7 +59,7 @@ def attribute(
 
     Returns
     -------
-    DataArray, (presentation, neuroid, part) or (presentation, neuroid, *input dims)
+    DataArray, (presentation, neuroid, part) or (presentation, neuroid, dims of the input)
         In the unit of the response. Word and sentence stimuli, and any stimulus under a chain that mixes
         presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
         Coordinates ``response``, ``baseline_response`` and ``completeness_error`` (presentation, neuroid) say
