@@ -58,14 +58,14 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# torch goes first and alone: the rest then builds on the one that is there.
+# torch goes first and alone: the rest then builds on the one that is there. What is never imported need not be compiled.
 $(VENV)/.installed: $(VENV)/.created pyproject.toml constraints.txt
-	$(pip) install -q "$$(grep '^torch==' constraints.txt)"
-	$(pip) install -q -c constraints.txt -e ".[dev]"
+	$(pip) install -q --no-compile "$$(grep '^torch==' constraints.txt)"
+	$(pip) install -q --no-compile -c constraints.txt -e ".[dev]"
 	@touch $@
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(pip) install -q -c constraints.txt -e ".[docs]"
+	$(pip) install -q --no-compile -c constraints.txt -e ".[docs]"
 	@touch $@
 
 # A pretrained encoder for the tests, as a package. Without it those tests skip, and nothing else changes.
