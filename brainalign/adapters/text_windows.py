@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -105,15 +105,17 @@ def word_windows(table: pd.DataFrame, context_words: int, stride_words: int) -> 
     ]
 
 
-def encode_words(tokenizer: Any, windows: Sequence[Window], read: Callable[[np.ndarray[Any, Any]], list[str]]) -> list[Tokens]:
+def encode_words(tokenizer: Any, windows: Sequence[Window], words: Sequence[str], offset: int = 0) -> list[Tokens]:
     """Tokenise each window as running text and find the word of every token by character offsets.
 
     Parameters
     ----------
     tokenizer : PreTrainedTokenizerFast
     windows : sequence of Window
-    read : callable
-        The words of some rows.
+    words : sequence of str
+        Of all rows that the windows need.
+    offset : int
+        Row of the first of them.
 
     Returns
     -------
@@ -127,16 +129,16 @@ def encode_words(tokenizer: Any, windows: Sequence[Window], read: Callable[[np.n
         A word that gives no token.
     """
     _check_fast(tokenizer)
-    words = {window: read(np.arange(window.first, window.stop)) for window in windows}
-    encoded = tokenizer([" ".join(words[window]) for window in windows], return_offsets_mapping=True, **_ENCODE)
+    texts = [list(words[window.first - offset : window.stop - offset]) for window in windows]
+    encoded = tokenizer([" ".join(text) for text in texts], return_offsets_mapping=True, **_ENCODE)
     found = []
-    for i, window in enumerate(windows):
-        owner = _owners(words[window], np.asarray(encoded["offset_mapping"][i]), np.asarray(encoded["special_tokens_mask"][i]))
-        missing = np.setdiff1d(np.arange(len(words[window])), owner)
+    for i, (window, text) in enumerate(zip(windows, texts, strict=True)):
+        owner = _owners(text, np.asarray(encoded["offset_mapping"][i]), np.asarray(encoded["special_tokens_mask"][i]))
+        missing = np.setdiff1d(np.arange(len(text)), owner)
         if missing.size:
             at = int(missing[0])
             raise ParameterError(
-                f"The word {words[window][at]!r} in row {window.first + at} gives no token. Expected at least one: drop such rows from the "
+                f"The word {text[at]!r} in row {window.first + at} gives no token. Expected at least one: drop such rows from the "
                 "stimulus table."
             )
         found.append(Tokens(np.asarray(encoded["input_ids"][i]), np.where(owner < 0, -1, owner + window.first), window))
@@ -251,25 +253,35 @@ def gather(encoded: Sequence[Tokens], wanted: np.ndarray[Any, Any], pool: str, s
         A row has no token, or ``pool="all"`` and rows of different length.
     """
     width = max(len(tokens.ids) for tokens in encoded)
-    tokens, counts, rows = [], [], []
-    asked = set(np.asarray(wanted).tolist())
-    for i, window in enumerate(encoded):
-        for row in range(window.window.start, window.window.stop):
-            if row not in asked:
-                continue
-            positions = np.arange(len(window.ids)) if special_tokens or pool == "cls" else np.flatnonzero(window.rows == row)
-            if not positions.size:
-                raise ParameterError(f"Row {row} has no token that is not special. Expected at least one: drop it.")
-            positions = {"first": positions[:1], "cls": positions[:1], "last": positions[-1:]}.get(pool, positions)
-            tokens.append(i * width + positions)
-            counts.append(len(positions))
-            rows.append(row)
-    if pool == "all" and len(set(counts)) > 1:
+    whole = special_tokens or pool == "cls"
+    spans = [_span(tokens, whole) for tokens in encoded]
+    positions = np.concatenate([i * width + span for i, span in enumerate(spans)])
+    owners = np.concatenate(
+        [np.full(len(span), t.window.start) if whole else t.rows[span] for t, span in zip(encoded, spans, strict=True)]
+    )
+    answered = np.concatenate([np.arange(tokens.window.start, tokens.window.stop) for tokens in encoded])
+    missing = np.setdiff1d(np.intersect1d(answered, wanted), owners)
+    if missing.size:
+        raise ParameterError(f"Row {missing[0]} has no token that is not special. Expected at least one: drop it.")
+    keep = np.isin(owners, wanted)
+    positions, owners = positions[keep], owners[keep]
+    rows, starts, counts = np.unique(owners, return_index=True, return_counts=True)  # tokens follow their rows
+    if pool == "all" and len(set(counts.tolist())) > 1:
         raise ParameterError(
-            f"pool='all' got texts of {preview(sorted(set(counts)))} tokens. Expected the same number in each, as every token is a neuroid of "
-            "its own: use pool='mean', 'max', 'first' or 'last'."
+            f"pool='all' got texts of {preview(sorted(set(counts.tolist())))} tokens. Expected the same number in each, as every token is a "
+            "neuroid of its own: use pool='mean', 'max', 'first' or 'last'."
         )
-    return Gather(np.concatenate(tokens), np.asarray(counts), np.asarray(rows), len(encoded) * width)
+    if pool in ("first", "cls", "last"):
+        positions = positions[starts + counts - 1 if pool == "last" else starts]
+        counts = np.ones_like(counts)
+    return Gather(positions, counts, rows, len(encoded) * width)
+
+
+def _span(tokens: Tokens, whole: bool) -> np.ndarray[Any, Any]:
+    """Return the positions of the tokens that may be pooled: all of a text, or those of the new words."""
+    if whole:
+        return np.arange(len(tokens.ids))
+    return np.flatnonzero((tokens.rows >= tokens.window.start) & (tokens.rows < tokens.window.stop))
 
 
 def _check_fast(tokenizer: Any) -> None:

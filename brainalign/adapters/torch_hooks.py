@@ -55,7 +55,7 @@ class TorchResponder:
         Whose responses these are (``"resnet50"``).
     preprocess : callable, optional
         From the content of some stimuli (a list of images (y, x, channel) uint8 or of texts, or an array (stimulus, ...))
-        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are.
+        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float.
     device : str, optional
         Default: where the model is. Otherwise the model is moved there.
     dtype : str, optional
@@ -294,6 +294,8 @@ class TorchResponder:
 
     def _batch(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any]) -> torch.Tensor:
         content = read_content(stimuli, rows)
+        if stimuli.attrs.get("kind") == "image" and getattr(content, "dtype", None) == np.uint8:
+            content = list(content)  # a list also where all are of one size
         batch = _default_batch(content, self.system) if self._preprocess is None else self._preprocess(content)
         if not isinstance(batch, torch.Tensor) or len(batch) != len(rows):
             got = tuple(batch.shape) if isinstance(batch, torch.Tensor) else type(batch).__name__

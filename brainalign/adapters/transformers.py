@@ -384,7 +384,8 @@ class TransformersResponder:
             return encoded
         low, high = int(rows.min()), int(rows.max())
         windows = [window for window in self._windows(stimuli) if window.stop > low and window.start <= high]
-        encoded = encode_words(self._network.prepare, windows, lambda chunk: list(read_content(stimuli, chunk)))
+        first, stop = min(window.first for window in windows), windows[-1].stop
+        encoded = encode_words(self._network.prepare, windows, read_content(stimuli, slice(first, stop)), first)
         check_length(encoded, self.max_length, "pass fewer `context_words` or `stride_words`")
         return encoded
 

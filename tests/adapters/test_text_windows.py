@@ -32,7 +32,7 @@ def byte_pairs():
 
 
 def encode(tokenizer, words, windows):
-    return encode_words(tokenizer, windows, lambda rows: [words[i] for i in rows])
+    return encode_words(tokenizer, windows, words)
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 5), st.integers(1, 6))
@@ -74,6 +74,9 @@ def test_byte_pairs_belong_to_the_word_that_they_end_in():
 def test_rows_count_from_the_start_of_the_table():
     (tokens,) = encode(wordpiece(), WORDS, [Window(3, 5, 7)])
     assert tokens.rows.tolist() == [-1, 3, 4, 5, 6, 6, -1]
+    (same,) = encode_words(wordpiece(), [Window(3, 5, 7)], WORDS[2:], 2)
+    assert same.ids.tolist() == tokens.ids.tolist()
+    assert same.rows.tolist() == tokens.rows.tolist()
 
 
 def test_a_word_without_tokens_is_named():

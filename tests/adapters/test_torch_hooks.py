@@ -184,7 +184,7 @@ def test_images_become_channels_in_0_to_1(monkeypatch):
     images[1][1, 2, 0] = 51
     monkeypatch.setattr(torch_hooks, "read_content", lambda stimuli, rows: [images[i] for i in rows])
     responder = TorchResponder(model, system="net")
-    data = table(np.zeros((2, 1)))
+    data = table(np.zeros((2, 1)), kind="image")
     responder.respond(data, slice(0, 2))
     assert seen[0].shape == (2, 3, 2, 4)
     assert seen[0][0].min() == 1
@@ -192,6 +192,36 @@ def test_images_become_channels_in_0_to_1(monkeypatch):
     images[1] = images[1][:1]
     with pytest.raises(ParameterError, match=r"2 sizes, \(1, 4, 3\) and \(2, 4, 3\)"):
         responder.respond(data, slice(0, 2))
+
+
+def test_image_files_become_channels_whether_of_one_size_or_not(tmp_path):
+    from PIL import Image
+
+    for i, size in enumerate([(4, 2), (4, 2), (3, 3)]):  # width, height
+        Image.new("RGB", size, (255, 0, 51)).save(tmp_path / f"{i}.png")
+    data = xr.Dataset(
+        {"path": ("presentation", as_labels([f"{i}.png" for i in range(3)]))},
+        coords={"stimulus_id": ("presentation", as_labels(list("abc")))},
+        attrs={"kind": "image", "root": str(tmp_path)},
+    )
+    responder = TorchResponder(torch.nn.Sequential(torch.nn.Identity()), system="net")
+    values = responder.respond(data, slice(0, 2))["0"].reshape(2, 3, 2, 4)
+    np.testing.assert_allclose(values[1, :, 1, 3], [1, 0, 0.2], atol=1e-6)
+    sizes = []
+    own = TorchResponder(
+        torch.nn.Sequential(torch.nn.Identity()),
+        system="net",
+        preprocess=lambda images: sizes.append([image.shape for image in images]) or torch.zeros(len(images), 1),
+    )
+    own.respond(data, slice(0, 2))
+    own.respond(data, slice(0, 3))
+    assert sizes == [[(2, 4, 3)] * 2, [(2, 4, 3)] * 2 + [(3, 3, 3)]]
+
+
+def test_images_as_float_arrays_go_in_as_they_are(pixels):
+    responder = TorchResponder(torch.nn.Sequential(torch.nn.Identity()), system="net")
+    found = responder.respond(pixels.assign_attrs(kind="image"), slice(0, 2))["0"]
+    np.testing.assert_array_equal(found, pixels["values"].values[:2].reshape(2, -1))
 
 
 def test_text_needs_a_preprocess(convnet):
