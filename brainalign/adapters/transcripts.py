@@ -174,7 +174,7 @@ def _decode(file: Path) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         raise FormatError(
-            f"{str(file)!r} is not {encoding.upper()} text ({error.reason} at byte {error.start}). Expected a text file: save it as UTF-8 "
+            f"{str(file)!r} is not {encoding.removesuffix('-sig').upper()} text ({error.reason} at byte {error.start}). Expected a text file: save it as UTF-8 "
             "(Praat: 'Save as text file')."
         ) from error
 

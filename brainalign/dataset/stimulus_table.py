@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.adapters.media import hash_file, resolve
 from brainalign.core.errors import FormatError, ParameterError
-from brainalign.core.parameters import check_choice, did_you_mean, preview
+from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.schema import PRESENTATION_COORDS, as_labels, dim_of
 from brainalign.core.tables import CONTENT, KINDS, validate_stimuli
 
@@ -108,9 +108,14 @@ def _as_array(content: Any) -> Array:
         raise ParameterError(f"stimuli.table got {content!r:.60} as content. Expected a sequence, one entry a presentation.")
     if not hasattr(content, "dtype"):
         content = list(content)
-        if content and all(isinstance(item, (str, os.PathLike)) for item in content):
-            return np.array([os.fspath(item) for item in content], dtype=object)
-    values = np.asarray(content)
+        if any(isinstance(item, (str, os.PathLike)) for item in content):  # numpy would turn numbers among them into text
+            return np.array([os.fspath(item) if isinstance(item, os.PathLike) else item for item in content], dtype=object)
+    try:
+        values = np.asarray(content)
+    except ValueError as error:
+        raise ParameterError(
+            f"stimuli.table got {len(content)} arrays of different shapes ({error}). Expected one shape: crop or resize them, or pass files."
+        ) from error
     if values.ndim == 0 or not len(values):
         raise ParameterError(f"stimuli.table got content of shape {values.shape}. Expected at least one presentation.")
     return values.astype(object) if values.dtype.kind in "TU" else values
@@ -172,7 +177,7 @@ def _hash_files(folder: Path, paths: list[str], must_exist: bool) -> list[str]:
     missing = [path for path, file in found.items() if not file.is_file()]
     if missing and must_exist:
         raise FormatError(
-            f"{len(missing)} of {len(found)} stimulus files are not in {str(folder)!r}, first {preview(missing, 1)}. Expected a file for each: "
+            f"{len(missing)} of {len(found)} stimulus files are not in {str(folder)!r}, first {missing[0]!r}. Expected a file for each: "
             "check the paths, or name their folder with `root=`."
         )
     hashes = {path: hash_file(file) if file.is_file() else "" for path, file in found.items()}

@@ -1,0 +1,254 @@
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import brainalign as ba
+from brainalign.adapters.media import read_content
+from brainalign.core.provenance import provenance
+from brainalign.core.tables import validate_stimuli
+
+
+def recording(ids, **coords):
+    return ba.responses(np.ones((len(ids), 1)), stimulus_id=list(ids), neuroid_id=[0], modality="fmri", system="s", **coords)
+
+
+def test_table_takes_columns_by_name_and_by_table():
+    x = ba.stimuli.table(
+        ["a", "b"],
+        stimulus_id=["1", "2"],
+        kind="text",
+        onset_s=[0.5, 1.5],
+        run="1",
+        presentation=pd.DataFrame({"length": [1, 1]}),
+    )
+    assert validate_stimuli(x) is x
+    assert x.onset_s.values.tolist() == [0.5, 1.5]
+    assert x.length.values.tolist() == [1, 1]
+    assert x.attrs["kind"] == "text"
+    assert provenance(x).steps[-1]["verb"] == "stimuli.table"
+    assert not provenance(x).altered
+    with pytest.raises(ba.errors.ParameterError, match="Did you mean 'duration_s'"):
+        ba.stimuli.table(["a"], stimulus_id=["1"], kind="text", duration=[1.0])
+
+
+def test_repeated_presentations_are_rows():
+    x = ba.stimuli.table(["a", "b", "a"], stimulus_id=["1", "2", "1"], kind="text", onset_s=[0.0, 1.0, 2.0])
+    assert x.sha256.values[0] == x.sha256.values[2]
+
+
+# images
+
+
+def test_images_of_a_folder_and_of_paths(tmp_path):
+    pil = pytest.importorskip("PIL.Image")
+    for i, name in enumerate(("dog.png", "cat.png")):
+        pil.fromarray(np.full((2, 2, 3), i, dtype=np.uint8)).save(tmp_path / name)
+    folder = ba.stimuli.from_images(tmp_path)
+    assert folder.stimulus_id.values.tolist() == ["cat", "dog"]
+    paths = ba.stimuli.from_images([tmp_path / "dog.png", str(tmp_path / "cat.png")], stimulus_id=["d", "c"])
+    assert paths.stimulus_id.values.tolist() == ["d", "c"]
+    assert paths.sha256.values.tolist() == folder.sha256.values.tolist()[::-1]
+    assert read_content(paths, slice(None))[:, 0, 0, 0].tolist() == [0, 1]
+    assert ba.stimuli.from_images(tmp_path / "dog.png").stimulus_id.values.tolist() == ["dog"]
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "a.jpg").write_bytes(b"y")
+    with pytest.raises(ba.errors.SchemaError, match="two different contents: 'a'"):
+        ba.stimuli.from_images(tmp_path)
+
+
+@pytest.mark.real
+def test_the_92_images(shared_data):
+    folder = shared_data("images92-fmri15") / "stimuli"
+    x = ba.stimuli.from_images(folder)
+    assert x.stimulus_id.values[[0, -1]].tolist() == ["image_01", "image_92"]
+    pixels = read_content(x, slice(None))
+    assert pixels.shape == (92, 175, 175, 3)
+    assert pixels.dtype == np.uint8
+    assert x.sha256.values[0] == "813ceb5e2796c2a35cb6247b34d76ca44c034e174543d9e08cbc829f56ba0c20"
+
+
+# BIDS
+
+
+@pytest.fixture
+def bids(tmp_path):
+    def put(text, name="sub-01_task-a_run-1_events.tsv"):
+        folder = tmp_path / "sub-01" / "func"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+        return tmp_path
+
+    return put
+
+
+def test_bids_events_name_their_files(bids):
+    root = bids(
+        "onset\tduration\tstim_file\ttrial_type\n0.5\t1\tx.png\tface\n1.5\t1\tn/a\trest\n2.5\t1\ty.png\tcar\n3.5\t1\tx.png\tface\n"
+    )
+    (root / "stimuli").mkdir()
+    (root / "stimuli" / "x.png").write_bytes(b"x")
+    x = ba.stimuli.from_bids(root, subject="01", task="a", stimulus_column="stim_file", condition_column="trial_type")
+    assert x.attrs["kind"] == "image"
+    assert x.path.values.tolist() == x.stimulus_id.values.tolist() == ["x.png", "y.png", "x.png"]
+    assert x.sha256.values.tolist() == [hashlib.sha256(b"x").hexdigest(), "", hashlib.sha256(b"x").hexdigest()]
+    assert x.onset_s.values.tolist() == [0.5, 2.5, 3.5]
+    assert x.condition.values.tolist() == x.trial_type.values.tolist() == ["face", "car", "face"]
+    assert x.run.values.tolist() == ["1", "1", "1"]
+    report = json.loads(x.attrs["report"])
+    assert report == {"files": ["sub-01/func/sub-01_task-a_run-1_events.tsv"], "n_events": 4, "n_without_stimulus": 1}
+
+
+def test_nothing_is_derived_that_was_not_asked_for(bids):
+    root = bids("onset\tduration\ttrial_type\n0.5\t1\tface\n")
+    x = ba.stimuli.from_bids(root, subject="01", task="a", stimulus_column="trial_type")
+    assert x.attrs["kind"] == "text"
+    assert "condition" not in x.coords
+    assert "session" not in x.coords
+
+
+def test_columns_whose_name_is_taken_are_kept_under_another(bids):
+    root = bids("onset\tduration\tword\ttext\tunit\tonset_s\tneuroid\n0.5\t1\tcat\tx\t3\t9\t1\n")
+    x = ba.stimuli.from_bids(root, subject="01", task="a", stimulus_column="word")
+    assert x.bids_text.values.tolist() == ["x"]
+    assert x.bids_unit.values.tolist() == [3]
+    assert x.bids_onset_s.values.tolist() == [9]
+    assert x.onset_s.values.tolist() == [0.5]
+
+
+def test_stimulus_files_of_unknown_kind_are_refused(bids):
+    root = bids("onset\tduration\tstim_file\n0.5\t1\tx.mp4\n")
+    with pytest.raises(ba.errors.ParameterError, match=r"suffixes '\.mp4', first 'x\.mp4'"):
+        ba.stimuli.from_bids(root, subject="01", task="a", stimulus_column="stim_file")
+
+
+def test_stimulus_files_outside_the_data_set_are_refused(bids):
+    root = bids("onset\tduration\tstim_file\n0.5\t1\t../../secret.png\n")
+    with pytest.raises(ba.errors.FormatError, match="leads out of"):
+        ba.stimuli.from_bids(root, subject="01", task="a", stimulus_column="stim_file")
+
+
+def test_a_column_without_a_stimulus_is_refused(bids):
+    root = bids("onset\tduration\tstim_file\n0.5\t1\tn/a\n")
+    with pytest.raises(ba.errors.FormatError, match="has a value in 'stim_file'"):
+        ba.stimuli.from_bids(root, subject="01", task="a", stimulus_column="stim_file")
+
+
+@pytest.mark.real
+def test_the_face_study(shared_data):
+    root = shared_data("bids-ds000117-meta")
+    x = ba.stimuli.from_bids(root, subject="01", task="facerecognition", session="meg", stimulus_column="stim_file")
+    counts = pd.Series(x.stimulus_id.values.astype(object)).value_counts()
+    assert x.sizes["presentation"] == 887
+    assert len(counts) == 450
+    assert counts.value_counts().to_dict() == {2: 437, 1: 13}
+    assert x.attrs["kind"] == "image"
+    assert (x.sha256.values == "").all()  # the images are not part of this copy
+    folds = ba.split(x, random_state=0)
+    assert folds.describe()["by"] == ["stimulus_id"]
+    with pytest.raises(ba.errors.FormatError, match=r"no column 'trial_type'.*'stim_type'"):
+        ba.stimuli.from_bids(root, subject="01", task="facerecognition", session="meg", stimulus_column="trial_type")
+
+
+# transcripts
+
+
+@pytest.fixture
+def story(tmp_path):
+    path = tmp_path / "story.ctm"
+    path.write_text("s 1 20.0 0.5 sp\ns 1 20.5 0.5 the\ns 1 21.0 0.25 sil\ns 1 21.25 0.5 cat\n")
+    return path
+
+
+def test_words_of_a_transcript(story):
+    x = ba.stimuli.from_transcript(story, run="2", offset_s=-20.0)
+    assert x.attrs["kind"] == "word"
+    assert x.text.values.tolist() == ["the", "cat"]
+    assert x.onset_s.values.tolist() == [0.5, 1.25]
+    assert x.duration_s.values.tolist() == [0.5, 0.5]
+    assert x.run.values.tolist() == ["2", "2"]
+    assert x.stimulus_id.values.tolist() == ["story/w00001", "story/w00003"]
+
+
+def test_a_word_has_the_same_id_whatever_is_dropped(story):
+    few, all_ = ba.stimuli.from_transcript(story, name="s"), ba.stimuli.from_transcript(story, name="s", drop=())
+    assert all_.sizes["presentation"] == 4
+    texts = dict(zip(all_.stimulus_id.values, all_.text.values, strict=True))
+    assert [texts[name] for name in few.stimulus_id.values] == few.text.values.tolist()
+
+
+def test_tables_need_columns_and_other_formats_do_not(story, tmp_path):
+    table = tmp_path / "words.tsv"
+    table.write_text("start\tstop\tw\n0.5\t1\tthe\n")
+    columns = {"text": "w", "onset_s": "start", "end_s": "stop"}
+    assert ba.stimuli.from_transcript(table, columns=columns).duration_s.values.tolist() == [0.5]
+    with pytest.raises(ba.errors.ParameterError, match=r"columns=None for 'words\.tsv', read as table"):
+        ba.stimuli.from_transcript(table)
+    with pytest.raises(ba.errors.ParameterError, match="read as ctm"):
+        ba.stimuli.from_transcript(story, columns=columns)
+    with pytest.raises(ba.errors.ParameterError, match="tier='x' for a table"):
+        ba.stimuli.from_transcript(table, columns=columns, tier="x")
+
+
+def test_formats_and_silence_are_checked(story, tmp_path):
+    with pytest.raises(ba.errors.ParameterError, match=r"suffix '\.doc'"):
+        ba.stimuli.from_transcript(tmp_path / "x.doc")
+    with pytest.raises(ba.errors.FormatError, match="its 4 labels are all in drop"):
+        ba.stimuli.from_transcript(story, drop=("sp", "sil", "the", "cat"))
+
+
+@pytest.mark.real
+def test_the_alice_words(shared_data):
+    path = shared_data("alice-fmri-roi") / "DownTheRabbitHoleFinal_exp120_pad_1.TextGrid"
+    x = ba.stimuli.from_transcript(path, tier="word", name="alice", offset_s=-20.0)
+    assert x.sizes["presentation"] == 2127
+    assert x.text.values[:4].tolist() == ["Alice", "was", "beginning", "to"]
+    assert x.text.values[-1] == "cake"
+    # 362 volumes of 2 s, the first of which starts 20 s after the scan did
+    volume = np.floor(x.onset_s.values / 2)
+    assert volume.min() == 0
+    assert volume.max() < 362
+
+
+# the stimuli of a recording
+
+
+def test_stimuli_of_a_recording_come_once_in_first_appearance_order():
+    shown = ba.stimuli.table(
+        ["x", "y", "z", "x"], stimulus_id=list("abca"), kind="text", onset_s=[0.0, 1.0, 2.0, 3.0], condition=list("uvvu")
+    )
+    x = ba.stimuli.of(recording("cacb"), shown)
+    assert x.stimulus_id.values.tolist() == ["c", "a", "b"]
+    assert x.text.values.tolist() == ["z", "x", "y"]
+    assert x.condition.values.tolist() == ["v", "u", "v"]
+    assert "onset_s" not in x.coords
+    assert x.attrs["kind"] == "text"
+    assert ba.stimuli.of(recording("cb"), shown.isel(presentation=[1, 2])).onset_s.values.tolist() == [2.0, 1.0]
+
+
+def test_stimuli_that_are_not_in_the_table_are_named():
+    shown = ba.stimuli.table(["x"], stimulus_id=["a"], kind="text")
+    with pytest.raises(
+        ba.errors.AlignmentError, match=r"lacks 1 of 2 stimulus_id values of the responses, first 'b' \(it starts 'a'\)"
+    ):
+        ba.stimuli.of(recording("ab"), shown)
+    with pytest.raises(ba.errors.AlignmentError, match="not opened from a study"):
+        ba.stimuli.of(recording("ab"))
+
+
+def test_stimuli_are_found_beside_the_recording(tmp_path):
+    path = tmp_path / "study.zarr"
+    ba.save(recording("ab"), path)
+    with pytest.raises(ba.errors.AlignmentError, match="holds no stimuli"):
+        ba.stimuli.of(ba.open_responses(path))
+    ba.save(ba.stimuli.table(["other"], stimulus_id=["z"], kind="text"), path, name="others")
+    ba.save(ba.stimuli.table(["x", "y"], stimulus_id=list("ba"), kind="text"), path, name="words")
+    opened = ba.open_responses(path)
+    assert ba.stimuli.of(opened).text.values.tolist() == ["y", "x"]
+    assert ba.stimuli.of(opened[[1]]).text.values.tolist() == ["x"]
+    assert ba.stimuli.of(recording("b"), path).text.values.tolist() == ["x"]
