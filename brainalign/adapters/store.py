@@ -209,7 +209,9 @@ def open_item(folder: Path) -> xr.DataArray:
     data = _in_original_order(stored, [positions for _, positions in groups])
     x = xr.DataArray(data, dims=stored[0].dims, coords=labels.coords, attrs=attrs)
     # given as None to the constructor, xarray would take the name of the dask array
-    return validate(x.rename(header["name"]), name=str(folder))
+    x = x.rename(header["name"])
+    x.encoding["source"] = str(folder)  # by which the stimuli beside it are found; no part of the values or labels
+    return validate(x, name=str(folder))
 
 
 def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
