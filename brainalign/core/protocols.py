@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -29,18 +30,23 @@ class Responder(Protocol):
     modality: str
     deterministic: bool
 
+    @abstractmethod
     def fingerprint(self) -> str:
         """Return a hash of all that decides the responses: weights, preprocessing, tokenizer, options."""
 
+    @abstractmethod
     def presentations(self, stimuli: xr.Dataset) -> pd.DataFrame:
         """Return a row of presentation coordinates for each response row (mostly those of ``stimuli``)."""
 
+    @abstractmethod
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return the coordinates of the neuroids, by group (layer or region); ``neuroid_id`` is among them."""
 
+    @abstractmethod
     def blocks(self, stimuli: xr.Dataset, batch_size: int) -> list[slice]:
         """Return runs of response rows that are computed together; in order, they cover every row once."""
 
+    @abstractmethod
     def respond(self, stimuli: xr.Dataset, rows: slice) -> dict[str, np.ndarray[Any, Any]]:
         """Return the responses of one block by group, each (row, neuroid) float32."""
 
@@ -75,6 +81,7 @@ class Piece:
 class DifferentiableResponder(Responder, Protocol):
     """A responder whose responses can be differentiated with respect to its continuous input."""
 
+    @abstractmethod
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
         """Return the pieces that the given response rows (default: all) depend on, made on demand."""
 
@@ -83,9 +90,11 @@ class DifferentiableResponder(Responder, Protocol):
 class Mapping(Protocol):
     """Fits targets from sources, sklearn-style: a :class:`Ridge`, a :class:`Classifier`, a chain."""
 
+    @abstractmethod
     def fit(self, X: Any, Y: Any) -> Any:
         """Learn from ``X`` (presentation, neuroid) to predict ``Y`` (presentation, neuroid[, time])."""
 
+    @abstractmethod
     def predict(self, X: Any) -> Any:
         """Return predictions labelled like ``Y``."""
 
@@ -107,9 +116,11 @@ class PresentationStep(Protocol):
     retimes: bool
     reach_s: tuple[float, float]
 
+    @abstractmethod
     def mixing(self, source: pd.DataFrame, target: pd.DataFrame) -> list[Any]:
         """Return scipy sparse matrices (output row, source row); none crosses a run."""
 
+    @abstractmethod
     def labels(self, coords: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Return the neuroid coordinates of the output, given those of the input."""
 
@@ -118,9 +129,11 @@ class PresentationStep(Protocol):
 class Adapter(Protocol):
     """Opens one file format as responses."""
 
+    @abstractmethod
     def matches(self, path: Any) -> bool:
         """Return True where the file or object looks like this format, by content rather than by name."""
 
+    @abstractmethod
     def open(self, path: Any, **options: Any) -> xr.DataArray:
         """Return valid responses, or raise a typed error that names the file, the field and the mend."""
 
@@ -129,5 +142,6 @@ class Adapter(Protocol):
 class Metric(Protocol):
     """Compares predictions with targets, column by column."""
 
+    @abstractmethod
     def __call__(self, prediction: Any, target: Any) -> Any:
         """Return one score a column, for (presentation, column) arrays."""
