@@ -71,7 +71,7 @@ def record(
     --------
     >>> import brainalign as ba, numpy as np, torch
     >>> network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU())
-    >>> images = ba.stimuli.table(values=np.eye(4, dtype="float32"), stimulus_id=list("abcd"))
+    >>> images = ba.stimuli.table(np.eye(4, dtype="float32"), stimulus_id=list("abcd"), kind="array")
     >>> x = ba.record(ba.TorchResponder(network, layers="*", system="tiny"), images, progress=False)
     >>> x.shape, sorted(set(x.layer.values))
     ((4, 6), ['0', '1'])

@@ -118,12 +118,13 @@ def test_names_are_not_overwritten_unless_asked(tmp_path):
 
 
 def test_several_systems_are_chosen_by_name(tmp_path):
-    for name in ("sub-01", "a/../b", ""):
-        save_responses(make(seed=len(name)), tmp_path / "s", name=name)
+    saved = {name: make(seed=seed) for seed, name in enumerate(("sub-01", "a/../b", ""))}
+    for name, x in saved.items():
+        save_responses(x, tmp_path / "s", name=name)
     with pytest.raises(StoreError, match=r"3 responses .*choose with `name=`"):
         adapter.open(tmp_path / "s")
-    xr.testing.assert_identical(adapter.open(tmp_path / "s", name="a/../b").compute(), make(seed=6))
-    xr.testing.assert_identical(adapter.open(tmp_path / "s" / "responses" / "sub-01").compute(), make(seed=6))
+    xr.testing.assert_identical(adapter.open(tmp_path / "s", name="a/../b").compute(), saved["a/../b"])
+    xr.testing.assert_identical(adapter.open(tmp_path / "s" / "responses" / "sub-01").compute(), saved["sub-01"])
     assert {entry.name for entry in tmp_path.iterdir()} == {"s"}
 
 
