@@ -1,9 +1,13 @@
-"""Whole or truncated: the tag structure of a FIF file, walked without reading its data."""
+"""FIF files before a reader sees them: whole or truncated, and what they hold, from their tags alone."""
 
 from __future__ import annotations
 
 import gzip
+import shutil
 import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,8 @@ from brainalign.core.errors import FormatError
 
 _HEADER = struct.Struct(">iIii")  # kind, type, size, next
 _FILE_ID = struct.pack(">iI", 100, 31)
-_DIRECTORY_POINTER, _LAST = 101, -1
+_DIRECTORY_POINTER, _BLOCK_START, _LAST = 101, 104, -1
+_KINDS = {373: "epochs", 104: "evoked", 102: "raw", 112: "raw", 119: "raw"}  # block types of MNE's and Elekta's files
 
 
 def is_fif(path: Path) -> bool:
@@ -29,23 +34,25 @@ def is_fif(path: Path) -> bool:
     return first_bytes(path, 8) == _FILE_ID
 
 
-def check_whole(path: Path) -> None:
-    """Refuse a FIF file that ends before its last tag.
+@contextmanager
+def whole_fif(path: Path) -> Iterator[tuple[Path, str]]:
+    """Give a FIF file, decompressed, that was found whole, and what it holds.
 
     Parameters
     ----------
     path : Path
+        ``.fif`` or ``.fif.gz``.
+
+    Yields
+    ------
+    (Path, str)
+        Where the decompressed file is while the block runs (a FIF reader jumps about, which costs minutes inside
+        gzip), and ``"epochs"``, ``"evoked"``, ``"raw"`` or ``"nothing known"``.
 
     Raises
     ------
     FormatError
-        Not a FIF file, or truncated; the byte that is missing is named.
-
-    Notes
-    -----
-    A reader that scans tags until the end of the file returns fewer conditions from a truncated file and says nothing.
-    The last tag of a whole file says so: its ``next`` field is -1. A directory may follow it, where the directory
-    pointer (tag 101) says.
+        Not a FIF file, or damaged or truncated; the byte is named.
     """
     if not is_fif(path):
         raise FormatError(
@@ -53,43 +60,66 @@ def check_whole(path: Path) -> None:
         )
     with path.open("rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
-    with reading(path, "FIF"), gzip.open(path, "rb") if compressed else path.open("rb") as tags:
-        stop = _walk(tags, None if compressed else path.stat().st_size)
-    if stop is not None:
-        raise FormatError(
-            f"{str(path)!r} ends before byte {stop}, which one of its tags reaches. Expected a whole FIF file: it is truncated; copy it again "
-            "from the source."
-        )
+    if not compressed:
+        yield path, what_it_holds(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / path.name.removesuffix(".gz")
+        with reading(path, "gzip"), gzip.open(path, "rb") as packed, plain.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+        yield plain, what_it_holds(plain)
 
 
-def _walk(file: Any, size: int | None) -> int | None:
-    """Return None where the last tag and the directory are whole, else the byte that a tag reaches and the file does not."""
-    directory = 0
-    while True:
-        start = file.tell()
-        header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            return int(start + _HEADER.size)
-        kind, _, length, following = _HEADER.unpack(header)
-        end = start + _HEADER.size + length
-        if kind == _DIRECTORY_POINTER:
-            directory = int.from_bytes(file.read(4), "big", signed=True)
-        if length and not _reaches(file, end, size):
-            return int(end)
-        if following == _LAST:
-            break
-        file.seek(following if following > 0 else end)
-    if directory <= 0:
-        return None
-    file.seek(directory)
+def what_it_holds(path: Path) -> str:
+    """Say what a FIF file holds, after every one of its tags was found to lie inside it.
+
+    Parameters
+    ----------
+    path : Path
+        Not compressed.
+
+    Returns
+    -------
+    {"epochs", "evoked", "raw", "nothing known"}
+
+    Raises
+    ------
+    FormatError
+        A tag reaches past the end of the file, or points back.
+
+    Notes
+    -----
+    A reader that scans tags until the end of the file returns fewer conditions from a truncated file and says nothing.
+    The last tag of a whole file says so: its ``next`` field is -1. A directory may follow it, where the directory
+    pointer (tag 101) says.
+    """
+    size, blocks, directory, start = path.stat().st_size, set(), 0, 0
+    with path.open("rb") as file:
+        while True:
+            kind, following, end = _tag(file, start, size, path)
+            if kind == _DIRECTORY_POINTER:
+                directory = int.from_bytes(file.read(4), "big", signed=True)
+            elif kind == _BLOCK_START:
+                blocks.add(int.from_bytes(file.read(4), "big"))
+            if following == _LAST:
+                break
+            start = following if following > 0 else end
+        if directory > 0:
+            _tag(file, directory, size, path)
+    return next((name for block, name in _KINDS.items() if block in blocks), "nothing known")
+
+
+def _tag(file: Any, start: int, size: int, path: Path) -> tuple[int, int, int]:
+    """Return kind, place of the next tag and end of the tag at ``start``, once it was found inside the file."""
+    file.seek(start)
     header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size or not _reaches(file, directory + _HEADER.size + _HEADER.unpack(header)[2], size):
-        return int(directory + _HEADER.size)
-    return None
-
-
-def _reaches(file: Any, end: int, size: int | None) -> bool:
-    if size is not None:
-        return end <= size
-    file.seek(end - 1)
-    return len(file.read(1)) == 1
+    kind, _, length, following = _HEADER.unpack(header) if len(header) == _HEADER.size else (0, 0, 0, 0)
+    end = start + _HEADER.size + length
+    if len(header) < _HEADER.size or end > size:
+        raise FormatError(
+            f"{path.name!r} ends at byte {size}, inside the tag that starts at {start} or before its last one. Expected a whole FIF file: it is "
+            "truncated; copy it again from the source."
+        )
+    if length < 0 or 0 < following <= start:
+        raise FormatError(f"{path.name!r} is damaged: the tag at byte {start} has size {length} and points to byte {following}.")
+    return kind, following, end

@@ -11,7 +11,7 @@ import xarray as xr
 from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
 from brainalign.core.errors import FormatError, ParameterError
-from brainalign.core.parameters import preview
+from brainalign.core.parameters import check_choice, preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import DIMS
 
@@ -81,13 +81,7 @@ def open_matlab(
     array, names = _values(variables, [values] if isinstance(values, str) else list(values), axes, source)
     neuroids = _neuroid_names(variables, neuroid_id, names, array.shape[1], source)
     check_finite(array, source, neuroids, allow_nan)
-    given: dict[str, Any] = {}
-    if array.ndim == 3:
-        given = {"time": _time(variables, time, time_unit, source), "time_reference": time_reference}
-    elif time is not None:
-        raise ParameterError(
-            f"open_matlab got time={time!r} for {source!r}, and dims={axes} has no time. Name the axis, or leave it out."
-        )
+    given = _time_axis(variables, time, time_unit, time_reference, axes, source)
     labels = _labels(variables, stimulus_id, source)
     with naming(repr(file.name)):
         x = responses(
@@ -141,7 +135,7 @@ def _neuroid_names(variables: dict[str, Any], given: Any, names: list[str] | Non
         raise ParameterError(
             f"open_matlab got no neuroid_id for {source!r}, and positions are no names. Expected a field of the file, or a list of {n} names."
         )
-    found = names if given is None else _labels(variables, given, source)
+    found: Any = names if given is None else _labels(variables, given, source)
     if len(found) != n:
         raise ParameterError(f"neuroid_id has {len(found)} names for {n} neuroids of {source!r}. Expected one each.")
     return found
@@ -208,14 +202,23 @@ def _formatted(labels: np.ndarray, form: str) -> list[str]:
         ) from error
 
 
-def _time(variables: dict[str, Any], time: Any, unit: str, source: str) -> np.ndarray:
+def _time_axis(
+    variables: dict[str, Any], time: Any, unit: str, reference: str, axes: tuple[str, ...], source: str
+) -> dict[str, Any]:
+    """Return the arguments of ``responses`` that name the time axis; none where there is none."""
+    if "time" not in axes:
+        if time is not None:
+            raise ParameterError(
+                f"open_matlab got time={time!r} for {source!r}, and dims={axes} has no time. Name the axis, or leave it out."
+            )
+        return {}
     if time is None:
         raise ParameterError(
-            f"open_matlab got dims with time for {source!r} and no time=. Expected a field of the file, or seconds."
+            f"open_matlab got dims={axes} for {source!r} and no time=. Expected a field of the file, or seconds."
         )
-    if unit not in ("s", "ms"):
-        raise ParameterError(f"The 'time_unit' parameter of open_matlab must be one of 's', 'ms'. Got {unit!r} instead.")
-    return np.asarray(_labels(variables, time, source), dtype=np.float64) / (1.0 if unit == "s" else 1e3)
+    check_choice("time_unit", unit, ("s", "ms"), owner="open_matlab")
+    seconds = np.asarray(_labels(variables, time, source), dtype=np.float64) / (1.0 if unit == "s" else 1e3)
+    return {"time": seconds, "time_reference": reference}
 
 
 adapter = Format("matlab", is_mat, open_matlab)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.fif import check_whole, is_fif
+from brainalign.adapters.fif import is_fif, whole_fif
 from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, reading, record_opening
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -122,21 +122,21 @@ def _labelled(
 def _load(mne: Any, path: Any) -> Any:
     """Return Epochs, a list of Evoked, or Raw, whichever the file holds."""
     file = existing(path)
-    check_whole(file)
-    with reading(file, "FIF"), warnings.catch_warnings():
+    with whole_fif(file) as (plain, kind), reading(file, "FIF"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # MNE's rules about file names
-        kind = mne.what(file)
         if kind == "epochs":
-            return mne.read_epochs(file, preload=False, verbose="error")
+            return mne.read_epochs(plain, preload=True, verbose="error")
         if kind == "evoked":
-            return mne.read_evokeds(file, verbose="error")
+            return mne.read_evokeds(plain, verbose="error")
         if kind == "raw":
-            return mne.io.read_raw_fif(file, preload=False, verbose="error")
-    raise FormatError(f"{str(file)!r} is a FIF file that holds {kind!r}. Expected epochs, evoked or raw.")
+            return mne.io.read_raw_fif(plain, preload=plain != file, verbose="error")
+    raise FormatError(f"{str(file)!r} is a FIF file that holds {kind}. Expected epochs, averages or a raw recording.")
 
 
 def _pick(instance: Any, picks: Any, name: str) -> Any:
     copy = instance.copy()
+    if not getattr(copy, "preload", True):
+        copy.load_data()  # MNE drops channels of loaded epochs only
     try:
         return copy.pick(picks, exclude=(), verbose="error")
     except (ValueError, TypeError) as error:

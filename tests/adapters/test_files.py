@@ -1,0 +1,57 @@
+import gzip
+
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.adapters.files import check_finite, existing, first_bytes, naming, per_run_ids, reading, record_opening
+from brainalign.core.errors import FormatError, ParameterError, SchemaError
+
+
+def test_missing_and_empty_files_are_named(tmp_path):
+    with pytest.raises(FormatError, match=r"no file '.*gone.csv'\. The folder"):
+        existing(tmp_path / "gone.csv")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(FormatError, match=r"empty.csv' has 0 bytes"):
+        existing(tmp_path / "empty.csv")
+    with pytest.raises(ParameterError, match="Got 3"):
+        existing(3)
+
+
+def test_first_bytes_looks_through_gzip(tmp_path):
+    with gzip.open(tmp_path / "a.gz", "wb") as file:
+        file.write(b"hello world")
+    assert first_bytes(tmp_path / "a.gz", 5) == b"hello"
+    (tmp_path / "cut.gz").write_bytes((tmp_path / "a.gz").read_bytes()[:11])
+    assert first_bytes(tmp_path / "cut.gz", 5) == b""
+
+
+def test_library_errors_become_format_errors_and_ours_pass():
+    with pytest.raises(FormatError, match=r"'x.mat' could not be read as MATLAB \(KeyError: 'a'\)"), reading("x.mat", "MATLAB"):
+        raise KeyError("a")
+    with pytest.raises(SchemaError, match="own"), reading("x.mat", "MATLAB"):
+        raise SchemaError("own")
+
+
+def test_schema_errors_gain_the_name_of_the_source():
+    with pytest.raises(SchemaError, match=r"'a.npy': responses has"), naming("'a.npy'"):
+        raise SchemaError("responses has")
+
+
+def test_the_first_value_that_is_not_finite_is_named():
+    values = np.ones((3, 2, 4), dtype=np.float32)
+    values[1, 1, 2] = np.nan
+    with pytest.raises(FormatError, match=r"1 values that are NaN or infinite, the first in row 1 of 'V2'"):
+        check_finite(values, "f.npy", ["V1", "V2"], allow_nan=False)
+    check_finite(values, "f.npy", ["V1", "V2"], allow_nan=True)
+
+
+def test_opening_is_recorded():
+    x = ba.responses([[1.0]], stimulus_id=["a"], neuroid_id=["v"], modality="fmri", system="s")
+    steps = ba.core.provenance(record_opening(x, "images", ["b.nii"], {"tr_s": 2.0, "mask": None})).steps
+    assert [step["verb"] for step in steps] == ["responses", "open:images"]
+    assert steps[1]["params"] == {"source": ["b.nii"], "tr_s": 2.0}
+
+
+def test_ids_of_continuous_rows():
+    assert per_run_ids("1", 2, "v") == ["run-1/v00000", "run-1/v00001"]
