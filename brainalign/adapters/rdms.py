@@ -160,11 +160,17 @@ def _variables(file: Path) -> dict[str, Any]:
 
 def _only_key(variables: Mapping[str, Any], source: str) -> str:
     found = [name for name, value in variables.items() if _holds_rdms(value, name, source)]
+    # A list of 3, 6 or 10 numbers could be an RDM by its length alone: matrices and structs come first.
+    found = [name for name in found if isinstance(variables[name], (list, dict)) or _is_square(variables[name])] or found
     if len(found) != 1:
         raise ParameterError(
             f"{source!r} holds RDMs under {found or 'no name'}, of the variables {preview(variables, 12)}. Expected one: name it with `key=`."
         )
     return found[0]
+
+
+def _is_square(array: np.ndarray) -> bool:
+    return array.ndim > 1 and any(array.shape[i] == array.shape[i - 1] for i in range(array.ndim))
 
 
 def _holds_rdms(value: Any, name: str, source: str) -> bool:

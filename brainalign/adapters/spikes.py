@@ -16,7 +16,7 @@ from brainalign.adapters.files import Format, is_path, naming, per_run_ids, reco
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.responses import responses
-from brainalign.engine.binning import bin_spikes, check_edges, check_spike_times, count_spikes
+from brainalign.engine.binning import bin_spikes, count_spikes
 
 TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 _TIME_NAMES = ("spike_time", "spike_times", "spike_times_s", "spike_time_s", "spike_times_ms", "spike_times_us")
@@ -113,6 +113,8 @@ def _around_events(
 ) -> xr.DataArray:
     require_columns(events, ["stimulus_id", "onset_s"], "events=")
     onsets = events["onset_s"].to_numpy(np.float64)
+    if not np.isfinite(onsets).all():
+        raise FormatError(f"events= has no `onset_s` in rows {preview(np.flatnonzero(~np.isfinite(onsets)))}. Expected seconds in every row.")
     rows: dict[str, Any] = {name: events[name].to_numpy() for name in events.columns if name not in ("stimulus_id", "repetition")}
     rows.setdefault("run", run)
     if subject is not None:
@@ -223,3 +225,70 @@ def _matches(source: Any) -> bool:
 
 
 adapter = Format("spikes", _matches, open_spikes)
+
+
+def check_edges(edges_s: Any, *, owner: str) -> np.ndarray:
+    """Return bin edges as float64 seconds if they are finite and strictly increasing.
+
+    Parameters
+    ----------
+    edges_s : array_like, (bin + 1,), seconds
+    owner : str
+        The function that they were given to, for the message.
+
+    Returns
+    -------
+    ndarray of float64, (bin + 1,)
+
+    Raises
+    ------
+    ParameterError
+        Fewer than two edges, or edges that do not increase.
+    """
+    edges = np.asarray(edges_s, dtype=np.float64)
+    if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all():
+        raise ParameterError(
+            f"The 'edges_s' parameter of {owner} must be at least two finite seconds. Got shape {edges.shape} instead."
+        )
+    steps = np.diff(edges)
+    if not (steps > 0).all():
+        at = int(np.argmax(steps <= 0))
+        raise ParameterError(
+            f"The 'edges_s' parameter of {owner} must increase. Got {edges[at]:g} s followed by {edges[at + 1]:g} s at position {at + 1}: "
+            "sort the edges and drop repeated ones."
+        )
+    return edges
+
+
+def check_spike_times(times_s: Any, *, name: str) -> np.ndarray:
+    """Return the spike times of one unit as float64 seconds if they are finite and sorted.
+
+    Parameters
+    ----------
+    times_s : array_like, (spike,), seconds
+        Equal times are allowed: they are two spikes.
+    name : str
+        The unit, for the message.
+
+    Returns
+    -------
+    ndarray of float64, (spike,)
+
+    Raises
+    ------
+    ParameterError
+        Times that are not finite, or go back.
+    """
+    times = np.asarray(times_s, dtype=np.float64)
+    if times.ndim != 1 or not np.isfinite(times).all():
+        raise ParameterError(
+            f"the spike times of unit {name!r} have shape {times.shape} or are not all finite. Expected a list of seconds."
+        )
+    steps = np.diff(times)
+    if (steps < 0).any():
+        at = int(np.argmax(steps < 0))
+        raise ParameterError(
+            f"the spike times of unit {name!r} go back from {times[at]:g} s to {times[at + 1]:g} s at position {at + 1}. Expected one "
+            "clock: sort them, or split recordings whose clock starts anew."
+        )
+    return times
