@@ -179,7 +179,10 @@ def sniff(source: Any) -> tuple[list[str] | None, np.ndarray[Any, Any]] | None:
     _, lines = _body(text if len(start) < _SNIFF_BYTES else text.rpartition("\n")[0])
     if not lines or "\ufffd" in text[:-4]:
         return None
-    rows = [_split(line, _delimiter(lines[0])) for line in lines]
+    try:
+        rows = [_split(line, _delimiter(lines[0])) for line in lines]
+    except csv.Error:
+        return None
     if len({len(row) for row in rows}) != 1:
         return None
     named = any(not _is_number(cell) for cell in rows[0])

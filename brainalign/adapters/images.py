@@ -111,7 +111,7 @@ def open_images(
         )  # fmt: skip
     x.attrs["grid"] = json.dumps({"shape": list(keep.shape), "affine": np.asarray(images[0].affine).tolist(), "order": "C"})
     params = {"tr_s": step, "override_tr": override_tr, "run": names, "n_voxels": int(keep.sum()), "mask": _said(mask)}
-    return record_opening(x, "images", [file.name for file in files], {**params, "labels": _said(labels)})
+    return record_opening(x, "nifti", [file.name for file in files], {**params, "labels": _said(labels)})
 
 
 def read_events(
@@ -367,4 +367,4 @@ def _matches(source: Any) -> bool:
     return start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")
 
 
-adapter = Format("images", _matches, open_images)
+adapter = Format("nifti", _matches, open_images)

@@ -114,7 +114,9 @@ def _around_events(
     require_columns(events, ["stimulus_id", "onset_s"], "events=")
     onsets = events["onset_s"].to_numpy(np.float64)
     if not np.isfinite(onsets).all():
-        raise FormatError(f"events= has no `onset_s` in rows {preview(np.flatnonzero(~np.isfinite(onsets)))}. Expected seconds in every row.")
+        raise FormatError(
+            f"events= has no `onset_s` in rows {preview(np.flatnonzero(~np.isfinite(onsets)))}. Expected seconds in every row."
+        )
     rows: dict[str, Any] = {name: events[name].to_numpy() for name in events.columns if name not in ("stimulus_id", "repetition")}
     rows.setdefault("run", run)
     if subject is not None:

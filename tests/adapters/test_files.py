@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
+from brainalign.adapters import arrays, images, matlab, meeg, spikes, timecourses
 from brainalign.adapters.files import check_finite, existing, first_bytes, naming, per_run_ids, reading, record_opening
 from brainalign.core.errors import FormatError, ParameterError, SchemaError
 
@@ -48,10 +49,33 @@ def test_the_first_value_that_is_not_finite_is_named():
 
 def test_opening_is_recorded():
     x = ba.responses([[1.0]], stimulus_id=["a"], neuroid_id=["v"], modality="fmri", system="s")
-    steps = ba.core.provenance(record_opening(x, "images", ["b.nii"], {"tr_s": 2.0, "mask": None})).steps
-    assert [step["verb"] for step in steps] == ["responses", "open:images"]
+    steps = ba.core.provenance(record_opening(x, "nifti", ["b.nii"], {"tr_s": 2.0, "mask": None})).steps
+    assert [step["verb"] for step in steps] == ["responses", "open:nifti"]
     assert steps[1]["params"] == {"source": ["b.nii"], "tr_s": 2.0}
 
 
 def test_ids_of_continuous_rows():
     assert per_run_ids("1", 2, "v") == ["run-1/v00000", "run-1/v00001"]
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("folder", "file", "wanted"),
+    [
+        ("haxby2001", "sub001/BOLD/task001_run001/bold_25mm.nii.gz", ["nifti"]),
+        ("haxby2001", "sub001/BOLD/task001_run001/bold_events.tsv", []),
+        ("alice-fmri-roi", "10mm/s18-timecourses.txt", ["timecourses"]),
+        ("alice-fmri-roi", "10mm/s33-timecourses.txt", ["timecourses"]),
+        ("alice-fmri-roi", "README.md", []),
+        ("grasshopper-receptor", "grasshopper_spike_times1.txt", ["spikes"]),
+        ("meg-eeg-evoked", "test-ave.fif.gz", ["meeg"]),
+        ("mouse-v1-gratings", "230809_mrcuts28_fov4_grat-000_data.mat", ["matlab"]),
+        ("images92-fmri15", "fmri_EVC_RDMs.npz", ["arrays"]),
+        ("images92-fmri15", "stimuli/image_01.jpg", []),
+        ("nwb-units", "A8604-211122.nwb", []),
+        ("eeg-visual-attention", "eeglab_data.fdt", []),
+    ],
+)
+def test_content_decides_and_no_two_formats_claim_a_file(shared_data, folder, file, wanted):
+    formats = (images, timecourses, arrays, meeg, spikes, matlab)
+    assert [module.adapter.name for module in formats if module.adapter.matches(shared_data(folder) / file)] == wanted

@@ -1,12 +1,10 @@
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainalign.core.errors import ParameterError
-from brainalign.engine.binning import bin_spikes, check_edges, check_spike_times, count_spikes
+from brainalign.engine.binning import bin_spikes, count_spikes
 
 
 def test_bins_are_half_open():
@@ -45,19 +43,3 @@ def test_shifting_spikes_and_events_together_changes_nothing():
     times, onsets = np.array([1.0, 1.25, 3.5, 3.5]), np.array([1.0, 3.0])
     edges = np.array([-0.5, 0.0, 0.5, 1.0])
     np.testing.assert_array_equal(bin_spikes([times], onsets, edges), bin_spikes([times + 64.0], onsets + 64.0, edges))
-
-
-@pytest.mark.parametrize(
-    ("edges", "says"),
-    [([0.0], "at least two"), ([0.0, 1.0, 1.0], "1 s followed by 1 s at position 2"), ([0.0, np.nan], "finite")],
-)
-def test_impossible_edges_are_refused(edges, says):
-    with pytest.raises(ParameterError, match=says):
-        check_edges(edges, owner="bin_spikes")
-
-
-def test_times_that_go_back_are_refused_with_the_place():
-    with pytest.raises(ParameterError, match=r"unit 'a' go back from 2 s to 1.5 s at position 2"):
-        check_spike_times([1.0, 2.0, 1.5], name="a")
-    with pytest.raises(ParameterError, match="finite"):
-        bin_spikes([[1.0]], [np.nan], [0.0, 1.0])
