@@ -297,8 +297,27 @@ def _transform(step: Any, X: Any, mixing: list[Any] | None, table: pd.DataFrame 
         return values
     before = _flat_labels(X)
     after = before if isinstance(step, OneToOneFeatureMixin) else _new_labels(step, before, values.shape[1])
+    return _relabelled(X, values, after)
+
+
+def flatten_time(X: xr.DataArray) -> xr.DataArray:
+    """Return responses whose every (neuroid, time) is a neuroid, named ``"<id>@<seconds>s"``.
+
+    Parameters
+    ----------
+    X : DataArray, (presentation, neuroid[, time])
+
+    Returns
+    -------
+    DataArray, (presentation, neuroid)
+        With the neuroid coordinate ``time_s``; ``X`` itself where it has no time dim.
+    """
+    return _relabelled(X, _flat(X), _flat_labels(X)) if "time" in X.dims else X
+
+
+def _relabelled(X: xr.DataArray, values: np.ndarray[Any, Any], neuroids: dict[str, np.ndarray[Any, Any]]) -> xr.DataArray:
     coords = {name: ("presentation", v) for name, v in coords_of(X, "presentation").items()}
-    coords |= {name: ("neuroid", v) for name, v in after.items()}
+    coords |= {name: ("neuroid", v) for name, v in neuroids.items()}
     attrs = {name: value for name, value in X.attrs.items() if name not in ("time_reference", "units")}
     return xr.DataArray(values, dims=("presentation", "neuroid"), coords=coords, attrs=attrs, name=X.name)
 
@@ -321,7 +340,7 @@ def _flat_labels(X: xr.DataArray) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _new_labels(step: Any, labels: dict[str, np.ndarray[Any, Any]], width: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Names for features that are mixtures: ``pca/0``; a coordinate survives where it is the same for all."""
+    """Name features that are mixtures: ``pca/0``; a coordinate survives where it is the same for all."""
     kept = {name: np.full(width, v[0], dtype=v.dtype) for name, v in labels.items() if name != "neuroid_id" and (v == v[0]).all()}
     stem = type(step).__name__.lower()
     return {**kept, "neuroid_id": as_labels([f"{stem}/{i}" for i in range(width)])}

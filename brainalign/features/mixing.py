@@ -6,6 +6,7 @@ readout and a person by hand apply the very same numbers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ Coords = dict[str, np.ndarray[Any, Any]]
 _BLOCK_BYTES = 2**26  # of input columns at a time: bounds the temporaries, whatever the number of neuroids
 
 
-class PresentationMixer(TransformerMixin, BaseEstimator):
+class PresentationMixer(TransformerMixin, BaseEstimator, ABC):
     """Base of the steps that only mix presentations and learn nothing.
 
     A subclass has ``mixing(source, target)`` and may override ``labels``, ``report``, ``retimes`` and ``reach_s``
@@ -51,6 +52,7 @@ class PresentationMixer(TransformerMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return True
 
+    @abstractmethod
     def mixing(self, source: pd.DataFrame, target: pd.DataFrame | None = None) -> list[sp.csr_matrix]:
         """Return the sparse matrices (output row, source row), one per block of output neuroids.
 
@@ -63,7 +65,6 @@ class PresentationMixer(TransformerMixin, BaseEstimator):
         -------
         list of csr_matrix, float32
         """
-        raise NotImplementedError(f"{type(self).__name__} has no `mixing`.")
 
     def labels(self, coords: Coords) -> Coords:
         """Return the neuroid coordinates of the output.

@@ -89,12 +89,24 @@ def attribute(
     >>> a.sizes["presentation"], a.sizes["neuroid"], a.attrs["completeness_error"] < 1e-5
     (5, 2, True)
     """
-    from tqdm.auto import tqdm
-
     check_choice("method", method, METHODS, owner="attribute")
     check_choice("baseline", baseline, BASELINES, owner="attribute")
     check_number("n_steps", n_steps, owner="attribute", low=1, integer=True)
-    validate_stimuli(stimuli)
+    return _attribute(responder, validate_stimuli(stimuli), neuroid, presentations, baseline, method, n_steps, progress)
+
+
+def _attribute(
+    responder: Any,
+    stimuli: xr.Dataset,
+    neuroid: Any,
+    presentations: Any,
+    baseline: str,
+    method: str,
+    n_steps: int,
+    progress: bool,
+) -> xr.DataArray:
+    from tqdm.auto import tqdm
+
     if not isinstance(responder, DifferentiableResponder):
         raise CapabilityError(
             f"attribute got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a "
@@ -110,15 +122,9 @@ def attribute(
     for piece in tqdm(pieces, desc="attribute", disable=not progress):
         sums.add(piece, _start(piece, reference), nodes)
     out = sums.labelled(coords, table.iloc[rows], stimuli)
-    out.attrs |= {
-        "method": method,
-        "baseline": baseline,
-        "n_steps": len(nodes),
-        "causal_scope": "model",
-        "modality": responder.modality,
-    }
-    params = {"method": method, "baseline": baseline, "n_steps": len(nodes), "responder": responder.fingerprint()}
-    return write_step(out, "attribute", params=params, inputs={"stimuli": stimuli})
+    params = {"method": method, "baseline": baseline, "n_steps": len(nodes)}
+    out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
+    return write_step(out, "attribute", params={**params, "responder": responder.fingerprint()}, inputs={"stimuli": stimuli})
 
 
 def find_neuroids(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from brainalign.models.ridge import Ridge
 from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.metrics import METRICS, FoldMetric
 from brainalign.scores.pairing import Pair, labels_as_target, pair, rows_of_fold
+
 
 def evaluate(
     source: Any,
@@ -97,32 +99,71 @@ def evaluate(
     >>> forward.score.dims == reverse.score.dims == ("neuroid",)
     True
     """
-    if isinstance(source, Mapping) or isinstance(target, Mapping):
-        return _each_system(source, target, {k: v for k, v in locals().items() if k not in ("source", "target")})
+    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, random_state, progress)
+    return _each_system(source, target, asked)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The keyword arguments of :func:`evaluate`, as they were given."""
+
+    model: Any
+    cv: Any
+    groups: str | None
+    metric: str | None
+    ceiling: Any
+    join: str
+    repeats: str
+    time: str
+    random_state: Any
+    progress: bool
+
+
+def _each_system(source: Any, target: Any, asked: Asked) -> xr.Dataset:
+    """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``."""
+    if isinstance(source, Mapping):
+        parts = {name: _each_system(x, target, asked) for name, x in source.items()}
+        names = xr.Variable("source", as_labels(list(parts)))
+        return xr.concat([_bare(part) for part in parts.values()], names, data_vars="all", join="outer")
+    if not isinstance(target, Mapping):
+        return _one_pair(source, target, asked)
+    results = [_one_pair(source, x, asked) for x in target.values()]
+    merged = xr.concat([_bare(part) for part in results], "neuroid", data_vars="all", join="outer", combine_attrs="override")
+    return merged.assign_attrs(results[0].attrs)
+
+
+def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     validate(source, name="source")
     decoding = isinstance(target, str)
     target = labels_as_target(source, target) if decoding else validate(target, name="target")
-    model = _as_chain(model, decoding)
-    metric = metric or ("balanced-accuracy" if model.is_classifier else "pearson")
-    check_choice("metric", metric, tuple(METRICS), owner="evaluate")
-    check_choice("repeats", repeats, ("average", "keep", "train-single"), owner="evaluate")
-    check_choice("time", time, ("match", "flatten"), owner="evaluate")
-    check_choice("join", join, ("inner", "exact"), owner="evaluate")
-    seed = check_random_state(random_state, owner="evaluate")
-    folds = _folds(target, cv, groups, seed)
-    repeats = "keep" if model.is_classifier else repeats
-    if time == "match" and "time" in source.dims and "time" in target.dims:
-        out, report = _each_time(source, target, model, folds, METRICS[metric], join=join, repeats=repeats, progress=progress)
+    model = _as_chain(asked.model, decoding)
+    metric, repeats = _check(asked, model)
+    seed = check_random_state(asked.random_state, owner="evaluate")
+    folds = _folds(target, asked.cv, asked.groups, seed)
+    both = pair(source, target, model, folds, join=asked.join, repeats=repeats, time=asked.time)
+    if "time" in both.source.dims and "time" in both.target.dims:
+        out = _each_time(both, METRICS[metric])
     else:
-        both = pair(source, target, model, folds, join=join, repeats=repeats)
-        out, report = _score(both, METRICS[metric], progress), both.report
-    if ceiling is not None:
-        out = _normalise(out, ceiling, target, metric, seed)
-    for leak in report["leaks"]:
-        warnings.warn(leak, LeakWarning, stacklevel=2)
-    out.attrs |= {"metric": metric, "report": json.dumps(report)}
-    params = {"model": model, "metric": metric, "cv": report["folds"], "join": join, "repeats": report["repeats"], "time": time}
-    return write_step(out, "evaluate", params=params, inputs={"source": source, "target": target}, seed=seed)
+        out = _score(both, METRICS[metric], asked.progress)
+    if asked.ceiling is not None:
+        out = _normalise(out, asked.ceiling, target, metric, seed)
+    for leak in both.report["leaks"]:
+        warnings.warn(leak, LeakWarning, stacklevel=4)
+    out.attrs |= {"metric": metric, "report": json.dumps(both.report)}
+    params = {"model": model, "metric": metric, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"]}
+    return write_step(
+        out, "evaluate", params=params | {"time": asked.time}, inputs={"source": source, "target": target}, seed=seed
+    )
+
+
+def _check(asked: Asked, model: Chain) -> tuple[str, str]:
+    """Return the metric and what is done with repeats, after checking every choice."""
+    metric = asked.metric or ("balanced-accuracy" if model.is_classifier else "pearson")
+    check_choice("metric", metric, tuple(METRICS), owner="evaluate")
+    check_choice("repeats", asked.repeats, ("average", "keep", "train-single"), owner="evaluate")
+    check_choice("time", asked.time, ("match", "flatten"), owner="evaluate")
+    check_choice("join", asked.join, ("inner", "exact"), owner="evaluate")
+    return metric, "keep" if model.is_classifier else asked.repeats
 
 
 def _as_chain(model: Any, decoding: bool) -> Chain:
@@ -194,20 +235,14 @@ def _columns(x: Any) -> np.ndarray[Any, Any]:
     return values.reshape(len(values), -1)
 
 
-def _each_time(
-    source: Any, target: Any, model: Chain, folds: Folds, metric: FoldMetric, *, join: str, repeats: str, progress: bool
-) -> Any:
+def _each_time(both: Pair, metric: FoldMetric) -> xr.Dataset:
     """Predict every time point of the target from the same one of the source."""
-    both = pair(source, target, model, folds, join=join, repeats=repeats)
-    if "time" not in both.source.dims:  # a step of the chain has used the time dim up
-        return _score(both, metric, progress), both.report
     parts = []
     for i in range(both.target.sizes["time"]):
-        now = Pair(both.source.isel(time=i), both.target.isel(time=[i]), both.model, both.folds, both.report)
+        now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
         parts.append(_score(now, metric, False))
     out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
-    out = out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
-    return out, both.report
+    return out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
 
 
 def _status(target: xr.DataArray) -> np.ndarray[Any, Any]:
@@ -235,16 +270,6 @@ def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str,
     with np.errstate(divide="ignore", invalid="ignore"):
         normalized = np.where(values > 0, out.score.values / values, np.nan)
     return out.assign(ceiling=(out.score.dims, values), score_normalized=(out.score.dims, normalized))
-
-
-def _each_system(source: Any, target: Any, options: dict[str, Any]) -> xr.Dataset:
-    """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``."""
-    if isinstance(source, Mapping):
-        parts = {name: evaluate(x, target, **options) for name, x in source.items()}
-        return xr.concat([_bare(part) for part in parts.values()], xr.Variable("source", as_labels(list(parts))), data_vars="all", join="outer")
-    parts = [evaluate(source, x, **options) for x in target.values()]
-    merged = xr.concat([_bare(part) for part in parts], "neuroid", data_vars="all", join="outer", combine_attrs="override")
-    return merged.assign_attrs(parts[0].attrs)
 
 
 def _bare(result: xr.Dataset) -> xr.Dataset:

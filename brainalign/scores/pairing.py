@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +19,10 @@ from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_repeats
 from brainalign.dataset.split import Folds
-from brainalign.features.chain import Chain
+from brainalign.features.chain import Chain, flatten_time
 
 #: Steps that learn from the rows they see; done by hand, before any fold, they have seen the test rows too.
-FITTED_BY_HAND = ("Reduce", "PCA", "StandardScaler", "average_by_hand")
+FITTED_BY_HAND = ("Reduce",)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ class Pair:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def pair(source: xr.DataArray, target: xr.DataArray, model: Chain, folds: Folds, *, join: str, repeats: str) -> Pair:
+def pair(
+    source: xr.DataArray, target: xr.DataArray, model: Chain, folds: Folds, *, join: str, repeats: str, time: str = "match"
+) -> Pair:
     """Run the steps that learn nothing, join the two sides and settle the repeats.
 
     Parameters
@@ -57,12 +60,15 @@ def pair(source: xr.DataArray, target: xr.DataArray, model: Chain, folds: Folds,
         Made on the target.
     join : {"inner", "exact"}
     repeats : {"average", "keep", "train-single"}
+    time : {"match", "flatten"}
 
     Returns
     -------
     Pair
     """
     prepared, rest = model.prepare(source, target)
+    if time == "flatten":  # before the join, which would cut both sides to the times that they share
+        prepared = flatten_time(prepared)
     report: dict[str, Any] = {"repeats": repeats if not model.mixes else "keep", "leaks": leaks_of(source=source, target=target)}
     if model.mixes and max(model.reach_s) > 0:
         folds = folds.widen(max(model.reach_s))
@@ -189,9 +195,17 @@ def leaks_of(**sides: xr.DataArray) -> list[str]:
     -------
     list of str
     """
-    found = []
+    found: dict[str, None] = {}
     for side, x in sides.items():
-        for step in provenance(x, verify=False).steps:
-            if step["params"].get("fitted") or step["verb"] in FITTED_BY_HAND:
-                found.append(f"{side}: {step['verb']} was fitted on all presentations, test ones included; put it into the chain")
-    return found
+        for step in _all_steps(provenance(x, verify=False).steps):
+            if step["verb"] in FITTED_BY_HAND:
+                found[f"{side}: {step['verb']} was fitted on all presentations, test ones included; put it into the chain"] = None
+    return list(found)
+
+
+def _all_steps(steps: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Walk the steps of a result and of everything that went into it."""
+    for step in steps:
+        yield step
+        for lineage in step.get("lineage", {}).values():
+            yield from _all_steps(lineage)

@@ -136,7 +136,9 @@ def test_systems_that_saw_different_stimuli_are_scored_in_one_call():
 def test_decodes_a_label_of_the_source():
     source, _ = pair_of(n=150)
     label = np.where(source.values[:, 0] > 0, "left", "right")
-    out = ba.evaluate(source.assign_coords(side=("presentation", label)), "side", model=ba.Classifier("lda"), cv=5, random_state=0)
+    out = ba.evaluate(
+        source.assign_coords(side=("presentation", label)), "side", model=ba.Classifier("lda"), cv=5, random_state=0
+    )
     assert float(out.score[0]) > 0.85
     assert out.attrs["metric"] == "balanced-accuracy"
 

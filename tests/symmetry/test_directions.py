@@ -12,7 +12,9 @@ import brainalign as ba
 #: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
 PAIR_VERBS = {
     "align": lambda source, target: ba.align(source, target)[1],
-    "evaluate": lambda source, target: ba.evaluate(source, target, model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0),
+    "evaluate": lambda source, target: ba.evaluate(
+        source, target, model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0
+    ),
     "compare": lambda source, target: ba.compare(
         source, target, by=("group", "group"), model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0
     ),
@@ -52,12 +54,16 @@ def systems():
     study = ba.simulate(n_stimuli=60, n_neuroids=6, n_repeats=2, random_state=0)
     other = ba.simulate(study.network, n_neuroids=6, n_repeats=2, random_state=1)
     rng = np.random.default_rng(0)
-    mixed = study.network.copy(data=study.network.values @ rng.normal(size=(study.network.sizes["neuroid"],) * 2).astype("float32"))
+    mixed = study.network.copy(
+        data=study.network.values @ rng.normal(size=(study.network.sizes["neuroid"],) * 2).astype("float32")
+    )
     found = {
         "brain": study.fmri.assign_coords(group=("neuroid", study.fmri.region.values)),
         "second brain": other.fmri.assign_coords(group=("neuroid", other.fmri.region.values)),
         "network": study.network.assign_coords(group=("neuroid", study.network.layer.values)),
-        "second network": mixed.assign_coords(group=("neuroid", study.network.layer.values), system=("neuroid", ["other"] * mixed.shape[1])),
+        "second network": mixed.assign_coords(
+            group=("neuroid", study.network.layer.values), system=("neuroid", ["other"] * mixed.shape[1])
+        ),
     }
     return found
 
@@ -84,7 +90,9 @@ def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
         assert brain.dims == network.dims
 
 
-@pytest.mark.parametrize("mapping", [ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0]))], ids=["ridge", "chain"])
+@pytest.mark.parametrize(
+    "mapping", [ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0]))], ids=["ridge", "chain"]
+)
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
 def test_mappings_fit_in_every_direction(systems, mapping, source, target):
     x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
@@ -106,7 +114,9 @@ def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
     import torch
 
     torch.manual_seed(0)
-    images = ba.stimuli.table(np.random.default_rng(0).normal(size=(40, 5)), stimulus_id=[f"s{i}" for i in range(40)], kind="array")
+    images = ba.stimuli.table(
+        np.random.default_rng(0).normal(size=(40, 5)), stimulus_id=[f"s{i}" for i in range(40)], kind="array"
+    )
     net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh()), layers="1", system="net")
     features = ba.record(net, images, progress=False)
     brain = ba.responses(features.values @ np.ones((4, 2)), stimulus_id=features.stimulus_id, neuroid_id=["v1", "v2"], modality="fmri",

@@ -1,0 +1,66 @@
+"""Pairing: what is joined, averaged and reported before anything is fitted."""
+
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.core.errors import ParameterError
+from brainalign.scores.pairing import average_if_repeated, join_key, labels_as_target, leaks_of, pair, straddles
+
+
+def make(ids, *, width=2, system="net", **coords):
+    rng = np.random.default_rng(len(ids))
+    return ba.responses(
+        rng.normal(size=(len(ids), width)), stimulus_id=ids, neuroid_id=range(width), modality="ann", system=system, **coords
+    )
+
+
+def test_the_join_is_on_stimuli_unless_only_time_is_shared():
+    timed = {"run": "1", "onset_s": [0.0, 2.0, 4.0]}
+    a, b = make(["a/0", "a/1", "a/2"], **timed), make(["b/0", "b/1", "b/2"], **timed)
+    assert join_key(a, a) == "stimulus_id"
+    assert join_key(a, b) == ("run", "onset_s")
+    assert join_key(a, make(["b/0", "b/1", "b/2"])) == "stimulus_id"
+
+
+def test_repeats_are_averaged_before_the_join_where_no_fold_splits_them():
+    source, target = make(["x", "y", "z", "w"]), make(["x", "y", "z", "w"] * 3, system="brain")
+    folds = ba.split(target, n_splits=2, random_state=0)
+    assert not straddles(folds, target)
+    both = pair(source, target, ba.chain(ba.Ridge()), folds, join="inner", repeats="average")
+    assert both.target.sizes["presentation"] == 4
+    kept = pair(source, target, ba.chain(ba.Ridge()), folds, join="inner", repeats="keep")
+    assert kept.target.sizes["presentation"] == kept.source.sizes["presentation"] == 12
+
+
+def test_flattened_sources_keep_every_time():
+    study = ba.simulate(n_stimuli=20, n_neuroids=3, n_channels=4, n_repeats=1, random_state=0)
+    target = study.meg.isel(time=[3]).assign_coords(time=[9.0])
+    both = pair(study.meg, target, ba.chain(ba.Ridge()), ba.split(target, n_splits=2, random_state=0), join="inner",
+                repeats="average", time="flatten")  # fmt: skip
+    assert both.source.sizes["neuroid"] == 4 * study.meg.sizes["time"]
+    assert both.target.sizes["time"] == 1
+    one = both.source.neuroid_id.values[1]
+    assert str(one).startswith(str(study.meg.neuroid_id.values[0]) + "@")
+
+
+def test_labels_become_codes_in_sorted_order():
+    x = make(["a", "b", "c"], condition=["face", "body", "face"])
+    target = labels_as_target(x, "condition")
+    assert target.values.ravel().tolist() == [1, 0, 1]
+    assert target.attrs["classes"] == '["body", "face"]'
+    with pytest.raises(ParameterError, match="Did you mean 'condition'"):
+        labels_as_target(x, "conditions")
+
+
+def test_averaging_leaves_single_presentations_alone():
+    x = make(["a", "b"])
+    assert average_if_repeated(x) is x
+
+
+def test_leaks_are_found_through_joined_spaces():
+    x = make([f"s{i}" for i in range(12)], width=6)
+    reduced = ba.Reduce(2, random_state=0).fit_transform(x)
+    assert leaks_of(source=x) == []
+    assert len(leaks_of(source=ba.bands(a=reduced, b=x))) == 1
+    assert leaks_of(source=ba.bands(a=reduced, b=x))[0].startswith("source: Reduce")
