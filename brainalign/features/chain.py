@@ -48,9 +48,9 @@ def chain(*steps: Any) -> Chain:
     >>> import brainalign as ba
     >>> from sklearn.preprocessing import StandardScaler
     >>> study = ba.simulate(n_stimuli=60, n_repeats=1, random_state=0)
-    >>> model = ba.chain(StandardScaler(), ba.Reduce(10), ba.Ridge())
-    >>> prediction = model.fit(study.network, study.brain).predict(study.network)
-    >>> prediction.shape == study.brain.shape
+    >>> network, brain, report = ba.align(study.network, study.brain)
+    >>> model = ba.chain(StandardScaler(), ba.Reduce(10), ba.Ridge()).fit(network, brain)
+    >>> model.predict(network).shape == brain.shape
     True
     """
     if not steps or not hasattr(steps[-1], "predict"):
