@@ -40,6 +40,7 @@ def diagnose(result: Any) -> list[str]:
         found.append(
             f"The attributions miss the response they explain by {result.attrs['completeness_error']:.1%}: raise `n_steps`."
         )
+    found += _dropped(join_report(result))
     found += [f"Leak: {leak}." for leak in join_report(result).get("leaks", [])]
     if _forced(join_report(result)):
         found.append("The folds were forced: related presentations may lie on both sides of a split.")
@@ -62,6 +63,19 @@ def join_report(result: Any) -> dict[str, Any]:
     """
     text = getattr(result, "attrs", {}).get("report", "{}")
     return dict(json.loads(text)) if isinstance(text, str) else {}
+
+
+def _dropped(report: dict[str, Any]) -> list[str]:
+    """Say which presentations or stimuli had no counterpart on the other side."""
+    found = []
+    for side in ("source", "target"):
+        counts = report.get("join", {}).get(side, {})
+        if isinstance(counts, dict) and counts.get("n_dropped_presentations"):
+            ids = f" ({counts['n_dropped_ids']} ids without a counterpart)" if counts.get("n_dropped_ids") else ""
+            found.append(f"{counts['n_dropped_presentations']} presentations of the {side} were dropped{ids}.")
+        if report.get(f"{side}_only"):
+            found.append(f"{report[f'{side}_only']} stimuli of the {side} have no counterpart and were left out.")
+    return found
 
 
 def _forced(report: dict[str, Any]) -> bool:

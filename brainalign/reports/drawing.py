@@ -101,3 +101,10 @@ def write_title(axes: Axes, title: str | None) -> None:
     """Write a title at the left, where there is one."""
     if title:
         axes.set_title(title, loc="left")
+
+
+def bare(axes: Axes) -> None:
+    """Take ticks and frame away, for an image."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)

@@ -16,6 +16,7 @@ from brainalign.reports.drawing import (
     INK,
     MAX_CELLS_WITH_TEXT,
     PALETTE,
+    bare,
     colour_cycle,
     colour_scale,
     frame_best,
@@ -198,14 +199,12 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
     columns = min(len(stack), 4)
     n_rows = -(-len(stack) // columns)
     with house_style():
-        figure = new_figure((max(2.9, 2.15 * columns), 2.3 * n_rows + 0.35))
+        figure = new_figure((max(2.9, 2.15 * columns), 1.95 * n_rows + 0.35))
         for axes, name, values in zip(figure.subplots(n_rows, columns, squeeze=False).ravel(), names, stack, strict=False):
             off = values[~np.eye(len(values), dtype=bool)]
             low, high = np.nanpercentile(off, [1, 99]) if np.isfinite(off).any() else (0, 1)
             image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_visible(False)
+            bare(axes)
             axes.set_title(name)
             bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.03, ticks=[low, high], format="%.2g")
             bar.outline.set_visible(False)
@@ -267,13 +266,21 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
     return figure
 
 
-def attribution(result: xr.DataArray, *, presentations: Sequence[int] = (0, 1, 2, 3), title: str | None = None) -> Figure:
+def attribution(
+    result: xr.DataArray,
+    *,
+    stimuli: xr.Dataset | None = None,
+    presentations: Sequence[int] = (0, 1, 2, 3),
+    title: str | None = None,
+) -> Figure:
     """Draw which parts of some stimuli drive each neuroid.
 
     Parameters
     ----------
     result : DataArray, (presentation, neuroid, ...)
         Of :func:`brainalign.attribute`. Pixels are drawn as images (channels summed), words and features as bars.
+    stimuli : Dataset, optional
+        The images, drawn above their attributions where the table holds their values.
     presentations : sequence of int
         Positions of the presentations to show; those beyond the end are left out.
     title : str, optional
@@ -286,32 +293,41 @@ def attribution(result: xr.DataArray, *, presentations: Sequence[int] = (0, 1, 2
     shown = [i for i in presentations if i < result.sizes["presentation"]]
     maps = result.isel(presentation=shown)
     maps = maps.sum([dim for dim in maps.dims[2:] if dim not in ("y", "x", "part", "feature")])
-    names = [str(name) for name in result["neuroid_id"].values]
+    names, ids = ([str(name) for name in x.values] for x in (maps["neuroid_id"], maps["stimulus_id"]))
+    images = _images(stimuli, ids)
     with house_style():
-        figure = new_figure((1.5 + 1.55 * len(shown), 0.6 + 1.65 * len(names)))
-        grid = figure.subplots(len(names), len(shown), squeeze=False)
-        for i, row in enumerate(grid):
+        figure = new_figure((1.5 + 1.4 * len(shown), 0.5 + 1.45 * (len(names) + bool(images))))
+        grid = figure.subplots(len(names) + bool(images), len(shown), squeeze=False)
+        for axes, image in zip(grid[0], images, strict=False):
+            axes.imshow(image, cmap="gray")
+            bare(axes)
+        for i, row in enumerate(grid[bool(images) :]):
+            row[0].set_ylabel(names[i])
             limit = float(np.abs(maps.values[:, i]).max()) or 1.0
-            for j, axes in enumerate(row):
-                image = _draw_attribution(axes, maps.values[j, i], limit)
-                if i == 0:
-                    axes.set_title(str(maps["stimulus_id"].values[j]), size=8)
-                if j == 0:
-                    axes.set_ylabel(names[i])
-            if image is not None:
-                bar = figure.colorbar(image, ax=row.tolist(), shrink=0.85, pad=0.02)
+            drawn = [_draw_attribution(axes, maps.values[j, i], limit) for j, axes in enumerate(row)]
+            if drawn[0] is not None:
+                bar = figure.colorbar(drawn[0], ax=row.tolist(), shrink=0.85, pad=0.02)
                 bar.outline.set_visible(False)
                 bar.set_label("attribution")
+        for axes, name in zip(grid[0], ids, strict=True):
+            axes.set_title(name, size=8)
         if title:
             figure.suptitle(title, size=10)
     return figure
 
 
+def _images(stimuli: xr.Dataset | None, ids: list[str]) -> list[np.ndarray[Any, Any]]:
+    """Return the images behind some ids as (y, x), channels averaged; none where the table does not hold them."""
+    if stimuli is None or not {"y", "x"} <= set(stimuli.get("values", xr.DataArray()).dims):
+        return []
+    rows = [stimuli["stimulus_id"].values.tolist().index(name) for name in ids]
+    values = stimuli["values"].isel(presentation=rows).transpose("presentation", "y", "x", ...).values
+    return list(values.reshape(*values.shape[:3], -1).mean(axis=-1))
+
+
 def _draw_attribution(axes: Axes, values: np.ndarray[Any, Any], limit: float) -> Any:
     if values.ndim == 2:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[:].set_visible(False)
+        bare(axes)
         return axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
     flat = values.ravel()
     axes.bar(np.arange(flat.size), flat, color=np.where(flat >= 0, "#B2182B", "#2166AC"), width=0.9)

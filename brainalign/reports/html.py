@@ -225,13 +225,13 @@ def _facts(item: Any) -> str:
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten a nested report; empty entries say nothing and are left out."""
+    """Flatten a nested report; entries that are empty or zero say nothing and are left out."""
     out: dict[str, Any] = {}
     for name, value in entries.items():
         label = f"{prefix}{str(name).replace('_', ' ')}"
         if isinstance(value, Mapping):
             out |= _flat(value, f"{label}: ")
-        elif value not in (None, [], "", {}):
+        elif value not in (None, [], "", {}, 0):  # nothing dropped: nothing to list
             text = json.dumps(value) if isinstance(value, list) else value
             out[label] = f"{text[:300]} …" if isinstance(text, str) and len(text) > 300 else text
     return out

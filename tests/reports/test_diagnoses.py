@@ -1,3 +1,5 @@
+import json
+
 import brainalign as ba
 from brainalign.reports.diagnoses import diagnose, join_report
 
@@ -13,6 +15,20 @@ def test_everything_that_stands_out_is_said(grid, scores, attributions):
     assert "1 of 6 ceilings could not be estimated" in told
     assert "1 normalised score is above 1" in told
     assert "2.0%" in " ".join(diagnose(attributions))
+
+
+def test_dropped_presentations_and_stimuli_are_counted(scores):
+    join = {"join": {"source": {"n_dropped_presentations": 4, "n_dropped_ids": 2}, "target": {"n_dropped_presentations": 0}}}
+    told = diagnose(scores.assign_attrs(report=json.dumps(join | {"target_only": 7})))
+    assert "4 presentations of the source were dropped (2 ids without a counterpart)." in told
+    assert "7 stimuli of the target have no counterpart and were left out." in told
+    assert not any("the target were dropped" in text for text in told)
+
+
+def test_what_align_reports_is_what_is_read():
+    study = ba.simulate(n_stimuli=30, n_neuroids=3, modalities=("fmri",), random_state=0)
+    result = ba.evaluate(study.network[5:], study.brain, model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0)
+    assert any("of the target were dropped (5 ids" in text for text in diagnose(result)), join_report(result)
 
 
 def test_altered_values_are_noticed():

@@ -86,6 +86,15 @@ def test_attribution_draws_images_or_bars(attributions):
     assert not any(axes.images for axes in figures.attribution(words).axes)
 
 
+def test_attribution_is_drawn_below_its_image(attributions):
+    images = np.random.default_rng(1).random((3, 1, 4, 5)).astype("float32")
+    stimuli = ba.stimuli.table(images[::-1], stimulus_id=list("cba"), kind="array", dims=("channel", "y", "x"))
+    figure = figures.attribution(attributions, stimuli=stimuli)
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), images[1, 0])
+    texts = ba.stimuli.table(["one", "two", "three"], stimulus_id=list("abc"), kind="text")
+    assert len(figures.attribution(attributions, stimuli=texts).axes) == len(figure.axes) - 3
+
+
 def test_no_figure_is_kept_by_pyplot(grid):
     import matplotlib.pyplot as plt
 
