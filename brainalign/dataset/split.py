@@ -211,7 +211,7 @@ def _by_values(table: pd.DataFrame, test: Mapping[str, Any]) -> Array:
         labels = table[name].astype(str).to_numpy(dtype=object)
         wanted = [str(value) for value in ([values] if np.ndim(values) == 0 else np.asarray(values).tolist())]
         _refuse_unknown(name, wanted, labels)
-        mask &= np.isin(labels, wanted)
+        mask &= pd.Index(labels).isin(wanted)
     return mask
 
 
@@ -227,7 +227,7 @@ def _by_rows(table: pd.DataFrame, test: Any) -> Array:
     labels = table["stimulus_id"].to_numpy(dtype=object)
     wanted = [str(value) for value in values.tolist()]
     _refuse_unknown("stimulus_id", wanted, labels)
-    return np.isin(labels, wanted)
+    return pd.Index(labels).isin(wanted)  # np.isin takes quadratic time on strings
 
 
 def _refuse_unknown(name: str, wanted: list[str], labels: Array) -> None:

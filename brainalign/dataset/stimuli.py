@@ -318,7 +318,7 @@ def of(responses: xr.DataArray, content: xr.Dataset | str | os.PathLike[str] | N
     for stimuli in candidates:
         validate_stimuli(stimuli)
     known = [pd.Index(stimuli.coords["stimulus_id"].values.astype(object)) for stimuli in candidates]
-    lacking = [wanted[~np.isin(wanted, index)] for index in known]
+    lacking = [wanted[~pd.Index(wanted).isin(index)] for index in known]
     best = int(np.argmin([len(ids) for ids in lacking]))
     if len(lacking[best]):
         raise AlignmentError(

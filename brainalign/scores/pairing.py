@@ -93,7 +93,8 @@ def join_key(source: xr.DataArray, target: xr.DataArray) -> Any:
     str or tuple of str
     """
     timed = all(name in x.coords for x in (source, target) for name in ("run", "onset_s"))
-    if timed and not np.isin(source.stimulus_id.values, target.stimulus_id.values).any():
+    # Not np.isin, which takes quadratic time on strings.
+    if timed and not pd.Index(source.stimulus_id.values.astype(object)).isin(target.stimulus_id.values.astype(object)).any():
         return ("run", "onset_s")
     return "stimulus_id"
 

@@ -145,6 +145,13 @@ def test_a_fixed_split(test):
     assert sorted([*fold.train, *fold.test]) == [0, 1, 2, 3]
 
 
+def test_a_long_fixed_test_set_is_found_in_passing():
+    """Comparing every name with every other would take an hour here."""
+    ids = [f"img-{i}" for i in range(73_000)]
+    fold = split(pd.DataFrame({"stimulus_id": ids}), test=ids[36_500:]).on(pd.DataFrame({"stimulus_id": ids}))[0]
+    assert (fold.test.tolist(), len(fold.train)) == (list(range(36_500, 73_000)), 36_500)
+
+
 def test_a_gap_around_a_fixed_test_set():
     x = volumes(10)
     (fold,) = split(x, test=np.arange(10) < 3, gap_s=4.0).on(x)

@@ -23,6 +23,14 @@ def test_the_join_is_on_stimuli_unless_only_time_is_shared():
     assert join_key(a, make(["b/0", "b/1", "b/2"])) == "stimulus_id"
 
 
+def test_long_recordings_are_joined_in_passing():
+    """Comparing every name with every other would take hours here."""
+    n = 100_000
+    timed = {"run": "1", "onset_s": np.arange(n) / 1000}
+    a, b = (make([f"{name}/{i}" for i in range(n)], width=1, **timed) for name in "ab")
+    assert (join_key(a, a), join_key(a, b)) == ("stimulus_id", ("run", "onset_s"))
+
+
 def test_repeats_are_averaged_before_the_join_where_no_fold_splits_them():
     source, target = make(["x", "y", "z", "w"]), make(["x", "y", "z", "w"] * 3, system="brain")
     folds = ba.split(target, n_splits=2, random_state=0)
