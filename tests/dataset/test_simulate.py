@@ -176,3 +176,19 @@ def test_sources_that_cannot_be_read_are_refused(study):
         ba.simulate(study.network.where(study.network.layer != "layer2", 0.0))
     with pytest.raises(ba.errors.ParameterError, match="at most 200"):
         ba.simulate(study.network, n_stimuli=500)
+
+
+def test_recordings_lead_back_to_the_planted_layer_and_ceiling():
+    study = ba.simulate(n_stimuli=100, n_neuroids=6, modalities=("fmri",), random_state=0)
+    timed, model = study.network_at_events(), ba.chain(ba.HRF(at="target"), ba.Ridge(cv=3))
+    scores = {}
+    for layer in ("layer1", "layer4"):
+        source = timed[:, (timed.layer == layer).values]
+        result = ba.evaluate(source, study.bold, model=model, cv=ba.split(study.bold, by="run"), random_state=0)
+        scores[layer] = result.score.groupby("region").mean()
+        assert float(result.score.max()) < float(study.truth.ceiling["bold"][0])
+    lead = scores["layer1"] - scores["layer4"]
+    assert float(lead.sel(region="V1")) > 0.1
+    assert float(lead.sel(region="IT")) < -0.05
+    found = ba.noise_ceiling(study.brain, random_state=0)
+    assert float(abs(found - study.truth.ceiling["fmri"].values).mean()) < 0.02
