@@ -26,15 +26,24 @@ SINGLE_VERBS = {
     "split": lambda x: ba.split(x, n_splits=3, random_state=0),
     "rdm": lambda x: ba.rdm(x),
     "noise_ceiling": lambda x: ba.noise_ceiling(x, random_state=0),
-    "save": None,  # round trips of both kinds: tests/adapters/test_store.py
     "bands": lambda x: ba.bands(a=x, b=x),
 }
+#: Feature steps, on a continuous recording and the rows that another one wants.
+STEPS = {
+    "BinTime": lambda x, rows: ba.BinTime().transform(x, rows),
+    "Clean": lambda x, rows: ba.Clean(standardize="zscore").transform(x),
+    "Delay": lambda x, rows: ba.Delay([1.0, 2.0]).transform(x),
+    "HRF": lambda x, rows: ba.HRF().transform(x),
+    "Reduce": lambda x, rows: ba.Reduce(2, random_state=0).fit_transform(x),
+    "WordsToVolumes": lambda x, rows: ba.WordsToVolumes("sum").transform(x, rows),
+    "ZScore": lambda x, rows: ba.ZScore().transform(x),
+}
+STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-STEPS = {"BinTime", "Clean", "Delay", "HRF", "Reduce", "WordsToVolumes", "ZScore"}
 MAPPINGS = {"Classifier", "Ridge", "chain"}
 OTHER = {
-    "TorchResponder", "TransformersResponder", "adapters", "core", "errors", "geometry", "open_rdms", "open_responses", "open_study",
-    "protocols", "reports", "responses", "simulate", "stimuli",
+    "TorchResponder", "TransformersResponder", "adapters", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
+    "responses", "simulate", "stimuli",
 }  # fmt: skip
 
 
@@ -44,7 +53,7 @@ def public_names():
 
 
 def test_every_public_name_has_a_place_in_the_table():
-    known = set(PAIR_VERBS) | set(SINGLE_VERBS) | RESPONDER_VERBS | STEPS | MAPPINGS | OTHER
+    known = set(PAIR_VERBS) | set(SINGLE_VERBS) | set(STEPS) | STORED | RESPONDER_VERBS | MAPPINGS | OTHER
     assert public_names() == known
 
 
@@ -82,7 +91,7 @@ def test_pair_verb_runs_in_every_direction_with_one_result_type(systems, verb, s
         assert np.isfinite(out.score.values).any()
 
 
-@pytest.mark.parametrize("verb", [name for name, call in SINGLE_VERBS.items() if call is not None])
+@pytest.mark.parametrize("verb", SINGLE_VERBS)
 def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
     brain, network = (SINGLE_VERBS[verb](systems[kind]) for kind in ("brain", "network"))
     assert type(brain) is type(network)
@@ -127,3 +136,39 @@ def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
         a = ba.attribute(responder, images, neuroid=neuroid)
         assert a.dims == ("presentation", "neuroid", "feature")
         assert a.attrs["completeness_error"] < 1e-4
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_steps_treat_a_recorded_brain_and_a_recorded_network_alike(step):
+    """The same numbers under the labels of a brain and of a network give the same numbers out."""
+    values = np.random.default_rng(0).normal(size=(80, 4))
+    out = []
+    for modality, system, group in (("fmri", "sub-01", {"region": "V1"}), ("ann", "lm", {"layer": "h.3"})):
+        x = ba.responses(values, stimulus_id=[f"r{i:02d}" for i in range(80)], neuroid_id=range(4), modality=modality, system=system,
+                         run=np.repeat(["a", "b"], 40), onset_s=np.tile(np.arange(40.0), 2), duration_s=1.0, **group)  # fmt: skip
+        rows = x[::4].assign_coords(duration_s=("presentation", np.full(20, 4.0)))
+        out.append(STEPS[step](x, rows))
+    np.testing.assert_array_equal(out[0].values, out[1].values)
+    assert out[0].dims == out[1].dims
+    assert "region" in out[0].coords
+    assert "layer" in out[1].coords
+
+
+def test_both_kinds_are_stored_and_opened_by_the_same_calls(systems, tmp_path):
+    for kind in ("brain", "network"):
+        ba.save(systems[kind], tmp_path / "study.zarr")
+        name = str(systems[kind].system.values[0])
+        xr.testing.assert_identical(ba.open_responses(tmp_path / "study.zarr", name=name).load(), systems[kind])
+    assert len(ba.open_study(tmp_path / "study.zarr")["responses"].children) == 2
+
+
+def test_stored_sides_give_the_scores_of_those_in_memory(systems, tmp_path):
+    store = tmp_path / "study.zarr"
+    for kind in ("brain", "network"):
+        ba.save(systems[kind], store)
+    lazy = {kind: ba.open_responses(store, name=str(systems[kind].system.values[0])) for kind in ("brain", "network")}
+    for source, target in (("network", "brain"), ("brain", "network")):
+        model = ba.Ridge(alphas=[10.0])
+        here = ba.evaluate(systems[source], systems[target], model=model, cv=3, random_state=0)
+        there = ba.evaluate(lazy[source], lazy[target], model=model, cv=3, random_state=0)
+        np.testing.assert_allclose(there.score.values, here.score.values, atol=1e-6)
