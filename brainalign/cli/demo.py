@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,28 @@ def demo(output: str | os.PathLike[str] = "demo-output", *, random_state: int = 
     -------
     Outcome
     """
+    with _one_thread():
+        return _demo(Path(output), random_state, say)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: on matrices this small, several cost more in waiting for each other than they bring."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _demo(output: Path, random_state: int, say: Say) -> Outcome:
     started = time.perf_counter()
-    store = Path(output) / "study.zarr"
+    store = output / "study.zarr"
     digits, net, stimuli, layers = _network(store, random_state, say)
     study = ba.simulate(
         layers, stimuli=stimuli, regions=REGIONS, n_neuroids=20, n_channels=20, n_repeats=4, snr=SNR, random_state=random_state
@@ -76,7 +97,7 @@ def demo(output: str | os.PathLike[str] = "demo-output", *, random_state: int = 
     truth = pd.DataFrame([*_map_rows(study, results), *_latency_rows(study, results), *_ceiling_rows(study, results), agreement])
     page = ba.reports.report(
         _sections(results, drives, stimuli, truth),
-        Path(output) / "report.html",
+        output / "report.html",
         title="A network, a brain, and the truth between them",
         description=f"A network trained on handwritten digits ({digits.accuracy:.1%} correct on {len(digits.digits)} held-out images), and a "
         "simulated brain whose regions read its layers, recorded as fMRI, MEG and spikes. Every number comes from this run.",
