@@ -227,7 +227,7 @@ def _by_rows(table: pd.DataFrame, test: Any) -> Array:
     labels = table["stimulus_id"].to_numpy(dtype=object)
     wanted = [str(value) for value in values.tolist()]
     _refuse_unknown("stimulus_id", wanted, labels)
-    return pd.Index(labels).isin(wanted)  # np.isin takes quadratic time on strings
+    return np.asarray(pd.Index(labels).isin(wanted))  # np.isin takes quadratic time on strings
 
 
 def _refuse_unknown(name: str, wanted: list[str], labels: Array) -> None:

@@ -79,12 +79,12 @@ def predict(source, target, repeats="keep"):
 
 @pytest.mark.parametrize("name", list(README_DIRECTION))
 def test_direction_and_orientation_are_decoded(mice, name):
-    """On the README's own folds, to the trial (.008): 8 directions, 4 orientations."""
+    """On the README's own folds, give or take one trial (.008): 8 directions, 4 orientations."""
     out = decode(mice[name])
-    assert out.score.item() == pytest.approx(README_DIRECTION[name], abs=0.005)
+    assert out.score.item() == pytest.approx(README_DIRECTION[name], abs=0.01)
     assert json.loads(out.attrs["report"])["folds"]["forced"]
     out = decode(mice[name], "orientation_deg", by="orientation_deg_fold")
-    assert out.score.item() == pytest.approx(README_ORIENTATION[name], abs=0.005)
+    assert out.score.item() == pytest.approx(README_ORIENTATION[name], abs=0.01)
 
 
 @pytest.mark.parametrize("name", list(README_DIRECTION))
