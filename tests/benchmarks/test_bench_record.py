@@ -13,7 +13,7 @@ import brainalign as ba
 
 pytestmark = pytest.mark.bench
 
-N_TEXTS, BATCH, ROUNDS = 512, 32, 5
+N_TEXTS, BATCH, ROUNDS = 1024, 32, 5
 
 SETUP = """
 import sys, numpy as np, torch, transformers
