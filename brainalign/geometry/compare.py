@@ -156,5 +156,8 @@ def _scores(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], metric: str, n: in
 
 
 def _by_holes(x: np.ndarray[Any, Any]) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-    masks, codes = np.unique(np.isfinite(x), axis=1, return_inverse=True)
-    return [(masks[:, k], np.flatnonzero(codes.reshape(-1) == k)) for k in range(masks.shape[1])]
+    """Return the distinct patterns of finite pairs, and the matrices that have each."""
+    finite, groups = np.isfinite(x), dict[bytes, list[int]]()
+    for k in range(x.shape[1]):
+        groups.setdefault(np.packbits(finite[:, k]).tobytes(), []).append(k)
+    return [(finite[:, columns[0]], np.array(columns)) for columns in groups.values()]
