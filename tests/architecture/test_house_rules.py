@@ -39,7 +39,9 @@ def asserts(tree: ast.Module, path: str) -> list[str]:
 def long_functions(tree: ast.Module, path: str) -> list[str]:
     """Return every function that is too long, its docstring not counted, as messages with file and line."""
     functions = (node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
-    sizes = [(node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno - docstring_lines(node)) for node in functions]
+    sizes = [
+        (node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno - docstring_lines(node)) for node in functions
+    ]
     return [
         f"{path}:{line} {name} has {n} lines of code below its first, over {MAX_FUNCTION_LINES}"
         for line, name, n in sizes
