@@ -1,4 +1,7 @@
 import inspect
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 from sklearn.base import BaseEstimator
@@ -118,3 +121,11 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.toml").write_text("cv = 5\nsource = net.zarr\n")
     with pytest.raises(ba.errors.FormatError, match="line 2"):
         read_spec(tmp_path / "bad.toml")
+
+
+def test_the_examples_of_the_documentation_are_valid():
+    page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n# (\w+)\.toml\n(.*?)```", page, flags=re.DOTALL)
+    assert [command for command, _ in blocks] == ["record", "evaluate", "report"]
+    for command, text in blocks:
+        assert program(command, tomllib.loads(text))
