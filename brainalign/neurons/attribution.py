@@ -173,6 +173,8 @@ def find_neuroids(
             )
         columns.append(found[0])
     joined = {name: np.concatenate([coords[name] for coords in groups.values()]) for name in _shared(groups)}
+    if not {"layer", "region"} & joined.keys():  # the address of a unit is its layer and its id
+        joined["layer"] = as_labels(layers)
     chosen = np.asarray(columns)
     return chosen, {name: values[chosen] for name, values in joined.items()}
 

@@ -101,7 +101,7 @@ def test_under_temporal_mixing_parts_are_stimuli_and_no_run_is_crossed(network):
 def test_bad_input_is_refused(stimuli, network):
     with pytest.raises(ParameterError, match=r"matches 2 neuroids.*group/id"):
         ba.attribute(network, stimuli, neuroid=0)
-    assert ba.attribute(network, stimuli, neuroid="1/0").sizes["neuroid"] == 1
+    assert ba.attribute(network, stimuli, neuroid="1/0").layer.values.tolist() == ["1"]
     with pytest.raises(ParameterError, match="matches no neuroid"):
         ba.attribute(network, stimuli, neuroid="2/77")
     with pytest.raises(ParameterError, match=r"'method'.*integrated-gradients"):
