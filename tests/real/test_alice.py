@@ -131,6 +131,14 @@ def test_middle_layer_beats_permuted_embeddings_in_all_regions(words, features, 
     assert real[0] - null[0][0] > 0.35  # the left anterior temporal lobe, .426 against .040 in the README
 
 
+def test_the_figure_is_gone_when_the_ids_of_the_words_are_permuted(words, features, group, folds):
+    """Word rate and embeddings are joined on `stimulus_id`: wrong names put the wrong embedding at every word."""
+    middle = layer_of(features, "h.3")
+    ids = np.random.default_rng(0).permutation(middle.stimulus_id.values)
+    source, model = rate_and_words(words, middle.assign_coords(stimulus_id=("presentation", ids)))
+    assert float(ba.evaluate(source, group[1], model=model, cv=folds).score[0]) < 0.15
+
+
 def test_the_report_is_clean_and_the_hand_made_step_is_named(words, features, group, folds):
     middle = layer_of(features, "h.3")
     source, model = rate_and_words(words, middle)
