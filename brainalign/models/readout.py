@@ -8,9 +8,8 @@ affine layers in torch, exact and differentiable.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,65 +17,14 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 import xarray as xr
-from sklearn.base import OneToOneFeatureMixin
 
 from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import hash_array
-from brainalign.features.chain import Chain, chain, is_mixing, is_stateless
+from brainalign.features.chain import Chain, chain, is_mixing
 from brainalign.features.mixing import table_of
-
-
-@dataclass(frozen=True)
-class Affine:
-    """``x -> x @ weight + bias``; a one-to-one step (scaling) keeps its weight as a vector.
-
-    Attributes
-    ----------
-    weight : Tensor, (feature, output) or (feature,)
-    bias : Tensor, (output,)
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-
-    def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
-        """Apply the map; without its constant, the linear part alone."""
-        out = x * self.weight if self.weight.ndim == 1 else x @ self.weight
-        return out + self.bias if constant else out
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """``x -> concat([M @ x for M in matrices], 1)`` over presentations.
-
-    Attributes
-    ----------
-    matrices : tuple of scipy sparse matrices, (output row, row)
-    """
-
-    matrices: tuple[Any, ...]
-
-    def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
-        """Apply the matrices; they have no constant."""
-        return torch.cat([matrix @ x for matrix in self._tensors], dim=1)
-
-    @cached_property
-    def _tensors(self) -> list[torch.Tensor]:
-        found = []
-        for matrix in self.matrices:
-            coo = matrix.tocoo()
-            index = torch.as_tensor(np.stack([coo.row, coo.col]).astype(np.int64))
-            values = torch.as_tensor(coo.data, dtype=torch.float32)
-            found.append(torch.sparse_coo_tensor(index, values, coo.shape, check_invariants=False))
-        return found
-
-    def restrict(self, columns: np.ndarray[Any, Any]) -> tuple[Mixing, np.ndarray[Any, Any]]:
-        """Return the mixing of some source rows only, and the output rows that they reach."""
-        cut = [matrix.tocsc()[:, columns].tocsr() for matrix in self.matrices]
-        reached = np.flatnonzero(sum(np.diff(matrix.indptr) for matrix in cut))
-        return Mixing(tuple(matrix[reached] for matrix in cut)), reached
+from brainalign.models.affine import Affine, Mixing, affine_steps, compose, share_of
 
 
 class Readout:
@@ -94,11 +42,14 @@ class Readout:
     def __init__(self, backbone: DifferentiableResponder, model: Chain, presentations: pd.DataFrame | None) -> None:
         self.backbone, self.model, self._rows = backbone, model, presentations
         mapping = model.steps_[-1]
-        self._neuroids = {name: values for name, (dims, values) in mapping.target_coords_.items() if dims == ("neuroid",)}
-        self.system = str(self._neuroids["system"][0])
+        coords = {name: values for name, (dims, values) in mapping.target_coords_.items() if dims == ("neuroid",)}
+        self._groups = _groups(coords)
+        self.system = str(coords["system"][0])
         self.modality = str(mapping.target_attrs_["modality"])
         self.deterministic = backbone.deterministic
-        self._affine = _affine_steps(model)
+        *steps, last = affine_steps(model)
+        order = torch.as_tensor(np.concatenate([columns for _, columns, _ in self._groups]))
+        self._affine = [*steps, Affine(last.weight[:, order], last.bias[order])]
 
     def fingerprint(self) -> str:
         """Return a hash of the backbone, of every affine map and of the options of every presentation step."""
@@ -122,7 +73,7 @@ class Readout:
         return self._rows
 
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
-        """Return the coordinates of the target's neuroids, as one group.
+        """Return the coordinates of the target's neuroids, by layer or region where they have one.
 
         Parameters
         ----------
@@ -132,7 +83,7 @@ class Readout:
         -------
         dict of str to dict of str to ndarray
         """
-        return {"readout": self._neuroids}
+        return {name: coords for name, _, coords in self._groups}
 
     def blocks(self, stimuli: xr.Dataset, batch_size: int) -> list[slice]:
         """Return the runs of rows that are computed together: whole runs where presentations are mixed.
@@ -171,8 +122,9 @@ class Readout:
         steps, needed = self._restrict_to(stimuli, wanted)
         features = self._features(stimuli, needed)
         with torch.no_grad():
-            out = _compose(steps)(torch.as_tensor(features, dtype=torch.float32))
-        return {"readout": out.numpy()}
+            out = compose(steps)(torch.as_tensor(features, dtype=torch.float32))
+        edges = np.cumsum([0, *(len(columns) for _, columns, _ in self._groups)])
+        return {name: out[:, a:b].numpy() for (name, _, _), a, b in zip(self._groups, edges[:-1], edges[1:], strict=True)}
 
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
         """Return the backbone's pieces, each followed by its share of the affine map.
@@ -191,17 +143,17 @@ class Readout:
         width = self._width(stimuli)
         wanted = np.arange(len(self.presentations(stimuli))) if rows is None else np.asarray(rows)
         if not self.model.mixes:
-            forward = _compose(self._steps(stimuli))
+            forward = compose(self._steps(stimuli))
             return [
                 replace(piece, forward=lambda x, f=piece.forward: forward(f(x)))
                 for piece in self.backbone.pieces(stimuli, wanted)
             ]
         cut, needed = self._restrict_to(stimuli, wanted)
-        constant = _compose(cut)(torch.zeros(len(needed), width))
+        constant = compose(cut)(torch.zeros(len(needed), width))
         pieces = [_constant_piece(constant, wanted)]
         for piece in self.backbone.pieces(stimuli, needed):
             local = np.flatnonzero(np.isin(piece.rows, needed))
-            share, reached = _share(cut, np.searchsorted(needed, piece.rows[local]))
+            share, reached = share_of(cut, np.searchsorted(needed, piece.rows[local]))
             if reached.size:
                 pieces.append(_contribution(piece, local, share, wanted[reached]))
         return pieces
@@ -317,64 +269,14 @@ def _as_chain(model: Any) -> Chain:
     return fitted
 
 
-def _affine_steps(model: Chain) -> list[Affine]:
-    """Return the affine map of every fitted step, found by probing it, and checked on random points."""
-    width, maps = _n_features(model), []
-    for step in model.steps_[:-1]:
-        if is_mixing(step):
-            width *= len(step.labels({"neuroid_id": np.arange(1)})["neuroid_id"])
-            continue
-        if is_stateless(step) or not hasattr(step, "transform"):
-            raise CapabilityError(
-                f"readout cannot turn {type(step).__name__} into a fixed affine map: it depends on the run it is applied to. Apply it to "
-                "the features by hand, or leave it out of the chain."
-            )
-        maps.append(_probe(step, width))
-        width = len(maps[-1].bias)
-    mapping = model.steps_[-1]
-    if not hasattr(mapping, "intercept_") or len(mapping.target_shape_) > 1:
-        raise CapabilityError(
-            f"readout needs a linear mapping to targets without a time dim. Got {type(mapping).__name__} with a target of shape (n, "
-            f"{', '.join(map(str, mapping.target_shape_))}): fit a `ba.Ridge`, on one time point or on `ba.BinTime` bins."
-        )
-    coef, intercept = np.asarray(mapping.coef_), np.asarray(mapping.intercept_)
-    return [*maps, Affine(torch.as_tensor(coef, dtype=torch.float32), torch.as_tensor(intercept, dtype=torch.float32))]
-
-
-def _probe(step: Any, width: int) -> Affine:
-    apply: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda x: np.asarray(step.transform(x), dtype=np.float64)  # noqa: E731
-    bias = apply(np.zeros((1, width)))[0]
-    if isinstance(step, OneToOneFeatureMixin):
-        weight = apply(np.ones((1, width)))[0] - bias
-    else:
-        weight = apply(np.eye(width)) - bias
-    points = np.random.default_rng(0).normal(size=(4, width))
-    expected = bias + (points * weight if weight.ndim == 1 else points @ weight)
-    if not np.allclose(apply(points), expected, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(expected).max()))):
-        raise CapabilityError(
-            f"readout found that {type(step).__name__} is not affine: its output at random points differs from the affine map through "
-            "its output at the origin and the unit vectors. Use scaling, PCA, selection or projection steps."
-        )
-    return Affine(torch.as_tensor(weight, dtype=torch.float32), torch.as_tensor(bias, dtype=torch.float32))
-
-
-def _compose(steps: Sequence[Affine | Mixing], constant: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        for step in steps:
-            x = step(x, constant)
-        return x
-
-    return forward
-
-
-def _share(steps: Sequence[Affine | Mixing], rows: np.ndarray[Any, Any]) -> tuple[list[Affine | Mixing], np.ndarray[Any, Any]]:
-    """Return the steps that carry some source rows forward, and the output rows that they reach."""
-    share: list[Affine | Mixing] = []
-    for step in steps:
-        if isinstance(step, Mixing):
-            step, rows = step.restrict(rows)
-        share.append(step)
-    return share, rows
+def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dict[str, Any]]]:
+    """Return (name, columns, coordinates) of each layer or region of the targets, in order of first appearance."""
+    label = next((coords[name] for name in ("layer", "region") if name in coords), None)
+    if label is None:
+        return [("readout", np.arange(len(coords["neuroid_id"])), coords)]
+    codes, names = pd.factorize(label.astype(object))
+    found = [(str(name), np.flatnonzero(codes == k)) for k, name in enumerate(names)]
+    return [(name, columns, {key: values[columns] for key, values in coords.items()}) for name, columns in found]
 
 
 def _constant_piece(constant: torch.Tensor, rows: np.ndarray[Any, Any]) -> Piece:
@@ -389,11 +291,7 @@ def _constant_piece(constant: torch.Tensor, rows: np.ndarray[Any, Any]) -> Piece
 
 
 def _contribution(piece: Piece, local: Any, share: Any, rows: Any) -> Piece:
-    linear, chosen = _compose(share, constant=False), torch.as_tensor(local)
+    linear, chosen = compose(share, constant=False), torch.as_tensor(local)
     # Under temporal mixing an image is one part of several presentations: its pixels are summed.
     parts = np.asarray(piece.rows)[:, None] if piece.parts is None else piece.parts
     return replace(piece, forward=lambda x: linear(piece.forward(x)[chosen]), rows=rows, parts=parts)
-
-
-def _n_features(model: Chain) -> int:
-    return len(model.source_neuroids_["neuroid_id"])

@@ -107,3 +107,17 @@ def test_says_what_cannot_be_read_out(timed):
     fitted = ba.chain(ba.WordsToVolumes("sum"), ba.Ridge(alphas=[1.0])).fit(features[:, :4], bold)
     with pytest.raises(AlignmentError, match=r"5 neuroids of 1.*fitted on 4"):
         ba.record(ba.readout(layer, fitted), table, progress=False)
+
+
+def test_a_network_read_out_of_another_keeps_its_layers(timed):
+    layer, table, features, _ = timed
+    target = ba.responses(features.values @ np.arange(20).reshape(5, 4), stimulus_id=features.stimulus_id, neuroid_id=[0, 0, 1, 1],
+                          modality="ann", system="other", layer=["a", "b", "a", "b"])  # fmt: skip
+    model = ba.Ridge(alphas=[1e-3]).fit(features, target)
+    units = ba.readout(layer, model)
+    recorded = ba.record(units, table, progress=False)
+    assert recorded.layer.values.tolist() == ["a", "a", "b", "b"]
+    np.testing.assert_allclose(recorded.values, model.predict(features).values[:, [0, 2, 1, 3]], atol=1e-4)
+    a = ba.attribute(units, table, neuroid=["b/1", "a/0"], presentations=[3])
+    np.testing.assert_allclose(a.response.values[0], recorded.values[3, [3, 0]], atol=1e-4)
+    assert a.layer.values.tolist() == ["b", "a"]

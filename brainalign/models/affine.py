@@ -1,0 +1,190 @@
+"""A fitted chain as torch: sparse mixings over presentations and affine maps over features, exact and differentiable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import OneToOneFeatureMixin
+
+from brainalign.core.errors import CapabilityError
+from brainalign.features.chain import Chain, is_mixing, is_stateless
+
+_PROBE_ROWS = 512  # unit vectors sent through a step at a time
+
+
+@dataclass(frozen=True)
+class Affine:
+    """``x -> x @ weight + bias``; a one-to-one step (scaling) keeps its weight as a vector.
+
+    Attributes
+    ----------
+    weight : Tensor, (feature, output) or (feature,)
+    bias : Tensor, (output,)
+    """
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
+        """Apply the map; without its constant, the linear part alone."""
+        out = x * self.weight if self.weight.ndim == 1 else x @ self.weight
+        return out + self.bias if constant else out
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """``x -> concat([M @ x for M in matrices], 1)`` over presentations.
+
+    Attributes
+    ----------
+    matrices : tuple of scipy sparse matrices, (output row, row)
+    """
+
+    matrices: tuple[Any, ...]
+
+    def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
+        """Apply the matrices; they have no constant."""
+        return torch.cat([matrix @ x for matrix in self._tensors], dim=1)
+
+    @cached_property
+    def _tensors(self) -> list[torch.Tensor]:
+        found = []
+        for matrix in self.matrices:
+            coo = matrix.tocoo()
+            index = torch.as_tensor(np.stack([coo.row, coo.col]).astype(np.int64))
+            values = torch.as_tensor(coo.data, dtype=torch.float32)
+            found.append(torch.sparse_coo_tensor(index, values, coo.shape, check_invariants=False))
+        return found
+
+    def restrict(self, columns: np.ndarray[Any, Any]) -> tuple[Mixing, np.ndarray[Any, Any]]:
+        """Return the mixing of some source rows only, and the output rows that they reach."""
+        cut = [matrix.tocsc()[:, columns].tocsr() for matrix in self.matrices]
+        reached = np.flatnonzero(sum(np.diff(matrix.indptr) for matrix in cut))
+        return Mixing(tuple(matrix[reached] for matrix in cut)), reached
+
+
+Steps = Sequence[Affine | Mixing]
+
+
+def affine_steps(model: Chain) -> list[Affine]:
+    """Return the affine map of every fitted step, found by probing it, and checked on random points.
+
+    Parameters
+    ----------
+    model : Chain
+        Fitted.
+
+    Returns
+    -------
+    list of Affine
+        In the order of the chain, presentation steps left out; the mapping is the last.
+
+    Raises
+    ------
+    CapabilityError
+        A step is not affine, or the mapping is not linear or predicts a time dim.
+    """
+    width, maps = len(model.source_neuroids_["neuroid_id"]), []
+    for step in model.steps_[:-1]:
+        if is_mixing(step):
+            width *= len(step.labels({"neuroid_id": np.arange(1)})["neuroid_id"])
+            continue
+        if is_stateless(step) or not hasattr(step, "transform"):
+            raise CapabilityError(
+                f"readout cannot turn {type(step).__name__} into a fixed affine map: it depends on the run it is applied to. Apply it to "
+                "the features by hand, or leave it out of the chain."
+            )
+        maps.append(probe(step, width))
+        width = len(maps[-1].bias)
+    mapping = model.steps_[-1]
+    if not hasattr(mapping, "intercept_") or len(mapping.target_shape_) > 1:
+        raise CapabilityError(
+            f"readout needs a linear mapping to targets without a time dim. Got {type(mapping).__name__} with a target of shape (n, "
+            f"{', '.join(map(str, mapping.target_shape_))}): fit a `ba.Ridge`, on one time point or on `ba.BinTime` bins."
+        )
+    coef, intercept = np.asarray(mapping.coef_), np.asarray(mapping.intercept_)
+    return [*maps, Affine(torch.as_tensor(coef, dtype=torch.float32), torch.as_tensor(intercept, dtype=torch.float32))]
+
+
+def probe(step: Any, width: int) -> Affine:
+    """Return the affine map that a fitted transformer is.
+
+    Parameters
+    ----------
+    step : scikit-learn transformer
+    width : int
+        Features that go in.
+
+    Returns
+    -------
+    Affine
+
+    Raises
+    ------
+    CapabilityError
+        Random points do not go where the map through the origin and the unit vectors sends them.
+    """
+    apply: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda x: np.asarray(step.transform(x), dtype=np.float64)  # noqa: E731
+    bias = apply(np.zeros((1, width)))[0]
+    if isinstance(step, OneToOneFeatureMixin):
+        weight = apply(np.ones((1, width)))[0] - bias
+    else:
+        starts = range(0, width, _PROBE_ROWS)
+        weight = np.concatenate([apply(np.eye(min(_PROBE_ROWS, width - k), width, k)) for k in starts]) - bias
+    points = np.random.default_rng(0).normal(size=(4, width))
+    expected = bias + (points * weight if weight.ndim == 1 else points @ weight)
+    if not np.allclose(apply(points), expected, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(expected).max()))):
+        raise CapabilityError(
+            f"readout found that {type(step).__name__} is not affine: its output at random points differs from the affine map through "
+            "its output at the origin and the unit vectors. Use scaling, PCA, selection or projection steps."
+        )
+    return Affine(torch.as_tensor(weight, dtype=torch.float32), torch.as_tensor(bias, dtype=torch.float32))
+
+
+def compose(steps: Steps, constant: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the function that applies steps one after the other.
+
+    Parameters
+    ----------
+    steps : sequence of Affine and Mixing
+    constant : bool
+        False: the linear part alone.
+
+    Returns
+    -------
+    callable
+    """
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        for step in steps:
+            x = step(x, constant)
+        return x
+
+    return forward
+
+
+def share_of(steps: Steps, rows: np.ndarray[Any, Any]) -> tuple[list[Affine | Mixing], np.ndarray[Any, Any]]:
+    """Return the steps that carry some source rows forward, and the output rows that they reach.
+
+    Parameters
+    ----------
+    steps : sequence of Affine and Mixing
+    rows : ndarray of int
+        Source rows.
+
+    Returns
+    -------
+    steps : list of Affine and Mixing
+    reached : ndarray of int
+    """
+    share: list[Affine | Mixing] = []
+    for step in steps:
+        if isinstance(step, Mixing):
+            step, rows = step.restrict(rows)
+        share.append(step)
+    return share, rows
