@@ -22,6 +22,7 @@ from brainalign.core.protocols import PresentationStep
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 from brainalign.features.mixing import mix_responses, table_of
+from brainalign.features.per_band import PerBand
 
 Rows = np.ndarray[Any, Any] | None
 
@@ -166,7 +167,7 @@ class Chain(BaseEstimator):
         fitted = []
         for step, mixing, mask in zip(self.steps[:-1], matrices, masks, strict=True):
             if not is_mixing(step) and not is_stateless(step):
-                step = clone(step)
+                step = _for_bands(clone(step), X)
                 block = X if mask is None else X[mask]
                 step.fit(block if _reads_labels(step) else _flat(block))
             fitted.append(step)
@@ -271,6 +272,13 @@ def is_stateless(step: Any) -> bool:
 
 def _reads_labels(step: Any) -> bool:
     return bool(getattr(step, "reads_labels", False))
+
+
+def _for_bands(step: Any, X: Any) -> Any:
+    """Return the step itself, or one per band where it would mix the features of several."""
+    mixes = not isinstance(step, OneToOneFeatureMixin) and not _reads_labels(step)
+    banded = isinstance(X, xr.DataArray) and "band" in X.coords and "time" not in X.dims
+    return PerBand(step) if mixes and banded and len(np.unique(X.coords["band"].values)) > 1 else step
 
 
 def _training_masks(matrices: Sequence[list[Any] | None], rows: Rows, n_source: int, n_target: int) -> list[Rows]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
@@ -138,4 +139,6 @@ def _grid(
 def _per_group(values: np.ndarray[Any, Any], cells: list[np.ndarray[Any, Any]], reduce: Any) -> np.ndarray[Any, Any]:
     """Reduce (group, neuroid[, time]) over the neuroids of each cell; an empty cell is NaN."""
     empty = np.full((values.shape[0], *values.shape[2:]), np.nan)
-    return np.stack([reduce(values[:, cell], axis=1) if cell.size else empty for cell in cells], axis=1)
+    with warnings.catch_warnings():  # where every neuroid is NaN, NaN is the answer and no news
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.stack([reduce(values[:, cell], axis=1) if cell.size else empty for cell in cells], axis=1)
