@@ -217,3 +217,15 @@ def test_face_study_events(shared_data):
     assert len(events) == 887
     assert events["stimulus_id"].nunique() == 450
     assert dict(events["condition"].value_counts()) == {"Scrambled": 297, "Unfamiliar": 295, "Famous": 295}
+
+
+@pytest.mark.parametrize("damage", ["last byte gone", "bit flipped"])
+def test_damage_that_leaves_all_values_readable_is_found_by_the_checksum(tmp_path, values, damage):
+    whole = bytearray(nifti(tmp_path / "b.nii.gz", values).read_bytes())
+    if damage == "bit flipped":
+        # stored, not deflated, so that the flipped bit is a value and nothing but the checksum can tell
+        whole = bytearray(gzip.compress(gzip.decompress(whole), compresslevel=0))
+        whole[-20] ^= 1
+    (tmp_path / "c.nii.gz").write_bytes(whole[:-1] if damage == "last byte gone" else whole)
+    with pytest.raises(FormatError, match=r"'.*c\.nii\.gz' could not be read as NIfTI .*copy it again"):
+        open_images(tmp_path / "c.nii.gz", system="sub-01")
