@@ -7,6 +7,7 @@ DataArray in the original order of neuroids.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from brainalign.adapters.zarrays import (
     seal_array,
     write_dataset,
 )
-from brainalign.adapters.zgroups import META, discard, quote, read_group, write_group
+from brainalign.adapters.zgroups import META, discard, quote, read_group, write_group, writing
 from brainalign.core.errors import SchemaError, StoreError
 from brainalign.core.parameters import preview
 from brainalign.core.schema import SCHEMA_VERSION, group_label, validate
@@ -141,7 +142,8 @@ def save_responses(x: xr.DataArray, path: str | os.PathLike[str], *, name: str, 
                 rows = slice(start, start + array.chunks[0])
                 block = np.asarray(x.data[rows][:, positions])
                 _check_finite(x, block, positions, group)
-                array[rows] = block
+                with writing(target):  # not around the read above: a source that fails is no disk that is full
+                    array[rows] = block
             seal_array(target)
 
     _save(path, "responses", name, overwrite, write)
@@ -308,11 +310,14 @@ def open_array_for_writing(path: Path) -> Any:
 
 
 def _save(path: str | os.PathLike[str], section: str, name: str, overwrite: bool, write: Any) -> None:
-    fresh = not Path(path).exists()
+    item_folder(Path(), section, name)  # an impossible name is refused before a study is made
+    fresh = isinstance(path, (str, os.PathLike)) and not Path(path).exists()
     root = prepare_study(path)
     final = item_folder(root, section, name)
     try:
-        with claim(final) as folder:
+        with ExitStack() as stack:
+            with writing(root):
+                folder = stack.enter_context(claim(final))
             if final.exists() and not overwrite:
                 raise StoreError(
                     f"{root} already holds {section} named {name!r}. Expected a new name: pass `name=`, or `overwrite=True` to "

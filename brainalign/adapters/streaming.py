@@ -19,9 +19,9 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.store import Positions, create_responses, groups_of, open_array_for_writing, open_item
-from brainalign.adapters.study import JOURNAL, check_study, claim, item_folder, items, prepare_study, publish
+from brainalign.adapters.study import JOURNAL, check_study, claim, item_folder, items, prepare_study, publish, withdraw_study
 from brainalign.adapters.zarrays import drop_stray_files, seal_array
-from brainalign.adapters.zgroups import META, discard, read_group
+from brainalign.adapters.zgroups import META, discard, read_group, writing
 from brainalign.core.errors import StoreError
 
 _STAGING = ".staging"
@@ -89,22 +89,31 @@ class ResponseWriter:
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
+        item_folder(Path(), "responses", self._name)  # an impossible name is refused before a study is made
+        self._fresh = not self._root.exists()
         self._final = item_folder(prepare_study(self._root), "responses", self._name)
-        self._folder = self._cleanup.enter_context(claim(self._final))
+        with writing(self._root):
+            self._folder = self._cleanup.enter_context(claim(self._final))
         try:
-            self._begin()
+            with writing(self._root):
+                self._begin()
         except BaseException:
             self._cleanup.close()
             raise
         return self
 
     def __exit__(self, *error: Any) -> None:
-        # what is unfinished stays, for the next call to continue
+        # what is unfinished stays, for the next call to continue; where nothing is done, nothing stays
+        nothing_done = error[0] is not None and self.n_done == 0
         try:
-            if (self._folder / _STAGING).exists():
+            if nothing_done:
+                discard(self._folder)
+            elif (self._folder / _STAGING).exists():
                 self._checkpoint()
         finally:
             self._cleanup.close()
+        if nothing_done and self._fresh:
+            withdraw_study(self._root)
 
     def write(self, rows: slice, values: np.ndarray[Any, Any]) -> None:
         """Add the next rows.
@@ -119,15 +128,16 @@ class ResponseWriter:
             raise StoreError(
                 f"{self._name!r} got rows from {rows.start}. Expected the next row, {self.n_done}: blocks come in order."
             )
-        for band in range(rows.start // self._band, (rows.stop - 1) // self._band + 1):
-            first, last = self._band_rows(band)
-            a, b = max(first, rows.start), min(last, rows.stop)
-            self._stage(band, a - first, values[a - rows.start : b - rows.start])
-            if b == last:
-                self._compress(band)
-        self.n_done = rows.stop
-        if monotonic() - self._checked_at >= _CHECKPOINT_S:
-            self._checkpoint()
+        with writing(self._root):
+            for band in range(rows.start // self._band, (rows.stop - 1) // self._band + 1):
+                first, last = self._band_rows(band)
+                a, b = max(first, rows.start), min(last, rows.stop)
+                self._stage(band, a - first, values[a - rows.start : b - rows.start])
+                if b == last:
+                    self._compress(band)
+            self.n_done = rows.stop
+            if monotonic() - self._checked_at >= _CHECKPOINT_S:
+                self._checkpoint()
 
     def finish(self) -> xr.DataArray:
         """Make the recording visible, and open it.
@@ -155,6 +165,9 @@ class ResponseWriter:
             drop_stray_files(self._folder)
             (self._folder / _STAGING).mkdir(exist_ok=True)
             self.n_done = journal[1]
+            _start_journal(
+                self._folder / JOURNAL, *journal
+            )  # without what a torn last line left, to which the next would be joined
             header, _ = read_group(self._folder)
             paths = [self._folder / name for name in header["arrays"]]
         else:
@@ -228,9 +241,9 @@ def _write_all(handle: int, view: memoryview, offset: int) -> None:
         view, offset = view[n:], offset + n
 
 
-def _start_journal(path: Path, key: dict[str, Any]) -> None:
+def _start_journal(path: Path, key: dict[str, Any], n_done: int = 0) -> None:
     beside = path.with_name(f"{path.name}-new")
-    beside.write_text(json.dumps(key) + "\n")
+    beside.write_text(f"{json.dumps(key)}\n{n_done}\n")
     beside.replace(path)
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from brainalign.adapters.zgroups import META, discard, quote, read_group, read_json, write_group
+from brainalign.adapters.zgroups import META, discard, quote, read_group, read_json, write_group, writing
 from brainalign.core.errors import ParameterError, StoreError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import SCHEMA_VERSION
@@ -61,7 +61,7 @@ def check_study(path: str | os.PathLike[str]) -> Path:
     StoreError
         There is nothing, something else, or a study of a newer version.
     """
-    root = Path(path)
+    root = _as_path(path)
     if not (root / META).is_file():
         found = "is a file" if root.is_file() else f"has no {META}" if root.exists() else "does not exist"
         raise StoreError(f"{root} {found}. Expected a study written by `ba.save` or `ba.record(store=...)`: look at the path.")
@@ -112,9 +112,20 @@ def prepare_study(path: str | os.PathLike[str]) -> Path:
     Raises
     ------
     StoreError
-        Something else is there.
+        Something else is there, or the place cannot be written.
     """
-    root = Path(path)
+    root = _as_path(path)
+    with writing(root):
+        return _prepare(root)
+
+
+def _as_path(path: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ParameterError(f"The path of a study must be a str or a Path. Got {path!r} instead.")
+    return Path(path)
+
+
+def _prepare(root: Path) -> Path:
     if root.is_file():
         raise StoreError(f"{root} is a file. Expected a folder of a study, or a free place: choose another path.")
     if not (root / META).exists():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,27 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     beside = path.with_name(f".partial-{os.getpid()}-{path.name}")
     beside.write_text(json.dumps(content, allow_nan=False))
     beside.replace(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error that names the place.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    StoreError
+        No permission, a file where a folder should be, a full disk.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{str(path)!r} cannot be written ({error}). Expected a place with room, where you may write: choose another path."
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

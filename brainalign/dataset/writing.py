@@ -37,15 +37,9 @@ def find_recording(store: str | os.PathLike[str], name: str, key: dict[str, Any]
     StoreError
         Responses of this name are there that no recording made, or the store is damaged.
     """
-    there, found = stored_key(store, name)
-    if not there:
-        return None
-    if found is None:
-        raise StoreError(
-            f"{store} holds responses named {name!r} that `ba.record` did not make. Expected a free name: choose another `name=`."
-        )
-    if found == key:
-        return adapter.open(store, name=name)
+    found = _key_of(store, name)
+    if found is None or found == key:
+        return None if found is None else adapter.open(store, name=name)
     _say_difference(name, found, key)
     return None
 
@@ -70,8 +64,24 @@ def open_writer(
     -------
     ResponseWriter
         ``n_done`` rows are there; ``write(rows, values)`` adds the next ones; ``finish()`` makes the recording visible.
+
+    Raises
+    ------
+    StoreError
+        Responses of this name are there that no recording made: they are never replaced, whatever ``resume`` says.
     """
+    _key_of(store, name)
     return ResponseWriter(store, name, template, key, resume=resume, on_mismatch=lambda found: _say_difference(name, found, key))
+
+
+def _key_of(store: str | os.PathLike[str], name: str) -> dict[str, Any] | None:
+    """Return the key of a finished recording, or None where there is none; measured responses are not a recording's to replace."""
+    there, found = stored_key(store, name)
+    if there and found is None:
+        raise StoreError(
+            f"{store} holds responses named {name!r} that `ba.record` did not make. Expected a free name: choose another `name=`."
+        )
+    return found
 
 
 def _say_difference(name: str, found: dict[str, Any], key: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def record(
     batch_size : int
         Stimuli at a time.
     resume : bool
-        False records anew in any case.
+        False records anew in any case; responses that no recording made are not replaced even then.
     progress : bool
         Show a progress bar.
 
@@ -65,7 +65,8 @@ def record(
     CapabilityError
         ``responder`` lacks a method of a Responder.
     StoreError
-        Another process is writing this recording, or the store is damaged.
+        Another process is writing this recording, the name is that of responses which no recording made, or the store is
+        damaged or cannot be written.
 
     Examples
     --------

@@ -54,7 +54,7 @@ def test_round_trip_is_identical(tmp_path):
         make(dtype="u1"),
         make(time=np.arange(5) / 100),
     ):
-        round_trip(case, tmp_path)
+        assert round_trip(case, tmp_path).identical(case)
 
 
 def test_nan_policy_is_kept(tmp_path):

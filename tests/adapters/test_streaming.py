@@ -95,3 +95,43 @@ def test_rows_come_in_order_and_all_of_them(tmp_path, whole):
             ResponseWriter(tmp_path / "s", "net", template(whole), KEY),
         ):
             pass
+
+
+def test_what_a_torn_line_left_is_not_joined_to_the_next(tmp_path, whole):
+    with ResponseWriter(tmp_path / "s", "net", template(whole), KEY) as writer:
+        writer.write(slice(0, 100), whole.values[:100])
+    journal = tmp_path / "s" / "responses" / ".partial-net" / JOURNAL
+    journal.write_text(journal.read_text() + "1")
+    with ResponseWriter(tmp_path / "s", "net", template(whole), KEY) as writer:
+        writer.write(slice(100, 200), whole.values[100:200])
+    with ResponseWriter(tmp_path / "s", "net", template(whole), KEY) as writer:
+        assert writer.n_done == 200
+
+
+def test_a_failure_before_the_first_row_leaves_nothing(tmp_path, whole):
+    def fail():
+        with ResponseWriter(tmp_path / "s", "net", template(whole), KEY):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not (tmp_path / "s").exists()
+    save_responses(whole[:5], tmp_path / "s", name="other")
+    before = files(tmp_path / "s")
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert files(tmp_path / "s") == before
+
+
+def test_a_full_disk_is_a_typed_error_and_work_can_go_on(tmp_path, whole, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with ResponseWriter(tmp_path / "s", "net", template(whole), KEY) as writer:
+        writer.write(slice(0, 100), whole.values[:100])
+        with monkeypatch.context() as patch:
+            patch.setattr("os.pwrite", full)
+            with pytest.raises(StoreError, match=r"cannot be written \(.*No space left"):
+                writer.write(slice(100, 200), whole.values[100:200])
+    with ResponseWriter(tmp_path / "s", "net", template(whole), KEY) as writer:
+        assert writer.n_done == 100

@@ -156,10 +156,25 @@ def test_a_response_that_is_not_finite_is_named(tmp_path):
     for store in (None, tmp_path / "s"):
         with pytest.raises(SchemaError, match=r"layer 'hidden/0' gives 5 values like nan for stimulus 'i37'.*Expected finite"):
             record(net, stimuli, store=store, progress=False)
+    assert not (tmp_path / "s" / "responses" / "net").exists()  # nothing to be seen
+    stimuli["values"][0, 2] = np.nan
+    with pytest.raises(SchemaError, match="stimulus 'i0'"):
+        record(net, stimuli, store=tmp_path / "t", progress=False)
+    assert not (tmp_path / "t").exists()  # where nothing was done, nothing is written
+    stimuli["values"][0, 2] = 0.0
     net.allow_nan = True
     x = record(net, stimuli, progress=False)
     assert x.attrs["allow_nan"] is True
     assert not np.isfinite(x[37]).all()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_measured_responses_are_never_replaced(tmp_path, resume):
+    measured = ba.responses([[1.0], [2.0]], stimulus_id=["a", "b"], neuroid_id=[0], modality="fmri", system="net")
+    ba.save(measured, tmp_path / "s")
+    with pytest.raises(StoreError, match=r"named 'net' that `ba.record` did not make"):
+        record(Net(), images(), store=tmp_path / "s", resume=resume, progress=False)
+    assert ba.open_responses(tmp_path / "s").identical(measured)
 
 
 def test_bad_input_is_named():
