@@ -84,6 +84,9 @@ def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
     function = FUNCTION[command]
     known = [*_arguments(function), *EXTRA[command]]
     _refuse_unknown(spec, known, f"brainalign {command}")
+    for name in ("store", "path"):
+        if name in spec and not isinstance(spec[name], str):
+            raise ParameterError(f"brainalign {command} got {name} = {spec[name]!r}. Expected a path in quotes.")
     missing = [name for name in REQUIRED[command] if name not in spec]
     if missing:
         raise ParameterError(
@@ -180,6 +183,14 @@ def _call(value: Any, key: str, allowed: Iterable[str], where: str, prefix: str 
         )
     options = {option: item for option, item in entry.items() if option != key}
     _refuse_unknown(options, _arguments(prefix + name), f"{where}: {name}")
+    needed = [
+        p for p in inspect.signature(public(prefix + name)).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    missing = [p.name for p in needed if p.default is p.empty and p.name not in options]
+    if missing:
+        raise ParameterError(
+            f'{where}: {name} needs {", ".join(map(repr, missing))}. Expected a table {{{key} = "{name}", {missing[0]} = ...}}.'
+        )
     return Call(prefix + name, (), options)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,42 @@ def check_choice(name: str, value: Any, choices: Sequence[Any], *, owner: str) -
     raise ParameterError(
         f"The {name!r} parameter of {owner} must be one of {options}. Got {value!r} instead.{did_you_mean(value, choices)}"
     )
+
+
+def check_options(function: Callable[..., Any], options: Mapping[str, Any], *, owner: str) -> None:
+    """Refuse keyword arguments that a function does not have, and name those that it cannot do without.
+
+    Parameters
+    ----------
+    function : callable
+        What the options are handed on to.
+    options : mapping of str to object
+    owner : str
+        What the user called, for the message.
+
+    Raises
+    ------
+    ParameterError
+        An option that does not exist (the closest one is named), or one that is missing.
+
+    Examples
+    --------
+    >>> check_options(open, {"mode": "r"}, owner="read")
+    """
+    known = {name: p for name, p in inspect.signature(function).parameters.items() if p.kind is not p.VAR_POSITIONAL}
+    taken = [name for name, p in known.items() if p.kind is p.VAR_KEYWORD]
+    keywords = [name for name, p in known.items() if p.kind is p.KEYWORD_ONLY or p.default is not p.empty]
+    for name in options:
+        if name not in known and not taken:
+            raise ParameterError(
+                f"{owner} got an unknown option {name!r}.{did_you_mean(name, keywords)} Expected options among {', '.join(keywords)}."
+            )
+    missing = [name for name in keywords if known[name].default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise ParameterError(
+            f"{owner} needs {', '.join(f'`{name}=`' for name in missing)}, got {', '.join(options) or 'no options'}. Expected each of them: "
+            "pass it as a keyword argument."
+        )
 
 
 def did_you_mean(value: Any, names: Iterable[Any]) -> str:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from brainalign.adapters.store import open_tree, save_dataset, save_responses
 from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.parameters import check_options
 from brainalign.core.provenance import provenance, write_step
 from brainalign.core.registry import Registry
 from brainalign.core.schema import validate
@@ -52,6 +53,8 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     ------
     FormatError
         There is no such file, no format fits, or several do.
+    ParameterError
+        The format has no such option, or needs one that is missing.
     UnknownNameError
         No format of this name.
     StoreError
@@ -69,7 +72,9 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     if isinstance(path_or_object, (str, os.PathLike)) and not Path(path_or_object).exists():
         raise FormatError(f"{os.fspath(path_or_object)} does not exist. Expected a file or folder: look at the path.")
     chosen = _sniff(path_or_object) if format is None else format
-    x = FORMATS.get(chosen).open(path_or_object, **options)
+    reader = FORMATS.get(chosen).open
+    check_options(reader, options, owner=f"open_responses of format {chosen!r}")
+    x = reader(path_or_object, **options)
     if chosen == "store":
         return x
     shown = os.fspath(path_or_object) if isinstance(path_or_object, os.PathLike) else path_or_object
@@ -98,6 +103,8 @@ def open_rdms(path: str | os.PathLike[str], *, key: str | None = None, stimulus_
     ------
     FormatError
         The file holds no such matrices.
+    ParameterError
+        There is no such option.
 
     Examples
     --------
@@ -109,6 +116,7 @@ def open_rdms(path: str | os.PathLike[str], *, key: str | None = None, stimulus_
     """
     from brainalign.adapters.rdms import open_rdms as read
 
+    check_options(read, options, owner="open_rdms")
     return read(path, key=key, stimulus_id=stimulus_id, **options)
 
 
@@ -148,8 +156,8 @@ def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: st
     Parameters
     ----------
     x : DataArray or Dataset
-        Responses go to ``responses/<name>``, a stimulus table to ``stimuli/<name>``, anything else to ``results/<name>``. It
-        becomes visible only when it is whole.
+        Responses go to ``responses/<name>``, a stimulus table to ``stimuli/<name>``, anything else (scores, RDMs,
+        attributions) to ``results/<name>``. It becomes visible only when it is whole.
     path : path
         The folder of the study.
     name : str, optional
@@ -178,7 +186,7 @@ def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: st
     """
     if not isinstance(x, (xr.DataArray, xr.Dataset)):
         raise ParameterError(f"The 'x' parameter of save must be a DataArray or Dataset. Got {type(x).__name__} instead.")
-    if isinstance(x, xr.DataArray) and "presentation" in x.dims:
+    if isinstance(x, xr.DataArray) and "presentation" in x.dims and "completeness_error" not in x.coords:
         validate(x)
         save_responses(x, path, name=_system(x) if name is None else name, overwrite=overwrite)
     elif isinstance(x, xr.Dataset) and _is_stimuli(x):

@@ -11,6 +11,7 @@ from brainalign.cli.program import as_python, run
 from brainalign.cli.spec import FUNCTION, MAPPINGS, STEPS, program, read_spec
 
 PAIR = {"source": "net.zarr", "target": "brain.zarr"}
+LM = {"call": "TransformersResponder", "model_name_or_path": "lm"}
 
 
 def test_every_public_step_and_mapping_can_be_named():
@@ -103,8 +104,15 @@ def test_an_unknown_key_names_the_closest_one(command):
         ("evaluate", PAIR | {"source": {"coordinate": "condition"}}, "source is"),
         ("evaluate", PAIR | {"name": "x"}, "without `store`"),
         ("record", {"responder": "BertResponder", "stimuli": {}, "store": "s"}, "Known: TransformersResponder"),
-        ("record", {"responder": "TransformersResponder", "stimuli": "s.zarr", "store": "s"}, "stimuli is 's.zarr'"),
-        ("record", {"responder": "TransformersResponder", "stimuli": {"call": "from_nowhere"}, "store": "s"}, "from_nowhere"),
+        ("record", {"responder": LM, "stimuli": "s.zarr", "store": "s"}, "stimuli is 's.zarr'"),
+        ("record", {"responder": LM, "stimuli": {"call": "from_nowhere"}, "store": "s"}, "from_nowhere"),
+        ("record", {"responder": "TransformersResponder", "stimuli": {}, "store": "s"}, "needs 'model_name_or_path'"),
+        (
+            "evaluate",
+            PAIR | {"model": ["Delay", "Ridge"]},
+            "Delay needs 'delays_s'. Expected a table {step = \"Delay\", delays_s = ...}",
+        ),
+        ("evaluate", PAIR | {"store": 3}, "store = 3. Expected a path in quotes"),
         ("report", {"results": ["s.zarr"], "path": "r"}, "results holds 's.zarr'"),
         ("report", {"results": [{"path": "s", "name": "a"}, {"path": "t", "name": "a"}], "path": "r"}, "heading 'a' twice"),
     ],

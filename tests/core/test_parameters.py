@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
+from brainalign.core.parameters import check_choice, check_number, check_options, check_random_state, did_you_mean, preview
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1e6), st.floats(0, 1e6))
@@ -114,3 +114,17 @@ def test_preview_shows_the_first_and_counts_the_rest(values, n):
 def test_preview_shows_plain_python_values():
     assert preview(np.array([1.5, 2.5])) == "1.5, 2.5"
     assert preview(np.array(["a"], dtype=np.dtypes.StringDType())) == "'a'"
+
+
+def test_options_of_a_function_are_checked_before_it_is_called():
+    def read(path, *, system, tr_s=2.0):
+        raise AssertionError((path, system, tr_s))
+
+    check_options(read, {"system": "s"}, owner="open")
+    with pytest.raises(
+        ParameterError, match=r"open got an unknown option 'tr'\. Did you mean 'tr_s'\? Expected options among system, tr_s"
+    ):
+        check_options(read, {"system": "s", "tr": 1}, owner="open")
+    with pytest.raises(ParameterError, match=r"open needs `system=`, got tr_s"):
+        check_options(read, {"tr_s": 1}, owner="open")
+    check_options(lambda path, **anything: path, {"whatever": 1}, owner="open")

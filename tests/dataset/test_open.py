@@ -149,3 +149,30 @@ def test_none_or_two_that_fit(tmp_path, formats):
 
 def test_builtin_formats_are_named():
     assert opening.FORMATS.names() == ["arrays", "matlab", "meeg", "nifti", "spikes", "store", "timecourses"]
+
+
+def test_options_of_a_format_are_checked(tmp_path, x):
+    (tmp_path / "regions.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(ParameterError, match=r"format 'timecourses' needs `tr_s=`, `system=`, got no options"):
+        ba.open_responses(tmp_path / "regions.csv")
+    ba.save(x, tmp_path / "s.zarr")
+    with pytest.raises(ParameterError, match=r"unknown option 'nam'\. Did you mean 'name'\?"):
+        ba.open_responses(tmp_path / "s.zarr", nam="sub-01")
+    with pytest.raises(ParameterError, match=r"open_rdms got an unknown option 'kkey'"):
+        ba.open_rdms(tmp_path / "none.npz", kkey="it")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, x):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=r"'.*file/s\.zarr' cannot be written \(.*choose another path"):
+        ba.save(x, tmp_path / "file" / "s.zarr")
+    assert (tmp_path / "file").read_text() == "mine"
+    for verb in (lambda: ba.save(x, 3), lambda: ba.open_study(None)):
+        with pytest.raises(ParameterError, match=r"path of a study must be a str or a Path\. Got"):
+            verb()
+
+
+def test_an_impossible_name_leaves_no_study(tmp_path, x):
+    with pytest.raises(ParameterError, match=r"must be a str\. Got 3"):
+        ba.save(x, tmp_path / "s.zarr", name=3)
+    assert not (tmp_path / "s.zarr").exists()
