@@ -113,7 +113,7 @@ def _files(root: Path, wanted: dict[str, str]) -> list[tuple[Path, dict[str, str
         found = [entry for entry in found if entry[1].get(key) == value]
         if not found:
             raise FormatError(
-                f"{person} in {str(root)!r} has no events of {key}-{value}. It has {preview([f'{key}-{label}' for label in there])}."
+                f"{person} in {str(root)!r} has no events of {key}-{value}. It has {preview([f'{key}-{label}' for label in there]) or f'none with {key!r} in their names'}."
                 f"{did_you_mean(value, there)} Name one of them."
             )
     return found

@@ -140,7 +140,8 @@ def _spike_times(source: Any, *, unit: str | None, unit_column: str | None, time
         if not source:
             raise ParameterError("open_spikes got an empty mapping. Expected spike times by unit name.")
         return {
-            str(name): _table_times(item, time_column) if is_path(item) else np.asarray(item) for name, item in source.items()
+            str(name): _table_times(item, time_column) if is_path(item) else _numbers(item, str(name))
+            for name, item in source.items()
         }
     if not isinstance(source, (str, Path)):
         raise ParameterError(
@@ -164,6 +165,13 @@ def _spike_times(source: Any, *, unit: str | None, unit_column: str | None, time
     times = _no_missing(numeric_columns(table, [time_column], name)[:, 0], name, time_column)
     groups = table[str(unit_column)].str.strip()
     return {str(key): times[(groups == key).to_numpy()] for key in dict.fromkeys(groups)}
+
+
+def _numbers(times: Any, unit: str) -> np.ndarray:
+    array = np.asarray(times)
+    if array.size and array.dtype.kind not in "iuf":
+        raise ParameterError(f"unit {unit!r} has spike times of dtype {array.dtype}. Expected a list of numbers.")
+    return array.astype(np.float64) if not array.size else array
 
 
 def _table_times(path: Any, time_column: str | None) -> np.ndarray:

@@ -54,6 +54,10 @@ def align(
 
     Raises
     ------
+    ParameterError
+        ``on`` or ``join`` is no choice, or renames two stimuli to one.
+    SchemaError
+        A side is no valid responses array.
     AlignmentError
         The sides share no id or no time, or a coordinate is missing; with ``join="exact"`` if anything would be dropped.
 
@@ -78,6 +82,10 @@ def align(
     validate(source, name=source_name)
     validate(target, name=target_name)
     sides = (source_name, target_name)
+    if not isinstance(on, (str, Mapping, Sequence)) or (not on and not isinstance(on, Mapping)):
+        raise ParameterError(
+            f"The 'on' parameter of align must be a coordinate, several, or a mapping of ids. Got {on!r} instead."
+        )
     keys = ("stimulus_id",) if isinstance(on, Mapping) else (on,) if isinstance(on, str) else tuple(on)
     renamed = _rename(source, on, source_name) if isinstance(on, Mapping) else source
     rows, report = _match(renamed, target, keys, sides)

@@ -49,7 +49,16 @@ def colour_scale(values: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def write_cells(axes: Axes, values: np.ndarray[Any, Any], image: Any) -> None:
-    """Write each value into its cell, dark on light or light on dark."""
+    """Write each value into its cell, dark on light or light on dark.
+
+    Parameters
+    ----------
+    axes : Axes
+    values : ndarray, (row, column)
+        NaN is written as a dash.
+    image : AxesImage
+        What ``axes`` shows, for its colours.
+    """
     for (i, j), value in np.ndenumerate(values):
         red, green, blue, _ = image.cmap(image.norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.55
@@ -58,7 +67,14 @@ def write_cells(axes: Axes, values: np.ndarray[Any, Any], image: Any) -> None:
 
 
 def frame_best(axes: Axes, values: np.ndarray[Any, Any]) -> None:
-    """Frame the best row of each column."""
+    """Frame the best row of each column.
+
+    Parameters
+    ----------
+    axes : Axes
+    values : ndarray, (row, column)
+        A column without a finite value gets no frame.
+    """
     patches = require("matplotlib.patches", extra="viz", purpose="drawing a figure")
     if len(values) < 2:
         return
@@ -77,7 +93,17 @@ def colour_cycle(n: int = 0) -> list[Any]:
 
 
 def labels_of(x: xr.DataArray, dim: Any) -> list[str]:
-    """Return the labels of a dim, or positions where it has none."""
+    """Return the labels of a dim, or positions where it has none.
+
+    Parameters
+    ----------
+    x : DataArray
+    dim : str
+
+    Returns
+    -------
+    list of str
+    """
     return [str(value) for value in x[dim].values] if dim in x.coords else [str(i) for i in range(x.sizes[dim])]
 
 
@@ -88,7 +114,18 @@ def in_words(name: str) -> str:
 
 
 def unit_of(result: xr.Dataset | xr.DataArray, variable: str) -> str:
-    """Return what a variable of a result measures, for an axis."""
+    """Return what a variable of a result measures, for an axis.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray
+    variable : str
+        Name of a variable of ``result``.
+
+    Returns
+    -------
+    str
+    """
     if variable == "score_normalized":
         return "score / ceiling"
     metric = str(result.attrs.get("metric", ""))
@@ -98,7 +135,13 @@ def unit_of(result: xr.Dataset | xr.DataArray, variable: str) -> str:
 
 
 def write_title(axes: Axes, title: str | None) -> None:
-    """Write a title at the left, where there is one."""
+    """Write a title at the left, where there is one.
+
+    Parameters
+    ----------
+    axes : Axes
+    title : str or None
+    """
     if title:
         axes.set_title(title, loc="left")
 

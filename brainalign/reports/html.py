@@ -69,7 +69,7 @@ def report(
     Raises
     ------
     ParameterError
-        Something in ``results`` cannot be shown, or there is nothing to show.
+        Something in ``results`` cannot be shown, there is nothing to show, or ``path`` cannot be written.
 
     Examples
     --------
@@ -291,6 +291,15 @@ def _figure(figure: Any, heading: str, caption: str) -> str:
 def _write_whole(path: Path, text: str) -> Path:
     """Write beside the file and rename, so that a reader never sees half a report."""
     path = path.expanduser().absolute()
+    try:
+        return _replace(path, text)
+    except OSError as error:
+        raise ParameterError(
+            f"The 'path' parameter of report must be a file that can be written. Got {str(path)!r} instead ({error})."
+        ) from error
+
+
+def _replace(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)

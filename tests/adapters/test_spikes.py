@@ -123,3 +123,8 @@ def test_impossible_edges_are_refused(edges, says):
 def test_times_that_go_back_are_refused_with_the_place():
     with pytest.raises(ParameterError, match=r"unit 'a' go back from 2 s to 1.5 s at position 2"):
         check_spike_times([1.0, 2.0, 1.5], name="a")
+
+
+def test_times_that_are_no_numbers_are_named():
+    with pytest.raises(ParameterError, match=r"unit 'u1' has spike times of dtype .*Expected a list of numbers"):
+        open_spikes({"u1": ["x"]}, time_unit="s", edges_s=[0.0, 1.0], system="m1", events=EVENTS)

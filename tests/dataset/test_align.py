@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import brainalign as ba
+from brainalign.core.errors import ParameterError
 from brainalign.core.provenance import provenance
 from brainalign.dataset.align import align
 
@@ -235,3 +236,10 @@ def test_two_repeating_sides_pair_the_nth_with_the_nth(left, right):
     repeats_left, repeats_right = ({n: [float(i) for i, v in enumerate(side) if v == n] for n in "abc"} for side in (left, right))
     truth = [pair for n in "abc" for pair in zip(repeats_left[n], repeats_right[n], strict=False)]
     assert got == sorted(truth, key=lambda pair: pair[1])
+
+
+@pytest.mark.parametrize("on", [3, None, []])
+def test_what_is_joined_on_must_be_named(on):
+    x = ba.responses([[1.0]], stimulus_id=["a"], neuroid_id=[0], modality="ann", system="net")
+    with pytest.raises(ParameterError, match=r"'on' parameter of align must be .* Got"):
+        ba.align(x, x, on=on)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import brainalign as ba
+from brainalign.core.errors import ParameterError
 from brainalign.core.provenance import write_step
 from brainalign.reports.html import report
 
@@ -82,3 +83,12 @@ def test_it_is_reached_through_the_package(tmp_path, grid):
     assert ba.reports.report(grid, tmp_path / "r.html").is_absolute()
     assert len(ba.reports.tidy(grid)) == 6
     assert ba.reports.figures.heatmap(grid).axes
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path, grid):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path, tmp_path / "file" / "r.html"):
+        with pytest.raises(ParameterError, match=r"'path' parameter of report must be a file that can be written\. Got"):
+            report(grid, path)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
