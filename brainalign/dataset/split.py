@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,9 @@ def split(
         Responses, a stimulus table, or a presentation table.
     by : str or sequence of str, optional
         Presentation coordinates whose values are kept together: each is left out once, or ``n_splits`` groups of them.
-        Default: ``stimulus_id`` where stimuli repeat; else runs, where there are onsets and several runs; else
-        contiguous blocks of time within the run, where there are onsets; else ``stimulus_id``.
+        Default: ``stimulus_id`` where stimuli repeat (unless in one order, as a film does); else runs, where there are
+        onsets and several runs; else contiguous blocks of time within the run, where there are onsets; else
+        ``stimulus_id``.
     n_splits : int, optional
         Number of folds; default each group once with ``by`` or runs, else 5. More folds than runs are cut as blocks of
         time.
@@ -143,6 +144,13 @@ def _as_folds(table: pd.DataFrame, plan: _Plan, gap_s: float, stratify: str | No
 def _folded(table: pd.DataFrame, ask: _Request) -> _Plan:
     """Choose the kind of folds, and make them."""
     timed, repeats = _is_timed(table), bool(table["stimulus_id"].duplicated().any())
+    if timed and repeats and ask.by is None and _repeats_in_order(table):
+        # A film shown twice is a film: its volumes have neighbours, and both showings of one go together.
+        units, first = group_rows(table, ("stimulus_id",), owner="split")
+        once = table.iloc[first].reset_index(drop=True)
+        plan = _folded(once, ask)
+        gap = min(plan.gap_s, float(np.ptp(once["onset_s"])) / len(plan.names))  # a handful of events may last less than the gap
+        return replace(plan, fold=plan.fold[units], gap_s=gap, by=plan.by or ("stimulus_id",))
     in_time = timed and not repeats
     by = tuple(ask.by) if ask.by is not None else ()
     if not by and in_time and not ask.stratify and not ask.shuffle:
@@ -251,6 +259,18 @@ def _is_timed(table: pd.DataFrame) -> bool:
             "all or for none: drop these rows, or the coordinate."
         )
     return not missing.size
+
+
+def _repeats_in_order(table: pd.DataFrame) -> bool:
+    """Return True where repeated stimuli are mostly followed by what followed them the first time: a film, a story."""
+    labels = [name for name in RUN_LABELS if name in table]
+    run = group_rows(table, labels, owner="split")[0] if labels else np.zeros(len(table), dtype=np.int64)
+    order = np.lexsort((table["onset_s"].to_numpy(dtype=np.float64), run))
+    code = group_rows(table, ("stimulus_id",), owner="split")[0][order]
+    steps = pd.DataFrame({"code": code[:-1], "next": code[1:]})[(run[order][1:] == run[order][:-1]) & (code[1:] != code[:-1])]
+    again = steps["code"].duplicated().to_numpy()
+    same = (steps["next"] == steps.groupby("code")["next"].transform("first")).to_numpy()
+    return bool(again.any() and same[again].mean() > 0.5)
 
 
 def _strata(table: pd.DataFrame, name: str, units: Array, first: Array, by: tuple[str, ...], n_splits: int) -> Array:

@@ -9,6 +9,7 @@ before a presentation step, its training rows are those that reach a training ro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ class Chain(BaseEstimator):
             return getattr(self.steps_[-1], name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
-    def prepare(self, X: xr.DataArray, Y: xr.DataArray | pd.DataFrame) -> tuple[xr.DataArray, Chain]:
+    def prepare(self, X: xr.DataArray, Y: xr.DataArray | pd.DataFrame, *, centre: bool = False) -> tuple[xr.DataArray, Chain]:
         """Run the leading steps that learn nothing, once for all folds.
 
         Parameters
@@ -123,6 +124,8 @@ class Chain(BaseEstimator):
         X : DataArray, (presentation, neuroid[, time])
         Y : DataArray or DataFrame
             The target, or its presentation table.
+        centre : bool
+            Subtract the mean of each sampled feature before a step that pads with zeros, so that the padding is that mean.
 
         Returns
         -------
@@ -133,6 +136,9 @@ class Chain(BaseEstimator):
         table = table_of(Y)
         n = next((i for i, step in enumerate(self.steps) if not (is_mixing(step) or is_stateless(step))), len(self.steps))
         for step in self.steps[:n]:
+            if centre and is_mixing(step):
+                centre = not step.retimes  # made of events, 0 is a true value: there was none
+                X = _centred(X) if centre else X
             X = step.transform(X, table) if is_mixing(step) else step.transform(X)
         return X, Chain(self.steps[n:])
 
@@ -169,7 +175,8 @@ class Chain(BaseEstimator):
             if not is_mixing(step) and not is_stateless(step):
                 step = _for_bands(clone(step), X)
                 block = X if mask is None else X[mask]
-                step.fit(block if _reads_labels(step) else _flat(block))
+                labels = _labels_for(step, len(X), Y, mask, rows)
+                step.fit(block if _reads_labels(step) else _flat(block), *labels)
             fitted.append(step)
             X = _transform(step, X, mixing, self.presentations_)
         if len(X) != len(Y):
@@ -279,6 +286,28 @@ def _for_bands(step: Any, X: Any) -> Any:
     mixes = not isinstance(step, OneToOneFeatureMixin) and not _reads_labels(step)
     banded = isinstance(X, xr.DataArray) and "band" in X.coords and "time" not in X.dims
     return PerBand(step) if mixes and banded and len(np.unique(X.coords["band"].values)) > 1 else step
+
+
+def _centred(X: xr.DataArray) -> xr.DataArray:
+    """Subtract each feature's mean, so that the zeros before a run's first row are its mean and mark no run's start.
+
+    An intercept takes the mean up in all other rows. Left as they are, features that are constant, or far from 0, predict
+    the transient of a recording at the start of its runs.
+    """
+    return X.copy(data=(X.data - X.data.mean(axis=0, dtype=np.float64)).astype(np.result_type(X.dtype, np.float32)))
+
+
+def _labels_for(step: Any, n_rows: int, Y: Any, mask: Rows, rows: Rows) -> list[Any]:
+    """Return the target's training rows, for a step that may learn from them (a selection of features).
+
+    None where a step that mixes presentations follows: the source rows that reach a training row are then others than
+    the training rows, and their targets may be under test.
+    """
+    same_rows = n_rows == len(Y) if mask is None or rows is None else np.array_equal(mask, np.sort(rows))
+    if not same_rows or "y" not in signature(step.fit).parameters:
+        return []
+    y = _flat(Y if mask is None else Y[mask])
+    return [y[:, 0] if y.shape[1] == 1 else y]
 
 
 def _training_masks(matrices: Sequence[list[Any] | None], rows: Rows, n_source: int, n_target: int) -> list[Rows]:

@@ -91,11 +91,37 @@ def noise_ceiling(
     out = _labelled(ceiling, status, responses)
     out.attrs = {
         "kind": "r", "units": "Pearson r", "method": method, "reliability_kind": kind, "n_splits": n_splits, "seed": seed,
-        "n_repeats": float(counts.mean()), "n_stimuli": len(counts),
+        "n_repeats": float(counts.mean()), "mean_inverse_repeats": float(np.mean(1.0 / counts)), "n_stimuli": len(counts),
     }  # fmt: skip
     return write_step(
         out, "noise_ceiling", params={"method": method, "n_splits": n_splits}, inputs={"responses": responses}, seed=seed
     )
+
+
+def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> np.ndarray[Any, Any]:
+    """Return a ceiling for averages of fewer presentations than it was made for, or of more.
+
+    Parameters
+    ----------
+    ceiling : DataArray, (neuroid[, time])
+        From :func:`noise_ceiling`; one from elsewhere is taken as it is.
+    mean_inverse_repeats : float
+        Mean over the scored rows of 1 / (presentations averaged in the row); 1 for single presentations.
+
+    Returns
+    -------
+    ndarray of float64, (neuroid[, time])
+
+    Notes
+    -----
+    With a the mean of 1/R, ρ = S / (S + a N): at another a′ it is a ρ / (a ρ + a′ (1 − ρ)) (Spearman and Brown).
+    """
+    values = np.asarray(ceiling.values, dtype=np.float64)
+    known = ceiling.attrs.get("mean_inverse_repeats")
+    if known is None or np.isclose(known, mean_inverse_repeats):
+        return values
+    rho = values**2
+    return np.sqrt(known * rho / (known * rho + mean_inverse_repeats * (1.0 - rho)))
 
 
 def split_halves(codes: np.ndarray[Any, Any], n_splits: int, rng: np.random.Generator) -> list[tuple[Any, Any]]:

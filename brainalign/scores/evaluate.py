@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from sklearn.base import clone
 
-from brainalign.core.errors import LeakWarning, ParameterError
+from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError
 from brainalign.core.parameters import check_choice, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -21,9 +21,9 @@ from brainalign.dataset.split import Folds, split
 from brainalign.engine.moments import column_status
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
-from brainalign.scores.ceiling import noise_ceiling
+from brainalign.scores.ceiling import ceiling_of_averages, noise_ceiling
 from brainalign.scores.metrics import METRICS, FoldMetric
-from brainalign.scores.pairing import Pair, labels_as_target, pair, rows_of_fold
+from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair, rows_of_fold
 
 
 def evaluate(
@@ -59,7 +59,8 @@ def evaluate(
     metric : {"pearson", "r2", "accuracy", "balanced-accuracy"}, optional
         Default Pearson r, or balanced accuracy for a classifier.
     ceiling : {"repeat"}, DataArray (neuroid[, time]) or None
-        Adds ``ceiling`` and ``score_normalized``. ``"repeat"`` is :func:`noise_ceiling` of the target.
+        Adds ``ceiling`` and ``score_normalized``. ``"repeat"`` is :func:`noise_ceiling` of the target. One that
+        :func:`noise_ceiling` made is brought to the rows that are scored: single presentations have a lower one.
     join : {"inner", "exact"}
         Whether presentations that only one side has are dropped (and reported) or an error.
     repeats : {"average", "keep", "train-single"}
@@ -139,14 +140,15 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     model = _as_chain(asked.model, decoding)
     metric, repeats = _check(asked, model)
     seed = check_random_state(asked.random_state, owner="evaluate")
-    folds = _folds(target, asked.cv, asked.groups, seed)
-    both = pair(source, target, model, folds, join=asked.join, repeats=repeats, time=asked.time)
+    timed = borrow_times(target, source)
+    folds = _folds(timed, asked.cv, asked.groups, seed)
+    both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time)
     if "time" in both.source.dims and "time" in both.target.dims:
         out = _each_time(both, METRICS[metric])
     else:
         out = _score(both, METRICS[metric], asked.progress)
     if asked.ceiling is not None:
-        out = _normalise(out, asked.ceiling, target, metric, seed)
+        out = _normalise(out, asked.ceiling, target, metric, seed, mean_inverse_repeats(both, target))
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)
     out.attrs |= {"metric": metric, "report": json.dumps(both.report)}
@@ -251,8 +253,8 @@ def _status(target: xr.DataArray) -> np.ndarray[Any, Any]:
     return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
 
 
-def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str, seed: int) -> xr.Dataset:
-    """Divide a score in r by the ceiling in r, and one in R² by its square."""
+def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str, seed: int, averaged: float) -> xr.Dataset:
+    """Divide a score in r by the ceiling in r, and one in R² by its square; both of rows that average as many presentations."""
     if metric not in ("pearson", "r2"):
         raise ParameterError(f"evaluate got a ceiling for metric={metric!r}. Expected 'pearson' or 'r2': leave `ceiling` out.")
     if isinstance(ceiling, str):
@@ -262,10 +264,17 @@ def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str,
         raise ParameterError(
             f"evaluate got a ceiling of kind {ceiling.attrs.get('kind')!r}. Expected 'r', as `ba.noise_ceiling` gives."
         )
-    values = ceiling.values if metric == "pearson" else ceiling.values**2
+    values = ceiling_of_averages(ceiling, averaged)
+    values = values if metric == "pearson" else values**2
     if values.shape != out.score.shape:
         raise ParameterError(
             f"evaluate got a ceiling of shape {values.shape} for scores of shape {out.score.shape}. Expected the same."
+        )
+    if "neuroid_id" in ceiling.coords and not np.array_equal(ceiling.neuroid_id.values, out.neuroid_id.values):
+        at = int(np.flatnonzero(ceiling.neuroid_id.values != out.neuroid_id.values)[0])
+        raise AlignmentError(
+            f"evaluate got a ceiling whose neuroid {at} is {ceiling.neuroid_id.values[at]!s}, where the target's is "
+            f"{out.neuroid_id.values[at]!s}. Expected the target's neuroids in its order: make it with `ba.noise_ceiling(target)`."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         normalized = np.where(values > 0, out.score.values / values, np.nan)

@@ -66,12 +66,12 @@ def pair(
     -------
     Pair
     """
-    prepared, rest = model.prepare(source, target)
+    prepared, rest = model.prepare(source, target, centre=True)
     if time == "flatten":  # before the join, which would cut both sides to the times that they share
         prepared = flatten_time(prepared)
     report: dict[str, Any] = {"repeats": repeats if not model.mixes else "keep", "leaks": leaks_of(source=source, target=target)}
-    if model.mixes and max(model.reach_s) > 0:
-        folds = folds.widen(max(model.reach_s))
+    if model.mixes and sum(model.reach_s) > 0:  # rows this far apart may still share a row that both look at
+        folds = folds.widen(sum(model.reach_s))
     once = repeats == "average" and not model.mixes and not straddles(folds, target)
     if once:  # the same in every fold, so it is done before the sides are matched
         prepared, target = average_if_repeated(prepared), average_if_repeated(target)
@@ -97,6 +97,29 @@ def join_key(source: xr.DataArray, target: xr.DataArray) -> Any:
     if timed and not pd.Index(source.stimulus_id.values.astype(object)).isin(target.stimulus_id.values.astype(object)).any():
         return ("run", "onset_s")
     return "stimulus_id"
+
+
+def borrow_times(x: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Give presentations without onsets those that the other side knows for the same stimuli.
+
+    Parameters
+    ----------
+    x, other : DataArray
+
+    Returns
+    -------
+    DataArray
+        ``x`` with ``onset_s``, ``session`` and ``run``; ``x`` itself where it has onsets, or where the other side does not
+        name one time for each stimulus.
+    """
+    names = [name for name in ("onset_s", "session", "run") if name in coords_of(other, "presentation")]
+    if "onset_s" in x.coords or "onset_s" not in names:
+        return x
+    ids = pd.Index(other.stimulus_id.values.astype(object))
+    rows = pd.Index(ids.drop_duplicates()).get_indexer(x.stimulus_id.values.astype(object))
+    if ids.has_duplicates or (rows < 0).any():
+        return x
+    return x.assign_coords({name: ("presentation", other.coords[name].values[rows]) for name in names if name not in x.coords})
 
 
 def straddles(folds: Folds, x: xr.DataArray) -> bool:
@@ -149,6 +172,29 @@ def rows_of_fold(both: Pair, fold: Any, repeats: str) -> tuple[xr.DataArray, xr.
     if repeats in ("average", "train-single"):
         test = tuple(average_if_repeated(x) for x in test)
     return *train, *test
+
+
+def mean_inverse_repeats(both: Pair, recorded: xr.DataArray) -> float:
+    """Return the mean over scored rows of 1 / (presentations averaged in the row), which a ceiling must know.
+
+    Parameters
+    ----------
+    both : Pair
+    recorded : DataArray
+        The target, before anything was averaged.
+
+    Returns
+    -------
+    float
+    """
+    if both.report["repeats"] == "keep":
+        return 1.0
+    ids = pd.Index(both.target.stimulus_id.values.astype(object))
+    if ids.has_duplicates:  # averaged within each fold
+        counts = np.concatenate([ids[fold.test].value_counts().to_numpy() for fold in both.folds])
+    else:
+        counts = pd.Index(recorded.stimulus_id.values.astype(object)).value_counts().loc[ids].to_numpy()
+    return float(np.mean(1.0 / counts))
 
 
 def labels_as_target(source: xr.DataArray, name: str) -> xr.DataArray:
