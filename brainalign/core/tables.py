@@ -37,7 +37,7 @@ def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Datase
     Raises
     ------
     SchemaError
-        Wrong type or dims, missing ids, no content or more than one, one id with two contents.
+        Wrong type or dims, missing ids, times that are no numbers, no content or more than one, one id with two contents.
     """
     if not isinstance(stimuli, xr.Dataset):
         raise SchemaError(f"{name} is a {type(stimuli).__name__}. Expected a stimulus table: build one with `ba.stimuli.table`.")
@@ -61,6 +61,11 @@ def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Datase
     missing = np.flatnonzero(np.isin(ids, ["", "nan", "n/a", "None", "<NA>"]))
     if missing.size:
         raise SchemaError(f"{name} has no `stimulus_id` in rows {preview(missing)}. Expected a name for each.")
+    for coord in ("onset_s", "duration_s"):
+        if coord in stimuli.coords and stimuli.coords[coord].dtype.kind not in "iuf":
+            raise SchemaError(
+                f"{name} has `{coord}` of dtype {stimuli.coords[coord].dtype}. Expected seconds as numbers, with NaN where it is unknown."
+            )
     if content[0] != "values":
         pairs = pd.DataFrame({"id": ids.astype(object), "content": stimuli[content[0]].values.astype(object)}).drop_duplicates()
         twice = pairs["id"][pairs["id"].duplicated()]

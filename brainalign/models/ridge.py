@@ -96,6 +96,9 @@ class Ridge(LabelledMapping):
         check_choice("dtype", self.dtype, ("float32", "float64"), owner="Ridge")
         if self.target_batch is not None:
             check_number("target_batch", self.target_batch, owner="Ridge", low=1, integer=True)
+        if y.dtype.kind not in "iufb":
+            raise ParameterError(f"Ridge got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
+        device = _device(self.device)
         alphas = self._candidates(x)
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
@@ -106,7 +109,7 @@ class Ridge(LabelledMapping):
             alphas,
             splits,
             fit_intercept=self.fit_intercept,
-            device=resolve_device(self.device),
+            device=device,
             dtype=self.dtype,
             target_batch=self.target_batch,
         )
@@ -140,7 +143,10 @@ class Ridge(LabelledMapping):
             mean = wide.mean(axis=0) if self.fit_intercept else 0.0
             total = float(((wide - mean) ** 2).sum() / len(x))
             return RELATIVE_ALPHAS * (total if total > 0 else 1.0)
-        alphas = np.unique(np.asarray(self.alphas, dtype=np.float64))
+        try:
+            alphas = np.unique(np.asarray(self.alphas, dtype=np.float64))
+        except (TypeError, ValueError):
+            alphas = np.empty(0)
         if alphas.size == 0 or not np.isfinite(alphas).all() or alphas[0] < 0:
             raise ParameterError(
                 f"The 'alphas' parameter of Ridge must be None, or finite numbers in the range [0.0, inf). Got {self.alphas!r} instead."
@@ -242,3 +248,19 @@ def _spread(values: Any, ok: Values, fill: Any) -> Values:
     out = np.full(len(ok), fill, dtype=values.dtype)
     out[ok] = values
     return out
+
+
+def _device(name: Any) -> str:
+    """Return the device to compute on, once it was found to be there."""
+    device = resolve_device(name)
+    if device == "cpu":
+        return device
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # no such word, no such device here, no word at all
+        raise ParameterError(
+            f"The 'device' parameter of Ridge must be 'cpu', 'auto' or a device of this machine, such as 'cuda'. Got {name!r} instead."
+        ) from error
+    return device

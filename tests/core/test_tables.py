@@ -38,6 +38,7 @@ def test_an_array_table_is_valid_with_dims_of_its_own():
         (stimuli().isel(presentation=slice(0)), "has no rows. Expected at least one presentation"),
         (stimuli().drop_vars("text"), r"holds the variables \[\]. Expected exactly one of"),
         (stimuli().assign(path=("presentation", ["x", "y", "x"])), r"\['text', 'path'\]. Expected exactly one of"),
+        (stimuli().assign_coords(onset_s=("presentation", ["0", "1", "2"])), "`onset_s` of dtype .*Expected seconds as numbers"),
         (stimuli(kind="smell"), r"has kind 'smell'. Expected one of .*: set `stimuli.attrs"),
         (
             stimuli(text=("one", "two", "three")),

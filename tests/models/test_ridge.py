@@ -219,3 +219,19 @@ def test_labelled_rows_are_split_by_their_labels():
         ba.Ridge(groups="runs").fit(X, Y)
     grouped = inner_splits(2, "stimulus_id", 60, Y)
     assert len(grouped) == 2
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", 3.5])
+def test_a_device_that_is_not_there_is_named(device):
+    with pytest.raises(ParameterError, match=r"'device' parameter of Ridge must be .* Got"):
+        ba.Ridge(device=device).fit(np.eye(4), np.eye(4))
+
+
+def test_labels_are_sent_to_the_classifier():
+    with pytest.raises(ParameterError, match=r"target of dtype .*Expected numbers: labels go to `ba\.Classifier"):
+        ba.Ridge().fit(np.eye(4), np.array(list("abab")))
+
+
+def test_alphas_that_are_no_numbers():
+    with pytest.raises(ParameterError, match=r"'alphas' parameter of Ridge must be .* Got 'auto'"):
+        ba.Ridge(alphas="auto").fit(np.eye(4), np.eye(4))
