@@ -121,7 +121,7 @@ def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> n
     if known is None or np.isclose(known, mean_inverse_repeats):
         return values
     rho = values**2
-    return np.sqrt(known * rho / (known * rho + mean_inverse_repeats * (1.0 - rho)))
+    return np.asarray(np.sqrt(known * rho / (known * rho + mean_inverse_repeats * (1.0 - rho))))
 
 
 def split_halves(codes: np.ndarray[Any, Any], n_splits: int, rng: np.random.Generator) -> list[tuple[Any, Any]]:
