@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone, is_classifier
 from sklearn.exceptions import NotFittedError
 
 from brainalign.core.errors import AlignmentError, ParameterError
@@ -108,7 +108,7 @@ class Chain(BaseEstimator):
     @property
     def is_classifier(self) -> bool:
         """True where the mapping predicts labels."""
-        return bool(getattr(self.steps[-1], "is_classifier", False))
+        return bool(getattr(self.steps[-1], "is_classifier", False)) or is_classifier(self.steps[-1])
 
     def __getattr__(self, name: str) -> Any:
         # Learned state of the mapping (alpha_, coef_, status_, classes_) reads through the chain.

@@ -7,7 +7,7 @@ it, and added up over the pieces that contribute to a presentation.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,7 @@ def _attribute(
             "TorchResponder, a TransformersResponder or what `ba.readout` returns."
         )
     columns, coords = find_neuroids(responder.neuroids(stimuli), neuroid)
+    coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
     table = responder.presentations(stimuli)
     rows = _rows(presentations, len(table))
     pieces = responder.pieces(stimuli, rows)
@@ -155,7 +156,7 @@ def find_neuroids(
     for position, (group, name) in enumerate(zip(layers, names, strict=True)):
         for address in {name, f"{group}/{name}"}:
             index.setdefault(address, []).append(position)
-    items = [wanted] if isinstance(wanted, (str, int, np.integer)) else list(wanted)
+    items = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
     if not items:
         raise ParameterError("attribute got an empty `neuroid`. Expected at least one neuroid_id or address.")
     columns = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,11 @@ def diagnose(result: Any) -> list[str]:
         found.append(
             f"The attributions miss the response they explain by {result.attrs['completeness_error']:.1%}: raise `n_steps`."
         )
-    found += _dropped(join_report(result))
-    found += [f"Leak: {leak}." for leak in join_report(result).get("leaks", [])]
-    if _forced(join_report(result)):
-        found.append("The folds were forced: related presentations may lie on both sides of a split.")
+    for prefix, report in _reports(join_report(result)):
+        found += [f"{prefix}{text}" for text in _dropped(report)]
+        found += [f"{prefix}Leak: {leak}." for leak in report.get("leaks", [])]
+        if _forced(report):
+            found.append(f"{prefix}The folds were forced: related presentations may lie on both sides of a split.")
     if provenance(result).altered:
         found.append("The values were altered after the last recorded step.")
     return found
@@ -63,6 +65,14 @@ def join_report(result: Any) -> dict[str, Any]:
     """
     text = getattr(result, "attrs", {}).get("report", "{}")
     return dict(json.loads(text)) if isinstance(text, str) else {}
+
+
+def _reports(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the report, or those of the systems that were scored in one call, each with what to put before its sentences."""
+    if "each" not in report:
+        yield prefix, report
+    for name, part in report.get("each", {}).items():
+        yield from _reports(part, f"{prefix}{name}: ")
 
 
 def _dropped(report: dict[str, Any]) -> list[str]:

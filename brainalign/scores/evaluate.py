@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from sklearn.base import clone
 
-from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError
+from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 from brainalign.core.parameters import check_choice, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -100,7 +100,8 @@ def evaluate(
     >>> forward.score.dims == reverse.score.dims == ("neuroid",)
     True
     """
-    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, random_state, progress)
+    seed = check_random_state(random_state, owner="evaluate")  # drawn once: the systems of a dict share their folds
+    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, seed, progress)
     return _each_system(source, target, asked)
 
 
@@ -123,14 +124,40 @@ class Asked:
 def _each_system(source: Any, target: Any, asked: Asked) -> xr.Dataset:
     """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``."""
     if isinstance(source, Mapping):
-        parts = {name: _each_system(x, target, asked) for name, x in source.items()}
-        names = xr.Variable("source", as_labels(list(parts)))
-        return xr.concat([_bare(part) for part in parts.values()], names, data_vars="all", join="outer")
+        parts = {str(name): _each_system(x, target, asked) for name, x in source.items()}
+        return _joined(parts, "source", xr.Variable("source", as_labels(list(parts))))
     if not isinstance(target, Mapping):
         return _one_pair(source, target, asked)
-    results = [_one_pair(source, x, asked) for x in target.values()]
-    merged = xr.concat([_bare(part) for part in results], "neuroid", data_vars="all", join="outer", combine_attrs="override")
-    return merged.assign_attrs(results[0].attrs)
+    return _joined({str(name): _one_pair(source, x, asked) for name, x in target.items()}, "target", "neuroid")
+
+
+def _joined(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Dataset:
+    """Join the results of several systems; what was dropped from each, and how each was made, stays in report and provenance."""
+    if not parts:
+        raise ParameterError(f"evaluate got an empty dict as its {side}. Expected at least one responses array by name.")
+    results = list(parts.values())
+    if any(part.fold.values.tolist() != results[0].fold.values.tolist() for part in results):
+        results = [part.assign_coords(fold=np.arange(part.sizes["fold"])) for part in results]  # their folds share no names
+    if side == "target":
+        results = _with_the_same_labels(list(results))
+    out = xr.concat(results, dim, data_vars="all", coords="different", compat="equals", join="outer", combine_attrs="override")
+    out.attrs["report"] = json.dumps({"each": {name: json.loads(part.attrs["report"]) for name, part in parts.items()}})
+    return write_step(out, "evaluate", params={"each": side}, inputs=parts)
+
+
+def _with_the_same_labels(results: list[xr.Dataset]) -> list[xr.Dataset]:
+    """Give each result the neuroid labels that any has: where a system lacks one, text is empty and a number is NaN."""
+    tables = [coords_of(part, "neuroid") for part in results]
+    for name in dict.fromkeys(name for table in tables for name in table):
+        kinds = {table[name].dtype.kind if name in table else "" for table in tables}
+        if len(kinds) == 1:
+            continue
+        text = not kinds <= {"", "b", "i", "u", "f"}  # ids may be text in one system and integers in another
+        for i, table in enumerate(tables):
+            values = table.get(name, np.full(results[i].sizes["neuroid"], "" if text else np.nan))
+            labels = as_labels([str(value) for value in values.tolist()] if text else values.astype(np.float64))
+            results[i] = results[i].assign_coords({name: ("neuroid", labels)})
+    return results
 
 
 def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
@@ -143,6 +170,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     timed = borrow_times(target, source)
     folds = _folds(timed, asked.cv, asked.groups, seed)
     both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time)
+    _refuse_single_rows(both, metric)
     if "time" in both.source.dims and "time" in both.target.dims:
         out = _each_time(both, METRICS[metric])
     else:
@@ -158,10 +186,24 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     )
 
 
+def _refuse_single_rows(both: Pair, metric: str) -> None:
+    """Refuse folds of one row: deviations from the fold's mean are 0 there, and every score would be NaN."""
+    if metric in ("pearson", "r2") and all(len(fold.test) < 2 for fold in both.folds):
+        raise SplitError(
+            f"each of the {len(both.folds)} folds tests one presentation, on which {metric} is undefined. Expected two or more: use fewer "
+            "folds, such as cv=5."
+        )
+
+
 def _check(asked: Asked, model: Chain) -> tuple[str, str]:
     """Return the metric and what is done with repeats, after checking every choice."""
     metric = asked.metric or ("balanced-accuracy" if model.is_classifier else "pearson")
     check_choice("metric", metric, tuple(METRICS), owner="evaluate")
+    if metric in ("accuracy", "balanced-accuracy") and not model.is_classifier:
+        raise ParameterError(
+            f"evaluate got metric={metric!r} for a model that predicts numbers ({model!r}). Expected one that predicts labels, such as "
+            "`ba.Classifier()`, or metric='pearson' or 'r2'."
+        )
     check_choice("repeats", asked.repeats, ("average", "keep", "train-single"), owner="evaluate")
     check_choice("time", asked.time, ("match", "flatten"), owner="evaluate")
     check_choice("join", asked.join, ("inner", "exact"), owner="evaluate")
@@ -198,7 +240,7 @@ def _score(both: Pair, metric: FoldMetric, progress: bool) -> xr.Dataset:
         sums.append(metric.sums(*_defined(_columns(truth), _columns(prediction))))
         tested += len(truth)
         if hasattr(model, "alpha_"):
-            alphas.append(np.asarray(model.alpha_, dtype=np.float64).reshape(shape))
+            alphas.append(_alpha_per_target(model.alpha_, shape))
     score, by_fold = metric.score(metric.pool(sums)), np.stack([metric.score(fold) for fold in sums])
     dims = both.target.dims[1:]
     variables = {
@@ -207,13 +249,19 @@ def _score(both: Pair, metric: FoldMetric, progress: bool) -> xr.Dataset:
         "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
         "n_presentations": ((), tested),
     }
-    if alphas:
+    if alphas and alphas[0] is not None:
         variables["alpha"] = (("fold", *dims), np.stack(alphas))
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
     labels["status"] = ("neuroid", _status(both.target))
     labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
     return xr.Dataset(variables, coords=labels)
+
+
+def _alpha_per_target(alpha: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+    """Return one penalty a target; None where the numbers that a mapping calls ``alpha_`` are something else."""
+    values = np.asarray(alpha, dtype=np.float64)
+    return values.reshape(shape) if values.size == np.prod(shape) else np.full(shape, values.item()) if values.size == 1 else None
 
 
 def _fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, Any]:
@@ -260,6 +308,12 @@ def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str,
     if isinstance(ceiling, str):
         check_choice("ceiling", ceiling, ("repeat",), owner="evaluate")
         ceiling = noise_ceiling(target, random_state=seed)
+    if not isinstance(ceiling, xr.DataArray):
+        raise ParameterError(
+            f"The 'ceiling' parameter of evaluate must be 'repeat', a DataArray from `ba.noise_ceiling`, or None. Got {ceiling!r} instead."
+        )
+    if "time" in out.dims and "time" in ceiling.coords:  # the two sides were joined on the times that they share
+        ceiling = ceiling.isel(time=np.isclose(ceiling.time.values[:, None], out.time.values, rtol=0, atol=1e-6).any(axis=1))
     if ceiling.attrs.get("kind") != "r":
         raise ParameterError(
             f"evaluate got a ceiling of kind {ceiling.attrs.get('kind')!r}. Expected 'r', as `ba.noise_ceiling` gives."
@@ -279,9 +333,3 @@ def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str,
     with np.errstate(divide="ignore", invalid="ignore"):
         normalized = np.where(values > 0, out.score.values / values, np.nan)
     return out.assign(ceiling=(out.score.dims, values), score_normalized=(out.score.dims, normalized))
-
-
-def _bare(result: xr.Dataset) -> xr.Dataset:
-    """Folds of different systems share no names: each keeps its own, unaligned, by number."""
-    folds = np.arange(result.sizes["fold"])
-    return result.assign_coords(fold=folds, fold_name=("fold", result.fold.values)).drop_vars("fold_name")

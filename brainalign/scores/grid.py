@@ -82,6 +82,10 @@ def compare(
     validate(source, name="source")
     validate(target, name="target")
     check_choice("aggregate", aggregate, ("median", "mean"), owner="compare")
+    if not isinstance(by, (tuple, list)) or len(by) != 2:
+        raise ParameterError(
+            f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
+        )
     rows, columns = (f"source_{by[0]}", f"target_{by[1]}")
     source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
     seed = check_random_state(random_state, owner="compare")
@@ -127,8 +131,8 @@ def _grid(
     }
     if "ceiling" in parts[0]:
         ceilings = parts[0].ceiling.values[None]
-        known = [cell[np.isfinite(ceilings[0].reshape(len(ok), -1)[cell]).all(axis=1)] for cell in cells]
-        top, mean_ceiling = _per_group(scores, known, np.nanmean), _per_group(ceilings, known, np.nanmean)
+        known = np.isfinite(ceilings)  # at each time: a sensor without a ceiling before the response may have one during it
+        top, mean_ceiling = (_per_group(np.where(known, x, np.nan), cells, _mean) for x in (scores, ceilings))
         variables["ceiling"] = ((columns, *dims[1:]), mean_ceiling[0])
         variables["score_normalized"] = (variables["score"][0], top / mean_ceiling)
     coords: dict[str, Any] = {rows: as_labels(list(source_groups)), columns: as_labels(list(target_groups))}
@@ -142,3 +146,10 @@ def _per_group(values: np.ndarray[Any, Any], cells: list[np.ndarray[Any, Any]], 
     with warnings.catch_warnings():  # where every neuroid is NaN, NaN is the answer and no news
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.stack([reduce(values[:, cell], axis=1) if cell.size else empty for cell in cells], axis=1)
+
+
+def _mean(values: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
+    """Mean of what is defined, NaN where nothing is; `np.nanmean` warns of every such cell."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis))

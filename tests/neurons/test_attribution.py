@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, ParameterError
@@ -110,3 +111,16 @@ def test_bad_input_is_refused(stimuli, network):
         ba.attribute(network, stimuli, neuroid="1/0", presentations=[12])
     with pytest.raises(CapabilityError, match="no `pieces`"):
         ba.attribute(object(), stimuli, neuroid=0)
+
+
+def test_attributions_of_a_unit_are_saved_and_opened_identically(stimuli, network, tmp_path):
+    maps = ba.attribute(network, stimuli, neuroid=["1/0", "2/1"], presentations=[0, 2])
+    assert maps.system.values.tolist() == [network.system] * 2
+    ba.save(maps, tmp_path / "study.zarr", name="maps")
+    opened = ba.open_study(tmp_path / "study.zarr")["results/maps"].attribution.load()
+    xr.testing.assert_identical(opened, maps)
+
+
+def test_a_number_that_names_no_neuroid(stimuli, network):
+    with pytest.raises(ParameterError, match=r"neuroid=3\.5"):
+        ba.attribute(network, stimuli, neuroid=3.5)

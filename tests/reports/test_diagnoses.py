@@ -40,3 +40,12 @@ def test_altered_values_are_noticed():
 def test_nothing_to_say_is_nothing_said(timed, rdms):
     assert diagnose(timed) == diagnose(rdms) == diagnose("text") == []
     assert join_report(timed) == {}
+
+
+def test_each_system_of_one_call_is_named():
+    study = ba.simulate(n_stimuli=40, n_neuroids=3, n_repeats=1, modalities=("fmri",), random_state=0)
+    fewer = study.fmri[:30].assign_coords(system=("neuroid", ["sub-02"] * study.fmri.sizes["neuroid"]))
+    result = ba.evaluate(study.network, {"sub-01": study.fmri, "sub-02": fewer}, cv=4)
+    found = [text for text in diagnose(result) if "dropped" in text]
+    assert found == ["sub-02: 10 presentations of the source were dropped (10 ids without a counterpart)."]
+    assert not any("altered" in text for text in diagnose(result))

@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.linear_model import Ridge as SklearnRidge
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError
+from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 
 
 def pair_of(n=120, p=8, v=5, noise=1.0, seed=0, **labels):
@@ -131,6 +134,87 @@ def test_systems_that_saw_different_stimuli_are_scored_in_one_call():
     np.testing.assert_allclose(out.score.values[5:], alone.score.values)
     sources = ba.evaluate({"a": source, "b": source[:, :2]}, target, model=FIXED, cv=4, random_state=0)
     assert sources.score.dims == ("source", "neuroid")
+    assert sources.fold.values.tolist() == ["fold-1", "fold-2", "fold-3", "fold-4"]
+
+
+def test_what_was_dropped_from_each_system_stays_in_a_joint_result(tmp_path):
+    source, target = pair_of()
+    other = target[:80].assign_coords(
+        system=("neuroid", ["sub-02"] * 5), region=("neuroid", ["V1"] * 5), x_mm=("neuroid", np.ones(5))
+    )
+    out = ba.evaluate({"net": source}, {"sub-01": target, "sub-02": other}, model=FIXED, cv=4)
+    each = json.loads(out.attrs["report"])["each"]["net"]["each"]
+    assert [each[name]["join"]["source"]["n_dropped_ids"] for name in ("sub-01", "sub-02")] == [0, 40]
+    assert out.region.values.tolist() == [""] * 5 + ["V1"] * 5
+    assert np.isnan(out.x_mm.values[:5]).all()
+    trail = ba.core.provenance(out)
+    assert trail.altered is False
+    systems = trail.steps[-2]["lineage"]
+    assert {name: steps[-1]["verb"] for name, steps in systems.items()} == {"sub-01": "evaluate", "sub-02": "evaluate"}
+    ba.save(out, tmp_path / "study.zarr", name="both")
+    xr.testing.assert_identical(ba.open_study(tmp_path / "study.zarr")["results/both"].to_dataset().load(), out)
+
+
+def test_systems_whose_neuroids_are_named_by_numbers_and_by_words():
+    source, target = pair_of()
+    out = ba.evaluate(source[:, :4], {"a": target, "b": source[:, 4:]}, model=FIXED, cv=4)
+    assert out.neuroid_id.values.tolist() == [*target.neuroid_id.values.tolist(), "4", "5", "6", "7"]
+    assert out.layer.values.tolist() == [""] * 5 + ["a"] * 4
+
+
+def test_leaving_one_out_is_refused_where_its_score_would_be_nan():
+    source, target = pair_of(n=30)
+    with pytest.raises(SplitError, match="30 folds tests one presentation, on which pearson is undefined"):
+        ba.evaluate(source, target, model=FIXED, cv=30)
+
+
+def test_sources_of_a_dict_are_scored_on_the_same_drawn_folds():
+    source, target = pair_of()
+    out = ba.evaluate({"a": source, "again": source}, target, model=FIXED, cv=4)
+    np.testing.assert_array_equal(out.score[0], out.score[1])
+
+
+def test_a_ceiling_follows_the_times_that_both_sides_have():
+    rng = np.random.default_rng(0)
+    signal = np.repeat(rng.normal(size=(40, 4, 6)), 3, axis=0)
+    labels = {"stimulus_id": np.repeat([f"s{i}" for i in range(40)], 3), "neuroid_id": range(4), "modality": "meg"}
+    early = ba.responses(signal[:, :, :4], time=np.arange(4) / 10, system="sub-01", **labels)
+    late = ba.responses(
+        signal[:, :, 2:] + 0.5 * rng.normal(size=(120, 4, 4)), time=np.arange(2, 6) / 10, system="sub-02", **labels
+    )
+    out = ba.evaluate(early, late, model=FIXED, cv=4, ceiling="repeat", random_state=0)
+    np.testing.assert_allclose(out.time, [0.2, 0.3])
+    np.testing.assert_allclose(out.ceiling, ba.noise_ceiling(late, random_state=0)[:, :2])
+
+
+def test_mappings_of_scikit_learn_with_other_penalties_than_one_a_target():
+    source, target = pair_of()
+    one = ba.evaluate(source, target, model=RidgeCV(alphas=[10.0]), cv=4, random_state=0)
+    np.testing.assert_allclose(one.score, ba.evaluate(source, target, model=FIXED, cv=4, random_state=0).score, atol=1e-5)
+    assert one.alpha.shape == (4, 5)
+    assert (one.alpha == 10.0).all()
+    assert "alpha" not in ba.evaluate(source, target, model=GaussianProcessRegressor(), cv=4)  # its alpha_ has a row a sample
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.DataConversionWarning")
+def test_a_classifier_of_scikit_learn_is_scored_as_one():
+    source, _ = pair_of(n=150)
+    labelled = source.assign_coords(condition=("presentation", np.where(source.values[:, 0] > 0, "left", "right")))
+    out = ba.evaluate(labelled, "condition", model=LogisticRegression(), cv=5, random_state=0)
+    assert out.attrs["metric"] == "balanced-accuracy"
+    assert float(out.score[0]) > 0.85
+
+
+def test_impossible_requests_are_named():
+    source, target = pair_of()
+    for call, words in [
+        (lambda: ba.evaluate(source, {}), "empty dict as its target"),
+        (lambda: ba.evaluate({}, target), "empty dict as its source"),
+        (lambda: ba.evaluate(source, target, cv=4, ceiling=0.5), r"'ceiling'.*Got 0\.5"),
+        (lambda: ba.evaluate(source, target, cv=4, metric="accuracy"), "predicts numbers"),
+    ]:
+        with pytest.raises(ParameterError, match=words):
+            call()
 
 
 def test_decodes_a_label_of_the_source():

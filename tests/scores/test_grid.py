@@ -62,3 +62,25 @@ def test_time_is_kept():
 def test_an_unknown_group_is_named(study):
     with pytest.raises(ParameterError, match=r"by='regions' for the target.*Did you mean 'region'"):
         ba.compare(study.network, study.fmri, by=("layer", "regions"))
+
+
+def test_a_sensor_without_a_ceiling_at_rest_has_one_during_the_response():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(50, 4))
+    y = np.repeat(np.stack([0 * x, x @ rng.normal(size=(4, 4))], axis=2), 4, axis=0) + 0.3 * rng.normal(size=(200, 4, 2))
+    y[:, 0, 0] = 0.0  # nothing at all before the response
+    ids = [f"s{i}" for i in range(50)]
+    net = ba.responses(x, stimulus_id=ids, neuroid_id=range(4), modality="ann", system="net", layer="a")
+    meg = ba.responses(
+        y, stimulus_id=np.repeat(ids, 4), neuroid_id=range(4), time=[0.0, 0.1], modality="meg", system="s", region=["L", "R"] * 2
+    )
+    out = ba.compare(net, meg, by=("layer", "region"), model=FIXED, cv=4, ceiling="repeat", random_state=0)
+    ceiling = ba.noise_ceiling(meg, random_state=0)
+    np.testing.assert_allclose(out.ceiling.sel(target_region="L", time=0.1), ceiling.values[[0, 2], 1].mean())
+    assert np.isfinite(out.score_normalized.sel(time=0.1).values).all()
+
+
+@pytest.mark.parametrize("by", ["layer", None, ("layer",)])
+def test_two_coordinates_are_asked_for(study, by):
+    with pytest.raises(ParameterError, match="'by' parameter of compare must be two"):
+        ba.compare(study.network, study.fmri, by=by)
