@@ -165,9 +165,7 @@ class ResponseWriter:
             drop_stray_files(self._folder)
             (self._folder / _STAGING).mkdir(exist_ok=True)
             self.n_done = journal[1]
-            _start_journal(
-                self._folder / JOURNAL, *journal
-            )  # without what a torn last line left, to which the next would be joined
+            _drop_torn_line(self._folder / JOURNAL)
             header, _ = read_group(self._folder)
             paths = [self._folder / name for name in header["arrays"]]
         else:
@@ -241,9 +239,20 @@ def _write_all(handle: int, view: memoryview, offset: int) -> None:
         view, offset = view[n:], offset + n
 
 
-def _start_journal(path: Path, key: dict[str, Any], n_done: int = 0) -> None:
+def _start_journal(path: Path, key: dict[str, Any]) -> None:
+    _replace(path, json.dumps(key) + "\n")
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Remove what follows the last whole line, to which the next one would be joined."""
+    text = path.read_text()
+    if not text.endswith("\n"):
+        _replace(path, text[: text.rindex("\n") + 1])
+
+
+def _replace(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}-new")
-    beside.write_text(f"{json.dumps(key)}\n{n_done}\n")
+    beside.write_text(text)
     beside.replace(path)
 
 
