@@ -140,8 +140,23 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """Compares predictions with targets, column by column."""
+    """Scores predictions column by column, pooled over folds without keeping them.
+
+    Attributes
+    ----------
+    name : str
+    """
+
+    name: str
 
     @abstractmethod
-    def __call__(self, prediction: Any, target: Any) -> Any:
-        """Return one score a column, for (presentation, column) arrays."""
+    def sums(self, target: Any, prediction: Any) -> Any:
+        """Return what one fold adds, for (row, column) arrays of its test rows."""
+
+    @abstractmethod
+    def pool(self, folds: Sequence[Any]) -> Any:
+        """Add up the sums of several folds."""
+
+    @abstractmethod
+    def score(self, sums: Any) -> Any:
+        """Return one score a column; NaN where it is undefined."""

@@ -43,7 +43,7 @@ def chain(*steps: Any) -> Chain:
     Raises
     ------
     ParameterError
-        A step cannot transform, or the last one cannot predict.
+        A step cannot transform or is a class, or the last one cannot predict.
 
     Examples
     --------
@@ -55,6 +55,9 @@ def chain(*steps: Any) -> Chain:
     >>> model.predict(network).shape == brain.shape
     True
     """
+    for step in steps:
+        if isinstance(step, type):
+            raise ParameterError(f"chain holds the class {step.__name__}. Expected an estimator: write `{step.__name__}(...)`.")
     if not steps or not hasattr(steps[-1], "predict"):
         last = type(steps[-1]).__name__ if steps else "nothing"
         raise ParameterError(

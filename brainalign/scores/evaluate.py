@@ -14,6 +14,7 @@ from sklearn.base import clone
 
 from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 from brainalign.core.parameters import check_choice, check_random_state
+from brainalign.core.protocols import Metric
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -22,7 +23,7 @@ from brainalign.engine.moments import column_status
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
 from brainalign.scores.ceiling import ceiling_of_averages, noise_ceiling
-from brainalign.scores.metrics import METRICS, FoldMetric
+from brainalign.scores.metrics import METRICS
 from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair, rows_of_fold
 
 
@@ -33,7 +34,7 @@ def evaluate(
     model: Any = None,
     cv: Any = None,
     groups: str | None = None,
-    metric: str | None = None,
+    metric: Any = None,
     ceiling: Any = None,
     join: str = "inner",
     repeats: str = "average",
@@ -56,8 +57,9 @@ def evaluate(
         Folds over the target, made with :func:`split`; an int is their number.
     groups : str, optional
         Presentation coordinate that folds keep together (``split(target, by=groups)``).
-    metric : {"pearson", "r2", "accuracy", "balanced-accuracy"}, optional
-        Default Pearson r, or balanced accuracy for a classifier.
+    metric : {"pearson", "r2", "accuracy", "balanced-accuracy"} or Metric, optional
+        Default Pearson r, or balanced accuracy for a classifier. Plug-ins add names (``brainalign.metrics``); an object
+        with the methods of :class:`brainalign.protocols.Metric` will do.
     ceiling : {"repeat"}, DataArray (neuroid[, time]) or None
         Adds ``ceiling`` and ``score_normalized``. ``"repeat"`` is :func:`noise_ceiling` of the target. One that
         :func:`noise_ceiling` made is brought to the rows that are scored: single presentations have a lower one.
@@ -112,7 +114,7 @@ class Asked:
     model: Any
     cv: Any
     groups: str | None
-    metric: str | None
+    metric: Any
     ceiling: Any
     join: str
     repeats: str
@@ -170,17 +172,23 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     timed = borrow_times(target, source)
     folds = _folds(timed, asked.cv, asked.groups, seed)
     both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time)
-    _refuse_single_rows(both, metric)
+    _refuse_single_rows(both, metric.name)
     if "time" in both.source.dims and "time" in both.target.dims:
-        out = _each_time(both, METRICS[metric])
+        out = _each_time(both, metric)
     else:
-        out = _score(both, METRICS[metric], asked.progress)
+        out = _score(both, metric, asked.progress)
     if asked.ceiling is not None:
-        out = _normalise(out, asked.ceiling, target, metric, seed, mean_inverse_repeats(both, target))
+        out = _normalise(out, asked.ceiling, target, metric.name, seed, mean_inverse_repeats(both, target))
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)
-    out.attrs |= {"metric": metric, "report": json.dumps(both.report)}
-    params = {"model": model, "metric": metric, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"]}
+    out.attrs |= {"metric": metric.name, "report": json.dumps(both.report)}
+    params = {
+        "model": model,
+        "metric": metric.name,
+        "cv": both.report["folds"],
+        "join": asked.join,
+        "repeats": both.report["repeats"],
+    }
     return write_step(
         out, "evaluate", params=params | {"time": asked.time}, inputs={"source": source, "target": target}, seed=seed
     )
@@ -195,13 +203,17 @@ def _refuse_single_rows(both: Pair, metric: str) -> None:
         )
 
 
-def _check(asked: Asked, model: Chain) -> tuple[str, str]:
+def _check(asked: Asked, model: Chain) -> tuple[Metric, str]:
     """Return the metric and what is done with repeats, after checking every choice."""
-    metric = asked.metric or ("balanced-accuracy" if model.is_classifier else "pearson")
-    check_choice("metric", metric, tuple(METRICS), owner="evaluate")
-    if metric in ("accuracy", "balanced-accuracy") and not model.is_classifier:
+    metric = METRICS.get(asked.metric or ("balanced-accuracy" if model.is_classifier else "pearson"))
+    if not isinstance(metric, Metric):
         raise ParameterError(
-            f"evaluate got metric={metric!r} for a model that predicts numbers ({model!r}). Expected one that predicts labels, such as "
+            f"The 'metric' parameter of evaluate must be one of {', '.join(METRICS.names())}, or an object with `name`, `sums`, `pool` "
+            f"and `score`. Got {asked.metric!r} instead."
+        )
+    if metric.name in ("accuracy", "balanced-accuracy") and not model.is_classifier:
+        raise ParameterError(
+            f"evaluate got metric={metric.name!r} for a model that predicts numbers ({model!r}). Expected one that predicts labels, such as "
             "`ba.Classifier()`, or metric='pearson' or 'r2'."
         )
     check_choice("repeats", asked.repeats, ("average", "keep", "train-single"), owner="evaluate")
@@ -229,7 +241,7 @@ def _folds(target: xr.DataArray, cv: Any, groups: str | None, seed: int) -> Fold
     return split(target, by=groups, n_splits=cv, random_state=seed)
 
 
-def _score(both: Pair, metric: FoldMetric, progress: bool) -> xr.Dataset:
+def _score(both: Pair, metric: Metric, progress: bool) -> xr.Dataset:
     """Fit and test in every fold; keep only sums."""
     from tqdm.auto import tqdm
 
@@ -285,7 +297,7 @@ def _columns(x: Any) -> np.ndarray[Any, Any]:
     return values.reshape(len(values), -1)
 
 
-def _each_time(both: Pair, metric: FoldMetric) -> xr.Dataset:
+def _each_time(both: Pair, metric: Metric) -> xr.Dataset:
     """Predict every time point of the target from the same one of the source."""
     parts = []
     for i in range(both.target.sizes["time"]):

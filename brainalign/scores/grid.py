@@ -27,7 +27,7 @@ def compare(
     model: Any = None,
     cv: Any = None,
     groups: str | None = None,
-    metric: str | None = None,
+    metric: Any = None,
     ceiling: Any = None,
     aggregate: str = "median",
     join: str = "inner",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from brainalign.core.registry import Registry
 from brainalign.engine.correlate import pooled_pearson, pooled_r2
 from brainalign.engine.moments import fold_sums, pool_sums
 
@@ -20,6 +21,7 @@ class FoldMetric:
 
     Attributes
     ----------
+    name : str
     sums : callable
         ``(target, prediction)``, both (row, column), to the sums of one fold.
     pool : callable
@@ -28,6 +30,7 @@ class FoldMetric:
         Sums to scores (column,).
     """
 
+    name: str
     sums: Callable[[Numbers, Numbers], Any]
     pool: Callable[[Sequence[Any]], Any]
     score: Callable[[Any], Numbers]
@@ -105,9 +108,17 @@ def balanced_accuracy(counts: dict[Any, Numbers]) -> Numbers:
     return np.asarray(np.nanmean(recall, axis=0))
 
 
-METRICS = {
-    "pearson": FoldMetric(fold_sums, pool_sums, pooled_pearson),
-    "r2": FoldMetric(fold_sums, pool_sums, pooled_r2),
-    "accuracy": FoldMetric(class_counts, add_counts, accuracy),
-    "balanced-accuracy": FoldMetric(class_counts, add_counts, balanced_accuracy),
-}
+PEARSON = FoldMetric("pearson", fold_sums, pool_sums, pooled_pearson)
+R2 = FoldMetric("r2", fold_sums, pool_sums, pooled_r2)
+ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy)
+BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy)
+
+METRICS = Registry(
+    "brainalign.metrics",
+    {
+        "pearson": "brainalign.scores.metrics:PEARSON",
+        "r2": "brainalign.scores.metrics:R2",
+        "accuracy": "brainalign.scores.metrics:ACCURACY",
+        "balanced-accuracy": "brainalign.scores.metrics:BALANCED_ACCURACY",
+    },
+)

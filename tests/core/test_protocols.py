@@ -4,6 +4,7 @@ from sklearn.linear_model import Ridge
 
 from brainalign.core import protocols
 from brainalign.core.protocols import DifferentiableResponder, Mapping, Metric, Piece, PresentationStep, Responder
+from brainalign.scores.metrics import METRICS
 
 
 class Doubler:
@@ -56,7 +57,8 @@ def test_a_scikit_learn_estimator_is_a_mapping():
 
 
 def test_a_function_is_a_metric():
-    assert isinstance(lambda prediction, target: 0.0, Metric)
+    assert isinstance(METRICS.get("pearson"), Metric)
+    assert not isinstance(lambda target, prediction: 0.0, Metric)
 
 
 def test_a_piece_cannot_be_changed_after_it_was_made():

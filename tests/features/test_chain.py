@@ -130,3 +130,8 @@ def test_says_what_is_wrong(rng):
         ba.chain(ba.Delay([2]), ba.Ridge()).fit(X.values, X.values)
     with pytest.raises(AlignmentError, match="40 source and 20 target"):
         ba.chain(StandardScaler(), ba.Ridge()).fit(X, Y)
+
+
+def test_a_class_in_the_place_of_a_step_is_named():
+    with pytest.raises(ParameterError, match=r"holds the class StandardScaler.*`StandardScaler\(...\)`"):
+        ba.chain(StandardScaler, ba.Ridge())

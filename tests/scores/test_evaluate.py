@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.linear_model import Ridge as SklearnRidge
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
+from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError, UnknownNameError
 
 
 def pair_of(n=120, p=8, v=5, noise=1.0, seed=0, **labels):
@@ -217,6 +217,20 @@ def test_impossible_requests_are_named():
             call()
 
 
+def test_a_metric_of_ones_own():
+    source, target = pair_of()
+
+    class WorstError:
+        name = "worst-error"
+        sums = staticmethod(lambda target, prediction: np.abs(target - prediction).max(axis=0))
+        pool = staticmethod(lambda folds: np.max(folds, axis=0))
+        score = staticmethod(lambda worst: -worst)
+
+    out = ba.evaluate(source, target, model=FIXED, cv=4, metric=WorstError(), random_state=0)
+    np.testing.assert_allclose(out.score.values, out.score_by_fold.values.min(axis=0))
+    assert out.attrs["metric"] == "worst-error"
+
+
 def test_decodes_a_label_of_the_source():
     source, _ = pair_of(n=150)
     label = np.where(source.values[:, 0] > 0, "left", "right")
@@ -252,8 +266,10 @@ def test_bad_input_is_refused():
         ba.evaluate(source, stranger, model=FIXED, cv=4)
     with pytest.raises(AlignmentError):
         ba.evaluate(source[:100], target, model=FIXED, cv=4, join="exact")
-    with pytest.raises(ParameterError, match=r"'metric'.*pearson"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'pearson'"):
         ba.evaluate(source, target, model=FIXED, cv=4, metric="pearsn")
+    with pytest.raises(ParameterError, match="an object with `name`, `sums`, `pool`"):
+        ba.evaluate(source, target, model=FIXED, cv=4, metric=np.corrcoef)
     with pytest.raises(ParameterError, match="no presentation coordinate"):
         ba.evaluate(source, "categry", cv=4)
     with pytest.raises(ParameterError, match="both cv=Folds and groups"):
