@@ -86,7 +86,6 @@ def compare(
         raise ParameterError(
             f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
         )
-    rows, columns = (f"source_{by[0]}", f"target_{by[1]}")
     source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
     seed = check_random_state(random_state, owner="compare")
     if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
@@ -96,11 +95,10 @@ def compare(
     parts = []
     for positions in tqdm(source_groups.values(), desc=f"compare by {by[0]}", disable=not progress):
         parts.append(evaluate(source.isel(neuroid=positions), target, **options))
-    out = _grid(parts, rows, columns, source_groups, target_groups, aggregate)
+    out = _grid(parts, f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
     out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": aggregate, "report": parts[0].attrs["report"]}
     params = {"by": by, "aggregate": aggregate, "model": model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
-    inputs = {"source": source, "target": target}
-    return write_step(out, "compare", params=params, inputs=inputs, seed=seed)
+    return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
 def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, Any]]:
