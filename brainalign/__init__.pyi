@@ -3,8 +3,8 @@ from . import adapters as adapters
 from . import core as core
 from . import geometry as geometry
 from . import reports as reports
-from .adapters.torch_hooks import TorchResponder as TorchResponder
-from .adapters.transformers import TransformersResponder as TransformersResponder
+from .adapters.networks.torch_hooks import TorchResponder as TorchResponder
+from .adapters.networks.transformers import TransformersResponder as TransformersResponder
 from .core import errors as errors
 from .core import protocols as protocols
 from .core.responses import responses as responses

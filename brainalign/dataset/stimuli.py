@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.bids_events import MISSING, read_events
-from brainalign.adapters.media import SUFFIXES, list_images
-from brainalign.adapters.transcripts import read_ctm, read_textgrid, read_word_table
+from brainalign.adapters.bids.events import MISSING, read_events
+from brainalign.adapters.stimuli.media import SUFFIXES, list_images
+from brainalign.adapters.stimuli.transcripts import read_ctm, read_textgrid, read_word_table
 from brainalign.core.errors import AlignmentError, FormatError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.media import hash_file, resolve
+from brainalign.adapters.stimuli.media import hash_file, resolve
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.schema import PRESENTATION_COORDS, as_labels, dim_of

@@ -8,8 +8,8 @@ from typing import Any
 
 import xarray as xr
 
-from brainalign.adapters.store import adapter
-from brainalign.adapters.streaming import ResponseWriter, stored_key
+from brainalign.adapters.store.responses import adapter
+from brainalign.adapters.store.streaming import ResponseWriter, stored_key
 from brainalign.core.errors import StoreError
 
 _log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.adapters import arrays, images, matlab, meeg, spikes, timecourses
 from brainalign.adapters.files import check_finite, existing, first_bytes, naming, per_run_ids, reading, record_opening
 from brainalign.core.errors import FormatError, ParameterError, SchemaError
+from brainalign.dataset.open import FORMATS
 
 
 def test_missing_and_empty_files_are_named(tmp_path):
@@ -77,5 +77,5 @@ def test_ids_of_continuous_rows():
     ],
 )
 def test_content_decides_and_no_two_formats_claim_a_file(shared_data, folder, file, wanted):
-    formats = (images, timecourses, arrays, meeg, spikes, matlab)
-    assert [module.adapter.name for module in formats if module.adapter.matches(shared_data(folder) / file)] == wanted
+    path = shared_data(folder) / file
+    assert [name for name in FORMATS.names() if FORMATS.get(name).matches(path)] == wanted

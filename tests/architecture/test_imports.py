@@ -81,7 +81,7 @@ def test_imports_run_only_up_the_house(package):
         ("brainalign/models/x.py", "from brainalign.geometry.rdm import rdm"),
         ("brainalign/models/x.py", "from ..geometry import rdm"),
         ("brainalign/models/x.py", "from brainalign import geometry"),
-        ("brainalign/scores/x.py", "def f():\n    from brainalign.adapters.store import read"),
+        ("brainalign/scores/x.py", "def f():\n    from brainalign.adapters.store.responses import read"),
         ("brainalign/features/x.py", "METRICS = {'r': 'brainalign.scores.evaluate:evaluate'}"),
         ("brainalign/features/x.py", "importlib.import_module('mne')"),
         ("brainalign/dataset/x.py", "nib = require('nibabel', extra='fmri', purpose='x')"),

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import brainalign as ba
-from brainalign.adapters.media import read_content
+from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.provenance import provenance
 from brainalign.core.tables import validate_stimuli
 

@@ -284,7 +284,7 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd, xarray as xr
-from brainalign.adapters import streaming
+from brainalign.adapters.store import streaming
 from brainalign.features.record import record
 
 streaming._CHECKPOINT_S = 0.0  # a line of the journal after each block, by which the moments are aimed

@@ -1,0 +1,1 @@
+"""Folders laid out by the Brain Imaging Data Structure."""

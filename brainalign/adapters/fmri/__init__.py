@@ -1,0 +1,1 @@
+"""fMRI: volumes, surfaces and region time courses."""

@@ -1,0 +1,302 @@
+"""Values that stay in their file until they are asked for: a slice is read when it is computed, and only that slice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainalign.adapters.files import existing, reading
+from brainalign.core.errors import FormatError, require
+
+Spans = tuple[slice, ...]
+_CHUNK_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class FileArray:
+    """An array in a file; indexing reads.
+
+    Attributes
+    ----------
+    read : callable
+        ``read(spans)`` returns the block that a tuple of slices (start and stop, step 1) names. A plain function of a module or a
+        ``functools.partial`` of one, so that it travels to the workers of dask.
+    shape : tuple of int
+    dtype : numpy dtype
+        Of what ``read`` returns.
+    files : tuple of Path
+        Looked at before each read: a file that changed since it was opened is refused.
+    what : str
+        The format, as a message calls it.
+    stamps : tuple
+    """
+
+    read: Callable[[Spans], np.ndarray[Any, Any]]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    files: tuple[Path, ...]
+    what: str
+    stamps: tuple[tuple[int, int], ...]
+
+    @property
+    def ndim(self) -> int:
+        """Number of dims."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        for file, stamp in zip(self.files, self.stamps, strict=True):
+            if _stamp(file) != stamp:
+                raise FormatError(
+                    f"{str(file)!r} changed or went away after it was opened. Expected what was opened: open it again."
+                )
+        spans, rest = zip(*map(_span, key, self.shape), strict=True)
+        with reading(self.files[0], self.what):
+            block = self.read(spans)
+            wanted = tuple(span.stop - span.start for span in spans)
+            if block.shape != wanted:
+                raise FormatError(
+                    f"{str(self.files[0])!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated."
+                )
+        for axis in reversed(range(len(rest))):  # one by one: two lists of numbers are not paired up
+            block = block[(slice(None),) * axis + (rest[axis],)]
+        return block
+
+
+def lazy_array(
+    read: Callable[[Spans], np.ndarray[Any, Any]],
+    shape: Sequence[int],
+    dtype: Any,
+    *,
+    files: Sequence[Path],
+    what: str,
+    chunks: Sequence[Any] | None = None,
+) -> Any:
+    """Return a dask array whose blocks are read from files when they are computed.
+
+    Parameters
+    ----------
+    read : callable
+        See :class:`FileArray`.
+    shape : sequence of int
+    dtype : dtype
+        Of what ``read`` returns.
+    files : sequence of Path
+        What it reads.
+    what : str
+        The format, for messages.
+    chunks : sequence, optional
+        As dask takes them. What lies together in the file should lie in one chunk. Default: the first dims are cut, 16 MB each.
+
+    Returns
+    -------
+    dask array
+    """
+    import dask.array as da
+    from dask.base import tokenize
+
+    dtype = np.dtype(dtype)
+    stamps = tuple(_stamp(file) for file in files)
+    array = FileArray(read, tuple(shape), dtype, tuple(files), what, stamps)
+    name = f"file-{tokenize(read, array.shape, str(dtype), [str(file) for file in files], stamps)}"
+    meta = np.empty((0,) * len(array.shape), dtype=dtype)
+    parts = leading(array.shape, dtype.itemsize) if chunks is None else tuple(chunks)
+    return da.from_array(array, chunks=parts, name=name, asarray=False, meta=meta)
+
+
+def leading(shape: Sequence[int], itemsize: int, n_bytes: int = _CHUNK_BYTES) -> tuple[int, ...]:
+    """Return chunks of at most ``n_bytes`` that cut the first dims and keep the last ones whole, as they lie in the file.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    itemsize : int
+        Bytes of a value.
+    n_bytes : int
+
+    Returns
+    -------
+    tuple of int
+
+    Examples
+    --------
+    >>> leading((1000, 300, 500), 4), leading((10, 10**9), 4)
+    ((27, 300, 500), (1, 4194304))
+    """
+    chunks: list[int] = []
+    budget = max(1, n_bytes // itemsize)
+    for size in reversed(tuple(shape)):
+        chunks.append(max(1, min(size, budget)))
+        budget = max(1, budget // chunks[-1])
+    return tuple(reversed(chunks))
+
+
+def open_npy(path: Any) -> Any:
+    """Open an npy file lazily.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    dask array
+        In the axes of the file; Fortran order is read as it lies.
+
+    Raises
+    ------
+    FormatError
+        No npy file, pickled objects, or a header that promises more than the file holds.
+    """
+    file = existing(path)
+    with reading(file, "numpy"), file.open("rb") as opened:
+        version = np.lib.format.read_magic(opened)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = header(opened)
+        offset = opened.tell()
+    if dtype.hasobject:
+        raise FormatError(
+            f"{str(file)!r} holds pickled Python objects, which can run code and are never opened. Save plain arrays instead: numbers, and "
+            "strings of fixed width."
+        )
+    promised, there = offset + prod(shape) * dtype.itemsize, file.stat().st_size
+    if there < promised:
+        raise FormatError(
+            f"{str(file)!r} has {there} bytes; its header promises {promised} (shape {shape}, {dtype}). Expected a whole file: it is "
+            "truncated, copy it again."
+        )
+    stored = tuple(reversed(shape)) if fortran else tuple(shape)
+
+    array = lazy_array(_NpyRead(file, offset, stored, dtype), stored, dtype, files=[file], what="numpy")
+    return array.T if fortran else array
+
+
+@dataclass(frozen=True)
+class _NpyRead:
+    """Reads a block of a file in C order; only the runs of bytes that it needs, so that what is read can be counted."""
+
+    file: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
+        whole = len(self.shape)  # the last dims that are wanted whole lie in one run with the dim before them
+        while whole > 0 and spans[whole - 1] == slice(0, self.shape[whole - 1]):
+            whole -= 1
+        cut = max(whole - 1, 0)
+        inner = prod(self.shape[cut + 1 :])
+        out = np.empty(tuple(span.stop - span.start for span in spans), dtype=self.dtype)
+        runs = out.reshape(prod(out.shape[:cut]), -1)
+        first = spans[cut].start * inner if spans else 0
+        outer = [range(span.start, span.stop) for span in spans[:cut]]
+        with self.file.open("rb", buffering=0) as opened:
+            for row, at in zip(runs, _flat(outer, self.shape[:cut]), strict=True):
+                opened.seek(self.offset + (at * prod(self.shape[cut:]) + first) * self.dtype.itemsize)
+                _fill(opened, memoryview(row).cast("B") if row.size else memoryview(b""))
+        return out
+
+
+def _flat(ranges: list[range], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return the flat positions of a block's leading indices, in C order."""
+    if not ranges:
+        return np.zeros(1, dtype=np.int64)
+    return np.ravel_multi_index(np.meshgrid(*ranges, indexing="ij"), shape).ravel()
+
+
+def _fill(opened: Any, view: memoryview) -> None:
+    while view:
+        n = opened.readinto(view)
+        if not n:
+            raise EOFError("the file ended early")
+        view = view[n:]
+
+
+def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None) -> Any:
+    """Open one dataset of an HDF5 file lazily.
+
+    Parameters
+    ----------
+    path : str or Path
+    key : str
+        Name of the dataset, with its groups.
+    chunks : sequence, optional
+        As dask takes them. Default: whole chunks of the file, about 16 MB together.
+
+    Returns
+    -------
+    dask array
+        In the axes that h5py shows; MATLAB wrote them in reverse.
+
+    Raises
+    ------
+    FormatError
+        No HDF5 file, a truncated one, no such dataset, or one that is not an array of numbers.
+    OptionalDependencyError
+        h5py is not installed.
+    """
+    h5py = require("h5py", extra="spikes", purpose="reading HDF5")
+    file = existing(path)
+    with reading(file, "HDF5"), h5py.File(file, "r") as opened:
+        found = opened.get(key)
+        if not isinstance(found, h5py.Dataset):
+            kind = "a group" if found is not None else "nothing"
+            raise FormatError(f"{str(file)!r} holds {kind} at {key!r}. Expected an array; at its top are {sorted(opened)[:20]}.")
+        shape, dtype, stored = found.shape, found.dtype, found.chunks
+    if dtype.kind not in "iufb" or not shape:
+        raise FormatError(f"{str(file)!r} has shape {shape} and dtype {dtype} at {key!r}. Expected an array of numbers.")
+    parts = _whole_chunks(shape, stored, dtype.itemsize) if chunks is None else chunks
+    return lazy_array(_HDF5Read(file, key), shape, dtype, files=[file], what="HDF5", chunks=parts)
+
+
+@dataclass(frozen=True)
+class _HDF5Read:
+    file: Path
+    key: str
+
+    def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
+        h5py = require("h5py", extra="spikes", purpose="reading HDF5")
+        with h5py.File(self.file, "r") as opened:
+            return np.asarray(opened[self.key][spans])
+
+
+def _whole_chunks(shape: tuple[int, ...], stored: tuple[int, ...] | None, itemsize: int) -> tuple[int, ...]:
+    """Return chunks of dask that hold whole chunks of the file: grown along the last dims first, as the file lies."""
+    if stored is None:
+        return leading(shape, itemsize)
+    grown, budget = list(stored), max(1, _CHUNK_BYTES // (prod(stored) * itemsize))
+    for dim in reversed(range(len(shape))):
+        times = max(1, min(-(-shape[dim] // stored[dim]), budget))
+        grown[dim] = min(shape[dim], stored[dim] * times)
+        budget //= times
+    return tuple(grown)
+
+
+def _span(part: Any, size: int) -> tuple[slice, Any]:
+    """Return the contiguous rows that an index needs, and what is to be taken of them."""
+    if isinstance(part, (int, np.integer)):
+        at = int(part) + (size if part < 0 else 0)
+        return slice(at, at + 1), 0
+    if not isinstance(part, slice):
+        at = np.arange(size)[part]
+        low = int(at.min(initial=size))
+        return slice(low, int(at.max(initial=low - 1)) + 1), at - low
+    start, stop, step = part.indices(size)
+    if step == 1:
+        return slice(start, max(stop, start)), slice(None)
+    rows = range(start, stop, step)
+    low, high = (min(rows[0], rows[-1]), max(rows[0], rows[-1])) if rows else (0, -1)
+    return slice(low, high + 1), slice(None, None, step)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    try:
+        found = os.stat(file)
+    except OSError as error:
+        raise FormatError(f"there is no file {str(file)!r} any more. Expected what was opened: open it again.") from error
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,1 @@
+"""MEG, EEG and intracranial EEG, through MNE."""

@@ -1,0 +1,340 @@
+"""Any ``torch.nn.Module`` as a responder: its layers are read by forward hooks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from brainalign.adapters.networks.capture import (
+    OnDemand,
+    Tap,
+    active_dropout,
+    capture,
+    check_columns,
+    flatten,
+    map_coords,
+    pick,
+    recording,
+    select,
+)
+from brainalign.adapters.networks.weights import WeightsHash, describe_callable, digest, stable_repr
+from brainalign.adapters.stimuli.media import read_content
+from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.parameters import check_choice, check_number
+from brainalign.core.protocols import Piece
+from brainalign.core.tables import presentation_table
+
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+_PIECE_ROWS = 16  # inputs differentiated together: bounds the graph that a backward pass holds
+_DIMS = {1: ("feature",), 2: ("channel", "sample"), 3: ("channel", "y", "x"), 4: ("channel", "z", "y", "x")}
+_CHANNELS_FIRST = (
+    torch.nn.modules.conv._ConvNd, torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.pooling._MaxPoolNd,
+    torch.nn.modules.pooling._AvgPoolNd, torch.nn.modules.pooling._AdaptiveAvgPoolNd,
+    torch.nn.modules.pooling._AdaptiveMaxPoolNd,
+)  # fmt: skip
+
+
+class TorchResponder:
+    """Layers of any ``torch.nn.Module``, as responses.
+
+    Parameters
+    ----------
+    model : Module
+        Called with one batch tensor. Put to evaluation mode while it responds, and back afterwards.
+    layers : str or sequence of str
+        Names of its modules (``model.named_modules()``) or globs: ``*`` stays within one dotted part and ``**`` spans
+        any number of them, so ``"layer*"`` is ``layer1`` ... ``layer4`` and ``"**.relu"`` every ``relu``. A module that
+        is called several times in a forward pass responds with its first call; the second one is ``"relu#2"``.
+    system : str
+        Whose responses these are (``"resnet50"``).
+    preprocess : callable, optional
+        From the content of some stimuli (a list of images (y, x, channel) uint8 or of texts, or an array (stimulus, ...))
+        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float.
+    device : str, optional
+        Default: where the model is. Otherwise the model is moved there.
+    dtype : str, optional
+        Of the batch: ``"float32"``, ``"float64"``, ``"float16"`` or ``"bfloat16"``. Default: that of the model's weights.
+    dropout : bool
+        Leave dropout on (Monte Carlo dropout): the responses are then random, and ``deterministic`` is False.
+    deterministic : bool, optional
+        Pass False for a model that is random in evaluation mode too. Default: True unless dropout is left on.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        The layers found, in the order of ``model.named_modules()``.
+
+    Raises
+    ------
+    ParameterError
+        A name or glob that matches no module; close names are listed.
+
+    Notes
+    -----
+    A layer's output may be a tensor, or a tuple, list or mapping that holds one: the first stands for it (of a mapping:
+    ``last_hidden_state``, if there is one). The forward pass ends after the last wanted layer.
+
+    Neuroids are numbered within a layer in the flat order of its output, with the coordinates ``unit`` and, for maps
+    (channel, y, x), ``channel_x`` and ``channel_y``; for token maps (token, unit) and the maps of one-dimensional
+    convolutions (unit, token), ``token``.
+
+    Examples
+    --------
+    >>> import brainalign as ba, torch
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(72, 5))
+    >>> responder = ba.TorchResponder(net, layers=["1", "3"], system="net")
+    >>> images = ba.stimuli.table(torch.rand(4, 3, 8, 8).numpy(), stimulus_id=list("abcd"), kind="array")
+    >>> {name: values.shape for name, values in responder.respond(images, slice(0, 4)).items()}
+    {'1': (4, 72), '3': (4, 5)}
+    >>> sorted(responder.neuroids(images)["1"])
+    ['channel_x', 'channel_y', 'neuroid_id', 'unit']
+    """
+
+    modality = "ann"
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: str | Sequence[str] = "*",
+        *,
+        system: str,
+        preprocess: Callable[[Any], torch.Tensor] | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        dropout: bool = False,
+        deterministic: bool | None = None,
+    ) -> None:
+        if not isinstance(model, torch.nn.Module):
+            raise ParameterError(f"TorchResponder got a {type(model).__name__}. Expected a torch.nn.Module.")
+        self.model = model if device is None else model.to(device)
+        self.system = system
+        self._preprocess, self._dropout = preprocess, bool(dropout)
+        self._taps = _taps(model, layers)
+        self._columns: np.ndarray[Any, Any] | None = None
+        weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+        self.device = torch.device(device) if device is not None else weight.device
+        self._dtype = (
+            weight.dtype if dtype is None else getattr(torch, check_choice("dtype", dtype, DTYPES, owner="TorchResponder"))
+        )
+        self.deterministic = not (dropout and active_dropout(model)) if deterministic is None else bool(deterministic)
+        self._weights = WeightsHash(model)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that respond, by name."""
+        return tuple(tap.name for tap in self._taps)
+
+    def at(self, layer: str, neuroids: Any = None) -> TorchResponder:
+        """Return a responder of one layer, or of some of its neuroids.
+
+        Parameters
+        ----------
+        layer : str
+            One of ``layers``.
+        neuroids : int or sequence of int, optional
+            Their ``neuroid_id``; default all.
+
+        Returns
+        -------
+        TorchResponder
+            Shares the model.
+
+        Raises
+        ------
+        ParameterError
+            No such layer.
+        """
+        check_choice("layer", layer, self.layers, owner="TorchResponder.at")
+        other = copy.copy(self)
+        other._taps = [tap for tap in self._taps if tap.name == layer]
+        other._columns = check_columns(neuroids)
+        return other
+
+    def fingerprint(self) -> str:
+        """Return a hash of the weights, the layers, the preprocessing and the options."""
+        columns = "all" if self._columns is None else repr(self._columns.tolist())
+        options = f"{self._dtype} dropout={self._dropout} eval"
+        return digest(
+            self._weights(), stable_repr(self.model), *self.layers, columns, describe_callable(self._preprocess), options
+        )
+
+    def presentations(self, stimuli: xr.Dataset) -> pd.DataFrame:
+        """Return the presentation coordinates of the stimuli: one response row each.
+
+        Parameters
+        ----------
+        stimuli : Dataset
+
+        Returns
+        -------
+        DataFrame
+        """
+        return presentation_table(stimuli)
+
+    def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
+        """Return the coordinates of the neuroids by layer, found by one pass of the first stimulus.
+
+        Parameters
+        ----------
+        stimuli : Dataset
+
+        Returns
+        -------
+        dict of str to dict of str to ndarray
+        """
+        shapes: dict[str, Sequence[int]] = {}
+
+        def keep(tap: Tap, value: torch.Tensor) -> torch.Tensor:
+            shapes[tap.name] = value.shape[1:]
+            return value[:0]
+
+        with torch.inference_mode():
+            self._run(self._batch(stimuli, np.arange(1)), keep)
+        return {
+            tap.name: pick(map_coords(shapes[tap.name], channels_first=isinstance(tap.module, _CHANNELS_FIRST)), self._columns)
+            for tap in self._taps
+        }
+
+    def blocks(self, stimuli: xr.Dataset, batch_size: int) -> list[slice]:
+        """Return slices of ``batch_size`` stimuli.
+
+        Parameters
+        ----------
+        stimuli : Dataset
+        batch_size : int
+
+        Returns
+        -------
+        list of slice
+        """
+        check_number("batch_size", batch_size, owner="blocks", low=1, integer=True)
+        n = stimuli.sizes["presentation"]
+        return [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+
+    def respond(self, stimuli: xr.Dataset, rows: slice) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the responses of some rows, by layer.
+
+        Parameters
+        ----------
+        stimuli : Dataset
+        rows : slice
+            Computed in one forward pass.
+
+        Returns
+        -------
+        dict of str to ndarray, (row, neuroid) float32
+
+        Raises
+        ------
+        CapabilityError
+            A layer was not called, gave no tensor, or its first dim is not the batch.
+        """
+        batch = self._batch(stimuli, np.arange(stimuli.sizes["presentation"])[rows])
+        with torch.inference_mode():
+            found = self._run(batch, self._keep)
+        return {name: value.cpu().numpy() for name, value in found.items()}
+
+    def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
+        """Return differentiable pieces of up to 16 stimuli each, made on demand.
+
+        Parameters
+        ----------
+        stimuli : Dataset
+        rows : ndarray of int, optional
+            Default all.
+
+        Returns
+        -------
+        sequence of Piece
+            Inputs are the preprocessed batch; every input makes its own row.
+
+        Raises
+        ------
+        CapabilityError
+            The preprocessed batch is not continuous.
+        """
+        wanted = np.arange(stimuli.sizes["presentation"]) if rows is None else np.asarray(rows)
+        chunks = [wanted[start : start + _PIECE_ROWS] for start in range(0, len(wanted), _PIECE_ROWS)]
+        return OnDemand([lambda chunk=chunk: self._piece(stimuli, chunk) for chunk in chunks])
+
+    def _piece(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any]) -> Piece:
+        inputs = self._batch(stimuli, rows)
+        if not inputs.is_floating_point():
+            raise CapabilityError(
+                f"TorchResponder {self.system!r} takes {inputs.dtype} input, which has no gradient. Expected a continuous batch from "
+                "`preprocess`: pixels, samples or embeddings."
+            )
+        dims = _DIMS.get(inputs.ndim - 1, tuple(f"axis_{i}" for i in range(inputs.ndim - 1)))
+        return Piece(inputs, self._forward, rows, None, dims)
+
+    def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            return torch.cat(list(self._run(inputs, self._keep).values()), dim=1)
+
+    def _run(self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+        def checked(tap: Tap, value: torch.Tensor) -> torch.Tensor:
+            if value.ndim == 0 or len(value) != len(batch):
+                raise CapabilityError(
+                    f"The layer {tap.name!r} gives shape {tuple(value.shape)} for a batch of {len(batch)}. Expected the batch as its first "
+                    "dim: name another layer (a recurrent module needs batch_first=True)."
+                )
+            return keep(tap, value)
+
+        with recording(self.model, dropout=self._dropout):
+            return capture(lambda: self.model(batch), self._taps, checked)
+
+    def _keep(self, tap: Tap, value: torch.Tensor) -> torch.Tensor:
+        return flatten(value, self._columns)
+
+    def _batch(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any]) -> torch.Tensor:
+        content = read_content(stimuli, rows)
+        if stimuli.attrs.get("kind") == "image" and getattr(content, "dtype", None) == np.uint8:
+            content = list(content)  # a list also where all are of one size
+        batch = _default_batch(content, self.system) if self._preprocess is None else self._preprocess(content)
+        if not isinstance(batch, torch.Tensor) or len(batch) != len(rows):
+            got = tuple(batch.shape) if isinstance(batch, torch.Tensor) else type(batch).__name__
+            raise ParameterError(
+                f"`preprocess` of {self.system!r} gave {got} for {len(rows)} stimuli. Expected a tensor, one row each."
+            )
+        return batch.to(self.device, self._dtype if batch.is_floating_point() else None)
+
+
+def _taps(model: torch.nn.Module, layers: str | Sequence[str]) -> list[Tap]:
+    modules = {name: module for name, module in model.named_modules() if name}
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    numbered = [name for name in wanted if isinstance(name, str) and name.rpartition("#")[2].isdigit() and "#" in name]
+    # Containers that only hold modules are never called themselves.
+    called = [name for name, m in modules.items() if not isinstance(m, (torch.nn.ModuleList, torch.nn.ModuleDict))]
+    plain = [name for name in wanted if name not in numbered]
+    found = [Tap(name, modules[name]) for name in select(called, plain, owner="TorchResponder")] if plain or not numbered else []
+    for name in numbered:
+        base, _, call = name.rpartition("#")
+        (module,) = select(called, [base], owner="TorchResponder")
+        found.append(Tap(name, modules[module], call=max(int(call), 1)))
+    order = {name: i for i, name in enumerate(called)}
+    return sorted(found, key=lambda tap: (order[tap.name.partition("#")[0]], tap.call))
+
+
+def _default_batch(content: Any, system: str) -> torch.Tensor:
+    if isinstance(content, np.ndarray):
+        return torch.as_tensor(np.ascontiguousarray(content, dtype=np.float32))
+    images = [np.asarray(image) for image in content]
+    if any(image.dtype != np.uint8 or image.ndim not in (2, 3) for image in images):
+        raise ParameterError(
+            f"TorchResponder {system!r} has no `preprocess` for content such as {content[0]!r:.60}. Pass a callable that turns a list of "
+            "such stimuli into a batch tensor."
+        )
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise ParameterError(
+            f"TorchResponder {system!r} got images of {len(shapes)} sizes, {shapes[0]} and {shapes[1]}. Expected one: pass a `preprocess` "
+            "that resizes them."
+        )
+    pixels = torch.as_tensor(np.stack(images)).to(torch.float32) / 255
+    return pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,1 @@
+"""Spike times and calcium traces."""

@@ -1,0 +1,1 @@
+"""What was presented: images, sounds, films and transcripts."""

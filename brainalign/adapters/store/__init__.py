@@ -1,0 +1,1 @@
+"""The study store: responses, stimuli and results in zarr."""

@@ -1,0 +1,370 @@
+"""The study store: responses, stimuli and results in one zarr v3 folder, and back without loss.
+
+``responses/<system>`` holds one array per layer or region, the presentation and neuroid labels once, and opens as one lazy
+DataArray in the original order of neuroids.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.adapters.store.study import (
+    SECTIONS,
+    check_study,
+    check_version,
+    claim,
+    find_item,
+    is_study,
+    item_folder,
+    items,
+    prepare_study,
+    publish,
+    withdraw_study,
+)
+from brainalign.adapters.store.zarrays import (
+    StoredArray,
+    create_array,
+    open_array,
+    open_dataset,
+    response_chunks,
+    seal_array,
+    write_dataset,
+)
+from brainalign.adapters.store.zgroups import META, discard, quote, read_group, write_group, writing
+from brainalign.core.errors import SchemaError, StoreError
+from brainalign.core.parameters import preview
+from brainalign.core.schema import SCHEMA_VERSION, group_label, validate
+
+#: Folders beside those of the groups; :func:`quote` gives no group a name that starts with an underscore.
+_LABELS, _UNGROUPED = "_labels", "_all"
+
+Positions = slice | np.ndarray[Any, Any]
+
+
+def groups_of(labels: xr.DataArray | xr.Dataset) -> list[tuple[str | None, Positions]]:
+    """Return the layers or regions in order of appearance, each with the positions of its neuroids.
+
+    Parameters
+    ----------
+    labels : DataArray or Dataset
+        Anything with the coordinates of responses.
+
+    Returns
+    -------
+    list of (label, positions)
+        Positions are a slice where they are contiguous. One group without a label where there is neither.
+    """
+    coord = group_label(labels)
+    if coord is None or labels.coords[coord].ndim == 0:
+        return [(None if coord is None else str(labels.coords[coord].values[()]), slice(0, labels.sizes["neuroid"]))]
+    values = labels.coords[coord].values
+    values = values.astype(object) if values.dtype.kind in "TU" else values
+    codes, names = pd.factorize(values, use_na_sentinel=False)
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes))
+    return [(str(name), _compact(order[a:b])) for name, a, b in zip(names, np.r_[0, ends[:-1]], ends, strict=True)]
+
+
+def create_responses(folder: Path, template: xr.DataArray, label: str, recording: dict[str, Any] | None = None) -> list[Path]:
+    """Write all of a recording but its values.
+
+    Parameters
+    ----------
+    folder : Path
+        Hidden place to write in; emptied first.
+    template : DataArray, (presentation, neuroid[, time])
+        Labels, dtype and attrs; the values are not read.
+    label : str
+        Name of the item.
+    recording : dict, optional
+        The key by which :func:`brainalign.record` knows its own work.
+
+    Returns
+    -------
+    list of Path
+        The array of each group, in the order of :func:`groups_of`.
+    """
+    discard(folder)
+    groups = groups_of(template)
+    header = {
+        "kind": "responses",
+        "label": label,
+        "schema_version": SCHEMA_VERSION,
+        "name": None if template.name is None else str(template.name),
+        "groups": [name for name, _ in groups],
+        "arrays": [_group_file(name) for name, _ in groups],
+        "recording": recording,
+    }
+    write_group(folder, header, template.attrs)
+    write_dataset(folder / _LABELS, template.coords.to_dataset(), {"kind": "labels"})
+    paths = []
+    for name, positions in groups:
+        shape = (template.shape[0], _length(positions), *template.shape[2:])
+        paths.append(folder / _group_file(name))
+        create_array(paths[-1], shape, template.dtype, dims=tuple(map(str, template.dims)), chunks=response_chunks(shape))
+    return paths
+
+
+def save_responses(x: xr.DataArray, path: str | os.PathLike[str], *, name: str, overwrite: bool = False) -> None:
+    """Write a recording into a study.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid[, time])
+        In memory or lazy; lazy values are read a band of presentations at a time.
+    path : path
+        The study; made where there is none.
+    name : str
+    overwrite : bool
+        Replace responses of this name.
+
+    Raises
+    ------
+    SchemaError
+        It is not valid, or has undeclared NaN. Nothing is written.
+    StoreError
+        The name is taken, or the place is no study.
+    """
+    validate(x, deep=not hasattr(x.data, "dask"))
+
+    def write(folder: Path) -> None:
+        groups = groups_of(x)
+        for (group, positions), target in zip(groups, create_responses(folder, x, name), strict=True):
+            array = open_array_for_writing(target)
+            for start in range(0, x.shape[0], array.chunks[0]):
+                rows = slice(start, start + array.chunks[0])
+                block = np.asarray(x.data[rows][:, positions])
+                _check_finite(x, block, positions, group)
+                with writing(target):  # not around the read above: a source that fails is no disk that is full
+                    array[rows] = block
+            seal_array(target)
+
+    _save(path, "responses", name, overwrite, write)
+
+
+def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, section: str, name: str, overwrite: bool = False) -> None:
+    """Write a stimulus table or a result into a study.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    path : path
+    section : {"stimuli", "results"}
+    name : str
+    overwrite : bool
+
+    Raises
+    ------
+    SchemaError
+        It holds what cannot be stored. Nothing is written.
+    StoreError
+        The name is taken, or the place is no study.
+    """
+
+    def write(folder: Path) -> None:
+        discard(folder)
+        write_dataset(folder, dataset, {"kind": section, "label": name, "schema_version": SCHEMA_VERSION})
+
+    _save(path, section, name, overwrite, write)
+
+
+def open_item(folder: Path) -> xr.DataArray:
+    """Open one recording lazily.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<study>/responses/<system>``.
+
+    Returns
+    -------
+    DataArray, (presentation, neuroid[, time])
+        dask chunks end where a layer or region ends.
+
+    Raises
+    ------
+    StoreError
+        A part is missing, truncated, or of a newer version.
+    """
+    header, attrs = read_group(folder)
+    if header.get("kind") != "responses":
+        raise StoreError(f"{folder} holds {header.get('kind')!r}. Expected responses: pass the study, or one of its responses.")
+    check_version(folder, header)
+    labels = open_dataset(folder / _LABELS)
+    groups = groups_of(labels)
+    if [name for name, _ in groups] != header["groups"]:
+        raise StoreError(f"{folder / META} names other groups than its labels do. Expected the same: copy the store again.")
+    stored = [open_array(folder / _group_file(name)) for name, _ in groups]
+    for (name, positions), array in zip(groups, stored, strict=True):
+        if array.shape[:2] != (labels.sizes["presentation"], _length(positions)):
+            raise StoreError(
+                f"{array.path / META} has shape {array.shape}. Expected {labels.sizes['presentation']} presentations of "
+                f"{_length(positions)} neuroids, as the labels of {name!r} say: copy the store again, or record it anew."
+            )
+    data = _in_original_order(stored, [positions for _, positions in groups])
+    x = xr.DataArray(data, dims=stored[0].dims, coords=labels.coords, attrs=attrs)
+    # given as None to the constructor, xarray would take the name of the dask array
+    x = x.rename(header["name"])
+    x.encoding["source"] = str(folder)  # by which the stimuli beside it are found; no part of the values or labels
+    return validate(x, name=str(folder))
+
+
+def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Open a whole study lazily.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    DataTree
+        ``/stimuli/<name>``, ``/responses/<system>`` (a Dataset of the one variable ``responses``), ``/results/<name>``. A name
+        that cannot be that of a node stands there percent-encoded.
+
+    Raises
+    ------
+    StoreError
+        It is no study, or a part is damaged.
+    """
+    root = check_study(path)
+    nodes: dict[str, xr.Dataset] = {f"/{section}": xr.Dataset() for section in SECTIONS}
+    for section in SECTIONS:
+        for name, folder in items(root, section).items():
+            node = quote(name) if "/" in name or name in ("", ".", "..") else name
+            check_version(folder, read_group(folder)[0])
+            nodes[f"/{section}/{node}"] = (
+                open_item(folder).rename("responses").to_dataset() if section == "responses" else open_dataset(folder)
+            )
+    return xr.DataTree.from_dict(nodes)
+
+
+class StoreAdapter:
+    """Opens responses from a study store."""
+
+    def matches(self, path: Any) -> bool:
+        """Return True for a study, or one item of it.
+
+        Parameters
+        ----------
+        path : object
+
+        Returns
+        -------
+        bool
+        """
+        return is_study(path)
+
+    def open(self, path: str | os.PathLike[str], *, name: str | None = None) -> xr.DataArray:
+        """Open one recording lazily.
+
+        Parameters
+        ----------
+        path : path
+            A study, or ``<study>/responses/<system>``.
+        name : str, optional
+            Which responses, where the study holds several.
+
+        Returns
+        -------
+        DataArray, (presentation, neuroid[, time])
+
+        Raises
+        ------
+        StoreError
+            No such responses, several to choose from, or a damaged store.
+        """
+        if (
+            (Path(path) / META).is_file()
+            and read_group(Path(path))[0].get("kind") == "responses"
+            and (Path(path) / _LABELS).exists()
+        ):
+            return open_item(Path(path))
+        return open_item(find_item(check_study(path), "responses", name))
+
+
+adapter = StoreAdapter()
+
+
+def open_array_for_writing(path: Path) -> Any:
+    """Open an array that :func:`create_responses` made, to fill it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    zarr.Array
+    """
+    import zarr
+
+    return zarr.open_array(zarr.storage.LocalStore(path), mode="r+", config={"write_empty_chunks": True})
+
+
+def _save(path: str | os.PathLike[str], section: str, name: str, overwrite: bool, write: Any) -> None:
+    item_folder(Path(), section, name)  # an impossible name is refused before a study is made
+    fresh = isinstance(path, (str, os.PathLike)) and not Path(path).exists()
+    root = prepare_study(path)
+    final = item_folder(root, section, name)
+    try:
+        with ExitStack() as stack:
+            with writing(root):
+                folder = stack.enter_context(claim(final))
+            if final.exists() and not overwrite:
+                raise StoreError(
+                    f"{root} already holds {section} named {name!r}. Expected a new name: pass `name=`, or `overwrite=True` to "
+                    "replace it."
+                )
+            try:
+                write(folder)
+            except BaseException:
+                discard(folder)
+                raise
+            publish(final)
+    except BaseException:
+        if fresh:
+            withdraw_study(root)
+        raise
+
+
+def _compact(positions: np.ndarray[Any, Any]) -> Positions:
+    """Return sorted positions as a slice where they are contiguous."""
+    start, stop = int(positions[0]), int(positions[-1]) + 1
+    return slice(start, stop) if stop - start == positions.size else positions
+
+
+def _length(positions: Positions) -> int:
+    return positions.stop - positions.start if isinstance(positions, slice) else positions.size
+
+
+def _group_file(name: str | None) -> str:
+    return _UNGROUPED if name is None else quote(name)
+
+
+def _in_original_order(stored: list[StoredArray], positions: list[Positions]) -> Any:
+    import dask.array as da
+
+    data = da.concatenate([array.lazy() for array in stored], axis=1)
+    if all(isinstance(part, slice) for part in positions):
+        return data  # groups in order of appearance, each contiguous: already the original order
+    order = np.concatenate([np.arange(part.start, part.stop) if isinstance(part, slice) else part for part in positions])
+    return da.take(data, np.argsort(order), axis=1)
+
+
+def _check_finite(x: xr.DataArray, block: np.ndarray[Any, Any], positions: Positions, group: str | None) -> None:
+    if block.dtype.kind != "f" or bool(x.attrs.get("allow_nan", False)) or np.isfinite(block).all():
+        return
+    bad = ~np.isfinite(block).all(axis=tuple(axis for axis in range(block.ndim) if axis != 1))
+    raise SchemaError(
+        f"responses have NaN or infinite values in neuroids {preview(x.coords['neuroid_id'].values[positions][bad])}"
+        f"{f' of {group!r}' if group is not None else ''}. Expected finite numbers: drop them, or declare NaN with "
+        "`x.attrs['allow_nan'] = True`."
+    )

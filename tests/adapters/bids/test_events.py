@@ -1,0 +1,126 @@
+import pytest
+
+from brainalign.adapters.bids.events import entities_of, read_events
+from brainalign.core.errors import FormatError, ParameterError
+
+HEADER = "onset\tduration\tstim_file\n"
+
+
+@pytest.fixture
+def study(tmp_path):
+    def put(name, text, folder="func"):
+        place = tmp_path / name.split("_")[0] / folder
+        place.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(text.encode("utf-8"))
+        return tmp_path
+
+    return put
+
+
+def test_entities():
+    assert entities_of("sub-01_ses-a_task-rest_acq-hi_run-2_events.tsv") == {
+        "sub": "01", "ses": "a", "task": "rest", "acq": "hi", "run": "2",
+    }  # fmt: skip
+
+
+def test_runs_are_read_in_order_with_their_labels(study):
+    study("sub-01_task-a_run-02_events.tsv", HEADER + "3\t1\tx.png\n")
+    root = study("sub-01_task-a_run-01_events.tsv", HEADER + "1\t1\tx.png\n2.5\tn/a\ty.png\n")
+    study("sub-01_task-b_run-01_events.tsv", HEADER + "9\t1\tz.png\n")
+    study("sub-02_task-a_run-01_events.tsv", HEADER + "9\t1\tz.png\n")
+    events = read_events(root, subject="sub-01", task="task-a")
+    assert events.onset.tolist() == [1.0, 2.5, 3.0]
+    assert events.duration.isna().tolist() == [False, True, False]
+    assert events.run.tolist() == ["01", "01", "02"]
+    assert set(events.subject) == {"01"}
+    assert "session" not in events
+    assert events.file.iloc[-1] == "sub-01/func/sub-01_task-a_run-02_events.tsv"
+
+
+def test_byte_order_mark_and_windows_lines(study):
+    root = study("sub-01_task-a_events.tsv", "\ufeff" + HEADER.replace("\n", "\r\n") + "1\t1\tx.png\r\n")
+    assert read_events(root, subject="01", task="a", columns=["stim_file"]).stim_file.tolist() == ["x.png"]
+
+
+def test_columns_are_numbers_only_where_they_are_plain_numbers(study):
+    root = study(
+        "sub-01_task-a_events.tsv",
+        "onset\tduration\tid\tkey\trt\tword\tcode\n1\t0\t001\t1\t.5\tNA\t7\n2\t0\t002\tn/a\t1e-1\tnan\t8\n",
+    )
+    events = read_events(root, subject="01", task="a")
+    assert events.id.tolist() == ["001", "002"]
+    assert events.word.tolist() == ["NA", "nan"]
+    assert events.rt.tolist() == [0.5, 0.1]
+    assert events.key.isna().tolist() == [False, True]
+    assert events.code.dtype == "int64"
+
+
+def test_a_column_that_one_run_lacks_is_missing_there(study):
+    study("sub-01_task-a_run-1_events.tsv", "onset\tduration\tword\n1\t0\tx\n")
+    root = study("sub-01_task-a_run-2_events.tsv", "onset\tduration\n1\t0\n")
+    assert read_events(root, subject="01", task="a").word.tolist() == ["x", "n/a"]
+
+
+def test_a_missing_column_lists_those_that_are_there(study):
+    root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n")
+    with pytest.raises(FormatError, match=r"no column 'trial_type'. Its columns are 'onset', 'duration', 'stim_file'"):
+        read_events(root, subject="01", task="a", columns=["trial_type"])
+    root = study("sub-01_task-b_events.tsv", "onset\tstim_file\n1\tx.png\n")
+    with pytest.raises(FormatError, match="no column 'duration'"):
+        read_events(root, subject="01", task="b")
+
+
+def test_what_is_not_there_is_named_with_what_is(study):
+    root = study("sub-01_ses-x_task-faces_events.tsv", HEADER + "1\t1\tx.png\n")
+    with pytest.raises(FormatError, match=r"has no 'sub-03'. It has 'sub-01'"):
+        read_events(root, subject="03", task="faces")
+    with pytest.raises(FormatError, match=r"no events of task-face. It has 'task-faces'"):
+        read_events(root, subject="01", task="face")
+    with pytest.raises(FormatError, match=r"no events of ses-y. It has 'ses-x'"):
+        read_events(root, subject="01", task="faces", session="y")
+    with pytest.raises(FormatError, match="there is no folder"):
+        read_events(root / "nowhere", subject="01", task="faces")
+
+
+def test_labels_cannot_be_paths(study):
+    root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n")
+    with pytest.raises(ParameterError, match=r"BIDS label sub='\.\./x' is not made of letters"):
+        read_events(root, subject="../x", task="a")
+
+
+def test_two_kinds_of_recording_are_two_sets_of_presentations(study):
+    study("sub-01_ses-a_task-a_run-1_events.tsv", HEADER + "1\t1\tx.png\n", "func")
+    root = study("sub-01_ses-b_task-a_run-1_events.tsv", HEADER + "2\t1\tx.png\n", "meg")
+    with pytest.raises(FormatError, match=r"several kinds: func \(1 files\), meg \(1 files\). Choose one with `datatype=`"):
+        read_events(root, subject="01", task="a")
+    assert read_events(root, subject="01", task="a", datatype="meg").onset.tolist() == [2.0]
+    assert read_events(root, subject="01", task="a", session="ses-a").onset.tolist() == [1.0]
+    with pytest.raises(FormatError, match="not of datatype 'eeg'"):
+        read_events(root, subject="01", task="a", datatype="eeg")
+
+
+def test_two_files_of_one_run_must_be_told_apart(study):
+    study("sub-01_task-a_acq-lo_run-1_events.tsv", HEADER + "1\t1\tx.png\n")
+    root = study("sub-01_task-a_acq-hi_run-1_events.tsv", HEADER + "2\t1\tx.png\n")
+    with pytest.raises(FormatError, match="events of one session and run"):
+        read_events(root, subject="01", task="a")
+    assert read_events(root, subject="01", task="a", acq="lo").onset.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("text", [HEADER + "1\t1\n", HEADER + "soon\t1\tx.png\n", "", HEADER + "1\t1\tx.png\tmore\n"])
+def test_damaged_tables_are_named(study, text):
+    root = study("sub-01_task-a_events.tsv", text)
+    with pytest.raises(FormatError, match=r"sub-01_task-a_events\.tsv"):
+        read_events(root, subject="01", task="a")
+
+
+@pytest.mark.real
+def test_the_face_study(shared_data):
+    root = shared_data("bids-ds000117-meta")
+    events = read_events(root, subject="01", task="facerecognition", session="meg", columns=["stim_file"])
+    assert len(events) == 887
+    assert events.stim_type.value_counts().to_dict() == {"Scrambled": 297, "Unfamiliar": 295, "Famous": 295}
+    assert sorted(set(events.run)) == ["01", "02", "03", "04", "05", "06"]
+    # answers without a recording stand apart, and have no onsets
+    answers = read_events(root, subject="01", task="facerecognition", session="meg", datatype="beh")
+    assert answers.onset.isna().all()
