@@ -1,0 +1,59 @@
+"""What the tests of every reader share: damage, from which a reader must come back with responses or a typed error."""
+
+import signal
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from brainalign.core.errors import BrainAlignError
+
+
+@contextmanager
+def within(seconds: int):
+    """Fail where the body takes longer: a reader may refuse a damaged file, but never hang on it."""
+
+    def late(*_):
+        pytest.fail(f"not back after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def survives_damage():
+    """Return a check: whatever is cut off a file, or written over its bytes, reading gives a result or a typed error.
+
+    ``survives_damage(file, read)`` damages the file in place and puts it back; ``read()`` opens what holds it, and computes.
+    ``header`` is how many bytes at the start are overwritten more often than the rest.
+    """
+
+    def check(file, read, *, header=4096, examples=40, seconds=20):
+        whole = file.read_bytes()
+        places = st.one_of(st.integers(0, min(header, len(whole)) - 1), st.integers(0, len(whole) - 1))
+        cuts = st.tuples(st.just("cut"), st.integers(0, len(whole) - 1), st.just(b""))
+        overwritten = st.tuples(st.just("overwrite"), places, st.binary(min_size=1, max_size=8))
+
+        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @given(st.one_of(cuts, overwritten))
+        def attempt(damage):
+            how, at, new = damage
+            file.write_bytes(whole[:at] if how == "cut" else whole[:at] + new + whole[at + len(new) :])
+            with within(seconds):
+                try:
+                    read()
+                except BrainAlignError:
+                    pass
+
+        try:
+            attempt()
+        finally:
+            file.write_bytes(whole)
+
+    return check
