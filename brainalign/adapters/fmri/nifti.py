@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,16 +20,15 @@ from brainalign.adapters.files import (
     first_bytes,
     is_path,
     naming,
-    per_run_ids,
     reading,
     record_opening,
 )
+from brainalign.adapters.fmri.runs import common_tr, run_names, run_rows, stated_tr
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.responses import responses
 
 _GRID_TOLERANCE_MM = 1e-3
-_TR_TOLERANCE = 1e-3  # relative: headers hold float32, sidecars are rounded to the millisecond
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -96,15 +94,15 @@ def open_images(
         nibabel is not installed.
     """
     files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
-    names = _run_names(run, files)
+    names = run_names(run, files)
     images = [_load(file) for file in files]
     _same_grid(files, images)
-    step = _common_repetition_time(files, images, tr_s, override_tr)
+    step = common_tr(files, [_repetition_time(file, image, tr_s, override_tr) for file, image in zip(files, images, strict=True)])
     keep, regions = _selection(images[0], files[0], mask, labels, region_names)
     lengths = [image.shape[3] for image in images]
     values = _values(files, images, keep, allow_nan)
     start = check_number("first_onset_s", first_onset_s, owner="open_images")
-    ids, rows = _rows(names, lengths, step, start, {"subject": subject, "session": session})
+    ids, rows = run_rows(names, lengths, step, start, {"subject": subject, "session": session})
     with naming(repr(files[0].name)):
         x = responses(
             values, neuroid_id=np.flatnonzero(keep), neuroid=_voxels(images[0], keep, regions), presentation=rows,
@@ -151,7 +149,7 @@ def read_events(
     """
     files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
     tables = []
-    for file, name in zip(files, _run_names(run, files), strict=True):
+    for file, name in zip(files, run_names(run, files), strict=True):
         table, source = read_table(file, header=True), str(file)
         wanted = [column for column in (stimulus_column, onset_column, duration_column, condition_column) if column is not None]
         require_columns(table, wanted, source)
@@ -204,34 +202,6 @@ def _values(files: list[Path], images: list[Any], keep: np.ndarray, allow_nan: b
         check_finite(part, str(file), [f"voxel {index}" for index in voxels] if not np.isfinite(part).all() else [], allow_nan)
         parts.append(part)
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
-
-
-def _rows(
-    names: list[str], lengths: list[int], tr_s: float, start_s: float, constant: dict[str, str | None]
-) -> tuple[list[str], dict[str, Any]]:
-    ids = [label for name, n in zip(names, lengths, strict=True) for label in per_run_ids(name, n, "v")]
-    return ids, {
-        **{name: [value] * len(ids) for name, value in constant.items() if value is not None},
-        "run": np.repeat(np.array(names, dtype=object), lengths),
-        "onset_s": np.concatenate([start_s + tr_s * np.arange(n) for n in lengths]),
-        "duration_s": np.full(sum(lengths), tr_s),
-    }
-
-
-def _run_names(run: str | Sequence[str] | None, files: list[Path]) -> list[str]:
-    found = [re.search(r"(?:^|_)run-([A-Za-z0-9]+)", file.name) for file in files]
-    if run is not None:
-        names = [run] if isinstance(run, str) else [str(name) for name in run]
-    elif files and all(found):
-        names = [match.group(1) for match in found if match]
-    else:
-        names = ["1"] if len(files) == 1 else []
-    if not files or len(names) != len(files) or len(set(names)) != len(names):
-        raise ParameterError(
-            f"the runs of {len(files)} files ({preview([file.name for file in files])}) are named {names}. Expected one name a file, none "
-            "twice: pass `run=['1', '2', ...]` in the order of the files."
-        )
-    return names
 
 
 def _same_grid(files: list[Path], images: list[Any]) -> None:
@@ -309,55 +279,11 @@ def _voxels(image: Any, keep: np.ndarray, regions: Any) -> dict[str, Any]:
     return columns if regions is None else {**columns, "region": regions}
 
 
-def _common_repetition_time(files: list[Path], images: list[Any], tr_s: float | None, override: bool) -> float:
-    steps = [_repetition_time(file, image, tr_s, override) for file, image in zip(files, images, strict=True)]
-    other = int(np.argmax(np.abs(np.array(steps) - steps[0])))
-    if abs(steps[other] - steps[0]) > _TR_TOLERANCE * steps[0]:
-        raise FormatError(
-            f"{str(files[0])!r} has a TR of {steps[0]:g} s and {str(files[other])!r} of {steps[other]:g} s. Runs that are opened together "
-            "must share it: open them one by one."
-        )
-    return steps[0]
-
-
 def _repetition_time(file: Path, image: Any, tr_s: float | None, override: bool) -> float:
-    """Return seconds between volumes: the argument, else the sidecar, else the header; all that speak must agree."""
-    said: dict[str, float] = {}
-    if tr_s is not None:
-        said["tr_s"] = float(check_number("tr_s", tr_s, owner="open_images", low=0, low_open=True))
-    elif override:
-        raise ParameterError(
-            "open_images got override_tr=True without tr_s. Expected the TR that overrides the file, in seconds."
-        )
-    said |= _sidecar_time(file)
     zoom, unit = float(image.header.get_zooms()[3]), image.header.get_xyzt_units()[1]
-    if unit in _SECONDS and np.isfinite(zoom) and zoom > 0:
-        said["header"] = zoom * _SECONDS[unit]
-    if not said:
-        raise FormatError(
-            f"{str(file)!r} does not state its TR: no sidecar with RepetitionTime, header zoom {zoom:g} of unit {unit!r}. Pass `tr_s=` in seconds."
-        )
-    (first, value), *others = said.items()
-    for name, other in others:
-        if abs(other - value) > _TR_TOLERANCE * value and not override:
-            raise FormatError(
-                f"{str(file)!r}: {first} states a TR of {value:g} s and {name} of {other:g} s. Expected them to agree: mend the wrong one, or "
-                "pass the right one as `tr_s=` with `override_tr=True`."
-            )
-    return value
-
-
-def _sidecar_time(file: Path) -> dict[str, float]:
-    sidecar = file.with_name(re.sub(r"\.nii(\.gz)?$", "", file.name) + ".json")
-    if not sidecar.is_file():
-        return {}
-    with reading(sidecar, "JSON"):
-        value = json.loads(sidecar.read_text(encoding="utf-8-sig")).get("RepetitionTime")
-    if value is None:
-        return {}
-    if not isinstance(value, (int, float)) or not value > 0:
-        raise FormatError(f"{str(sidecar)!r} has RepetitionTime {value!r}. Expected seconds, a positive number.")
-    return {repr(sidecar.name): float(value)}
+    known = unit in _SECONDS and np.isfinite(zoom) and zoom > 0
+    header = f"header zoom {zoom:g} of unit {unit!r}"
+    return stated_tr(file, tr_s, override, header_s=zoom * _SECONDS[unit] if known else None, header=header, owner="open_images")
 
 
 def _said(source: Any) -> Any:

@@ -1,0 +1,170 @@
+"""Runs of volumes, whatever file they lie in: their names, their one TR, and the labels of their rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainalign.adapters.files import per_run_ids, reading
+from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.parameters import preview
+
+_TR_TOLERANCE = 1e-3  # relative: headers hold float32, sidecars are rounded to the millisecond
+_SUFFIX = re.compile(r"(\.(func|shape|dtseries|ptseries|dscalar|pscalar))?\.(gii|nii)(\.gz)?$")
+
+
+def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[str]:
+    """Return the name of each run: as given, else the ``run-`` entity of each file name, else ``"1"`` for a single file.
+
+    Parameters
+    ----------
+    run : str or sequence of str, optional
+    files : sequence of Path
+        One file a run.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ParameterError
+        Not one name a file, or one name twice.
+    """
+    found = [re.search(r"(?:^|_)run-([A-Za-z0-9]+)", file.name) for file in files]
+    if run is not None:
+        names = [run] if isinstance(run, str) else [str(name) for name in run]
+    elif files and all(found):
+        names = [match.group(1) for match in found if match]
+    else:
+        names = ["1"] if len(files) == 1 else []
+    if not files or len(names) != len(files) or len(set(names)) != len(names):
+        raise ParameterError(
+            f"the runs of {len(files)} files ({preview([file.name for file in files])}) are named {names}. Expected one name a file, none "
+            "twice: pass `run=['1', '2', ...]` in the order of the files."
+        )
+    return names
+
+
+def run_rows(
+    names: Sequence[str], lengths: Sequence[int], tr_s: float, start_s: float, constant: Mapping[str, str | None]
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the ids and the labels of rows that are the volumes of runs.
+
+    Parameters
+    ----------
+    names : sequence of str
+    lengths : sequence of int
+        Volumes of each run.
+    tr_s, start_s : float, seconds
+        From one volume to the next; when the first one of each run was recorded.
+    constant : mapping of str to str or None
+        Labels that hold for all; None leaves one out.
+
+    Returns
+    -------
+    (list of str, dict)
+        ``run-<run>/v<volume>``; ``run``, ``onset_s``, ``duration_s`` and what is constant.
+    """
+    ids = [label for name, n in zip(names, lengths, strict=True) for label in per_run_ids(name, n, "v")]
+    return ids, {
+        **{name: [value] * len(ids) for name, value in constant.items() if value is not None},
+        "run": np.repeat(np.array(names, dtype=object), lengths),
+        "onset_s": np.concatenate([start_s + tr_s * np.arange(n) for n in lengths]),
+        "duration_s": np.full(sum(lengths), tr_s),
+    }
+
+
+def stated_tr(file: Path, tr_s: float | None, override: bool, *, header_s: float | None, header: str, owner: str) -> float:
+    """Return the TR of a run: the argument, else ``RepetitionTime`` of the json beside it, else the header; all that speak must agree.
+
+    Parameters
+    ----------
+    file : Path
+        ``x_bold.nii.gz``, ``x_bold.func.gii``, ``x_bold.dtseries.nii``: the sidecar is ``x_bold.json``.
+    tr_s : float, seconds, optional
+    override : bool
+        ``tr_s`` holds whatever the others say.
+    header_s : float, seconds, optional
+        None where the file itself states none.
+    header : str
+        What the file says about it, for the message.
+    owner : str
+        The function that was called, for the message.
+
+    Returns
+    -------
+    float, seconds
+
+    Raises
+    ------
+    FormatError
+        Two statements differ, or there is none; the sidecar is damaged.
+    ParameterError
+        ``tr_s`` is no positive number, or there is none that could override.
+    """
+    said: dict[str, float] = {}
+    if tr_s is not None:
+        said["tr_s"] = float(check_number("tr_s", tr_s, owner=owner, low=0, low_open=True))
+    elif override:
+        raise ParameterError(f"{owner} got override_tr=True without tr_s. Expected the TR that overrides the file, in seconds.")
+    said |= _sidecar_tr(file)
+    if header_s is not None:
+        said["header"] = header_s
+    if not said:
+        raise FormatError(
+            f"{str(file)!r} does not state its TR: no sidecar with RepetitionTime, {header}. Pass `tr_s=` in seconds."
+        )
+    (first, value), *others = said.items()
+    for name, other in others:
+        if abs(other - value) > _TR_TOLERANCE * value and not override:
+            raise FormatError(
+                f"{str(file)!r}: {first} states a TR of {value:g} s and {name} of {other:g} s. Expected them to agree: mend the wrong one, or "
+                "pass the right one as `tr_s=` with `override_tr=True`."
+            )
+    return value
+
+
+def common_tr(files: Sequence[Path], steps: Sequence[float]) -> float:
+    """Return the TR that runs share.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    steps : sequence of float, seconds
+        TR of each.
+
+    Returns
+    -------
+    float, seconds
+
+    Raises
+    ------
+    FormatError
+        Two runs differ.
+    """
+    other = int(np.argmax(np.abs(np.array(steps) - steps[0])))
+    if abs(steps[other] - steps[0]) > _TR_TOLERANCE * steps[0]:
+        raise FormatError(
+            f"{str(files[0])!r} has a TR of {steps[0]:g} s and {str(files[other])!r} of {steps[other]:g} s. Runs that are opened together "
+            "must share it: open them one by one."
+        )
+    return steps[0]
+
+
+def _sidecar_tr(file: Path) -> dict[str, float]:
+    sidecar = file.with_name(_SUFFIX.sub("", file.name) + ".json")
+    if not sidecar.is_file():
+        return {}
+    with reading(sidecar, "JSON"):
+        value = json.loads(sidecar.read_text(encoding="utf-8-sig")).get("RepetitionTime")
+    if value is None:
+        return {}
+    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise FormatError(f"{str(sidecar)!r} has RepetitionTime {value!r}. Expected seconds, a positive number.")
+    return {repr(sidecar.name): float(value)}

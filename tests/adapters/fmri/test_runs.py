@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brainalign.adapters.fmri.runs import common_tr, run_names, run_rows, stated_tr
+from brainalign.core.errors import FormatError, ParameterError
+
+CALL = {"header": "no TimeStep", "owner": "open_x"}
+
+
+def test_runs_are_named_by_the_argument_then_the_entity_then_one():
+    files = [Path("sub-1_run-02_bold.nii.gz"), Path("sub-1_run-01_bold.nii.gz")]
+    assert run_names(None, files) == ["02", "01"]
+    assert run_names(["a", "b"], files) == ["a", "b"]
+    assert run_names("rest", files[:1]) == ["rest"]
+    assert run_names(None, [Path("bold.nii")]) == ["1"]
+    for run, some in ((None, [Path("a.nii"), Path("b.nii")]), (["a", "a"], files), (None, [])):
+        with pytest.raises(ParameterError, match="one name a file, none twice"):
+            run_names(run, some)
+
+
+def test_rows_count_volumes_within_runs():
+    ids, rows = run_rows(["a", "b"], [2, 1], 1.5, 10.0, {"subject": "01", "session": None})
+    assert ids == ["run-a/v00000", "run-a/v00001", "run-b/v00000"]
+    assert list(rows["run"]) == ["a", "a", "b"]
+    assert rows["subject"] == ["01"] * 3
+    assert "session" not in rows
+    np.testing.assert_array_equal(rows["onset_s"], [10, 11.5, 10])
+    np.testing.assert_array_equal(rows["duration_s"], [1.5] * 3)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".func.gii", ".dtseries.nii", ".gii"])
+def test_the_sidecar_is_found_beside_every_kind_of_file(tmp_path, suffix):
+    file = tmp_path / f"x.y_bold{suffix}"
+    (tmp_path / "x.y_bold.json").write_text('\ufeff{"RepetitionTime": 2}')
+    assert stated_tr(file, None, False, header_s=2.0005, **CALL) == 2.0
+    with pytest.raises(FormatError, match=r"'x.y_bold.json' states a TR of 2 s and header of 2.1 s"):
+        stated_tr(file, None, False, header_s=2.1, **CALL)
+    with pytest.raises(FormatError, match=r"tr_s states a TR of 1 s and 'x.y_bold.json' of 2 s"):
+        stated_tr(file, 1.0, False, header_s=None, **CALL)
+    assert stated_tr(file, 1.0, True, header_s=3.0, **CALL) == 1.0
+
+
+def test_what_states_no_tr_is_named(tmp_path):
+    file = tmp_path / "bold.nii"
+    with pytest.raises(FormatError, match=r"bold.nii' does not state its TR: .* no TimeStep. Pass `tr_s=`"):
+        stated_tr(file, None, False, header_s=None, **CALL)
+    with pytest.raises(ParameterError, match="open_x got override_tr=True without tr_s"):
+        stated_tr(file, None, True, header_s=2.0, **CALL)
+    for damaged in ('{"RepetitionTime": -1}', '{"RepetitionTime": Infinity}', "[1]", "{"):
+        (tmp_path / "bold.json").write_text(damaged)
+        with pytest.raises(FormatError, match=r"bold\.json"):
+            stated_tr(file, None, False, header_s=2.0, **CALL)
+    (tmp_path / "bold.json").write_text("{}")
+    assert stated_tr(file, None, False, header_s=2.0, **CALL) == 2.0
+
+
+def test_runs_share_one_tr():
+    files = [Path("a.nii"), Path("b.nii")]
+    assert common_tr(files, [2.0, 2.001]) == 2.0
+    with pytest.raises(FormatError, match=r"'a.nii' has a TR of 2 s and 'b.nii' of 2.5 s"):
+        common_tr(files, [2.0, 2.5])
