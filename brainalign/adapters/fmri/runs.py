@@ -12,7 +12,7 @@ import numpy as np
 
 from brainalign.adapters.files import per_run_ids, reading
 from brainalign.core.errors import FormatError, ParameterError
-from brainalign.core.parameters import preview
+from brainalign.core.parameters import check_number, preview
 
 _TR_TOLERANCE = 1e-3  # relative: headers hold float32, sidecars are rounded to the millisecond
 _SUFFIX = re.compile(r"(\.(func|shape|dtseries|ptseries|dscalar|pscalar))?\.(gii|nii)(\.gz)?$")
