@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class FileArray:
     what : str
         The format, as a message calls it.
     stamps : tuple
+    finite_axis : int, optional
+        Axis of the neuroids, where NaN and infinity are refused as they are read.
     """
 
     read: Callable[[Spans], np.ndarray[Any, Any]]
@@ -43,6 +45,7 @@ class FileArray:
     files: tuple[Path, ...]
     what: str
     stamps: tuple[tuple[int, int], ...]
+    finite_axis: int | None = None
 
     @property
     def ndim(self) -> int:
@@ -63,6 +66,8 @@ class FileArray:
                 raise FormatError(
                     f"{str(self.files[0])!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated."
                 )
+        if self.finite_axis is not None:
+            _refuse_not_finite(block, spans, self.finite_axis, self.files[0])
         for axis in reversed(range(len(rest))):  # one by one: two lists of numbers are not paired up
             block = block[(slice(None),) * axis + (rest[axis],)]
         return block
@@ -76,6 +81,7 @@ def lazy_array(
     files: Sequence[Path],
     what: str,
     chunks: Sequence[Any] | None = None,
+    finite_axis: int | None = None,
 ) -> Any:
     """Return a dask array whose blocks are read from files when they are computed.
 
@@ -92,6 +98,8 @@ def lazy_array(
         The format, for messages.
     chunks : sequence, optional
         As dask takes them. What lies together in the file should lie in one chunk. Default: the first dims are cut, 16 MB each.
+    finite_axis : int, optional
+        Axis of the neuroids: NaN and infinity are then a FormatError that names it, where and when a block holds them.
 
     Returns
     -------
@@ -102,8 +110,8 @@ def lazy_array(
 
     dtype = np.dtype(dtype)
     stamps = tuple(_stamp(file) for file in files)
-    array = FileArray(read, tuple(shape), dtype, tuple(files), what, stamps)
-    name = f"file-{tokenize(read, array.shape, str(dtype), [str(file) for file in files], stamps)}"
+    array = FileArray(read, tuple(shape), dtype, tuple(files), what, stamps, finite_axis)
+    name = f"file-{tokenize(read, array.shape, str(dtype), [str(file) for file in files], stamps, finite_axis)}"
     meta = np.empty((0,) * len(array.shape), dtype=dtype)
     parts = leading(array.shape, dtype.itemsize) if chunks is None else tuple(chunks)
     return da.from_array(array, chunks=parts, name=name, asarray=False, meta=meta)
@@ -136,12 +144,14 @@ def leading(shape: Sequence[int], itemsize: int, n_bytes: int = _CHUNK_BYTES) ->
     return tuple(reversed(chunks))
 
 
-def open_npy(path: Any) -> Any:
+def open_npy(path: Any, *, finite_axis: int | None = None) -> Any:
     """Open an npy file lazily.
 
     Parameters
     ----------
     path : str or Path
+    finite_axis : int, optional
+        As in :func:`lazy_array`.
 
     Returns
     -------
@@ -170,22 +180,24 @@ def open_npy(path: Any) -> Any:
             f"{str(file)!r} has {there} bytes; its header promises {promised} (shape {shape}, {dtype}). Expected a whole file: it is "
             "truncated, copy it again."
         )
-    stored = tuple(reversed(shape)) if fortran else tuple(shape)
-
-    array = lazy_array(_NpyRead(file, offset, stored, dtype), stored, dtype, files=[file], what="numpy")
-    return array.T if fortran else array
+    read = _NpyRead(file, offset, tuple(shape), dtype, fortran)
+    chunks = leading(shape[::-1], dtype.itemsize)[::-1] if fortran else None
+    return lazy_array(read, shape, dtype, files=[file], what="numpy", chunks=chunks, finite_axis=finite_axis)
 
 
 @dataclass(frozen=True)
 class _NpyRead:
-    """Reads a block of a file in C order; only the runs of bytes that it needs, so that what is read can be counted."""
+    """Reads a block of a file; only the runs of bytes that it needs, so that what is read can be counted."""
 
     file: Path
     offset: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    fortran: bool
 
     def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
+        if self.fortran:  # the same bytes as the transposed array in C order
+            return replace(self, shape=self.shape[::-1], fortran=False)(spans[::-1]).T
         whole = len(self.shape)  # the last dims that are wanted whole lie in one run with the dim before them
         while whole > 0 and spans[whole - 1] == slice(0, self.shape[whole - 1]):
             whole -= 1
@@ -217,7 +229,7 @@ def _fill(opened: Any, view: memoryview) -> None:
         view = view[n:]
 
 
-def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None) -> Any:
+def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None, finite_axis: int | None = None) -> Any:
     """Open one dataset of an HDF5 file lazily.
 
     Parameters
@@ -227,6 +239,8 @@ def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None) -> An
         Name of the dataset, with its groups.
     chunks : sequence, optional
         As dask takes them. Default: whole chunks of the file, about 16 MB together.
+    finite_axis : int, optional
+        As in :func:`lazy_array`.
 
     Returns
     -------
@@ -251,7 +265,7 @@ def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None) -> An
     if dtype.kind not in "iufb" or not shape:
         raise FormatError(f"{str(file)!r} has shape {shape} and dtype {dtype} at {key!r}. Expected an array of numbers.")
     parts = _whole_chunks(shape, stored, dtype.itemsize) if chunks is None else chunks
-    return lazy_array(_HDF5Read(file, key), shape, dtype, files=[file], what="HDF5", chunks=parts)
+    return lazy_array(_HDF5Read(file, key), shape, dtype, files=[file], what="HDF5", chunks=parts, finite_axis=finite_axis)
 
 
 @dataclass(frozen=True)
@@ -292,6 +306,18 @@ def _span(part: Any, size: int) -> tuple[slice, Any]:
     rows = range(start, stop, step)
     low, high = (min(rows[0], rows[-1]), max(rows[0], rows[-1])) if rows else (0, -1)
     return slice(low, high + 1), slice(None, None, step)
+
+
+def _refuse_not_finite(block: np.ndarray[Any, Any], spans: Spans, axis: int, file: Path) -> None:
+    """Refuse NaN and infinity in a block, and say where they are in the whole array."""
+    if block.dtype.kind != "f" or np.isfinite(block).all():
+        return
+    bad = ~np.isfinite(block)
+    at = [int(i) + span.start for i, span in zip(np.argwhere(bad)[0], spans, strict=True)]
+    raise FormatError(
+        f"{str(file)!r} holds {int(bad.sum())} values that are NaN or infinite in the block that was read, the first at {tuple(at)}: neuroid "
+        f"{at[axis]}, counted from 0. Expected finite numbers: leave such neuroids out, or declare NaN with `allow_nan=True`."
+    )
 
 
 def _stamp(file: Path) -> tuple[int, int]:

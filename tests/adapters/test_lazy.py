@@ -74,6 +74,20 @@ def test_a_file_that_changed_is_refused(tmp_path):
         array.compute()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_is_not_finite_is_refused_where_it_is_read(tmp_path, order):
+    values = np.zeros((6, 5), dtype=np.float32)
+    values[4, 3] = np.nan
+    np.save(tmp_path / "a.npy", np.asarray(values, order=order))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = values
+    for array in (open_npy(tmp_path / "a.npy", finite_axis=1), open_hdf5(tmp_path / "a.h5", "x", finite_axis=1)):
+        np.testing.assert_array_equal(array[:, :3].compute(), values[:, :3])
+        with pytest.raises(FormatError, match=r"1 values that are NaN .* neuroid 3, counted from 0.*allow_nan=True"):
+            array[2:].compute()
+    assert np.isnan(open_npy(tmp_path / "a.npy").compute()).any()
+
+
 @pytest.mark.parametrize("cut", [0, 5, 40, 200, 5000])
 def test_truncated_files(tmp_path, folder, cut):
     for name, read in (("c.npy", open_npy), ("a.h5", lambda path: open_hdf5(path, "chunked").compute())):
