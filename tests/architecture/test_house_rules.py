@@ -9,13 +9,16 @@ NAMELESS = ("utils", "util", "helpers", "misc", "common")
 UNSAFE_MODULES = ("pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal")
 UNSAFE_CALLS = ("eval", "exec", "compile", "os.system", "os.popen", "joblib.load", "yaml.load", "yaml.unsafe_load")
 UNSAFE_FLAGS = ("shell", "trust_remote_code", "allow_pickle")
+# One statement in one module: THINGS-EEG2 is published as pickled dicts. Its reader is a subclass whose `find_class` knows seven
+# names, all of them plain functions of that module, and runs only on request; `load` and `loads` stay out of reach.
+EXEMPT_IMPORTS = {"brainalign/adapters/pickled.py": "from pickle import Unpickler"}
 
 
 def unsafe_doors(tree: ast.Module, path: str) -> list[str]:
     """Return every door through which a file could run code, as messages with file and line."""
     found = []
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and ast.unparse(node) != EXEMPT_IMPORTS.get(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             found += [f"{path}:{node.lineno} imports {name}" for name in names if name.split(".")[0] in UNSAFE_MODULES]
         elif isinstance(node, ast.Call):
@@ -99,6 +102,12 @@ def test_a_planted_fault_is_caught(rule, source):
 @pytest.mark.parametrize("source", ["torch.load(path, weights_only=True)", "np.load(path, allow_pickle=False)", "model.eval()"])
 def test_a_safe_call_passes(source):
     assert unsafe_doors(ast.parse(source), "x.py") == []
+
+
+@pytest.mark.parametrize("source", ["import pickle", "from pickle import Unpickler, loads"])
+def test_the_one_exemption_is_for_one_statement(source):
+    assert unsafe_doors(ast.parse(source), "brainalign/adapters/pickled.py")
+    assert unsafe_doors(ast.parse("from pickle import Unpickler"), "brainalign/adapters/x.py")
 
 
 def test_modules_are_one_room_each(package, root):
