@@ -239,15 +239,15 @@ def _table(table: Any) -> pd.DataFrame | None:
     return frame.assign(**{name: pd.to_numeric(frame[name]) for name in numeric if name not in ids})
 
 
-def _matches(source: Any) -> bool:
+def _matches(source: Any) -> str:
     """Numpy's formats by their magic number, or a table whose header names ``stimulus_id``."""
     if not is_path(source):
-        return False
+        return ""
     start = first_bytes(Path(source), 300)
     if start[:6] == b"\x93NUMPY" or (start[:4] == b"PK\x03\x04" and b".npy" in start):
-        return True
+        return "it starts as files of numpy do"
     look = sniff(source)
-    return look is not None and look[0] is not None and "stimulus_id" in look[0]
+    return "its header names stimulus_id" if look is not None and look[0] is not None and "stimulus_id" in look[0] else ""
 
 
 adapter = Format("arrays", _matches, open_arrays)

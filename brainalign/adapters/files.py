@@ -25,13 +25,13 @@ class Format:
     name : str
         What ``format=`` calls it.
     matches : callable
-        True where a path or object looks like this format.
+        The reason why a path or object looks like this format, as a short text; falsy where it does not.
     open : callable
         ``open(path_or_object, **options)`` returns a labelled DataArray.
     """
 
     name: str
-    matches: Callable[[Any], bool]
+    matches: Callable[[Any], str | bool]
     open: Callable[..., xr.DataArray]
 
 

@@ -221,4 +221,8 @@ def _time_axis(
     return {"time": seconds, "time_reference": reference}
 
 
-adapter = Format("matlab", is_mat, open_matlab)
+def _matches(source: Any) -> str:
+    return "it has the header of a MATLAB file" if is_mat(source) else ""
+
+
+adapter = Format("matlab", _matches, open_matlab)

@@ -113,12 +113,36 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any], *, o
             raise ParameterError(
                 f"{owner} got an unknown option {name!r}.{did_you_mean(name, keywords)} Expected options among {', '.join(keywords)}."
             )
-    missing = [name for name in keywords if known[name].default is inspect.Parameter.empty and name not in options]
+    missing = missing_options(function, options)
     if missing:
         raise ParameterError(
             f"{owner} needs {', '.join(f'`{name}=`' for name in missing)}, got {', '.join(options) or 'no options'}. Expected each of them: "
             "pass it as a keyword argument."
         )
+
+
+def missing_options(function: Callable[..., Any], options: Mapping[str, Any]) -> list[str]:
+    """Return the keyword arguments that a function cannot do without and that are not among ``options``.
+
+    Parameters
+    ----------
+    function : callable
+    options : mapping of str to object
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> missing_options(sorted, {}), missing_options(check_options, {})
+    ([], ['owner'])
+    """
+    return [
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty and name not in options
+    ]
 
 
 def did_you_mean(value: Any, names: Iterable[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import xarray as xr
 
 from brainalign.adapters.store.responses import open_tree, save_dataset, save_responses
 from brainalign.core.errors import FormatError, ParameterError
-from brainalign.core.parameters import check_options
+from brainalign.core.parameters import check_options, missing_options
 from brainalign.core.provenance import provenance, write_step
 from brainalign.core.registry import Registry
 from brainalign.core.schema import validate
 from brainalign.core.tables import CONTENT, KINDS, validate_stimuli
+
+_log = logging.getLogger("brainalign")
 
 FORMATS = Registry(
     "brainalign.adapters",
@@ -31,6 +34,14 @@ FORMATS = Registry(
 )
 
 
+#: How an option looks, for messages that end in a call to start from.
+_EXAMPLES = {
+    "system": "'sub-01'", "subject": "'sub-01'", "tr_s": "2.0", "modality": "'fmri'", "units": "'V'", "stimulus_id": "'ids.txt'",
+    "values": "'responses'", "dims": "('presentation', 'neuroid')", "time_unit": "'s'", "edges_s": "[0.0, 0.05, 0.1]",
+    "stimulus_column": "'stim_file'", "events": "'events.tsv'", "mask": "'mask.nii.gz'", "task": "'rest'",
+}  # fmt: skip
+
+
 def open_responses(path_or_object: Any, *, format: str | None = None, **options: Any) -> xr.DataArray:
     """Open a recording, of a brain or of a network.
 
@@ -39,8 +50,9 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"store"``, ``"nifti"``, ``"timecourses"``, ``"arrays"``, ``"meeg"``, ``"spikes"``, ``"matlab"``, or one that an installed
-        package adds under the entry-point group ``brainalign.adapters``. By default the content decides.
+        ``"arrays"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"spikes"``, ``"store"``, ``"timecourses"``, or one that an installed
+        package adds under the entry-point group ``brainalign.adapters``. By default the content decides; the log ("brainalign",
+        at INFO) says for which reason, and so does the provenance (``because``).
     **options
         Of the format, e.g. ``name="sub-01"`` for a store of several responses.
 
@@ -52,9 +64,9 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     Raises
     ------
     FormatError
-        There is no such file, no format fits, or several do.
+        There is no such file, no format fits, or several do; these are listed, each with its reason.
     ParameterError
-        The format has no such option, or needs one that is missing.
+        The format has no such option, or needs one that is missing: the message ends in a call to start from.
     UnknownNameError
         No format of this name.
     StoreError
@@ -71,15 +83,66 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     """
     if isinstance(path_or_object, (str, os.PathLike)) and not Path(path_or_object).exists():
         raise FormatError(f"{os.fspath(path_or_object)} does not exist. Expected a file or folder: look at the path.")
-    chosen = _sniff(path_or_object) if format is None else format
+    chosen, because = find_format(path_or_object) if format is None else (format, "`format=` says so")
     reader = FORMATS.get(chosen).open
-    check_options(reader, options, owner=f"open_responses of format {chosen!r}")
+    _log.info("%s is opened as %r: %s", _shown(path_or_object), chosen, because)
+    missing = missing_options(reader, options)
+    # a misspelt option is named before the one that it leaves missing
+    check_options(reader, {**options, **dict.fromkeys(missing)}, owner=f"open_responses of format {chosen!r}")
+    _refuse_missing(path_or_object, chosen, because, missing, options)
     x = reader(path_or_object, **options)
     if chosen == "store":
         return x
-    shown = os.fspath(path_or_object) if isinstance(path_or_object, os.PathLike) else path_or_object
-    named = shown if isinstance(shown, str) else type(shown).__name__
-    return write_step(x, "open_responses", params={"path": named, "format": chosen, **options}, inputs={"opened": x})
+    params = {"path": _shown(path_or_object), "format": chosen, "because": because, **options}
+    return write_step(x, "open_responses", params=params, inputs={"opened": x})
+
+
+def find_format(path_or_object: Any) -> tuple[str, str]:
+    """Return the one format whose adapter recognises the content, and its reason.
+
+    Parameters
+    ----------
+    path_or_object : path or object
+        As for :func:`open_responses`.
+
+    Returns
+    -------
+    tuple of (str, str)
+        Name of the format, and why it was chosen.
+
+    Raises
+    ------
+    FormatError
+        No format fits, or several do.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> file = tempfile.mkdtemp() + "/x.npy"
+    >>> np.save(file, np.zeros((2, 3)))
+    >>> find_format(file)
+    ('arrays', 'it starts as files of numpy do')
+    """
+    fits, unasked = {}, []
+    for name in FORMATS.names():
+        try:
+            reason = FORMATS.get(name).matches(path_or_object)
+        except ImportError as error:  # an optional package is not installed: the other formats are still asked
+            unasked.append(f"{name} ({error})")
+            continue
+        if reason:
+            fits[name] = reason if isinstance(reason, str) else "its adapter recognises the content"
+    if len(fits) == 1:
+        return next(iter(fits.items()))
+    what, known = _shown(path_or_object), ", ".join(repr(name) for name in FORMATS.names())
+    if fits:
+        options = "; ".join(f"{name!r}, since {reason}" for name, reason in fits.items())
+        raise FormatError(f"{what} fits {len(fits)} formats: {options}. Expected one: choose with `format=`.")
+    missing = f" Not asked: {'; '.join(unasked)}" if unasked else ""
+    raise FormatError(
+        f"{what} fits none of the formats {known}. Expected one of them: pass `format=` where you know it, or build the array with "
+        f"`ba.responses`.{missing}"
+    )
 
 
 def open_rdms(path: str | os.PathLike[str], *, key: str | None = None, stimulus_id: Any = None, **options: Any) -> xr.DataArray:
@@ -197,26 +260,24 @@ def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: st
         save_dataset(result, path, section="results", name=_verb(x) if name is None else name, overwrite=overwrite)
 
 
-def _sniff(path_or_object: Any) -> str:
-    """Return the one format whose adapter recognises the content."""
-    fits, unasked = [], []
-    for name in FORMATS.names():
-        try:
-            if FORMATS.get(name).matches(path_or_object):
-                fits.append(name)
-        except ImportError as error:  # an optional package is not installed: the other formats are still asked
-            unasked.append(f"{name} ({error})")
-    if len(fits) == 1:
-        return fits[0]
-    what = os.fspath(path_or_object) if isinstance(path_or_object, (str, os.PathLike)) else type(path_or_object).__name__
-    known = ", ".join(repr(name) for name in FORMATS.names())
-    if fits:
-        raise FormatError(f"{what} fits {len(fits)} formats: {', '.join(map(repr, fits))}. Expected one: choose with `format=`.")
-    missing = f" Not asked: {'; '.join(unasked)}" if unasked else ""
-    raise FormatError(
-        f"{what} fits none of the formats {known}. Expected one of them: pass `format=` where you know it, or build the array with "
-        f"`ba.responses`.{missing}"
+def _refuse_missing(source: Any, chosen: str, because: str, missing: list[str], options: dict[str, Any]) -> None:
+    """Name the format, why it was chosen, and what it needs, with a call to start from."""
+    if not missing:
+        return
+    given = {**{name: repr(value) for name, value in options.items()}, **{name: _EXAMPLES.get(name, "...") for name in missing}}
+    call = ", ".join([repr(_shown(source)), *(f"{name}={text}" for name, text in given.items())])
+    raise ParameterError(
+        f"{_shown(source)} is opened as {chosen!r}: {because}. This format needs {', '.join(f'`{name}=`' for name in missing)}, got "
+        f"{', '.join(options) or 'no options'}. Expected a call like `ba.open_responses({call})`, with your own values; another format is "
+        "chosen with `format=`."
     )
+
+
+def _shown(source: Any) -> str:
+    """Return a path as text, and the name of the type of anything else."""
+    first = source[0] if isinstance(source, (list, tuple)) and source else source
+    named = os.fspath(first) if isinstance(first, (str, os.PathLike)) else type(first).__name__
+    return named if first is source or len(source) == 1 else f"{named} and {len(source) - 1} more"
 
 
 def _system(x: xr.DataArray) -> str:

@@ -1,3 +1,6 @@
+import ast
+import logging
+import re
 import sys
 
 import numpy as np
@@ -108,7 +111,8 @@ class Toy:
         self.magic, self.x = magic, x
 
     def matches(self, path):
-        return path.is_file() and path.read_text().startswith(self.magic)
+        found = path.is_file() and path.read_text().startswith(self.magic)
+        return found if self.magic == "cat" else f"it starts with {self.magic}" if found else ""
 
     def open(self, path, *, gain=1.0):
         return self.x * gain
@@ -129,13 +133,16 @@ def test_the_content_decides_and_provenance_names_the_format(tmp_path, x, format
     np.testing.assert_array_equal(back, x * 2)
     steps = ba.core.provenance(back).steps
     assert [step["verb"] for step in steps] == ["responses", "open_responses"]
-    assert steps[-1]["params"] == {"path": str(tmp_path / "a"), "format": "cat", "gain": 2.0}
+    because = "its adapter recognises the content"
+    assert steps[-1]["params"] == {"path": str(tmp_path / "a"), "format": "cat", "because": because, "gain": 2.0}
     assert ba.core.provenance(back).altered is False
 
 
 def test_none_or_two_that_fit(tmp_path, formats):
     (tmp_path / "a").write_text("caterpillar")
-    with pytest.raises(FormatError, match=r"fits 2 formats: 'cat', 'caterpillar'.*choose with `format=`"):
+    with pytest.raises(
+        FormatError, match=r"fits 2 formats: 'cat', since .*; 'caterpillar', since it starts with c.*choose with `format=`"
+    ):
         ba.open_responses(tmp_path / "a")
     assert ba.open_responses(tmp_path / "a", format="cat").shape == (4, 3)
     (tmp_path / "a").write_text("dog")
@@ -147,14 +154,64 @@ def test_none_or_two_that_fit(tmp_path, formats):
         ba.open_responses(tmp_path / "a", format="cta")
 
 
-def test_builtin_formats_are_named():
-    assert opening.FORMATS.names() == ["arrays", "matlab", "meeg", "nifti", "spikes", "store", "timecourses"]
+def test_the_docstring_lists_every_format():
+    listed = re.search(r"format : str, optional\n(.*?)or one that", opening.open_responses.__doc__, flags=re.DOTALL).group(1)
+    assert re.findall(r'``"([\w-]+)"``', listed) == Registry("no.plugins", opening.FORMATS._builtin).names()
+
+
+def test_the_choice_is_logged_and_recorded_with_its_reason(tmp_path, x, caplog):
+    np.save(tmp_path / "x.npy", x.values)
+    with caplog.at_level(logging.INFO, logger="brainalign"):
+        options = {"modality": "fmri", "system": "sub-01", "stimulus_id": list("abab"), "neuroid_id": ["u", "v", "w"]}
+        opened = ba.open_responses(tmp_path / "x.npy", **options)
+        ba.open_responses(tmp_path / "x.npy", format="arrays", **options)
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first == f"{tmp_path / 'x.npy'} is opened as 'arrays': it starts as files of numpy do"
+    assert second.endswith("`format=` says so")
+    assert ba.core.provenance(opened).steps[-1]["params"]["because"] == "it starts as files of numpy do"
+
+
+def test_what_is_missing_is_named_with_a_call_that_works(tmp_path):
+    file = tmp_path / "regions.csv"
+    file.write_text("a,b\n1,2\n3,4\n")
+    wanted = r"opened as 'timecourses': it is a text table.*needs `tr_s=`, `system=`, got run\. Expected a call like `ba\."
+    with pytest.raises(ParameterError, match=wanted) as caught:
+        ba.open_responses(file, run="1")
+    call = ast.parse(re.search(r"`(ba\.open_responses\(.*?\))`", str(caught.value)).group(1), mode="eval").body
+    options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert options == {"run": "1", "tr_s": 2.0, "system": "sub-01"}
+    assert ba.open_responses(ast.literal_eval(call.args[0]), **options).shape == (2, 2)
+    with pytest.raises(ParameterError, match=r"unknown option 'sytem'\. Did you mean 'system'"):
+        ba.open_responses(file, tr_s=2.0, sytem="sub-01")
+
+
+listed_folders = None
+
+
+def _count_listings(event, args):
+    if listed_folders is not None and event in ("os.listdir", "os.scandir"):
+        listed_folders.append(args)
+
+
+sys.addaudithook(_count_listings)
+
+
+def test_looking_at_a_large_folder_is_bounded(tmp_path):
+    """No format walks a whole tree in order to say that it is not its own."""
+    global listed_folders
+    for number in range(400):
+        (tmp_path / f"d{number // 20}" / f"e{number % 20}" / "f").mkdir(parents=True)
+        (tmp_path / f"d{number // 20}" / f"e{number % 20}" / "f" / "notes.bin").touch()
+    listed = {}
+    for name in opening.FORMATS.names():
+        listed_folders = []
+        found = opening.FORMATS.get(name).matches(tmp_path)
+        listed[name], listed_folders = len(listed_folders), None
+        assert not found, f"{name} claims a folder of nothing it knows: {found}"
+    assert {name: n for name, n in listed.items() if n > 100} == {}
 
 
 def test_options_of_a_format_are_checked(tmp_path, x):
-    (tmp_path / "regions.csv").write_text("a,b\n1,2\n3,4\n")
-    with pytest.raises(ParameterError, match=r"format 'timecourses' needs `tr_s=`, `system=`, got no options"):
-        ba.open_responses(tmp_path / "regions.csv")
     ba.save(x, tmp_path / "s.zarr")
     with pytest.raises(ParameterError, match=r"unknown option 'nam'\. Did you mean 'name'\?"):
         ba.open_responses(tmp_path / "s.zarr", nam="sub-01")

@@ -296,13 +296,14 @@ def _said(source: Any) -> Any:
     )
 
 
-def _matches(source: Any) -> bool:
+def _matches(source: Any) -> str:
     """NIfTI-1 or NIfTI-2 by the magic number of the first file."""
     first = source[0] if isinstance(source, (list, tuple)) and source else source
     if not is_path(first):
-        return False
+        return ""
     start = first_bytes(Path(first), 352)
-    return start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")
+    magic = start[344:348] in (b"n+1\0", b"ni1\0") or start[4:8] in (b"n+2\0", b"ni2\0")
+    return "it has the magic number of NIfTI" if magic else ""
 
 
 adapter = Format("nifti", _matches, open_images)

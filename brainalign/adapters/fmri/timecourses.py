@@ -126,18 +126,20 @@ def _run_names(run: str | Sequence[str] | None, files: list[Path]) -> list[str]:
     return [str(name) for name in names]
 
 
-def _matches(source: Any) -> bool:
+def _matches(source: Any) -> str:
     """Text with numbers only under the header, that names neither stimuli nor events, and is no list of spike times."""
     look = sniff(source)
     if look is None:
-        return False
+        return ""
     header, rows = look
     if header is not None and {"stimulus_id", "onset", "onset_s"} & {name.lower() for name in header}:
-        return False
+        return ""
     if len(rows) < 2 or np.isnan(rows).all(axis=0).any():
-        return False
-    only = rows.shape[1] == 1
-    return not (only and bool((np.diff(rows[:, 0]) >= 0).all()) and bool(np.diff(rows[:, 0]).any()))
+        return ""
+    steps = np.diff(rows[:, 0])
+    if rows.shape[1] == 1 and (steps >= 0).all() and steps.any():
+        return ""  # spike times
+    return "it is a text table of numbers, a row a volume"
 
 
 adapter = Format("timecourses", _matches, open_timecourses)

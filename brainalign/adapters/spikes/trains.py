@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,18 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, is_path, naming, per_run_ids, record_opening
+from brainalign.adapters.files import Format, is_path, naming, record_opening
+from brainalign.adapters.spikes.alignment import (
+    check_edges,
+    check_events,
+    check_recorded,
+    check_spike_times,
+    first_and_last,
+    spike_responses,
+)
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, preview
-from brainalign.core.responses import responses
-from brainalign.engine.binning import bin_spikes, count_spikes
+from brainalign.engine.binning import bin_spikes
 
 TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 _TIME_NAMES = ("spike_time", "spike_times", "spike_times_s", "spike_time_s", "spike_times_ms", "spike_times_us")
@@ -33,6 +40,7 @@ def open_spikes(
     unit_column: str | None = None,
     time_column: str | None = None,
     sampling_rate_hz: float | None = None,
+    recorded_s: Sequence[float] | None = None,
     run: str = "1",
     subject: str | None = None,
     region: str | Mapping[str, str] | None = None,
@@ -52,13 +60,16 @@ def open_spikes(
     system : str
         Whose neurons these are.
     events : DataFrame, optional
-        One row a presentation: ``stimulus_id``, ``onset_s`` (the clock of the spikes), and further coordinates.
+        One row a presentation, in the order of time: ``stimulus_id``, ``onset_s`` (the clock of the spikes), and further
+        coordinates. Where windows overlap, a spike counts for each of them; the attr ``n_overlapping_windows`` says how many do.
     unit : str, optional
         Name of the one unit of a table without ``unit_column``.
     unit_column, time_column : str, optional
         Columns of a table with a header.
     sampling_rate_hz : float, optional
         Of the clock that ``"samples"`` counts.
+    recorded_s : (start, stop), seconds, optional
+        What was recorded: windows must lie inside. Where it is not known, they must touch the time from the first to the last spike.
     run : str
         Name of the recording; events may bring their own ``run``.
     subject : str, optional
@@ -74,65 +85,29 @@ def open_spikes(
     Raises
     ------
     FormatError
-        A damaged table, a missing column, a time that is no number.
+        A damaged table, a missing column, a time that is no number; events that go back, or two at one time.
     ParameterError
-        Times that go back, edges that do not increase, a unit without a name.
+        Times that go back, edges that do not increase, a unit without a name, windows where nothing was recorded.
     """
     named = _spike_times(source, unit=unit, unit_column=unit_column, time_column=time_column)
     ticks = _ticks_per_second(time_unit, sampling_rate_hz)
     files = sorted({Path(item).name for item in _paths(source)})
-    with naming(f"{files[0]!r}" if files else "spike times"):
+    shown = repr(files[0]) if files else "spike times"
+    with naming(shown):
         times = [check_spike_times(np.asarray(t, dtype=np.float64) / ticks, name=name) for name, t in named.items()]
         edges = check_edges(edges_s, owner="open_spikes")
     units = list(named)
     labels: dict[str, Any] = {"n_spikes": np.array([t.size for t in times])}
     if region is not None:
         labels["region"] = _regions(region, units)
-    arguments = {"neuroid_id": units, "neuroid": labels, "modality": "spikes", "system": system, "units": "spikes/bin"}
-    if events is None:
-        x = _continuous(times, edges, run, subject, arguments)
-    else:
-        x = _around_events(times, edges, events, run, subject, arguments)
-        x.attrs["bin_edges_s"] = json.dumps(edges.tolist())
-    return record_opening(x, "spikes", files, {"time_unit": time_unit, "edges_s": edges, "sampling_rate_hz": sampling_rate_hz})
-
-
-def _continuous(times: list[Any], edges: Any, run: str, subject: str | None, arguments: dict[str, Any]) -> xr.DataArray:
-    widths = np.diff(edges)
-    rows: dict[str, Any] = {"onset_s": edges[:-1], "duration_s": widths, "run": run}
-    if subject is not None:
-        rows["subject"] = subject
-    if np.allclose(widths, widths[0], rtol=1e-6):
-        arguments["neuroid"]["sampling_rate_hz"] = np.full(len(times), 1.0 / widths.mean())
-    ids = per_run_ids(run, widths.size, "b")
-    return responses(count_spikes(times, edges), stimulus_id=ids, presentation=_filled(rows, widths.size), **arguments)
-
-
-def _around_events(
-    times: list[Any], edges: Any, events: pd.DataFrame, run: str, subject: str | None, arguments: dict[str, Any]
-) -> xr.DataArray:
-    require_columns(events, ["stimulus_id", "onset_s"], "events=")
-    onsets = events["onset_s"].to_numpy(np.float64)
-    if not np.isfinite(onsets).all():
-        raise FormatError(
-            f"events= has no `onset_s` in rows {preview(np.flatnonzero(~np.isfinite(onsets)))}. Expected seconds in every row."
-        )
-    rows: dict[str, Any] = {name: events[name].to_numpy() for name in events.columns if name not in ("stimulus_id", "repetition")}
-    rows.setdefault("run", run)
-    if subject is not None:
-        rows["subject"] = subject
-    return responses(
-        bin_spikes(times, onsets, edges),
-        stimulus_id=events["stimulus_id"].astype(str).to_numpy(object),
-        presentation=_filled(rows, len(events)),
-        time=(edges[:-1] + edges[1:]) / 2,
-        time_reference="stimulus onset",
-        **arguments,
+    table = None if events is None else check_events(events)
+    onsets = np.zeros(1) if table is None else table["onset_s"].to_numpy(np.float64)
+    check_recorded(onsets, edges, source=shown, recorded_s=recorded_s, spikes_s=first_and_last(times))
+    x = spike_responses(
+        partial(bin_spikes, times), edges, table, neuroid_id=units, neuroid=labels, system=system, run=run, subject=subject
     )
-
-
-def _filled(rows: dict[str, Any], length: int) -> pd.DataFrame:
-    return pd.DataFrame(rows, index=range(length))
+    params = {"time_unit": time_unit, "edges_s": edges, "sampling_rate_hz": sampling_rate_hz, "recorded_s": recorded_s}
+    return record_opening(x, "spikes", files, params)
 
 
 def _spike_times(source: Any, *, unit: str | None, unit_column: str | None, time_column: str | None) -> dict[str, np.ndarray]:
@@ -220,85 +195,18 @@ def _paths(source: Any) -> list[Any]:
     return [item for item in (source.values() if isinstance(source, Mapping) else [source]) if isinstance(item, (str, Path))]
 
 
-def _matches(source: Any) -> bool:
+def _matches(source: Any) -> str:
     """One column of numbers that never go back, or a header that names spike times."""
     look = sniff(source)
     if look is None:
-        return False
+        return ""
     header, rows = look
     if header is not None and any(name.lower() in _TIME_NAMES for name in header):
-        return True
+        return "its header names spike times"
     if rows.shape[1] != 1 or len(rows) < 2 or np.isnan(rows).any():
-        return False
+        return ""
     steps = np.diff(rows[:, 0])
-    return bool((steps >= 0).all() and steps.any())
+    return "it is one column of numbers that never go back" if (steps >= 0).all() and steps.any() else ""
 
 
 adapter = Format("spikes", _matches, open_spikes)
-
-
-def check_edges(edges_s: Any, *, owner: str) -> np.ndarray:
-    """Return bin edges as float64 seconds if they are finite and strictly increasing.
-
-    Parameters
-    ----------
-    edges_s : array_like, (bin + 1,), seconds
-    owner : str
-        The function that they were given to, for the message.
-
-    Returns
-    -------
-    ndarray of float64, (bin + 1,)
-
-    Raises
-    ------
-    ParameterError
-        Fewer than two edges, or edges that do not increase.
-    """
-    edges = np.asarray(edges_s, dtype=np.float64)
-    if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all():
-        raise ParameterError(
-            f"The 'edges_s' parameter of {owner} must be at least two finite seconds. Got shape {edges.shape} instead."
-        )
-    steps = np.diff(edges)
-    if not (steps > 0).all():
-        at = int(np.argmax(steps <= 0))
-        raise ParameterError(
-            f"The 'edges_s' parameter of {owner} must increase. Got {edges[at]:g} s followed by {edges[at + 1]:g} s at position {at + 1}: "
-            "sort the edges and drop repeated ones."
-        )
-    return edges
-
-
-def check_spike_times(times_s: Any, *, name: str) -> np.ndarray:
-    """Return the spike times of one unit as float64 seconds if they are finite and sorted.
-
-    Parameters
-    ----------
-    times_s : array_like, (spike,), seconds
-        Equal times are allowed: they are two spikes.
-    name : str
-        The unit, for the message.
-
-    Returns
-    -------
-    ndarray of float64, (spike,)
-
-    Raises
-    ------
-    ParameterError
-        Times that are not finite, or go back.
-    """
-    times = np.asarray(times_s, dtype=np.float64)
-    if times.ndim != 1 or not np.isfinite(times).all():
-        raise ParameterError(
-            f"the spike times of unit {name!r} have shape {times.shape} or are not all finite. Expected a list of seconds."
-        )
-    steps = np.diff(times)
-    if (steps < 0).any():
-        at = int(np.argmax(steps < 0))
-        raise ParameterError(
-            f"the spike times of unit {name!r} go back from {times[at]:g} s to {times[at + 1]:g} s at position {at + 1}. Expected one "
-            "clock: sort them, or split recordings whose clock starts anew."
-        )
-    return times

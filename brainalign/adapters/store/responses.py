@@ -249,8 +249,8 @@ def open_tree(path: str | os.PathLike[str]) -> xr.DataTree:
 class StoreAdapter:
     """Opens responses from a study store."""
 
-    def matches(self, path: Any) -> bool:
-        """Return True for a study, or one item of it.
+    def matches(self, path: Any) -> str:
+        """Return why this is a study, or one item of it.
 
         Parameters
         ----------
@@ -258,9 +258,10 @@ class StoreAdapter:
 
         Returns
         -------
-        bool
+        str
+            Empty where it is none.
         """
-        return is_study(path)
+        return "it is a folder that brainalign wrote" if is_study(path) else ""
 
     def open(self, path: str | os.PathLike[str], *, name: str | None = None) -> xr.DataArray:
         """Open one recording lazily.
