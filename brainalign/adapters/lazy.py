@@ -16,6 +16,7 @@ from brainalign.core.errors import FormatError, require
 
 Spans = tuple[slice, ...]
 _CHUNK_BYTES = 2**24
+_MOST_COMPRESSED = 10_000  # times smaller than its values: more than any filter gains, little enough to be read into memory
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class FileArray:
         ``functools.partial`` of one, so that it travels to the workers of dask.
     shape : tuple of int
     dtype : numpy dtype
-        Of what ``read`` returns.
+        What the values become as they are read.
     files : tuple of Path
         Looked at before each read: a file that changed since it was opened is refused.
     what : str
@@ -60,7 +61,7 @@ class FileArray:
                 )
         spans, rest = zip(*map(_span, key, self.shape), strict=True)
         with reading(self.files[0], self.what):
-            block = self.read(spans)
+            block = self.read(spans).astype(self.dtype, copy=False)
             wanted = tuple(span.stop - span.start for span in spans)
             if block.shape != wanted:
                 raise FormatError(
@@ -91,7 +92,7 @@ def lazy_array(
         See :class:`FileArray`.
     shape : sequence of int
     dtype : dtype
-        Of what ``read`` returns.
+        What the values become as they are read.
     files : sequence of Path
         What it reads.
     what : str
@@ -144,14 +145,14 @@ def leading(shape: Sequence[int], itemsize: int, n_bytes: int = _CHUNK_BYTES) ->
     return tuple(reversed(chunks))
 
 
-def open_npy(path: Any, *, finite_axis: int | None = None) -> Any:
+def open_npy(path: Any, *, dtype: Any = None, finite_axis: int | None = None) -> Any:
     """Open an npy file lazily.
 
     Parameters
     ----------
     path : str or Path
-    finite_axis : int, optional
-        As in :func:`lazy_array`.
+    dtype, finite_axis
+        As in :func:`lazy_array`. Default: the dtype of the file.
 
     Returns
     -------
@@ -167,22 +168,22 @@ def open_npy(path: Any, *, finite_axis: int | None = None) -> Any:
     with reading(file, "numpy"), file.open("rb") as opened:
         version = np.lib.format.read_magic(opened)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(opened)
+        shape, fortran, stored = header(opened)
         offset = opened.tell()
-    if dtype.hasobject:
+    if stored.hasobject:
         raise FormatError(
             f"{str(file)!r} holds pickled Python objects, which can run code and are never opened. Save plain arrays instead: numbers, and "
             "strings of fixed width."
         )
-    promised, there = offset + prod(shape) * dtype.itemsize, file.stat().st_size
+    promised, there = offset + prod(shape) * stored.itemsize, file.stat().st_size
     if there < promised:
         raise FormatError(
-            f"{str(file)!r} has {there} bytes; its header promises {promised} (shape {shape}, {dtype}). Expected a whole file: it is "
+            f"{str(file)!r} has {there} bytes; its header promises {promised} (shape {shape}, {stored}). Expected a whole file: it is "
             "truncated, copy it again."
         )
-    read = _NpyRead(file, offset, tuple(shape), dtype, fortran)
-    chunks = leading(shape[::-1], dtype.itemsize)[::-1] if fortran else None
-    return lazy_array(read, shape, dtype, files=[file], what="numpy", chunks=chunks, finite_axis=finite_axis)
+    read = _NpyRead(file, offset, tuple(shape), stored, fortran)
+    chunks = leading(shape[::-1], stored.itemsize)[::-1] if fortran else None
+    return lazy_array(read, shape, dtype or stored, files=[file], what="numpy", chunks=chunks, finite_axis=finite_axis)
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,9 @@ def _fill(opened: Any, view: memoryview) -> None:
         view = view[n:]
 
 
-def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None, finite_axis: int | None = None) -> Any:
+def open_hdf5(
+    path: Any, key: str, *, chunks: Sequence[Any] | None = None, dtype: Any = None, finite_axis: int | None = None
+) -> Any:
     """Open one dataset of an HDF5 file lazily.
 
     Parameters
@@ -239,8 +242,8 @@ def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None, finit
         Name of the dataset, with its groups.
     chunks : sequence, optional
         As dask takes them. Default: whole chunks of the file, about 16 MB together.
-    finite_axis : int, optional
-        As in :func:`lazy_array`.
+    dtype, finite_axis
+        As in :func:`lazy_array`. Default: the dtype of the file.
 
     Returns
     -------
@@ -250,7 +253,7 @@ def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None, finit
     Raises
     ------
     FormatError
-        No HDF5 file, a truncated one, no such dataset, or one that is not an array of numbers.
+        No HDF5 file, a truncated one, no such dataset, one that is not an array of numbers, or that is not all there.
     OptionalDependencyError
         h5py is not installed.
     """
@@ -261,11 +264,37 @@ def open_hdf5(path: Any, key: str, *, chunks: Sequence[Any] | None = None, finit
         if not isinstance(found, h5py.Dataset):
             kind = "a group" if found is not None else "nothing"
             raise FormatError(f"{str(file)!r} holds {kind} at {key!r}. Expected an array; at its top are {sorted(opened)[:20]}.")
-        shape, dtype, stored = found.shape, found.dtype, found.chunks
-    if dtype.kind not in "iufb" or not shape:
-        raise FormatError(f"{str(file)!r} has shape {shape} and dtype {dtype} at {key!r}. Expected an array of numbers.")
-    parts = _whole_chunks(shape, stored, dtype.itemsize) if chunks is None else chunks
-    return lazy_array(_HDF5Read(file, key), shape, dtype, files=[file], what="HDF5", chunks=parts, finite_axis=finite_axis)
+        shape, kept, stored = found.shape, found.dtype, found.chunks
+        check_stored(found, file)
+    if kept.kind not in "iufb" or not shape:
+        raise FormatError(f"{str(file)!r} has shape {shape} and dtype {kept} at {key!r}. Expected an array of numbers.")
+    parts = whole_chunks(shape, stored, kept.itemsize) if chunks is None else chunks
+    return lazy_array(
+        _HDF5Read(file, key), shape, dtype or kept, files=[file], what="HDF5", chunks=parts, finite_axis=finite_axis
+    )
+
+
+def check_stored(dataset: Any, file: Path) -> None:
+    """Refuse a dataset of an HDF5 file whose values are not all there: h5py would fill them up without a word.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        Not one that is kept in other files.
+    file : Path
+        For the message.
+
+    Raises
+    ------
+    FormatError
+        Its header promises more than the file holds.
+    """
+    there, promised = dataset.id.get_storage_size(), dataset.nbytes
+    if there * (_MOST_COMPRESSED if dataset.id.get_create_plist().get_nfilters() else 1) < promised:
+        raise FormatError(
+            f"{str(file)!r} holds {there} bytes at {dataset.name!r}; its header promises {promised} (shape {dataset.shape}, {dataset.dtype}). "
+            "Expected all values in this file: it was not written to its end, or is damaged; copy or make it again."
+        )
 
 
 @dataclass(frozen=True)
@@ -279,8 +308,21 @@ class _HDF5Read:
             return np.asarray(opened[self.key][spans])
 
 
-def _whole_chunks(shape: tuple[int, ...], stored: tuple[int, ...] | None, itemsize: int) -> tuple[int, ...]:
-    """Return chunks of dask that hold whole chunks of the file: grown along the last dims first, as the file lies."""
+def whole_chunks(shape: tuple[int, ...], stored: tuple[int, ...] | None, itemsize: int) -> tuple[int, ...]:
+    """Return chunks of dask that hold whole chunks of the file: grown along the last dims first, as the file lies.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    stored : tuple of int or None
+        Chunks of the file; None where it has none.
+    itemsize : int
+        Bytes of a value.
+
+    Returns
+    -------
+    tuple of int
+    """
     if stored is None:
         return leading(shape, itemsize)
     grown, budget = list(stored), max(1, _CHUNK_BYTES // (prod(stored) * itemsize))

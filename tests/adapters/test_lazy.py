@@ -88,6 +88,20 @@ def test_what_is_not_finite_is_refused_where_it_is_read(tmp_path, order):
     assert np.isnan(open_npy(tmp_path / "a.npy").compute()).any()
 
 
+def test_values_become_the_dtype_that_is_asked_for(tmp_path):
+    np.save(tmp_path / "a.npy", VALUES.astype(np.float64))
+    array = open_npy(tmp_path / "a.npy", dtype=np.float32)
+    assert (array.dtype, array[:2].compute().dtype) == (np.float32, np.float32)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_dataset_that_was_never_written_is_refused(tmp_path, compression):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", shape=(10**7, 10**6), chunks=(100, 100), dtype=np.float32, compression=compression)
+    with pytest.raises(FormatError, match=r"holds 0 bytes at '/x'; its header promises 40000000000000"):
+        open_hdf5(tmp_path / "a.h5", "x")
+
+
 @pytest.mark.parametrize("cut", [0, 5, 40, 200, 5000])
 def test_truncated_files(tmp_path, folder, cut):
     for name, read in (("c.npy", open_npy), ("a.h5", lambda path: open_hdf5(path, "chunked").compute())):
