@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import brainalign as ba
-from brainalign.adapters.spikes.trains import adapter, check_edges, check_spike_times, open_spikes
+from brainalign.adapters.spikes.trains import adapter, open_spikes
 from brainalign.core.errors import FormatError, ParameterError
 
 EVENTS = pd.DataFrame({"stimulus_id": ["b", "a", "b"], "onset_s": [0.0, 1.0, 2.0], "condition": ["x", "y", "x"]})
@@ -109,20 +109,6 @@ def test_grasshopper_spikes_are_conserved(shared_data):
     np.testing.assert_array_equal(x.values[:, 0], np.histogram(raw, np.arange(10_001) * 1000)[0])
     half = open_spikes(file, time_unit="us", unit="receptor-1", system="grasshopper-1", edges_s=[0.0, 5.0])
     assert int(half.sum()) == (raw < 5e6).sum() < 929
-
-
-@pytest.mark.parametrize(
-    ("edges", "says"),
-    [([0.0], "at least two"), ([0.0, 1.0, 1.0], "1 s followed by 1 s at position 2"), ([0.0, np.nan], "finite")],
-)
-def test_impossible_edges_are_refused(edges, says):
-    with pytest.raises(ParameterError, match=says):
-        check_edges(edges, owner="bin_spikes")
-
-
-def test_times_that_go_back_are_refused_with_the_place():
-    with pytest.raises(ParameterError, match=r"unit 'a' go back from 2 s to 1.5 s at position 2"):
-        check_spike_times([1.0, 2.0, 1.5], name="a")
 
 
 def test_times_that_are_no_numbers_are_named():
