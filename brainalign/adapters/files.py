@@ -190,7 +190,7 @@ def per_run_ids(run: str, n_rows: int, letter: str) -> list[str]:
     return [f"run-{run}/{letter}{index:05d}" for index in range(n_rows)]
 
 
-def check_finite(values: np.ndarray[Any, Any], source: str, labels: Any, allow_nan: bool) -> None:
+def check_finite(values: np.ndarray[Any, Any], source: str, labels: Any, allow_nan: bool, *, first_row: int = 0) -> None:
     """Refuse NaN and infinity, unless they are declared.
 
     Parameters
@@ -202,6 +202,8 @@ def check_finite(values: np.ndarray[Any, Any], source: str, labels: Any, allow_n
         One name a column.
     allow_nan : bool
         NaN is declared.
+    first_row : int
+        Where in the recording the block of values starts.
 
     Raises
     ------
@@ -214,6 +216,6 @@ def check_finite(values: np.ndarray[Any, Any], source: str, labels: Any, allow_n
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad.reshape(len(values), values.shape[1], -1).any(-1))[0])
         raise FormatError(
-            f"{source!r} holds {int(bad.sum())} values that are NaN or infinite, the first in row {row} of {str(labels[column])!r}. "
+            f"{source!r} holds {int(bad.sum())} values that are NaN or infinite, the first in row {row + first_row} of {str(labels[column])!r}. "
             "Expected finite numbers: mask these neuroids out, or declare NaN with `allow_nan=True`."
         )

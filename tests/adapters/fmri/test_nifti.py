@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.adapters.fmri.nifti import adapter, open_images, read_events
+from brainalign.adapters.fmri.nifti import adapter, open_images
 from brainalign.core.errors import FormatError, ParameterError
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 2.5, 0, -20], [0, 0, 3, 5], [0, 0, 0, 1]])
@@ -144,7 +144,11 @@ def test_nan_and_wrong_shapes_are_named(tmp_path, values):
     values[1, 0, 0, 2] = np.nan
     file = nifti(tmp_path / "b.nii.gz", values)
     with pytest.raises(FormatError, match="first in row 2 of 'voxel 8'"):
-        open_images(file, system="s")
+        open_images(file, system="s").load()
+    x = open_images(nifti(tmp_path / "b.nii", values), system="s")
+    assert np.isfinite(x[3:]).all()  # the policy is that of each block
+    with pytest.raises(FormatError, match="first in row 2 of 'voxel 8'"):
+        x[2:4, 5:].load()
     assert int(np.isnan(open_images(file, system="s", allow_nan=True)).sum()) == 1
     with pytest.raises(FormatError, match=r"shape \(3, 4, 2\)"):
         open_images(nifti(tmp_path / "m.nii.gz", values[..., 0]), system="s")
@@ -161,24 +165,6 @@ def test_files_are_recognised_by_content(tmp_path, values):
     (tmp_path / "fake.nii").write_text("no image")
     assert not adapter.matches(tmp_path / "fake.nii")
     assert not adapter.matches(np.zeros(3))
-
-
-def test_events_name_their_columns(tmp_path):
-    file = tmp_path / "run-3_events.tsv"
-    file.write_text("\ufeffonset\tduration\tstim_type\tstim_file\n-1.5\tn/a\tFamous\tf1.bmp\n2.0\t0.5\tScrambled\ts1.bmp\n")
-    events = read_events(file, stimulus_column="stim_file", condition_column="stim_type")
-    assert list(events["stimulus_id"]) == ["f1.bmp", "s1.bmp"]
-    assert list(events["run"]) == ["3", "3"]
-    assert list(events["condition"]) == ["Famous", "Scrambled"]
-    np.testing.assert_array_equal(events["duration_s"], [np.nan, 0.5])
-    with pytest.raises(FormatError, match=r"no column 'trial_type'.*'stim_type', 'stim_file'"):
-        read_events(file, stimulus_column="trial_type")
-    file.write_text("onset\tduration\tstim_file\nn/a\t1\ta\n")
-    with pytest.raises(FormatError, match="no onset in row 0"):
-        read_events(file, stimulus_column="stim_file")
-    file.write_text("onset\tduration\tstim_file\n1\t1\tn/a\n")
-    with pytest.raises(FormatError, match="no stimulus in row 0"):
-        read_events(file, stimulus_column="stim_file")
 
 
 @pytest.mark.real
@@ -205,18 +191,6 @@ def test_haxby_slices_have_the_brain_voxels_that_were_measured(shared_data):
     assert x.shape == (121, 800)
     mean = x.values.mean(axis=0)
     assert int((mean > 0.2 * mean.max()).sum()) == 488
-    events = read_events(folder / "task001_run001/bold_events.tsv", stimulus_column="trial_type")
-    assert len(events) == 8
-    assert events["stimulus_id"].nunique() == 8
-
-
-@pytest.mark.real
-def test_face_study_events(shared_data):
-    folder = shared_data("bids-ds000117-meta") / "sub-01/ses-meg/meg"
-    events = read_events(sorted(folder.glob("*_events.tsv")), stimulus_column="stim_file", condition_column="stim_type")
-    assert len(events) == 887
-    assert events["stimulus_id"].nunique() == 450
-    assert dict(events["condition"].value_counts()) == {"Scrambled": 297, "Unfamiliar": 295, "Famous": 295}
 
 
 @pytest.mark.parametrize("damage", ["last byte gone", "bit flipped"])
@@ -228,4 +202,44 @@ def test_damage_that_leaves_all_values_readable_is_found_by_the_checksum(tmp_pat
         whole[-20] ^= 1
     (tmp_path / "c.nii.gz").write_bytes(whole[:-1] if damage == "last byte gone" else whole)
     with pytest.raises(FormatError, match=r"'.*c\.nii\.gz' could not be read as NIfTI .*copy it again"):
-        open_images(tmp_path / "c.nii.gz", system="sub-01")
+        open_images(tmp_path / "c.nii.gz", system="sub-01")[0, 0].load()
+
+
+def test_labels_come_with_a_table_of_names(tmp_path, values):
+    labels = np.zeros((3, 4, 2), dtype=np.int16)
+    labels[0], labels[1, :2] = 7, 3
+    images = {"path": nifti(tmp_path / "b.nii", values), "labels": nifti(tmp_path / "atlas_dseg.nii.gz", labels)}
+    table = tmp_path / "atlas_dseg.tsv"
+    table.write_text("\ufeffindex\tname\tcolor\n0\tbackground\t#0\n3\tIT\t#1\n7\tV1\t#2\n")
+    x = open_images(**images, system="s", region_names=table)
+    np.testing.assert_array_equal(x.region == "V1", labels[labels > 0] == 7)
+    table.write_text("index\tname\n3\tIT\n")
+    with pytest.raises(ParameterError, match=r"atlas_dseg.nii.gz' holds the labels 7 without names"):
+        open_images(**images, system="s", region_names=table)
+
+
+def test_cifti_is_not_claimed(tmp_path, values):
+    axes = nibabel.cifti2.SeriesAxis(0, 1, 4), nibabel.cifti2.ScalarAxis(["a", "b"])
+    nibabel.save(nibabel.Cifti2Image(np.zeros((4, 2), np.float32), axes), tmp_path / "x.dtseries.nii")
+    assert not adapter.matches(tmp_path / "x.dtseries.nii")
+    with pytest.raises(FormatError, match="holds a Cifti2Image"):
+        open_images(tmp_path / "x.dtseries.nii", system="s")
+    nibabel.save(nibabel.Nifti2Image(values, AFFINE), tmp_path / "2.nii")
+    assert adapter.matches(tmp_path / "2.nii")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_damage_gives_values_or_a_typed_error(tmp_path, values, survives_damage, suffix):
+    file = nifti(tmp_path / f"b{suffix}", values)
+    survives_damage(file, lambda: open_images(file, system="s", tr_s=2.0, override_tr=True).load(), header=352)
+
+
+def test_what_is_opened_is_evaluated_unchanged(tmp_path):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 3)).astype(np.float32)
+    bold = (features @ rng.normal(size=(3, 8)) + 0.1 * rng.normal(size=(40, 8))).astype(np.float32)
+    files = [nifti(tmp_path / f"run-{r}_bold.nii.gz", bold[20 * r : 20 * r + 20].T.reshape(2, 2, 2, 20)) for r in (0, 1)]
+    brain = open_images(files, system="s")
+    source = ba.responses(features, stimulus_id=brain.stimulus_id, neuroid_id=list("abc"), modality="ann", system="net")
+    score = ba.evaluate(source, brain, model=ba.Ridge(alphas=[1.0]), cv=ba.split(brain, by="run")).score
+    assert float(score.min()) > 0.8
