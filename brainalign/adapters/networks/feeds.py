@@ -13,8 +13,11 @@ import torch
 
 from brainalign.adapters.networks.hub import Network
 from brainalign.adapters.networks.pooling import pool_map, pool_tokens
-from brainalign.adapters.networks.text_windows import Tokens, gather, pad
+from brainalign.adapters.networks.text_windows import Tokens, by_length, gather, pad
 from brainalign.core.errors import CapabilityError, ParameterError
+
+#: What a forward pass costs beside its tokens, in tokens: a GPU computes some thousands in the time that starting it takes.
+_PASS_TOKENS_CPU, _PASS_TOKENS_GPU = 64, 2048
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,32 @@ class Feed:
     pool: Callable[[torch.Tensor], torch.Tensor]
     parts: np.ndarray[Any, Any] | None
     dims: tuple[str, ...]
+
+
+def text_feeds(
+    network: Network, encoded: Sequence[Tokens], wanted: np.ndarray[Any, Any], pool: str, special_tokens: bool
+) -> list[Feed]:
+    """Return the forward passes of some windows of text: one, or several of like length where padding would cost more.
+
+    Parameters
+    ----------
+    network : Network
+    encoded : sequence of Tokens
+    wanted : ndarray of int
+        Rows to answer for.
+    pool : str
+    special_tokens : bool
+
+    Returns
+    -------
+    list of Feed
+    """
+    if pool == "all":  # texts of unlike length have no row in common
+        return [text_feed(network, encoded, wanted, pool, special_tokens)]
+    cost = _PASS_TOKENS_CPU if network.model.device.type == "cpu" else _PASS_TOKENS_GPU
+    groups = by_length([len(tokens.ids) for tokens in encoded], cost)
+    parts = [[encoded[i] for i in np.sort(group)] for group in groups]
+    return [text_feed(network, part, wanted, pool, special_tokens) for part in parts]
 
 
 def text_feed(network: Network, encoded: Sequence[Tokens], wanted: np.ndarray[Any, Any], pool: str, special_tokens: bool) -> Feed:

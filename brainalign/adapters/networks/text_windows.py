@@ -209,6 +209,45 @@ def check_length(encoded: Sequence[Tokens], limit: int | None, mend: str) -> Non
             raise ParameterError(f"Row {tokens.window.start} has no token. Expected a text with at least one: drop it.")
 
 
+def by_length(lengths: Sequence[int], pass_tokens: int) -> list[np.ndarray[Any, Any]]:
+    """Group the windows of a batch by length, so that little of what a network computes is padding.
+
+    Parameters
+    ----------
+    lengths : sequence of int, (window,)
+        Tokens of each.
+    pass_tokens : int
+        What a forward pass costs beside its tokens, in tokens.
+
+    Returns
+    -------
+    list of ndarray of int
+        Positions of the windows of each pass; padded tokens plus ``pass_tokens`` a pass are fewest.
+
+    Notes
+    -----
+    Sorted by length, the best groups are runs: best(stop) = min over start of best(start) + (stop - start) * longest + pass_tokens.
+
+    Examples
+    --------
+    >>> by_length([3, 20, 4, 21], pass_tokens=10)
+    [array([3, 1]), array([2, 0])]
+    >>> by_length([3, 20, 4, 21], pass_tokens=100)
+    [array([3, 1, 2, 0])]
+    """
+    order = np.argsort(-np.asarray(lengths), kind="stable")
+    longest = np.asarray(lengths)[order]
+    best, starts = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=np.int64)
+    for stop in range(1, len(order) + 1):
+        costs = best[:stop] + (stop - np.arange(stop)) * longest[:stop]
+        starts[stop] = np.argmin(costs)
+        best[stop] = costs[starts[stop]] + pass_tokens
+    edges = [len(order)]
+    while edges[-1]:
+        edges.append(int(starts[edges[-1]]))
+    return [order[start:stop] for start, stop in pairwise(reversed(edges))]
+
+
 def pad(encoded: Sequence[Tokens], pad_id: int | None) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return token ids and attention mask, padded on the right, (window, position).
 

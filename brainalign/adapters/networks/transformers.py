@@ -16,7 +16,7 @@ import xarray as xr
 
 from brainalign.adapters.networks import hub
 from brainalign.adapters.networks.capture import OnDemand, Tap, capture, check_columns, flatten, map_coords, pick, select
-from brainalign.adapters.networks.feeds import Feed, describe_processor, replaced, signal_feeds, text_feed
+from brainalign.adapters.networks.feeds import Feed, describe_processor, replaced, signal_feeds, text_feed, text_feeds
 from brainalign.adapters.networks.pooling import POOLS, patch_coords
 from brainalign.adapters.networks.text_windows import Tokens, Window, check_length, encode_texts, encode_words, word_windows
 from brainalign.adapters.networks.weights import WeightsHash, digest
@@ -271,7 +271,8 @@ class TransformersResponder:
         ----------
         stimuli : Dataset
         rows : slice
-            Computed in one forward pass; images and sounds of several shapes in one each. Rows that are no whole windows
+            Computed in one forward pass; images and sounds of several shapes in one each, texts of unlike length in as many as padding
+            would cost more. Rows that are no whole windows
             get the same responses, as the windows are those of the whole table.
 
         Returns
@@ -366,7 +367,7 @@ class TransformersResponder:
         pool = self._pool(stimuli)
         if self.inputs == "text":
             specials = self.special_tokens and stimuli.attrs["kind"] == "text"
-            return [text_feed(self._network, self._encode(stimuli, rows), rows, pool, specials)]
+            return text_feeds(self._network, self._encode(stimuli, rows), rows, pool, specials)
         rate = stimuli.attrs.get("sampling_rate_hz")
         prepared = stimuli.attrs["kind"] == "array"
         content = read_content(stimuli, rows)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from brainalign.adapters.networks.text_windows import (
     Tokens,
     Window,
+    by_length,
     check_length,
     encode_texts,
     encode_words,
@@ -116,6 +117,21 @@ def tokens(rows, window):
 
 
 ENCODED = [tokens([-1, 0, 0, 1, -1], (0, 0, 2)), tokens([-1, 1, 2, -1], (1, 2, 3))]
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=7), cost=st.integers(0, 60))
+def test_passes_by_length_pad_least(lengths, cost):
+    """Against every way to cut the windows, sorted by length, into runs."""
+
+    def padded(groups):
+        return sum(len(group) * max(lengths[i] for i in group) + cost for group in groups)
+
+    groups = by_length(lengths, cost)
+    assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    cuts = (np.flatnonzero([(code >> i) & 1 for i in range(len(order) - 1)]) + 1 for code in range(2 ** (len(order) - 1)))
+    assert padded(groups) == min(padded(np.split(order, cut)) for cut in cuts)
 
 
 def test_padding_is_on_the_right_and_masked():

@@ -145,6 +145,17 @@ def test_the_batch_changes_nothing(bert, words, texts, batch_size):
             np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
+@pytest.mark.parametrize("pool", ["mean", "last", "max"])
+def test_texts_of_unlike_length_go_in_several_passes_and_nothing_changes(bert, texts, pool, monkeypatch):
+    responder = TransformersResponder(bert, pool=pool)
+    together = responder.respond(texts, slice(0, 4))
+    monkeypatch.setattr("brainalign.adapters.networks.feeds._PASS_TOKENS_CPU", 0)
+    assert len(responder._feeds(texts, np.arange(4))) == 4
+    apart = responder.respond(texts, slice(0, 4))
+    for name, values in together.items():
+        np.testing.assert_allclose(apart[name], values, atol=1e-5)
+
+
 def test_blocks_are_whole_windows(bert, words):
     responder = TransformersResponder(bert, stride_words=5)
     assert responder.blocks(words, 2) == [slice(0, 10), slice(10, 18), slice(18, 23)]
