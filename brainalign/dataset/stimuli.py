@@ -183,8 +183,8 @@ def from_bids(
     >>> ba.stimuli.from_bids(folder.parents[1], subject="01", task="faces", stimulus_column="face").onset_s.values.tolist()
     [0.5, 2.5]
     """
-    needed = [name for name in (stimulus_column, condition_column) if name]
-    events = read_events(root, subject=subject, task=task, columns=needed, session=session, datatype=datatype, **entities)
+    wanted = {"stimulus_column": stimulus_column, "condition_column": condition_column, "session": session, "datatype": datatype}
+    events = read_events(root, subject=subject, task=task, **wanted, **entities)
     names = events[stimulus_column].astype(object)
     shown = names.notna() & (names.astype(str) != MISSING)
     report = {"files": list(dict.fromkeys(events["file"])), "n_events": len(events), "n_without_stimulus": int((~shown).sum())}

@@ -1,4 +1,4 @@
-"""The events tables (``*_events.tsv``) of one person and task in a BIDS folder."""
+"""Tables of events (``*_events.tsv``): those of one person and task in a BIDS folder, or files by name."""
 
 from __future__ import annotations
 
@@ -6,42 +6,51 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns
-from brainalign.core.errors import FormatError, ParameterError
-from brainalign.core.parameters import did_you_mean, preview
+from brainalign.adapters.files import existing
+from brainalign.adapters.fmri.runs import stated_tr
+from brainalign.adapters.fmri.volumes import header_tr, load_image
+from brainalign.core.errors import FormatError, OptionalDependencyError, ParameterError
+from brainalign.core.parameters import check_choice
 
 MISSING = "n/a"
-_LABEL = re.compile(r"[A-Za-z0-9]+")
-_ENTITY = re.compile(r"(?:^|_)([a-zA-Z]+)-([A-Za-z0-9]+)(?=_)")
 # Plain decimal numbers; '007' is a name.
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)?(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
 
 def read_events(
-    root: str | Path,
+    source: str | Path | Sequence[str | Path],
     *,
-    subject: str,
-    task: str,
-    columns: Sequence[str] = (),
+    stimulus_column: str | None = None,
+    condition_column: str | None = None,
+    subject: str | None = None,
+    task: str | None = None,
     session: str | None = None,
     datatype: str | None = None,
+    past_end: str = "refuse",
     **entities: str,
 ) -> pd.DataFrame:
     """Read the events of one person and task, all runs in one table.
 
     Parameters
     ----------
-    root : str or Path
-        Folder of the data set.
+    source : path or list of paths
+        The folder of a data set, or the tables themselves.
+    stimulus_column, condition_column : str, optional
+        Columns that every table must have, beside ``onset`` and ``duration``. There is no default: ``stim_file``, ``trial_type``
+        and others are in use.
     subject, task, session : str
-        BIDS labels, with or without ``sub-``, ``task-``, ``ses-``. Without ``session`` all of them are read.
-    columns : sequence of str
-        Columns that every table must have, beside ``onset`` and ``duration``.
+        BIDS labels, with or without ``sub-``, ``task-``, ``ses-``; a folder needs subject and task. Without ``session`` all of
+        them are read.
     datatype : str, optional
         Folder of the recording (``func``, ``meg``, ``eeg``, ``ieeg``, ``beh``). By default the one that there is; ``beh``
         (responses without a recording) only counts where it is alone.
+    past_end : {"refuse", "keep"}
+        What to do with events after the last volume, where the images lie beside the table.
     **entities : str
         Further labels that a file name must have (``run="01"``, ``acq="x"``).
 
@@ -55,103 +64,95 @@ def read_events(
     Raises
     ------
     FormatError
-        No such person, task or session, no such column (those that there are get listed), or a damaged table.
+        No such person, task or session, no such column (those that there are get listed), a damaged table, an event without
+        an onset beside a recording, or one that begins after the last volume.
+
+    Notes
+    -----
+    Accepted as BIDS has them: onsets before zero, durations of ``n/a`` (NaN) or zero, and events that overlap, since one table
+    may hold stimuli and answers. A negative duration is refused.
     """
-    folder = Path(root)
-    wanted = {"sub": subject, "task": task, **({"ses": session} if session is not None else {}), **entities}
-    wanted = {key: _label(key, value) for key, value in wanted.items()}
-    files = _one_datatype(_files(folder, wanted), datatype, folder)
-    _refuse_ambiguous(files)
-    tables = [_read(file, columns) for file, _ in files]
-    for (file, found), table in zip(files, tables, strict=True):
-        for name, key in (("subject", "sub"), ("session", "ses"), ("run", "run")):
-            if key in found:
-                table[name] = found[key]
-        table["file"] = file.relative_to(folder).as_posix()
-    return _typed(pd.concat(tables, ignore_index=True))
-
-
-def entities_of(name: str) -> dict[str, str]:
-    """Return the key-value pairs of a BIDS file name.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    dict of str to str
-
-    Examples
-    --------
-    >>> entities_of("sub-01_ses-meg_task-faces_run-02_events.tsv")
-    {'sub': '01', 'ses': 'meg', 'task': 'faces', 'run': '02'}
-    """
-    return dict(_ENTITY.findall(name))
-
-
-def _label(key: str, value: str) -> str:
-    label = str(value).removeprefix(f"{key}-")
-    if not _LABEL.fullmatch(label):
-        raise ParameterError(f"BIDS label {key}={value!r} is not made of letters and digits. Expected one such as '01'.")
-    return label
-
-
-def _files(root: Path, wanted: dict[str, str]) -> list[tuple[Path, dict[str, str]]]:
-    """Return the events files that have the wanted entities; otherwise say which values there are."""
-    if not root.is_dir():
-        raise FormatError(f"there is no folder {str(root)!r}. Expected the root of a BIDS data set: check the path.")
-    people = sorted(path.name for path in root.glob("sub-*") if path.is_dir())
-    person = f"sub-{wanted['sub']}"
-    if person not in people:
-        raise FormatError(
-            f"{str(root)!r} has no {person!r}. It has {preview(people)}.{did_you_mean(person, people)} Name one of them."
-        )
-    found = [(path, entities_of(path.name)) for path in sorted((root / person).rglob("*_events.tsv")) if path.is_file()]
-    for key, value in wanted.items():
-        there = sorted({entities[key] for _, entities in found if key in entities})
-        found = [entry for entry in found if entry[1].get(key) == value]
-        if not found:
-            raise FormatError(
-                f"{person} in {str(root)!r} has no events of {key}-{value}. It has {preview([f'{key}-{label}' for label in there]) or f'none with {key!r} in their names'}."
-                f"{did_you_mean(value, there)} Name one of them."
+    check_choice("past_end", past_end, ("refuse", "keep"), owner="read_events")
+    columns = [name for name in (stimulus_column, condition_column) if name is not None]
+    if isinstance(source, (str, Path)) and not Path(source).is_file():
+        folder = Path(source)
+        if subject is None or task is None:
+            raise ParameterError(
+                f"read_events got the folder {str(folder)!r}, subject={subject!r} and task={task!r}. Expected both."
             )
-    return found
+        wanted = check_entities({"sub": subject, "task": task, "ses": session, **entities}, owner="read_events")
+        found = find(folder, wanted, suffix="events", extensions=[".tsv"], what="events")
+        files = _one_datatype(found, datatype, folder)
+        _refuse_ambiguous(files)
+        names = [file.path.relative_to(folder).as_posix() for file in files]
+    else:
+        files = [parse(existing(item)) for item in ([source] if isinstance(source, (str, Path)) else source)]
+        names = [file.path.name for file in files]
+    return _typed(pd.concat([_read(*pair, columns, past_end) for pair in zip(files, names, strict=True)], ignore_index=True))
 
 
-def _one_datatype(
-    files: list[tuple[Path, dict[str, str]]], datatype: str | None, root: Path
-) -> list[tuple[Path, dict[str, str]]]:
+def _one_datatype(files: list[BidsFile], datatype: str | None, root: Path) -> list[BidsFile]:
     """Keep the files of one kind of recording; two kinds are two sets of presentations."""
-    there = sorted({path.parent.name for path, _ in files})
+    folders = [file.path.parent.name for file in files]
+    there = sorted(set(folders))
     recorded = [name for name in there if name != "beh"] or there
     chosen = recorded[0] if datatype is None and len(recorded) == 1 else datatype
     if chosen not in there:
-        counts = ", ".join(f"{name} ({sum(path.parent.name == name for path, _ in files)} files)" for name in there)
+        counts = ", ".join(f"{name} ({folders.count(name)} files)" for name in there)
         what = "are of several kinds" if datatype is None else f"are not of datatype {datatype!r}"
         raise FormatError(
             f"the events found in {str(root)!r} {what}: {counts}. Choose one with `datatype=`, or a session with `session=`."
         )
-    return [(path, entities) for path, entities in files if path.parent.name == chosen]
+    return [file for file, name in zip(files, folders, strict=True) if name == chosen]
 
 
-def _refuse_ambiguous(files: list[tuple[Path, dict[str, str]]]) -> None:
+def _refuse_ambiguous(files: list[BidsFile]) -> None:
     seen: dict[tuple[str | None, str | None], Path] = {}
-    for path, entities in files:
-        key = (entities.get("ses"), entities.get("run"))
-        if key in seen:
+    for file in files:
+        other = seen.setdefault((file.entities.get("ses"), file.entities.get("run")), file.path)
+        if other != file.path:
             raise FormatError(
-                f"{seen[key].name!r} and {path.name!r} are events of one session and run. Expected one file a run: choose by another part of "
+                f"{other.name!r} and {file.path.name!r} are events of one session and run. Expected one file a run: choose by another part of "
                 "the name, such as acq='...'."
             )
-        seen[key] = path
 
 
-def _read(file: Path, columns: Sequence[str]) -> pd.DataFrame:
-    table = read_table(file, header=True, delimiter="\t")
-    require_columns(table, ["onset", "duration", *columns], str(file))
-    times = numeric_columns(table, ["onset", "duration"], str(file))
-    return table.assign(onset=times[:, 0], duration=times[:, 1])
+def _read(file: BidsFile, name: str, columns: Sequence[str], past_end: str) -> pd.DataFrame:
+    table, source = read_table(file.path, header=True, delimiter="\t"), str(file.path)
+    require_columns(table, ["onset", "duration", *columns], source)
+    onset, duration = numeric_columns(table, ["onset", "duration"], source).T
+    end = np.inf if past_end == "keep" else _end_s(file)
+    wrong = {
+        "has no onset": ~np.isfinite(onset) & (file.path.parent.name != "beh"),
+        "has a negative duration": duration < 0,
+        f"begins after the last volume of its run, which ends at {end:g} s": onset >= end,
+    }
+    for what, rows in wrong.items():
+        if rows.any():
+            row = int(np.argmax(rows))
+            raise FormatError(
+                f"{source!r}: the event in row {row} (onset {table['onset'].iloc[row]}, duration {table['duration'].iloc[row]}) {what}; "
+                f"{int(rows.sum())} such rows. Expected events within the run: mend the table, look at the TR"
+                f"{', or keep them with past_end=' + repr('keep') if 'volume' in what else ''}."
+            )
+    labels = {
+        name: file.entities[key] for name, key in (("subject", "sub"), ("session", "ses"), ("run", "run")) if key in file.entities
+    }
+    return table.assign(onset=onset, duration=duration, **labels, file=name)
+
+
+def _end_s(file: BidsFile) -> float:
+    """Return when the run ends whose images lie beside a table of events; infinity where there are none."""
+    beside = [parse(path) for path in sorted(file.path.parent.glob("*_bold.nii*")) if path.is_file()]
+    image = next((found.path for found in beside if file.entities and file.entities.items() <= found.entities.items()), None)
+    if image is None:
+        return float("inf")
+    try:
+        loaded = load_image(image, n_dims=4)
+    except OptionalDependencyError:  # without nibabel nobody opens these images either
+        return float("inf")
+    stated, said = header_tr(loaded)
+    return loaded.shape[3] * stated_tr(image, None, False, header_s=stated, header=said, owner="read_events")
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.adapters.files import per_run_ids, reading
+from brainalign.adapters.bids.entities import stated
+from brainalign.adapters.files import per_run_ids
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number, preview
 
 _TR_TOLERANCE = 1e-3  # relative: headers hold float32, sidecars are rounded to the millisecond
-_SUFFIX = re.compile(r"(\.(func|shape|dtseries|ptseries|dscalar|pscalar))?\.(gii|nii)(\.gz)?$")
 
 
 def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[str]:
@@ -80,13 +79,51 @@ def run_rows(
     }
 
 
-def stated_tr(file: Path, tr_s: float | None, override: bool, *, header_s: float | None, header: str, owner: str) -> float:
-    """Return the TR of a run: the argument, else ``RepetitionTime`` of the json beside it, else the header; all that speak must agree.
+def map_rows(
+    names: Sequence[str], maps: Sequence[Sequence[str]], constant: Mapping[str, str | None]
+) -> tuple[list[str], dict[str, Any]]:
+    """Return the ids and the labels of rows that are maps without a time, such as contrasts.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the runs.
+    maps : sequence of sequences of str
+        The name of each map of each run; empty where it has none.
+    constant : mapping of str to str or None
+        As in :func:`run_rows`.
+
+    Returns
+    -------
+    (list of str, dict)
+        The name of the map, else ``run-<run>/m<index>``; ``run`` and what is constant.
+    """
+    ids = [
+        label or number
+        for name, labels in zip(names, maps, strict=True)
+        for label, number in zip(labels, per_run_ids(name, len(labels), "m"), strict=True)
+    ]
+    rows = {"run": np.repeat(np.array(names, dtype=object), [len(labels) for labels in maps])}
+    return ids, {**{name: [value] * len(ids) for name, value in constant.items() if value is not None}, **rows}
+
+
+def stated_tr(
+    file: Path,
+    tr_s: float | None,
+    override: bool,
+    *,
+    header_s: float | None,
+    header: str,
+    owner: str,
+    required: bool = True,
+) -> float | None:
+    """Return the TR of a run: the argument, else ``RepetitionTime`` of its json sidecar, else the header; all that speak must agree.
 
     Parameters
     ----------
     file : Path
-        ``x_bold.nii.gz``, ``x_bold.func.gii``, ``x_bold.dtseries.nii``: the sidecar is ``x_bold.json``.
+        ``x_bold.nii.gz``, ``x_bold.func.gii``, ``x_bold.dtseries.nii``: the sidecar is ``x_bold.json``, or one
+        further up in a BIDS tree.
     tr_s : float, seconds, optional
     override : bool
         ``tr_s`` holds whatever the others say.
@@ -96,15 +133,18 @@ def stated_tr(file: Path, tr_s: float | None, override: bool, *, header_s: float
         What the file says about it, for the message.
     owner : str
         The function that was called, for the message.
+    required : bool
+        A file that states none is an error.
 
     Returns
     -------
-    float, seconds
+    float, seconds, or None
+        None where there is no statement and none is required: maps have no time.
 
     Raises
     ------
     FormatError
-        Two statements differ, or there is none; the sidecar is damaged.
+        Two statements differ, or there is none where one is required; the sidecar is damaged.
     ParameterError
         ``tr_s`` is no positive number, or there is none that could override.
     """
@@ -116,6 +156,8 @@ def stated_tr(file: Path, tr_s: float | None, override: bool, *, header_s: float
     said |= _sidecar_tr(file)
     if header_s is not None:
         said["header"] = header_s
+    if not said and not required:
+        return None
     if not said:
         raise FormatError(
             f"{str(file)!r} does not state its TR: no sidecar with RepetitionTime, {header}. Pass `tr_s=` in seconds."
@@ -158,13 +200,10 @@ def common_tr(files: Sequence[Path], steps: Sequence[float]) -> float:
 
 
 def _sidecar_tr(file: Path) -> dict[str, float]:
-    sidecar = file.with_name(_SUFFIX.sub("", file.name) + ".json")
-    if not sidecar.is_file():
+    found = stated(file, "RepetitionTime")
+    if found is None:
         return {}
-    with reading(sidecar, "JSON"):
-        value = json.loads(sidecar.read_text(encoding="utf-8-sig")).get("RepetitionTime")
-    if value is None:
-        return {}
-    if not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+    sidecar, value = found
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
         raise FormatError(f"{str(sidecar)!r} has RepetitionTime {value!r}. Expected seconds, a positive number.")
     return {repr(sidecar.name): float(value)}

@@ -1,6 +1,8 @@
+import nibabel
+import numpy as np
 import pytest
 
-from brainalign.adapters.bids.events import entities_of, read_events
+from brainalign.adapters.bids.events import read_events
 from brainalign.core.errors import FormatError, ParameterError
 
 HEADER = "onset\tduration\tstim_file\n"
@@ -15,12 +17,6 @@ def study(tmp_path):
         return tmp_path
 
     return put
-
-
-def test_entities():
-    assert entities_of("sub-01_ses-a_task-rest_acq-hi_run-2_events.tsv") == {
-        "sub": "01", "ses": "a", "task": "rest", "acq": "hi", "run": "2",
-    }  # fmt: skip
 
 
 def test_runs_are_read_in_order_with_their_labels(study):
@@ -39,7 +35,7 @@ def test_runs_are_read_in_order_with_their_labels(study):
 
 def test_byte_order_mark_and_windows_lines(study):
     root = study("sub-01_task-a_events.tsv", "\ufeff" + HEADER.replace("\n", "\r\n") + "1\t1\tx.png\r\n")
-    assert read_events(root, subject="01", task="a", columns=["stim_file"]).stim_file.tolist() == ["x.png"]
+    assert read_events(root, subject="01", task="a", stimulus_column="stim_file").stim_file.tolist() == ["x.png"]
 
 
 def test_columns_are_numbers_only_where_they_are_plain_numbers(study):
@@ -64,7 +60,7 @@ def test_a_column_that_one_run_lacks_is_missing_there(study):
 def test_a_missing_column_lists_those_that_are_there(study):
     root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n")
     with pytest.raises(FormatError, match=r"no column 'trial_type'. Its columns are 'onset', 'duration', 'stim_file'"):
-        read_events(root, subject="01", task="a", columns=["trial_type"])
+        read_events(root, subject="01", task="a", stimulus_column="trial_type")
     root = study("sub-01_task-b_events.tsv", "onset\tstim_file\n1\tx.png\n")
     with pytest.raises(FormatError, match="no column 'duration'"):
         read_events(root, subject="01", task="b")
@@ -114,10 +110,50 @@ def test_damaged_tables_are_named(study, text):
         read_events(root, subject="01", task="a")
 
 
+def test_tables_are_read_by_name_too(tmp_path):
+    files = [tmp_path / f"run-{k}_events.tsv" for k in (3, 4)]
+    files[0].write_text("\ufeffonset\tduration\tstim_type\tstim_file\n-1.5\tn/a\tFamous\tf1.bmp\n2.0\t0.5\tScrambled\ts1.bmp\n")
+    files[1].write_text(HEADER + "0\t1\tf1.bmp\n")
+    events = read_events(files, stimulus_column="stim_file")
+    assert events.stim_file.tolist() == ["f1.bmp", "s1.bmp", "f1.bmp"]
+    assert events.run.tolist() == ["3", "3", "4"]
+    assert events.file.tolist() == ["run-3_events.tsv"] * 2 + ["run-4_events.tsv"]
+    np.testing.assert_array_equal(events.duration, [np.nan, 0.5, 1])
+    with pytest.raises(FormatError, match=r"no column 'trial_type'.*'stim_type', 'stim_file'"):
+        read_events(files[0], stimulus_column="trial_type")
+    with pytest.raises(ParameterError, match="subject=None and task='a'"):
+        read_events(tmp_path, task="a")
+
+
+def test_what_bids_allows_is_accepted(study):
+    """Onsets before the first volume, durations of n/a and 0, overlap, any order of rows."""
+    root = study("sub-01_task-a_events.tsv", HEADER + "2\t5\tx.png\n-3\tn/a\ty.png\n3\t0\tx.png\n")
+    assert read_events(root, subject="01", task="a").onset.tolist() == [2, -3, 3]
+
+
+@pytest.mark.parametrize(("row", "said"), [("n/a\t1\tx.png", "has no onset"), ("3\t-1\tx.png", "has a negative duration")])
+def test_events_that_cannot_be_are_named(study, row, said):
+    root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n" + row + "\n")
+    with pytest.raises(FormatError, match=rf"sub-01_task-a_events\.tsv': the event in row 1 .* {said}; 1 such rows"):
+        read_events(root, subject="01", task="a")
+
+
+def test_events_after_the_last_volume(study):
+    root = study("sub-01_task-a_run-1_events.tsv", HEADER + "1\t1\tx.png\n19.9\t5\tx.png\n20\t1\ty.png\n31\t1\ty.png\n")
+    image = nibabel.Nifti1Image(np.zeros((1, 1, 1, 10), np.int16), np.eye(4))
+    nibabel.save(image, root / "sub-01/func/sub-01_task-a_run-1_echo-1_bold.nii.gz")
+    (root / "task-a_bold.json").write_text('{"RepetitionTime": 2}')
+    with pytest.raises(FormatError, match=r"in row 2 \(onset 20, .* ends at 20 s; 2 such rows.*past_end='keep'"):
+        read_events(root, subject="01", task="a")
+    assert len(read_events(root, subject="01", task="a", past_end="keep")) == 4
+    (root / "task-a_bold.json").write_text('{"RepetitionTime": 4}')
+    assert len(read_events(root, subject="01", task="a")) == 4
+
+
 @pytest.mark.real
 def test_the_face_study(shared_data):
     root = shared_data("bids-ds000117-meta")
-    events = read_events(root, subject="01", task="facerecognition", session="meg", columns=["stim_file"])
+    events = read_events(root, subject="01", task="facerecognition", session="meg", stimulus_column="stim_file")
     assert len(events) == 887
     assert events.stim_type.value_counts().to_dict() == {"Scrambled": 297, "Unfamiliar": 295, "Famous": 295}
     assert sorted(set(events.run)) == ["01", "02", "03", "04", "05", "06"]
