@@ -28,11 +28,14 @@ class Format:
         The reason why a path or object looks like this format, as a short text; falsy where it does not.
     open : callable
         ``open(path_or_object, **options)`` returns a labelled DataArray.
+    save : callable, optional
+        ``save(x, path, overwrite=False)`` writes responses as one file of this format.
     """
 
     name: str
     matches: Callable[[Any], str | bool]
     open: Callable[..., xr.DataArray]
+    save: Callable[..., None] | None = None
 
 
 def is_path(source: Any) -> bool:

@@ -27,6 +27,7 @@ FORMATS = Registry(
         "nifti": "brainalign.adapters.fmri.nifti:adapter",
         "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
         "arrays": "brainalign.adapters.arrays:adapter",
+        "brainscore": "brainalign.adapters.brainscore:adapter",
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
@@ -213,8 +214,15 @@ def open_study(path: str | os.PathLike[str]) -> xr.DataTree:
     return open_tree(path)
 
 
-def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: str | None = None, overwrite: bool = False) -> None:
-    """Save responses, stimuli or a result into a study, which is made where there is none.
+def save(
+    x: xr.DataArray | xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    format: str | None = None,
+) -> None:
+    """Save responses, stimuli or a result into a study, which is made where there is none; or responses as a file.
 
     Parameters
     ----------
@@ -227,11 +235,13 @@ def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: st
         By default the one ``system`` of responses, the ``kind`` of stimuli, or the verb that made a result.
     overwrite : bool
         Replace what has this name.
+    format : {"brainscore"}, optional
+        Write one file for other packages instead; ``open_responses`` reads it back.
 
     Raises
     ------
     ParameterError
-        There is no default name.
+        There is no default name, or it is not responses that are to be a file.
     SchemaError
         It is not valid; nothing is written.
     StoreError
@@ -249,7 +259,9 @@ def save(x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], *, name: st
     """
     if not isinstance(x, (xr.DataArray, xr.Dataset)):
         raise ParameterError(f"The 'x' parameter of save must be a DataArray or Dataset. Got {type(x).__name__} instead.")
-    if isinstance(x, xr.DataArray) and "presentation" in x.dims and "completeness_error" not in x.coords:
+    if format not in (None, "store"):
+        _save_file(x, path, name, overwrite, format)
+    elif isinstance(x, xr.DataArray) and "presentation" in x.dims and "completeness_error" not in x.coords:
         validate(x)
         save_responses(x, path, name=_system(x) if name is None else name, overwrite=overwrite)
     elif isinstance(x, xr.Dataset) and _is_stimuli(x):
@@ -278,6 +290,22 @@ def _shown(source: Any) -> str:
     first = source[0] if isinstance(source, (list, tuple)) and source else source
     named = os.fspath(first) if isinstance(first, (str, os.PathLike)) else type(first).__name__
     return named if first is source or len(source) == 1 else f"{named} and {len(source) - 1} more"
+
+
+def _save_file(
+    x: xr.DataArray | xr.Dataset, path: str | os.PathLike[str], name: str | None, overwrite: bool, format: str
+) -> None:
+    writer = getattr(FORMATS.get(format), "save", None)
+    if writer is None:
+        able = [known for known in FORMATS.names() if getattr(FORMATS.get(known), "save", None)]
+        raise ParameterError(
+            f"The 'format' parameter of save must be one of {', '.join(map(repr, able))}. Got {format!r} instead."
+        )
+    if isinstance(x, xr.Dataset) or name is not None:
+        raise ParameterError(
+            f"save got {type(x).__name__} and name={name!r} for one file of format {format!r}. Expected responses, and no name."
+        )
+    writer(x, path, overwrite=overwrite)
 
 
 def _system(x: xr.DataArray) -> str:

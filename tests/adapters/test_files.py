@@ -71,6 +71,8 @@ def test_ids_of_continuous_rows():
         ("meg-eeg-evoked", "test-ave.fif.gz", ["meeg"]),
         ("mouse-v1-gratings", "230809_mrcuts28_fov4_grat-000_data.mat", ["matlab"]),
         ("images92-fmri15", "fmri_EVC_RDMs.npz", ["arrays"]),
+        ("brainio-assembly", "assy_test_package_assembly.nc", ["brainscore"]),
+        ("brainio-assembly", "image_test_ten_images.csv", ["arrays"]),
         ("images92-fmri15", "stimuli/image_01.jpg", []),
         ("nwb-units", "A8604-211122.nwb", []),
         ("eeg-visual-attention", "eeglab_data.fdt", []),
