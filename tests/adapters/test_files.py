@@ -74,7 +74,7 @@ def test_ids_of_continuous_rows():
         ("brainio-assembly", "assy_test_package_assembly.nc", ["brainscore"]),
         ("brainio-assembly", "image_test_ten_images.csv", ["arrays"]),
         ("images92-fmri15", "stimuli/image_01.jpg", []),
-        ("nwb-units", "A8604-211122.nwb", []),
+        ("nwb-units", "A8604-211122.nwb", ["nwb"]),
         ("eeg-visual-attention", "eeglab_data.fdt", []),
     ],
 )

@@ -1,0 +1,158 @@
+"""Imaging series of NWB files: traces of regions of interest, lazily, with the labels of their plane segmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.adapters.lazy import open_hdf5
+from brainalign.adapters.spikes.nwb_tables import labels, member, row_ids
+from brainalign.adapters.spikes.traces import trace_responses
+from brainalign.core.errors import FormatError
+from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.schema import DIMS, dim_of
+
+_DEPTH = 6
+
+
+def series_names(file: Any) -> list[str]:
+    """Return the full names of the series of regions of interest in a file.
+
+    Parameters
+    ----------
+    file : h5py.File
+
+    Returns
+    -------
+    list of str
+        ``processing/ophys/DfOverF/RoiResponseSeries`` ...
+    """
+    processing = member(file, "processing")
+    return [] if processing is None else list(_below(processing, "processing", _DEPTH))
+
+
+def _below(group: Any, path: str, depth: int) -> Any:
+    for name in group.keys():
+        node = member(group, name)
+        if not hasattr(node, "keys") or depth == 0:
+            continue
+        kind = node.attrs.get("neurodata_type", "")
+        if (kind.decode() if isinstance(kind, bytes) else kind) == "RoiResponseSeries":
+            yield f"{path}/{name}"
+        else:
+            yield from _below(node, f"{path}/{name}", depth - 1)
+
+
+def open_series(
+    file: Any,
+    path: Path,
+    series: str,
+    *,
+    system: str,
+    edges: np.ndarray | None,
+    events: pd.DataFrame | None,
+    run: str,
+    subject: str | None,
+    session: str | None,
+    allow_nan: bool,
+) -> tuple[xr.DataArray, dict[str, Any]]:
+    """Open one series of regions of interest.
+
+    Parameters
+    ----------
+    file : h5py.File
+    path : Path
+        Of the file.
+    series : str
+        Full name, or its last parts.
+    system : str
+    edges : ndarray, (bin + 1,), seconds, optional
+    events : DataFrame, optional
+    run : str
+    subject, session : str, optional
+    allow_nan : bool
+
+    Returns
+    -------
+    (DataArray, dict)
+        The traces, and what is to be recorded: the full name, where the times came from, the scale.
+
+    Raises
+    ------
+    FormatError
+        No such series, or one without data, times or regions of interest.
+    """
+    names = series_names(file)
+    fits = [name for name in names if f"/{name}".endswith(f"/{series.strip('/')}") or name.split("/")[-2] == series]
+    if len(fits) != 1:
+        raise FormatError(
+            f"{str(path)!r} has {len(fits)} series named {series!r}. It has {preview(names, 20) or 'none at all'}."
+            f"{did_you_mean(series, [name.rpartition('/')[2] for name in names])} Name one in full."
+        )
+    node = file[fits[0]]
+    data = member(node, "data")
+    if data is None or getattr(data, "ndim", 0) not in (1, 2) or data.dtype.kind not in "iuf":
+        raise FormatError(
+            f"{str(path)!r}: {fits[0]!r} has no `data` of numbers, (frame, region of interest). It holds {sorted(node.keys())}."
+        )
+    n_frames, n_rois = (*data.shape, 1)[:2]
+    ids, known = _rois(node, n_frames, n_rois, fits[0], path)
+    times, rate_from = _times(node, n_frames, fits[0], path)
+    scale, shift = float(data.attrs.get("conversion", 1.0)), float(data.attrs.get("offset", 0.0))
+    unit = data.attrs.get("unit")
+    frames = open_hdf5(path, f"{fits[0]}/data")
+    if data.ndim == 1:
+        frames = frames[:, None]
+    if (scale, shift) != (1.0, 0.0):
+        frames = frames.astype(np.float32) * np.float32(scale) + np.float32(shift)
+    x = trace_responses(
+        frames, times, files=[path], what="NWB", neuroid_id=ids, neuroid=known, system=system, edges=edges, events=events, run=run,
+        subject=subject, allow_nan=allow_nan, units=unit.decode() if isinstance(unit, bytes) else unit,
+    )  # fmt: skip
+    if session is not None:
+        x = x.assign_coords(session=("presentation", np.full(len(x), session, dtype=x.stimulus_id.dtype)))
+    return x, {"series": fits[0], "times_from": rate_from, "scale": scale, "offset": shift}
+
+
+def _rois(node: Any, n_frames: int, n_rois: int, name: str, path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the ids and labels of the columns, through the rows of the plane segmentation that they name."""
+    found = member(node, "rois")
+    if found is None or getattr(found, "ndim", 0) != 1:
+        raise FormatError(f"{str(path)!r}: {name!r} has no `rois`, so its columns have no names. It holds {sorted(node.keys())}.")
+    rows = found[()].astype(np.int64)
+    if rows.size != n_rois:
+        turned = " Its data seem to lie as (region of interest, frame)." if rows.size == n_frames else ""
+        raise FormatError(
+            f"{str(path)!r}: {name!r} has data of {n_frames} frames x {n_rois} columns and {rows.size} rois.{turned} Expected one column each."
+        )
+    reference = found.attrs.get("table")
+    table = node.file[reference] if reference else None
+    if table is None or member(table, "id") is None:
+        return rows, {}
+    ids = row_ids(table)
+    if rows.size and (rows.min() < 0 or rows.max() >= ids.size):
+        raise FormatError(
+            f"{str(path)!r}: {name!r} names roi {int(rows.max())}, and {table.name!r} has {ids.size} rows, counted from 0. It is damaged."
+        )
+    plain = {
+        f"roi_{key}" if dim_of(key) is not None or key in DIMS else key: values[rows] for key, values in labels(table).items()
+    }
+    return ids[rows], plain
+
+
+def _times(node: Any, n_frames: int, name: str, path: Path) -> tuple[np.ndarray, str]:
+    """Return when each frame was taken, and how that is known."""
+    stamps = member(node, "timestamps")
+    if stamps is not None:
+        return np.asarray(stamps[()], dtype=np.float64), "timestamps"
+    start = member(node, "starting_time")
+    rate = None if start is None else start.attrs.get("rate")
+    if start is None or rate is None or not float(rate) > 0:
+        raise FormatError(
+            f"{str(path)!r}: {name!r} has neither `timestamps` nor a `starting_time` with a rate above 0 ({rate!r}). Expected one of them."
+        )
+    return float(start[()]) + np.arange(n_frames) / float(rate), "starting_time and rate"
