@@ -1,4 +1,4 @@
-"""Plain arrays from csv, npy and npz files, each row and column named by an explicit id."""
+"""Plain arrays from csv, npy, npz and HDF5 files, each row and column named by an explicit id."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainalign.adapters.containers import headers, kind_of, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, reading, record_opening
-from brainalign.core.errors import FormatError, ParameterError
+from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, record_opening
+from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import DIMS, PRESENTATION_COORDS
@@ -40,26 +41,26 @@ def open_arrays(
     units: str | None = None,
     allow_nan: bool = False,
 ) -> xr.DataArray:
-    """Open responses from a csv table, or from an npy or npz file with lists of ids.
+    """Open responses from a csv table, or from an npy, npz or HDF5 file with lists of ids.
 
     Parameters
     ----------
     path : str or Path
-        A table with a header (rows are presentations), or numpy's own formats. Nothing is ever unpickled.
+        A table with a header (rows are presentations), numpy's own formats, or HDF5. Nothing is ever unpickled.
     modality : str
         One of :data:`brainalign.core.schema.MODALITIES`.
     system : str, or sequence of str (neuroid,)
     stimulus_id, neuroid_id : sequence, or str, optional
-        npy and npz: the ids of rows and columns; a string is the name of an array in the npz file, or the path of a text file
-        with one id a line. Default: the arrays ``stimulus_id`` and ``neuroid_id`` of the npz file, or the column of that
+        Arrays: the ids of rows and columns; a string is the name of an array in the npz or HDF5 file, or the path of a text file
+        with one id a line. Default: the arrays ``stimulus_id`` and ``neuroid_id`` of that file, or the column of that
         name in ``presentation`` and ``neuroid``. There are no default ids.
     time : sequence of float, or str, optional
-        Seconds, or the name of an array in the npz file; with three dims only.
+        Seconds, or the name of an array in the npz or HDF5 file; with three dims only.
     time_reference : {"stimulus onset", "run onset"}
     dims : sequence of str
-        npy and npz: what the axes of the file are, in its order.
+        Arrays: what the axes of the file are, in its order.
     key : str, optional
-        npz: which array holds the values; needed where several have two or three dims.
+        npz and HDF5: which array holds the values (``"group/name"``); needed where several have two or three dims.
     stimulus_column : str
         csv: which column names the stimulus.
     presentation_columns : sequence of str
@@ -67,29 +68,31 @@ def open_arrays(
     neuroid_columns : sequence of str, optional
         csv: which columns are neuroids, and their ids. Default: all the others.
     presentation, neuroid : DataFrame, path of a table, or mapping, optional
-        npy and npz: further labels, in the order of the rows and columns of the array.
+        Arrays: further labels, in the order of the rows and columns of the array.
     units : str, optional
     allow_nan : bool
         NaN is declared.
 
     Returns
     -------
-    DataArray of float32 (integers stay integers in npy and npz), (presentation, neuroid[, time])
+    DataArray of float32 (integers stay integers except in csv), (presentation, neuroid[, time])
+        Lazy, except csv: npy and HDF5 are read in slices, an array of an npz file as a whole.
 
     Raises
     ------
     FormatError
-        Damaged file, pickled objects, a missing column or array, cells that are no numbers, undeclared NaN.
+        Damaged file, pickled objects, a missing column or array, cells that are no numbers, undeclared NaN (of arrays: when they
+        are computed).
     ParameterError
         Ids that are not given, or of another number than the rows and columns.
     """
     file = existing(path)
     common = {"modality": modality, "system": system, "units": units, "allow_nan": allow_nan}
-    if _is_numpy(file):
+    if kind_of(file):
         ids = {"stimulus_id": stimulus_id, "neuroid_id": neuroid_id}
         times = {"time": time, "time_reference": time_reference}
         tables = {"presentation": _table(presentation), "neuroid": _table(neuroid)}
-        return _from_numpy(file, key, tuple(dims), ids, times, tables, common)
+        return _from_arrays(file, key, tuple(dims), ids, times, tables, common)
     for word, value in (("stimulus_id", stimulus_id), ("neuroid_id", neuroid_id), ("time", time), ("key", key)):
         if value is not None:
             raise ParameterError(
@@ -102,7 +105,7 @@ def open_arrays(
     return record_opening(x, "arrays", [file.name], {"stimulus_column": stimulus_column, **common})
 
 
-def _from_numpy(
+def _from_arrays(
     file: Path,
     key: str | None,
     dims: tuple[str, ...],
@@ -111,7 +114,7 @@ def _from_numpy(
     tables: dict[str, Any],
     common: dict[str, Any],
 ) -> xr.DataArray:
-    arrays = _numpy_arrays(file)
+    arrays = headers(file)
     name, values = _values(file, arrays, key, dims, common["allow_nan"])
     given = {label: _ids(label, ids[label], arrays, tables[dim], file) for dim, label in _ID_OF.items()}
     if values.ndim == 3:
@@ -149,34 +152,10 @@ def _from_table(
     return values.astype(np.float32), rows, columns
 
 
-def _is_numpy(file: Path) -> bool:
-    start = first_bytes(file, 6)
-    return start == b"\x93NUMPY" or start[:4] == b"PK\x03\x04"
-
-
-def _numpy_arrays(file: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file by name; a lone npy array has the name ``""``."""
-    try:
-        with reading(file, "numpy"), np.load(file, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except FormatError as error:
-        if "allow_pickle" in str(error):
-            raise FormatError(
-                f"{str(file)!r} holds pickled Python objects, which can run code and are never opened. Save plain arrays instead: numbers, "
-                "and strings of fixed width."
-            ) from error
-        if "context manager" not in str(error):
-            raise
-    with reading(file, "numpy"):
-        return {"": np.load(file, allow_pickle=False)}
-
-
-def _values(
-    file: Path, arrays: Mapping[str, np.ndarray], key: str | None, dims: tuple[str, ...], allow_nan: bool
-) -> tuple[str, np.ndarray]:
+def _values(file: Path, arrays: Mapping[str, Any], key: str | None, dims: tuple[str, ...], allow_nan: bool) -> tuple[str, Any]:
     """Return the name and the values of the responses, axes in the order of the schema."""
-    shapes = {name: array.shape for name, array in arrays.items()}
-    candidates = [name for name, array in arrays.items() if array.ndim in (2, 3) and array.dtype.kind in "iufb"]
+    shapes = {name: shape for name, (shape, _) in arrays.items()}
+    candidates = [name for name, (shape, dtype) in arrays.items() if len(shape) in (2, 3) and dtype.kind in "iufb"]
     if key is not None and key not in arrays:
         raise FormatError(f"{str(file)!r} has no array {key!r}. It holds {shapes}: name one of them.")
     if key is None and len(candidates) != 1:
@@ -184,31 +163,33 @@ def _values(
             f"{str(file)!r} holds {len(candidates)} numeric arrays of two or three dims among {shapes}. Expected one: name it with `key=`."
         )
     name = key if key is not None else candidates[0]
-    values = arrays[name]
+    shape, dtype = arrays[name]
+    ndim = len(shape)
     if dims == DIMS:
-        dims = DIMS[: values.ndim]
-    if values.dtype.kind not in "iufb" or len(dims) != values.ndim or sorted(dims) != sorted(DIMS[: values.ndim]):
+        dims = DIMS[:ndim]
+    if dtype.kind not in "iufb" or len(dims) != ndim or sorted(dims) != sorted(DIMS[:ndim]):
         raise ParameterError(
-            f"{str(file)!r}: the array {name!r} has shape {values.shape} and dtype {values.dtype}, and dims={dims}. Expected numbers, and each of "
-            f"{DIMS[: max(2, min(values.ndim, 3))]} once, in the order of the file."
+            f"{str(file)!r}: the array {name!r} has shape {shape} and dtype {dtype}, and dims={dims}. Expected numbers, and each of "
+            f"{DIMS[: max(2, min(ndim, 3))]} once, in the order of the file."
         )
-    values = np.transpose(values, [dims.index(dim) for dim in DIMS[: values.ndim]])
-    check_finite(values, str(file), [f"column {i}" for i in range(values.shape[1])], allow_nan)
-    return name, values
+    kept = np.float32 if dtype.kind == "f" else dtype
+    values = open_array(file, name, dtype=kept, finite_axis=None if allow_nan else dims.index("neuroid"))
+    axes = [dims.index(dim) for dim in DIMS[:ndim]]
+    return name, values if axes == sorted(axes) else values.transpose(axes)
 
 
-def _ids(name: str, given: Any, arrays: Mapping[str, np.ndarray], table: pd.DataFrame | None, file: Path) -> Any:
+def _ids(name: str, given: Any, arrays: Mapping[str, Any], table: pd.DataFrame | None, file: Path) -> Any:
     if given is None and table is not None and name in table:
         return table.pop(name).to_numpy()
     if given is None and name in arrays:
-        return arrays[name]
+        return load(file, name)
     if given is None:
         raise ParameterError(
             f"open_arrays got no {name} for {str(file)!r}, and positions are no names. Expected `{name}=`: a list, the path of a text file "
-            "with one id a line, or the name of an array in the npz file."
+            "with one id a line, or the name of an array in the file."
         )
     if isinstance(given, str) and given in arrays:
-        return arrays[given]
+        return load(file, given)
     if isinstance(given, Path) or (isinstance(given, str) and is_path(given)):
         return read_ids(given)
     if isinstance(given, str):
@@ -218,7 +199,7 @@ def _ids(name: str, given: Any, arrays: Mapping[str, np.ndarray], table: pd.Data
     return np.asarray(given, dtype=object) if np.asarray(given).dtype.kind == "U" else np.asarray(given)
 
 
-def _axis(time: Any, arrays: Mapping[str, np.ndarray], file: Path) -> Any:
+def _axis(time: Any, arrays: Mapping[str, Any], file: Path) -> Any:
     chosen = "time" if time is None else time
     if isinstance(chosen, str):
         if chosen not in arrays:
@@ -226,7 +207,7 @@ def _axis(time: Any, arrays: Mapping[str, np.ndarray], file: Path) -> Any:
                 f"open_arrays got time={time!r} for three dims, and {str(file)!r} holds {[key for key in arrays if key]}. Expected `time=`: "
                 "seconds, or the name of an array."
             )
-        return arrays[chosen]
+        return load(file, chosen)
     return np.asarray(chosen, dtype=np.float64)
 
 
@@ -240,14 +221,28 @@ def _table(table: Any) -> pd.DataFrame | None:
 
 
 def _matches(source: Any) -> str:
-    """Numpy's formats by their magic number, or a table whose header names ``stimulus_id``."""
+    """Numpy's formats by their magic number, HDF5 with the ids of an array at its top, or a table whose header names ``stimulus_id``."""
     if not is_path(source):
         return ""
-    start = first_bytes(Path(source), 300)
-    if start[:6] == b"\x93NUMPY" or (start[:4] == b"PK\x03\x04" and b".npy" in start):
+    kind = kind_of(source)
+    if kind == "npz" and b".npy" not in first_bytes(Path(source), 300):
+        return ""
+    if kind == "hdf5":
+        return "HDF5 with stimulus_id and neuroid_id at its top" if _names_itself(source) else ""
+    if kind:
         return "it starts as files of numpy do"
     look = sniff(source)
     return "its header names stimulus_id" if look is not None and look[0] is not None and "stimulus_id" in look[0] else ""
+
+
+def _names_itself(source: Any) -> bool:
+    h5py = require("h5py", extra="spikes", purpose="reading HDF5")
+    try:
+        with h5py.File(source, "r") as opened:
+            found = [opened.get(name) for name in ("stimulus_id", "neuroid_id")]
+            return all(isinstance(item, h5py.Dataset) and not (item.ndim and len(item.dims[0])) for item in found)
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return False
 
 
 adapter = Format("arrays", _matches, open_arrays)

@@ -166,24 +166,50 @@ def open_npy(path: Any, *, dtype: Any = None, finite_axis: int | None = None) ->
     """
     file = existing(path)
     with reading(file, "numpy"), file.open("rb") as opened:
-        version = np.lib.format.read_magic(opened)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, stored = header(opened)
-        offset = opened.tell()
-    if stored.hasobject:
-        raise FormatError(
-            f"{str(file)!r} holds pickled Python objects, which can run code and are never opened. Save plain arrays instead: numbers, and "
-            "strings of fixed width."
-        )
-    promised, there = offset + prod(shape) * stored.itemsize, file.stat().st_size
-    if there < promised:
-        raise FormatError(
-            f"{str(file)!r} has {there} bytes; its header promises {promised} (shape {shape}, {stored}). Expected a whole file: it is "
-            "truncated, copy it again."
-        )
+        shape, fortran, stored, offset = read_npy_header(opened, str(file), file.stat().st_size)
     read = _NpyRead(file, offset, tuple(shape), stored, fortran)
     chunks = leading(shape[::-1], stored.itemsize)[::-1] if fortran else None
     return lazy_array(read, shape, dtype or stored, files=[file], what="numpy", chunks=chunks, finite_axis=finite_axis)
+
+
+def read_npy_header(opened: Any, source: str, n_bytes: int) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Read the header of an npy file, and hold it against the size of the file.
+
+    Parameters
+    ----------
+    opened : binary file
+        At its start.
+    source : str
+        The file, for the message.
+    n_bytes : int
+        Its size.
+
+    Returns
+    -------
+    shape, fortran, dtype, offset
+        ``fortran``: the first axis runs fastest. ``offset``: where the values start.
+
+    Raises
+    ------
+    FormatError
+        Pickled objects, or a header that promises more than there is.
+    """
+    version = np.lib.format.read_magic(opened)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(opened)
+    offset = opened.tell()
+    if dtype.hasobject:
+        raise FormatError(
+            f"{source!r} holds pickled Python objects, which can run code and are never opened. Save plain arrays instead: numbers, and "
+            "strings of fixed width."
+        )
+    promised = offset + prod(shape) * dtype.itemsize
+    if n_bytes < promised:
+        raise FormatError(
+            f"{source!r} has {n_bytes} bytes; its header promises {promised} (shape {shape}, {dtype}). Expected a whole file: it is "
+            "truncated, copy it again."
+        )
+    return shape, fortran, dtype, offset
 
 
 @dataclass(frozen=True)
