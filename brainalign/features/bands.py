@@ -157,9 +157,8 @@ def _concatenate(blocks: list[Any]) -> Any:
 def _attrs(spaces: list[xr.DataArray]) -> dict[str, Any]:
     """Return the attrs of the first, less what the others contradict; flags hold as far as they hold for all."""
     first = spaces[0].attrs
-    out = {name: value for name, value in first.items() if name not in ("units", "provenance")}
-    if all(x.attrs.get("units") == first.get("units") for x in spaces) and "units" in first:
-        out["units"] = first["units"]
+    alike = {name for name in ("units", "grid") if all(x.attrs.get(name) == first.get(name) for x in spaces)}
+    out = {name: value for name, value in first.items() if name in alike or name not in ("units", "grid", "provenance")}
     out["deterministic"] = all(bool(x.attrs.get("deterministic", False)) for x in spaces)
     out["allow_nan"] = any(bool(x.attrs.get("allow_nan", False)) for x in spaces)
     return out

@@ -4,6 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["diagnoses", "figures", "table", "html"],
-    submod_attrs={"html": ["report"], "table": ["summary", "tidy"]},
+    submodules=["brainmap", "diagnoses", "figures", "table", "html"],
+    submod_attrs={"brainmap": ["to_brain"], "html": ["report"], "table": ["summary", "tidy"]},
 )

@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -25,6 +24,7 @@ from brainalign.reports import figures
 from brainalign.reports.diagnoses import diagnose, join_report
 from brainalign.reports.drawing import house_style, in_words
 from brainalign.reports.table import kind_of, summary, tidy
+from brainalign.reports.writing import write_whole
 
 MAX_TABLE_ROWS = 60
 CSS = """
@@ -95,7 +95,7 @@ def report(
         *sections,
         "</body></html>\n",
     ]
-    return _write_whole(Path(path), "\n".join(page))
+    return write_whole(Path(path), "\n".join(page).encode(), owner="report")
 
 
 def _items(results: Any) -> list[tuple[str, Any]]:
@@ -286,28 +286,3 @@ def _figure(figure: Any, heading: str, caption: str) -> str:
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     alt = escape(f"{heading}: {caption}" if caption else heading, quote=True)
     return f'<figure><img src="data:image/svg+xml;base64,{data}" alt="{alt}"><figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def _write_whole(path: Path, text: str) -> Path:
-    """Write beside the file and rename, so that a reader never sees half a report."""
-    path = path.expanduser().absolute()
-    try:
-        return _replace(path, text)
-    except OSError as error:
-        raise ParameterError(
-            f"The 'path' parameter of report must be a file that can be written. Got {str(path)!r} instead ({error})."
-        ) from error
-
-
-def _replace(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import sparse
 
 from brainalign.core.errors import SchemaError
+from brainalign.core.grids import grid_attrs
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
@@ -197,4 +198,6 @@ def _labelled(values: np.ndarray[Any, Any], status: np.ndarray[Any, Any], respon
         name: c for name, c in responses.coords.items() if "presentation" not in c.dims and dim_of(str(name)) != "presentation"
     }
     out = xr.DataArray(values.reshape(shape), dims=dims, coords=coords, name="ceiling")
-    return out.assign_coords(status=(dims, status.reshape(shape)))
+    names = responses.neuroid_id.variable.copy(deep=False)
+    names.attrs = {**names.attrs, **grid_attrs(responses)}
+    return out.assign_coords(status=(dims, status.reshape(shape)), neuroid_id=names)

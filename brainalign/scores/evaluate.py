@@ -13,6 +13,7 @@ import xarray as xr
 from sklearn.base import clone
 
 from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
+from brainalign.core.grids import grid_attrs, grid_of
 from brainalign.core.parameters import check_choice, check_random_state
 from brainalign.core.protocols import Metric
 from brainalign.core.provenance import write_step
@@ -143,6 +144,8 @@ def _joined(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Dataset:
     if side == "target":
         results = _with_the_same_labels(list(results))
     out = xr.concat(results, dim, data_vars="all", coords="different", compat="equals", join="outer", combine_attrs="override")
+    if len({grid_of(part) for part in parts.values()}) > 1:  # the first one's would misplace the others
+        out.neuroid_id.attrs.pop("grid", None)
     out.attrs["report"] = json.dumps({"each": {name: json.loads(part.attrs["report"]) for name, part in parts.items()}})
     return write_step(out, "evaluate", params={"each": side}, inputs=parts)
 
@@ -264,6 +267,7 @@ def _score(both: Pair, metric: Metric, progress: bool) -> xr.Dataset:
     if alphas and alphas[0] is not None:
         variables["alpha"] = (("fold", *dims), np.stack(alphas))
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
+    labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
     labels["status"] = ("neuroid", _status(both.target))
     labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
