@@ -31,6 +31,7 @@ FORMATS = Registry(
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
+        "suite2p": "brainalign.adapters.spikes.suite2p:adapter",
         "nwb": "brainalign.adapters.spikes.nwb:adapter",
     },
 )
@@ -52,9 +53,10 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"arrays"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``, ``"store"``, ``"timecourses"``, or one
-        that an installed package adds under the entry-point group ``brainalign.adapters``. By default the content decides;
-        the log ("brainalign", at INFO) says for which reason, and so does the provenance (``because``).
+        ``"arrays"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``, ``"store"``, ``"suite2p"``,
+        ``"timecourses"``, or one that an installed package adds under the entry-point group ``brainalign.adapters``. By
+        default the content decides; the log ("brainalign", at INFO) says for which reason, and so does the provenance
+        (``because``).
     **options
         Of the format, e.g. ``name="sub-01"`` for a store of several responses.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.lazy import open_hdf5
+from brainalign.adapters.lazy import Spans, whole_chunks
 from brainalign.adapters.spikes.nwb_tables import labels, member, row_ids
 from brainalign.adapters.spikes.traces import trace_responses
-from brainalign.core.errors import FormatError
+from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import DIMS, dim_of
 
@@ -104,18 +105,34 @@ def open_series(
     times, rate_from = _times(node, n_frames, fits[0], path)
     scale, shift = float(data.attrs.get("conversion", 1.0)), float(data.attrs.get("offset", 0.0))
     unit = data.attrs.get("unit")
-    frames = open_hdf5(path, f"{fits[0]}/data")
-    if data.ndim == 1:
-        frames = frames[:, None]
-    if (scale, shift) != (1.0, 0.0):
-        frames = frames.astype(np.float32) * np.float32(scale) + np.float32(shift)
+    shape, column_of = (n_frames, n_rois), data.ndim == 1
+    chunks = whole_chunks(shape, None if data.chunks is None else (*data.chunks, 1)[:2], data.dtype.itemsize)
+    read = _Series(path, f"{fits[0]}/data", scale, shift, column_of)
     x = trace_responses(
-        frames, times, files=[path], what="NWB", neuroid_id=ids, neuroid=known, system=system, edges=edges, events=events, run=run,
-        subject=subject, allow_nan=allow_nan, units=unit.decode() if isinstance(unit, bytes) else unit,
+        read, shape, times, chunks=chunks, files=[path], what="NWB", neuroid_id=ids, neuroid=known, system=system, edges=edges,
+        events=events, run=run, subject=subject, allow_nan=allow_nan, units=unit.decode() if isinstance(unit, bytes) else unit,
     )  # fmt: skip
     if session is not None:
         x = x.assign_coords(session=("presentation", np.full(len(x), session, dtype=x.stimulus_id.dtype)))
     return x, {"series": fits[0], "times_from": rate_from, "scale": scale, "offset": shift}
+
+
+@dataclass(frozen=True)
+class _Series:
+    """Reads a block of frames and regions, in the unit of the series."""
+
+    path: Path
+    key: str
+    scale: float
+    shift: float
+    is_vector: bool
+
+    def __call__(self, spans: Spans) -> np.ndarray:
+        h5py = require("h5py", extra="spikes", purpose="reading NWB")
+        with h5py.File(self.path, "r") as file:
+            stored = member(file, self.key)
+            block = np.asarray(stored[spans[0]][:, None] if self.is_vector else stored[spans], dtype=np.float32)
+        return block if (self.scale, self.shift) == (1.0, 0.0) else block * np.float32(self.scale) + np.float32(self.shift)
 
 
 def _rois(node: Any, n_frames: int, n_rois: int, name: str, path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:

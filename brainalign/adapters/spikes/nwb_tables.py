@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.adapters.files import existing, first_bytes, reading
+from brainalign.adapters.lazy import check_stored
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
@@ -100,6 +101,8 @@ def member(group: Any, path: str) -> Any:
         raise FormatError(
             f"{group.file.filename!r} keeps the numbers of {path!r} in other files. Expected one whole file: export it first."
         )
+    if isinstance(node, h5py.Dataset) and node.shape:
+        check_stored(node, Path(group.file.filename))
     return node
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.files import check_finite, naming, per_run_ids
+from brainalign.adapters.files import naming, per_run_ids
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.spikes.alignment import event_rows, note_windows
 from brainalign.core.errors import FormatError, ParameterError
@@ -21,9 +21,11 @@ _VALUES_PER_CHUNK = 2**22
 
 
 def trace_responses(
-    frames: Any,
+    read: Callable[[Spans], np.ndarray],
+    shape: tuple[int, int],
     times_s: np.ndarray,
     *,
+    chunks: Sequence[Any],
     files: Sequence[Path],
     what: str,
     neuroid_id: Sequence[Any],
@@ -40,11 +42,15 @@ def trace_responses(
 
     Parameters
     ----------
-    frames : dask array, (frame, neuroid)
+    read : callable
+        As :func:`brainalign.adapters.lazy.lazy_array` takes it: ``read(spans)`` returns a block, (frame, neuroid).
+    shape : (int, int)
     times_s : ndarray, (frame,), seconds
         When each frame was taken, increasing.
+    chunks : sequence
+        Of frames and neuroids, as dask takes them.
     files : sequence of Path
-        What ``frames`` reads.
+        What is read.
     what : str
         The format, for messages.
     neuroid_id : sequence, (neuroid,)
@@ -71,14 +77,14 @@ def trace_responses(
     ParameterError
         Edges without events or events without edges; a bin that holds no frame.
     """
-    times = _checked_times(times_s, frames.shape[0], files[0])
+    times = _checked_times(times_s, shape[0], files[0])
     if (edges is None) != (events is None):
         given, missing = ("edges_s", "events") if events is None else ("events", "edges_s")
         raise ParameterError(
             f"{files[0].name!r} holds traces, and got {given}= without {missing}=. Expected both, for means in bins around events, or neither, "
             "for one row a frame."
         )
-    read = _Frames(frames, str(files[0]), tuple(map(str, neuroid_id)), allow_nan)
+    lazily: dict[str, Any] = {"files": files, "what": what, "finite_axis": None if allow_nan else 1}
     common: dict[str, Any] = {
         "neuroid_id": neuroid_id, "modality": "calcium", "system": system, "units": units, "allow_nan": allow_nan,
         "neuroid": neuroid,
@@ -87,16 +93,14 @@ def trace_responses(
         steps = np.diff(times)
         regular = steps.size > 0 and np.allclose(steps, steps.mean(), rtol=1e-3)
         rows = pd.DataFrame({"onset_s": times, "run": run, **({"subject": subject} if subject else {})})
-        values = lazy_array(read, frames.shape, np.float32, files=files, what=what, chunks=frames.chunks)
+        values = lazy_array(read, shape, np.float32, chunks=chunks, **lazily)
         rate = {"sampling_rate_hz": 1.0 / steps.mean()} if regular else {}
         with naming(repr(files[0].name)):
             return responses(values, stimulus_id=per_run_ids(run, times.size, "f"), presentation=rows, **rate, **common)
     onsets = events["onset_s"].to_numpy(np.float64)
     places = _frames_of_bins(times, onsets, edges, files[0])
-    shape = (onsets.size, frames.shape[1], edges.size - 1)
-    values = lazy_array(
-        _Means(read, places), shape, np.float32, files=files, what=what, chunks=(_groups(places, shape[1]), shape[1], shape[2])
-    )
+    size = (onsets.size, shape[1], edges.size - 1)
+    values = lazy_array(_Means(read, places), size, np.float32, chunks=(_groups(places, shape[1]), *size[1:]), **lazily)
     ids, table = event_rows(events, taken=neuroid, run=run, subject=subject)
     with naming(repr(files[0].name)):
         x = responses(
@@ -106,25 +110,10 @@ def trace_responses(
 
 
 @dataclass(frozen=True)
-class _Frames:
-    """Reads a block of frames, and looks that its values are finite."""
-
-    frames: Any
-    source: str
-    names: tuple[str, ...]
-    allow_nan: bool
-
-    def __call__(self, spans: Spans) -> np.ndarray:
-        block = np.asarray(self.frames[spans].compute(scheduler="synchronous"), dtype=np.float32)
-        check_finite(block, self.source, self.names[spans[1]], self.allow_nan)
-        return block
-
-
-@dataclass(frozen=True)
 class _Means:
     """Averages frames in bins: ``places[event, bin]`` to ``places[event, bin + 1]`` are the frames of a bin."""
 
-    read: _Frames
+    read: Callable[[Spans], np.ndarray]
     places: np.ndarray
 
     def __call__(self, spans: Spans) -> np.ndarray:
@@ -132,7 +121,7 @@ class _Means:
         places = self.places[events, bins.start : bins.stop + 1]
         out = np.empty((len(places), neuroids.stop - neuroids.start, places.shape[1] - 1), dtype=np.float32)
         for row, ends in zip(out, places, strict=True):
-            block = self.read((slice(int(ends[0]), int(ends[-1])), neuroids)).astype(np.float64)
+            block = np.asarray(self.read((slice(int(ends[0]), int(ends[-1])), neuroids)), dtype=np.float64)
             row[...] = (np.add.reduceat(block, ends[:-1] - ends[0], axis=0) / np.diff(ends)[:, None]).T
         return out
 

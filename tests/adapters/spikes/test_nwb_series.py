@@ -78,7 +78,7 @@ def test_values_that_are_not_finite_name_their_neuroid(nwb):
     values[7, 2] = np.nan
     x = open_nwb(imaging(nwb, values=values), system="m", series="DfOverF")
     assert np.isfinite(x[:, :2].values).all()
-    with pytest.raises(FormatError, match=r"session.nwb' holds 1 values .* row 7 of '503'"):
+    with pytest.raises(FormatError, match=r"session.nwb' holds 1 values .* the first at \(7, 2\): neuroid 2"):
         x.compute()
     assert np.isnan(open_nwb(imaging(nwb, values=values), system="m", series="DfOverF", allow_nan=True).values).sum() == 1
 

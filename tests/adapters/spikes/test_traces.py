@@ -1,4 +1,6 @@
-import dask.array as da
+import pickle
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,14 @@ VALUES = np.arange(40, dtype=np.float32).reshape(20, 2) ** 2
 TIMES = np.arange(20) / 10
 
 
+@dataclass(frozen=True)
+class Rows:
+    values: np.ndarray
+
+    def __call__(self, spans):
+        return self.values[spans]
+
+
 @pytest.fixture
 def traces(tmp_path):
     """Return a function that labels traces of 10 Hz which stay in a file."""
@@ -23,7 +33,7 @@ def traces(tmp_path):
             None if onsets is None else check_events(pd.DataFrame({"stimulus_id": [f"s{o}" for o in onsets], "onset_s": onsets}))
         )
         return trace_responses(
-            da.from_array(values, chunks=(7, 1)), np.asarray(times), files=[file], what="numpy", neuroid_id=["a", "b"],
+            Rows(values), values.shape, np.asarray(times), chunks=(7, 1), files=[file], what="numpy", neuroid_id=["a", "b"],
             neuroid={"cell": [True, False]}, system="m", events=events,
             edges=None if edges is None else check_edges(edges, owner="t"), **options,
         )  # fmt: skip
@@ -86,10 +96,10 @@ def test_values_that_are_not_finite_are_found_when_they_are_read(traces):
     values[12, 1] = np.inf
     x = traces([0.5, 1.0], [0.0, 0.4], values=values)
     assert np.isfinite(x[:1].values).all()
-    with pytest.raises(FormatError, match=r"F.npy' holds 1 values that are NaN or infinite, the first in row 2 of 'b'"):
+    with pytest.raises(FormatError, match=r"F.npy' holds 1 values that are NaN or infinite .* the first at \(1, 1, 0\)"):
         x.compute()
 
 
 def test_traces_travel_to_another_process(traces):
     x = traces([0.5, 1.0], [0.0, 0.4])
-    np.testing.assert_array_equal(x.data.compute(scheduler="processes", num_workers=1), x.values)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(x.data)).compute(), x.values)
