@@ -25,6 +25,7 @@ FORMATS = Registry(
     {
         "store": "brainalign.adapters.store.responses:adapter",
         "nifti": "brainalign.adapters.fmri.nifti:adapter",
+        "bids": "brainalign.adapters.bids.recordings:adapter",
         "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
         "arrays": "brainalign.adapters.arrays:adapter",
         "brainscore": "brainalign.adapters.brainscore:adapter",

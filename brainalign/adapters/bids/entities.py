@@ -139,12 +139,12 @@ def find(root: Path, wanted: Wanted, *, suffix: str | Sequence[str], extensions:
     Returns
     -------
     list of BidsFile
-        By name.
+        By name; some may be links without content, see :func:`refuse_absent`.
 
     Raises
     ------
     FormatError
-        No such folder, person or label, or files whose content was not downloaded.
+        No such folder, person or label.
     """
     if not root.is_dir():
         raise FormatError(f"there is no folder {str(root)!r}. Expected the root of a BIDS data set: check the path.")
@@ -156,13 +156,6 @@ def find(root: Path, wanted: Wanted, *, suffix: str | Sequence[str], extensions:
         for file in named
         if file.suffix in suffixes and file.extension in extensions and file.entities.get("sub") == person[4:]
     ]
-    absent = [file.path for file in found if not file.path.is_file()]
-    found = [file for file in found if file.path.is_file()]
-    if absent and not found:
-        raise FormatError(
-            f"{str(absent[0])!r} and {len(absent) - 1} others are links to content that is not here. Expected whole files: download them "
-            "(`datalad get`)."
-        )
     for key, value in wanted.items():
         values = [value] if isinstance(value, str) else value
         for one in values if key != "sub" else ():
@@ -174,6 +167,26 @@ def find(root: Path, wanted: Wanted, *, suffix: str | Sequence[str], extensions:
                 )
         found = found if key == "sub" else [file for file in found if any(_has(file, key, one) for one in values)]
     return found
+
+
+def refuse_absent(files: Sequence[BidsFile]) -> None:
+    """Refuse names without content, which are links of DataLad to what was not downloaded: never a part of what was asked for.
+
+    Parameters
+    ----------
+    files : sequence of BidsFile
+
+    Raises
+    ------
+    FormatError
+        Some are not there.
+    """
+    absent = [file.path for file in files if not file.path.is_file()]
+    if absent:
+        raise FormatError(
+            f"{str(absent[0])!r} {'is a link' if len(absent) == 1 else f'and {len(absent) - 1} more are links'} to content that is not here. "
+            "Expected whole files: download them (`datalad get`), or choose runs that are there with `run=`."
+        )
 
 
 def refuse_several(files: Sequence[BidsFile], *, but: Sequence[str], what: str) -> None:

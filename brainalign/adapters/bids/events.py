@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse
+from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse, refuse_absent
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns
 from brainalign.adapters.files import existing
 from brainalign.adapters.fmri.runs import stated_tr
@@ -84,6 +84,7 @@ def read_events(
         found = find(folder, wanted, suffix="events", extensions=[".tsv"], what="events")
         files = _one_datatype(found, datatype, folder)
         _refuse_ambiguous(files)
+        refuse_absent(files)
         names = [file.path.relative_to(folder).as_posix() for file in files]
     else:
         files = [parse(existing(item)) for item in ([source] if isinstance(source, (str, Path)) else source)]

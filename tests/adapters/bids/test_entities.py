@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from brainalign.adapters.bids.entities import check_entities, find, label_of, parse, refuse_several, stated
+from brainalign.adapters.bids.entities import check_entities, find, label_of, parse, refuse_absent, refuse_several, stated
 from brainalign.core.errors import FormatError, ParameterError
 
 BOLD = {"suffix": "bold", "extensions": [".nii.gz"], "what": "bold"}
@@ -62,12 +62,11 @@ def test_files_of_one_person(tree):
 
 
 def test_links_without_content_are_named(tree):
-    root = tree("sub-01/func/x_y.txt")
-    (root / "sub-01/func/sub-01_task-a_bold.nii.gz").symlink_to(root / ".git/annex/objects/gone")
-    with pytest.raises(
-        FormatError, match=r"sub-01_task-a_bold.nii.gz' and 0 others are links to content that is not here.*datalad get"
-    ):
-        find(root, {}, **BOLD)
+    root = tree("sub-01/func/sub-01_task-a_run-1_bold.nii.gz")
+    (root / "sub-01/func/sub-01_task-a_run-2_bold.nii.gz").symlink_to(root / ".git/annex/objects/gone")
+    refuse_absent(find(root, {"run": "1"}, **BOLD))
+    with pytest.raises(FormatError, match=r"sub-01_task-a_run-2_bold.nii.gz' is a link to content that is not here.*datalad get"):
+        refuse_absent(find(root, {}, **BOLD))
 
 
 def test_several_values_are_listed(tree):
