@@ -231,6 +231,8 @@ class _NpyRead:
         cut = max(whole - 1, 0)
         inner = prod(self.shape[cut + 1 :])
         out = np.empty(tuple(span.stop - span.start for span in spans), dtype=self.dtype)
+        if not out.size:
+            return out
         runs = out.reshape(prod(out.shape[:cut]), -1)
         first = spans[cut].start * inner if spans else 0
         outer = [range(span.start, span.stop) for span in spans[:cut]]

@@ -29,6 +29,7 @@ FORMATS = Registry(
         "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
         "arrays": "brainalign.adapters.arrays:adapter",
         "brainscore": "brainalign.adapters.brainscore:adapter",
+        "features": "brainalign.adapters.networks.features:adapter",
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
