@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
+from brainalign.adapters.meeg.eeglab import is_eeglab
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.core.responses import responses
@@ -222,7 +223,7 @@ def _time_axis(
 
 
 def _matches(source: Any) -> str:
-    return "it has the header of a MATLAB file" if is_mat(source) else ""
+    return "it has the header of a MATLAB file" if is_mat(source) and not is_eeglab(source) else ""
 
 
 adapter = Format("matlab", _matches, open_matlab)

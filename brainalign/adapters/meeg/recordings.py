@@ -1,18 +1,17 @@
-"""MEG, EEG and intracranial recordings: MNE objects and FIF files, epoched or averaged."""
+"""MEG, EEG and intracranial recordings: files and objects that MNE reads, as labelled trials or averages."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, reading, record_opening
-from brainalign.adapters.meeg.fif import is_fif, whole_fif
+from brainalign.adapters.files import Format, check_finite, naming, reading, record_opening
+from brainalign.adapters.meeg.epoching import Cut, cut
+from brainalign.adapters.meeg.files import kind_of, load
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.responses import responses
@@ -31,10 +30,17 @@ def open_meeg(
     modality: str | None = None,
     stimulus_column: str | None = None,
     events: Any = None,
-    event_id: Mapping[str, int] | None = None,
+    event_id: Mapping[str, int] | Sequence[str] | None = None,
     tmin: float | None = None,
     tmax: float | None = None,
     baseline: tuple[float | None, float | None] | None = None,
+    trigger_channel: str | None = None,
+    align: str = "table",
+    tolerance_s: float = 0.01,
+    check_ids: Any = None,
+    max_mismatched: int = 0,
+    overlap: str = "flag",
+    proj: bool | None = None,
     run: str | None = None,
     subject: str | None = None,
     session: str | None = None,
@@ -44,7 +50,8 @@ def open_meeg(
     Parameters
     ----------
     source : str, Path, mne.Epochs, mne.Evoked, list of mne.Evoked, or mne.io.Raw
-        A FIF file (epochs, evoked or raw, told apart by content), or an object of MNE in memory.
+        A FIF file (epochs, evoked or raw), EEGLAB ``.set``, BrainVision ``.vhdr``, EDF or BDF, KIT ``.sqd`` or ``.con``, or the
+        folder of a CTF or BTi recording, told apart by content; or an object of MNE in memory.
     system : str
         Whose recording this is.
     picks : str or sequence of str
@@ -54,53 +61,82 @@ def open_meeg(
         By default that of the picked channels. Channels of two modalities are refused unless it is given: their
         units differ, so open each with its own ``picks``.
     stimulus_column : str, optional
-        Column of the epochs' metadata that names the stimulus. Default: ``stimulus_id`` where there is one, else the
-        name in ``event_id``.
-    events : ndarray (event, 3), DataFrame or "annotations", optional
-        For raw recordings: MNE events, or rows with ``stimulus_id`` and ``onset_s`` (seconds from the first sample), or
-        the recording's own annotations.
-    event_id : mapping of str to int, optional
-        Names of the event codes; required with an array of events.
+        Column of the events, or of the epochs' metadata, that names the stimulus. Default: ``stimulus_id`` where there is one, else
+        the name of the event. Rows of a table without a name there (``n/a``) are no presentations.
+    events : ndarray (event, 3), DataFrame, path of a table, or "annotations", optional
+        For raw recordings: MNE events; rows with ``onset_s`` (or BIDS ``onset``), seconds from the first sample, from
+        :func:`brainalign.adapters.bids.events.read_events` or an ``_events.tsv``; or the recording's own annotations, without those
+        about the recording (``BAD...``, ``EDGE...``, ``boundary``, ``New Segment``).
+    event_id : mapping of str to int, or sequence of str, optional
+        Names of the event codes, required with an array of events; otherwise which stimuli to keep.
     tmin, tmax : float, seconds
         Where each epoch starts and ends around its event; raw recordings only, and required there.
     baseline : tuple of float or None, seconds
         Subtracted from raw recordings' epochs; None subtracts nothing. Epochs and averages come as they are.
+    trigger_channel : str, optional
+        Channel (``"stim"`` for the only stimulus channel) on which each event must have a trigger. Its constant offset from the
+        onsets and the jitter are recorded.
+    align : {"table", "trigger"}
+        Whose onsets count.
+    tolerance_s : float
+        Largest offset and jitter where those of the table do.
+    check_ids : sequence of str, or path of a table, optional
+        A second list of what was shown, in the order of the events; of a table, its column ``stimulus_column``.
+    max_mismatched : int
+        How many events may disagree with ``check_ids``; they are left out, and named in the provenance.
+    overlap : {"flag", "raise"}
+        What becomes of windows that share samples: marked in the coordinate ``window_overlaps``, or refused.
+    proj : bool, optional
+        Apply the projections (SSP, average reference) that a recording carries. By default as MNE reads: those of epochs and averages in
+        FIF files are applied, those of raw recordings and of objects in memory are left as they are. What is applied is recorded.
     run, subject, session : str, optional
 
     Returns
     -------
     DataArray of float32, (presentation, neuroid, time), SI units
         Averages: one row a condition, ``stimulus_id`` is its comment and ``n_repeats`` its number of trials. Epochs: one row a
-        trial, ``trial`` is its number before rejection, ``condition`` the event's name. Neuroids: ``channel``,
-        ``channel_type``, ``unit_of_measure``, ``bad``, ``x_mm y_mm z_mm`` in the frame named by ``coordinate_frame``.
+        trial, ``trial`` is its number among all trials, events or rows of the source (from 0), ``condition`` the event's name; metadata and further columns
+        of events are coordinates, ``metadata_...`` where the schema keeps the name. Neuroids: ``channel``, ``channel_type``,
+        ``unit_of_measure``, ``bad``, ``x_mm y_mm z_mm`` in the frame named by ``coordinate_frame``.
 
     Raises
     ------
     FormatError
-        Damaged file, missing metadata column, averages on different channels or times, events outside the recording.
+        Damaged or truncated file, missing companion, missing column, averages on different channels or times, events outside the
+        recording or without a trigger, onsets that are off, ids that disagree.
     ParameterError
         Channels of two modalities, a raw recording without events or without tmin and tmax.
     OptionalDependencyError
         MNE is not installed.
     """
     mne = require("mne", extra="meeg", purpose="reading MEG and EEG")
-    name = Path(source).name if isinstance(source, (str, Path)) else type(source).__name__
-    given = {"events": events, "event_id": event_id, "tmin": tmin, "tmax": tmax, "baseline": baseline}
-    loaded = _load(mne, source) if isinstance(source, (str, Path)) else source
-    rows: dict[str, Any] = {"run": run, "subject": subject, "session": session}
+    is_file = isinstance(source, (str, Path))
+    name = Path(source).name if is_file else type(source).__name__
+    how = Cut(events, event_id, tmin, tmax, baseline, trigger_channel, align, tolerance_s, check_ids, max_mismatched, overlap)
+    loaded = load(mne, source, proj=proj is not False) if is_file else source
+    rows: dict[str, Any] = {}
+    record: dict[str, Any] = {"picks": picks, "stimulus_column": stimulus_column, "index_base": 0, "scale": 1.0}
     if isinstance(loaded, mne.io.BaseRaw):
-        loaded, rows["onset_s"] = _epoch(mne, loaded, name, given)
-    elif any(value is not None for value in given.values()):
-        used = [key for key, value in given.items() if value is not None]
+        loaded, rows, found = cut(mne, loaded, how, stimulus_column, bool(proj), name)
+        record |= {"tmin": tmin, "tmax": tmax, "baseline": baseline, "align": align, **found}
+        stimulus_column = None
+    elif how.given():
         raise ParameterError(
-            f"open_meeg got {', '.join(used)} for {name!r}, which is epoched already. They are for raw recordings only."
+            f"open_meeg got {', '.join(how.given())} for {name!r}, which is epoched already. They are for raw recordings only."
+        )
+    elif proj and not is_file:
+        loaded = (
+            [each.copy().apply_proj(verbose="error") for each in loaded]
+            if isinstance(loaded, list)
+            else loaded.copy().apply_proj(verbose="error")
         )
     read = _single_trials if isinstance(loaded, mne.BaseEpochs) else _averages
     picked, values, ids, labels = read(mne, loaded, picks, stimulus_column, name)
-    rows = labels | {key: value for key, value in rows.items() if value is not None}
-    x = _labelled(picked, values, ids, rows, modality, system, name)
-    params = {"picks": picks, "stimulus_column": stimulus_column, "tmin": tmin, "tmax": tmax, "baseline": baseline}
-    return record_opening(x, "meeg", [name], params)
+    applied = [str(each["desc"]) for each in picked.info["projs"] if each["active"]]
+    record |= {"projections": applied} if applied else {}
+    given = {"run": run, "subject": subject, "session": session}
+    rows = labels | rows | {key: value for key, value in given.items() if value is not None}
+    return record_opening(_labelled(picked, values, ids, rows, modality, system, name), "meeg", [name], record)
 
 
 def _labelled(
@@ -117,20 +153,6 @@ def _labelled(
             presentation={key: np.broadcast_to(np.asarray(value), len(ids)) for key, value in rows.items()},
             neuroid=columns, sampling_rate_hz=float(picked.info["sfreq"]), modality=kind, system=system,
         )  # fmt: skip
-
-
-def _load(mne: Any, path: Any) -> Any:
-    """Return Epochs, a list of Evoked, or Raw, whichever the file holds."""
-    file = existing(path)
-    with whole_fif(file) as (plain, kind), reading(file, "FIF"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # MNE's rules about file names
-        if kind == "epochs":
-            return mne.read_epochs(plain, preload=True, verbose="error")
-        if kind == "evoked":
-            return mne.read_evokeds(plain, verbose="error")
-        if kind == "raw":
-            return mne.io.read_raw_fif(plain, preload=plain != file, verbose="error")
-    raise FormatError(f"{str(file)!r} is a FIF file that holds {kind}. Expected epochs, averages or a raw recording.")
 
 
 def _pick(instance: Any, picks: Any, name: str) -> Any:
@@ -214,63 +236,6 @@ def _trials(epochs: Any, stimulus_column: str | None, name: str) -> tuple[list[s
     return ids, labels
 
 
-def _epoch(mne: Any, raw: Any, name: str, given: dict[str, Any]) -> tuple[Any, np.ndarray]:
-    """Return epochs of a raw recording, and the seconds from its first sample to each event that was kept."""
-    events, tmin, tmax = given["events"], given["tmin"], given["tmax"]
-    if events is None or tmin is None or tmax is None:
-        raise ParameterError(
-            f"{name!r} is a raw recording and events={'None' if events is None else 'given'}, tmin={tmin!r}, tmax={tmax!r}. Expected all "
-            "three: an array (event, 3), a table, or 'annotations'; and the seconds around each event."
-        )
-    array, codes, metadata = _events(mne, raw, events, given["event_id"], name)
-    with reading(name, "epochs around the given events"):
-        epochs = mne.Epochs(
-            raw, array, codes, tmin=tmin, tmax=tmax, baseline=given["baseline"], metadata=metadata, preload=True, proj=False,
-            verbose="error",
-        )  # fmt: skip
-    outside = [i for i, why in enumerate(epochs.drop_log) if set(why) & {"NO_DATA", "TOO_SHORT"}]
-    if outside:
-        raise FormatError(
-            f"{name!r} does not hold {len(outside)} of the epochs, the first around event {outside[0]} at sample {array[outside[0], 0]}. The "
-            f"recording has samples {raw.first_samp} to {raw.last_samp}: drop these events, or narrow tmin and tmax."
-        )
-    return epochs, (epochs.events[:, 0] - raw.first_samp) / raw.info["sfreq"]
-
-
-def _events(mne: Any, raw: Any, events: Any, event_id: Any, name: str) -> tuple[np.ndarray, dict[str, int], pd.DataFrame | None]:
-    if isinstance(events, str) and events == "annotations":
-        array, codes = mne.events_from_annotations(raw, event_id=event_id or "auto", verbose="error")
-        if not len(array):
-            raise FormatError(f"{name!r} has no annotations to make events of. Pass `events=` as an array or a table.")
-        return array, codes, None
-    if isinstance(events, pd.DataFrame):
-        missing = {"stimulus_id", "onset_s"} - set(events.columns)
-        if missing:
-            raise FormatError(f"`events=` has no column {min(missing)!r}. Its columns are {list(events.columns)}.")
-        onsets = events["onset_s"].to_numpy(np.float64)
-        if not np.isfinite(onsets).all():
-            at = int(np.argmin(np.isfinite(onsets)))
-            raise FormatError(
-                f"`events=` has the onset {onsets[at]} in row {at}. Expected seconds in every row: drop the row or mend it."
-            )
-        kinds = sorted(set(events["stimulus_id"].astype(str)))
-        codes = {kind: code for code, kind in enumerate(kinds, 1)}
-        sample = np.round(onsets * raw.info["sfreq"]).astype(np.int64) + raw.first_samp
-        array = np.column_stack([sample, np.zeros_like(sample), [codes[kind] for kind in events["stimulus_id"].astype(str)]])
-        return array, codes, events.drop(columns=["onset_s"]).reset_index(drop=True)
-    array = np.asarray(events)
-    if array.ndim != 2 or array.shape[1] != 3 or array.dtype.kind not in "iu":
-        raise ParameterError(
-            f"`events=` has shape {array.shape} and dtype {array.dtype}. Expected integers, (event, 3): sample, 0, code."
-        )
-    if not event_id:
-        raise ParameterError(
-            f"`events=` holds the codes {preview(np.unique(array[:, 2]))} and there is no event_id. Expected `event_id={{name: code}}`, which "
-            "says what each code stands for."
-        )
-    return array, dict(event_id), None
-
-
 def _channels(picked: Any) -> dict[str, Any]:
     """Return one label a channel; positions that are unknown (all zero) are NaN."""
     kinds, chs = picked.get_channel_types(), picked.info["chs"]
@@ -299,13 +264,14 @@ def _modality(columns: dict[str, Any], modality: str | None, name: str) -> tuple
     return modality or found[0], ", ".join(dict.fromkeys(columns["unit_of_measure"]))
 
 
-def _matches(source: Any) -> bool:
-    """FIF by its first tag, or an object of MNE."""
-    if is_path(source):
-        return is_fif(Path(source))
+def _matches(source: Any) -> str:
+    """Say which recording a file or folder is, or that it is an object of MNE."""
+    if isinstance(source, (str, Path)):
+        found = kind_of(source)
+        return f"a recording of {found}" if found else ""
     first = source[0] if isinstance(source, (list, tuple)) and source else source
-    module = type(first).__module__
-    return module.partition(".")[0] == "mne" and hasattr(first, "info") and hasattr(first, "ch_names")
+    is_mne = type(first).__module__.partition(".")[0] == "mne" and hasattr(first, "info") and hasattr(first, "ch_names")
+    return f"an object of MNE ({type(first).__name__})" if is_mne else ""
 
 
 adapter = Format("meeg", _matches, open_meeg)

@@ -3,7 +3,7 @@ import struct
 
 import pytest
 
-from brainalign.adapters.meeg.fif import is_fif, what_it_holds, whole_fif
+from brainalign.adapters.meeg.fif import is_fif, parts, what_it_holds, whole_fif
 from brainalign.core.errors import FormatError
 
 
@@ -62,3 +62,33 @@ def test_other_files_are_named(tmp_path):
     assert not is_fif(tmp_path / "a.fif")
     with pytest.raises(FormatError, match="b'not a re'"), whole_fif(tmp_path / "a.fif"):
         pass
+
+
+def reference(name=None, number=None):
+    tags = [tag(104, struct.pack(">i", 118)), tag(115, struct.pack(">i", 2))]
+    tags += [tag(118, name.encode())] if name else []
+    tags += [tag(117, struct.pack(">i", number))] if number is not None else []
+    return b"".join(tags) + tag(105, struct.pack(">i", 118))
+
+
+@pytest.mark.parametrize("how", [{"name": "a-1.fif"}, {"number": 1}])
+def test_parts_of_a_split_recording_are_found_whole_or_named(tmp_path, how):
+    first = tag(100, b"\0" * 20) + tag(104, struct.pack(">i", 373)) + reference(**how) + tag(108, b"", -1)
+    (tmp_path / "a.fif").write_bytes(first)
+    with pytest.raises(FormatError, match=r"a.fif' goes on in 'a-1.fif', which is not another file"):
+        what_it_holds(tmp_path / "a.fif")
+    (tmp_path / "a-1.fif").write_bytes(WHOLE)
+    assert parts(tmp_path / "a.fif") == ([tmp_path / "a.fif", tmp_path / "a-1.fif"], "epochs")
+    (tmp_path / "a-1.fif").write_bytes(WHOLE[:-3])
+    with pytest.raises(FormatError, match=r"'a-1.fif' ends at byte"):
+        parts(tmp_path / "a.fif")
+    (tmp_path / "a.fif.gz").write_bytes(gzip.compress(first))
+    with pytest.raises(FormatError, match=r"compressed and goes on in 'a-1.fif'"), whole_fif(tmp_path / "a.fif.gz"):
+        pass
+
+
+def test_parts_lie_beside_each_other_and_end(tmp_path):
+    for name in ("../b.fif", "a.fif"):
+        (tmp_path / "a.fif").write_bytes(tag(100, b"\0" * 20) + reference(name) + tag(108, b"", -1))
+        with pytest.raises(FormatError, match="Expected all parts"):
+            parts(tmp_path / "a.fif")

@@ -180,11 +180,76 @@ def test_files_equal_the_objects_and_cuts_are_named(tmp_path, kind):
             open_meeg(cut, **options)
 
 
+def test_what_fif_changes_and_what_it_keeps(tmp_path):
+    """Metadata survive; numbers of trials that were rejected stay counted; values are rounded to float32."""
+    metadata = pd.DataFrame({"stimulus_id": ["01", "02", "10", "01", "02", "10"], "image_nr": [1, 2, 10, 1, 2, 10], "run": 3})
+    made = epochs(metadata=metadata)
+    made.drop([1, 4], reason="blink")
+    made.save(tmp_path / "x-epo.fif")
+    x = open_meeg(tmp_path / "x-epo.fif", system="s")
+    assert list(x.stimulus_id.values) == ["01", "10", "01", "10"]  # strings, never numbers: '01' keeps its 0
+    assert list(x.trial.values) == [0, 2, 3, 5]
+    np.testing.assert_array_equal(x.image_nr, [1, 10, 1, 10])
+    numbers = open_meeg(tmp_path / "x-epo.fif", system="s", stimulus_column="image_nr")
+    assert list(numbers.stimulus_id.values) == ["1", "10", "1", "10"]
+    np.testing.assert_array_equal(x.values, made.get_data().astype(np.float32))
+
+
+def test_parts_of_a_split_file_are_one_recording(tmp_path):
+    n = 60
+    events = np.column_stack([np.arange(n) * 600 + 50, np.zeros(n, int), np.ones(n, int)])
+    made = mne.EpochsArray(np.random.default_rng(0).normal(size=(n, 20, 500)) * 1e-12, info(["mag"] * 20), events)
+    made.save(tmp_path / "x-epo.fif", split_size="2MB")
+    x = open_meeg(tmp_path / "x-epo.fif", system="s")
+    np.testing.assert_array_equal(x.values, made.get_data().astype(np.float32))
+    (tmp_path / "x-epo-1.fif").unlink()
+    with pytest.raises(FormatError, match=r"'x-epo-1.fif', which is not another file"):
+        open_meeg(tmp_path / "x-epo.fif", system="s")
+
+
+def test_projections_are_recorded_and_can_be_left(tmp_path):
+    made = epochs(("eeg", "eeg", "eeg"))
+    made.set_eeg_reference("average", projection=True)
+    made.save(tmp_path / "x-epo.fif")
+    step = lambda x: ba.core.provenance(x).steps[-1]["params"].get("projections")  # noqa: E731
+    as_mne = open_meeg(tmp_path / "x-epo.fif", system="s")
+    np.testing.assert_allclose(as_mne.mean("neuroid"), 0, atol=1e-18)
+    assert step(as_mne) == ["Average EEG reference"]
+    left = open_meeg(tmp_path / "x-epo.fif", system="s", proj=False)
+    np.testing.assert_allclose(left.values, made.get_data(), rtol=1e-5)
+    assert step(left) is None
+    applied = open_meeg(made, system="s", proj=True)
+    np.testing.assert_allclose(applied.values, as_mne.values, atol=1e-18)
+    assert step(open_meeg(made, system="s")) is None
+
+
+@pytest.mark.parametrize("kind", ["epo", "ave", "raw"])
+def test_damage_is_survived(tmp_path, survives_damage, kind):
+    file = tmp_path / f"x-{kind}.fif"
+    options = {"system": "s"}
+    if kind == "epo":
+        epochs(metadata=pd.DataFrame({"stimulus_id": list("abcabc")})).save(file)
+    elif kind == "ave":
+        mne.write_evokeds(file, [epochs()["face"].average()])
+    else:
+        raw(2).save(file)
+        options |= {"events": np.array([[50, 0, 7]]), "event_id": {"a": 7}, "tmin": -0.1, "tmax": 0.2}
+    survives_damage(file, lambda: open_meeg(file, **options), examples=40)
+
+
+def test_trials_run_through_evaluate():
+    """A recording from a reader is a side of a comparison, unchanged."""
+    made = epochs(metadata=pd.DataFrame({"stimulus_id": list("abcdef")}))
+    x = open_meeg(made, system="s")
+    scores = ba.evaluate(x.mean("time", keep_attrs=True), x, model=ba.Ridge(alphas=[1.0]), cv=3)
+    assert scores.score.dims == ("neuroid", "time")
+
+
 def test_nothing_else_is_taken_for_a_recording(tmp_path):
     (tmp_path / "a.fif").write_text("no")
     assert not adapter.matches(tmp_path / "a.fif")
     assert not adapter.matches(np.zeros(3))
-    with pytest.raises(FormatError, match="Expected a FIF file"):
+    with pytest.raises(FormatError, match="none of the recordings that are known by their content"):
         open_meeg(tmp_path / "a.fif", system="s")
 
 

@@ -1,0 +1,250 @@
+"""Headers of recordings by several makers: which one a file is, and whether it holds as much as it says."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from brainalign.adapters.files import first_bytes, reading
+from brainalign.core.errors import FormatError
+from brainalign.core.parameters import preview
+
+_VOLTS = ("uV", "\u00b5V", "\u03bcV", "\x83\xcaV", "mV", "V")  # MNE takes any other unit for volts
+_ITEM_BYTES = {"INT_16": 2, "INT_32": 4, "IEEE_FLOAT_32": 4}
+_BRAINVISION = re.compile(rb"(\xef\xbb\xbf)?Brain ?Vision( Core| V-Amp)? Data( Exchange)? Header File", re.IGNORECASE)
+
+
+def is_brainvision(path: Path) -> bool:
+    """Return True for a header of BrainVision, by its first line.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    return path.is_file() and _BRAINVISION.match(first_bytes(path, 80)) is not None
+
+
+def is_edf(path: Path) -> bool:
+    """Return True for EDF or BDF, by its version field.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    start = first_bytes(path, 256) if path.is_file() else b""
+    return start[:8] in (b"0       ", b"\xffBIOSEMI") and start[184:192].strip().isdigit()
+
+
+def is_ctf(path: Path) -> bool:
+    """Return True for a folder of CTF: it holds a ``.res4`` that starts with ``MEG4``.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    return path.is_dir() and any(first_bytes(file, 4) == b"MEG4" for file in path.glob("*.res4"))
+
+
+def is_kit(path: Path) -> bool:
+    """Return True for KIT's ``.sqd`` or ``.con``: its table of contents points inside the file, to a known version.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    start = first_bytes(path, 16 * 64) if path.is_file() else b""
+    n = int.from_bytes(start[12:16], "little")
+    if not 10 <= n <= 64 or len(start) < 16 * n:
+        return False
+    places = struct.unpack("<" + "I12x" * n, start[: 16 * n])
+    if max(places) > path.stat().st_size or places[1] < 16 * n:
+        return False
+    with path.open("rb") as file:
+        file.seek(places[1])
+        found = file.read(8)
+    version, revision = struct.unpack("<ii", found) if len(found) == 8 else (0, 0)
+    return 1 <= version <= 9 and 0 <= revision <= 99
+
+
+def bti_data(path: Path) -> Path | None:
+    """Return the data file of a BTi folder: it lies beside ``config``, and its last bytes point to a header inside it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Path or None
+        None where it is no such folder.
+    """
+    if not path.is_dir() or not (path / "config").is_file():
+        return None
+    for file in sorted(path.glob("*,rf*")):
+        size = file.stat().st_size
+        if size > 64:
+            with file.open("rb") as opened:
+                opened.seek(size - 8)
+                at = int.from_bytes(opened.read(8), "big") & 0x7FFFFFFF
+            if 0 < at < size:
+                return file
+    return None
+
+
+def check_brainvision(path: Path) -> None:
+    """Refuse a BrainVision header whose data or markers are not beside it, or not as long as it says.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.vhdr``.
+
+    Raises
+    ------
+    FormatError
+        A missing companion, a size that is no whole number of samples or not the promised one, markers past the end.
+    """
+    with reading(path, "BrainVision header"):
+        text = path.read_bytes().decode("utf-8-sig", errors="replace").partition("\n")[2].partition("[Comment]")[0]
+        header = configparser.ConfigParser(interpolation=None, strict=False)
+        header.read_string(text)
+        common = header["Common Infos" if "Common Infos" in header else "Common infos"]
+        n, data, markers = int(common["NumberOfChannels"]), common["DataFile"], common.get("MarkerFile", "")
+        points = int(common.get("DataPoints", 0))
+        binary = common.get("DataFormat", "BINARY").upper() == "BINARY"
+        item = _ITEM_BYTES.get(header["Binary Infos"]["BinaryFormat"], 0) if binary else 0
+    file = _beside(path, data, "data file", path.parent / data)
+    if markers:
+        markers = _beside(path, markers, "marker file", path.parent / markers, path.with_suffix(".vmrk"))
+    if not item or n < 1:
+        return  # text, or a type that MNE refuses by name
+    size, sample = file.stat().st_size, n * item
+    if size % sample or (points and size != points * sample):
+        promised = f"{points * sample} ({points} samples of {n} channels)" if points else f"a multiple of {sample} ({n} channels)"
+        raise FormatError(
+            f"{str(file)!r} has {size} bytes; {path.name!r} promises {promised}. Expected a whole file: it is truncated, copy it again."
+        )
+    if markers:
+        places = [int(place) for place in re.findall(rb"(?m)^Mk\d+=[^,\n]*,[^,\n]*,(\d+)", Path(markers).read_bytes())]
+        if places and max(places) > size // sample:
+            raise FormatError(
+                f"{str(markers)!r} has a marker at sample {max(places)} (1-based); {file.name!r} holds {size // sample}. Expected markers inside "
+                "the recording: the data are truncated, or the markers are of another one."
+            )
+
+
+def _beside(header: Path, name: str, what: str, *places: Path) -> Path:
+    if Path(name).name != name or "\\" in name:
+        raise FormatError(
+            f"{str(header)!r} names the {what} {name!r}, outside its folder. Expected the name of a file beside it."
+        )
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FormatError(
+            f"{str(header)!r} names the {what} {name!r}, which is not in {str(header.parent)!r}. Expected it beside the header: copy all three "
+            "files, or write the new name into the header."
+        )
+    return found
+
+
+def check_edf(path: Path) -> list[str]:
+    """Refuse an EDF or BDF file that is shorter than its header says, has gaps, or channels of several sampling rates.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    list of str
+        Channels whose unit is no voltage; MNE would take their numbers for volts.
+
+    Raises
+    ------
+    FormatError
+        As said, or a header that makes no sense.
+    """
+    size = path.stat().st_size
+    item = 3 if first_bytes(path, 1) == b"\xff" else 2
+    with reading(path, "EDF"), path.open("rb") as opened:
+        start = opened.read(256).decode("latin-1")
+        n_header, n_records, n = int(start[184:192]), int(start[236:244]), int(start[252:256])
+        if n < 1 or n_header != 256 * (n + 1) or n_header > size:
+            raise FormatError(
+                f"{str(path)!r} has {size} bytes and a header of {n_header} for {n} channels. Expected {256 * (max(n, 0) + 1)} bytes of header: it is "
+                "truncated or damaged, copy it again."
+            )
+        fields = opened.read(256 * n).decode("latin-1")
+        names, units, counts = (_column(fields, n, *place) for place in ((0, 16), (96, 8), (216, 8)))
+        samples = np.array([int(count) for count in counts])
+    if start[192:197] in ("EDF+D", "BDF+D"):
+        raise FormatError(
+            f"{str(path)!r} is discontinuous ({start[192:197]}): its gaps would move every event after them. Expected EDF+C: convert it, or "
+            "cut it at its gaps."
+        )
+    if (samples < 1).any() or n_records < -1 or n_header + max(n_records, 1) * int(samples.sum()) * item > size:
+        raise FormatError(
+            f"{str(path)!r} has {size} bytes; its header promises {n_header + max(n_records, 1) * int(samples.sum()) * item} ({n_records} records of "
+            f"{int(samples.sum())} samples). Expected a whole file: it is truncated, copy it again."
+        )
+    signal = [i for i, name in enumerate(names) if not name.endswith("Annotations")]
+    slow = [names[i] for i in signal if samples[i] < samples[signal].max()]
+    if slow:
+        raise FormatError(
+            f"{str(path)!r} has {len(slow)} of {len(signal)} channels at a lower sampling rate: {preview(slow)}. Expected one rate, since MNE would "
+            "fill them up: leave them out, `mne.io.read_raw_edf(path, exclude=[...])`, and open that object."
+        )
+    return [names[i] for i in signal if units[i] not in _VOLTS]
+
+
+def _column(fields: str, n: int, start: int, width: int) -> list[str]:
+    return [fields[n * start + width * i :][:width].strip() for i in range(n)]
+
+
+def check_ctf(path: Path) -> None:
+    """Refuse a CTF folder whose ``.meg4`` is not there or shorter than the ``.res4`` says.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    FormatError
+        As said; the bytes are named.
+    """
+    header = next(file for file in sorted(path.glob("*.res4")) if first_bytes(file, 4) == b"MEG4")
+    files = sorted(path.glob("*meg4"))
+    if not files:
+        raise FormatError(f"{str(path)!r} has no .meg4 file, which holds the values. Expected the whole folder: copy it again.")
+    start = first_bytes(header, 1322)
+    if len(start) < 1322:
+        raise FormatError(f"{str(header)!r} has {len(start)} bytes. Expected a whole header: it is truncated, copy it again.")
+    n_samples, n_channels = struct.unpack(">ih", start[1288:1294])
+    n_trials = struct.unpack(">h", start[1312:1314])[0]
+    there, promised = sum(file.stat().st_size - 8 for file in files), 4 * n_samples * n_channels * n_trials
+    if promised <= 0 or there < promised:
+        raise FormatError(
+            f"{str(path)!r} holds {there} bytes of values; its header promises {promised} ({n_trials} trials of {n_samples} samples of {n_channels} "
+            "channels). Expected a whole recording: it is truncated, copy it again."
+        )
