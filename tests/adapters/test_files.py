@@ -76,6 +76,7 @@ def test_ids_of_continuous_rows():
         ("images92-fmri15", "stimuli/image_01.jpg", []),
         ("nwb-units", "A8604-211122.nwb", ["nwb"]),
         ("eeg-visual-attention", "eeglab_data.fdt", []),
+        ("eeg-visual-attention", "eeglab_data.set", ["meeg"]),
     ],
 )
 def test_content_decides_and_no_two_formats_claim_a_file(shared_data, folder, file, wanted):
