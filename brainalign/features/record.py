@@ -88,6 +88,8 @@ def record(
     blocks = list(responder.blocks(stimuli, batch_size))
     template = _template(responder, stimuli, blocks)
     params = {"system": responder.system, "responder": responder.fingerprint(), "batch_size": batch_size, "name": name}
+    if getattr(responder, "checkpoint", None):
+        params["checkpoint"] = responder.checkpoint
     run = partial(_run, responder, stimuli, blocks, template, progress)
     if store is None:
         x = template.copy(data=np.empty(template.shape, dtype=np.float32))

@@ -23,6 +23,7 @@ from brainalign.adapters.networks.capture import (
     recording,
     select,
 )
+from brainalign.adapters.networks.checkpoints import load_checkpoint
 from brainalign.adapters.networks.weights import WeightsHash, describe_callable, digest, stable_repr
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
@@ -64,9 +65,14 @@ class TorchResponder:
         Leave dropout on (Monte Carlo dropout): the responses are then random, and ``deterministic`` is False.
     deterministic : bool, optional
         Pass False for a model that is random in evaluation mode too. Default: True unless dropout is left on.
+    checkpoint : path, optional
+        Weights to load into the model first: a ``.safetensors`` file or a state dict of torch, which must hold every weight, and no
+        other. What is recorded says which file it was, with its sha256.
 
     Attributes
     ----------
+    checkpoint : dict or None
+        ``file`` and ``sha256``.
     layers : tuple of str
         The layers found, in the order of ``model.named_modules()``.
 
@@ -74,6 +80,8 @@ class TorchResponder:
     ------
     ParameterError
         A name or glob that matches no module; close names are listed.
+    FormatError
+        A checkpoint that is damaged, or does not fit the model.
 
     Notes
     -----
@@ -109,9 +117,11 @@ class TorchResponder:
         dtype: str | None = None,
         dropout: bool = False,
         deterministic: bool | None = None,
+        checkpoint: Any = None,
     ) -> None:
         if not isinstance(model, torch.nn.Module):
             raise ParameterError(f"TorchResponder got a {type(model).__name__}. Expected a torch.nn.Module.")
+        self.checkpoint = None if checkpoint is None else load_checkpoint(model, checkpoint)
         self.model = model if device is None else model.to(device)
         self.system = system
         self._preprocess, self._dropout = preprocess, bool(dropout)
