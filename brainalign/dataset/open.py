@@ -33,6 +33,7 @@ FORMATS = Registry(
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
+        "glmsingle": "brainalign.adapters.fmri.glmsingle:adapter",
         "nsd": "brainalign.adapters.fmri.nsd:adapter",
         "suite2p": "brainalign.adapters.spikes.suite2p:adapter",
         "nwb": "brainalign.adapters.spikes.nwb:adapter",

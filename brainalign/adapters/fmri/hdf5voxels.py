@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from brainalign.adapters.containers import kind_of
 from brainalign.adapters.files import check_finite, existing, reading
 from brainalign.adapters.lazy import Spans, check_stored, lazy_array
+from brainalign.adapters.matfile import is_mat
 from brainalign.core.errors import FormatError, require
 
 _MOST_PLACES = 2**24  # of a grid: more is no brain but a damaged header, refused before anything is allocated
@@ -20,6 +22,31 @@ _MOST_TRIALS = 2**20
 _DENSE = 8  # a box with at most this many voxels for each one wanted is read as a whole
 _BLOCK_BYTES = 2**24
 _CACHE_BYTES = 2**26
+
+
+def first_key(source: Any, keys: Sequence[str], *, matlab: bool = False) -> str:
+    """Return which of some names an HDF5 file holds at its top.
+
+    Parameters
+    ----------
+    source : object
+    keys : sequence of str
+    matlab : bool
+        A MATLAB file, version 7.3, will do too.
+
+    Returns
+    -------
+    str
+        The first that is there; empty where none is, or the file is no HDF5.
+    """
+    if kind_of(source) != "hdf5" and not (matlab and is_mat(source)):
+        return ""
+    h5py = require("h5py", extra="spikes", purpose="reading HDF5")
+    try:
+        with h5py.File(source, "r") as opened:
+            return next((key for key in keys if key in opened), "")
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return ""
 
 
 def array_shape(path: Any, key: str, *, reverse: bool = False, sparse: bool = False) -> tuple[int, ...]:
@@ -169,14 +196,15 @@ def boxes(places: np.ndarray[Any, Any], *, alone: bool) -> Iterator[tuple[slice,
     """
     if not len(places):
         return
-    step = np.diff(places, axis=0)
-    if alone or places.shape[1] == 1:
-        new = (step[:, :-1] != 0).any(axis=1) | (step[:, -1] != 1)
-    elif np.prod(np.ptp(places, axis=0) + 1) <= _DENSE * len(places):
+    step, spread = np.diff(places, axis=0), np.ptp(places, axis=0)
+    last = max(np.flatnonzero(spread), default=0)
+    if alone or not spread[:last].any():
+        new = (step[:, :last] != 0).any(axis=1) | (step[:, last] != 1)
+    elif np.prod(spread + 1) <= _DENSE * len(places):
         new = np.zeros(len(step), dtype=bool)
     else:
         new = step[:, 0] != 0
     edges = [0, *(np.flatnonzero(new) + 1).tolist(), len(places)]
-    for first, last in pairwise(edges):
-        low, high = places[first:last].min(axis=0).tolist(), places[first:last].max(axis=0).tolist()
-        yield slice(first, last), tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+    for start, stop in pairwise(edges):
+        low, high = places[start:stop].min(axis=0).tolist(), places[start:stop].max(axis=0).tolist()
+        yield slice(start, stop), tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
