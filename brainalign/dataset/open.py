@@ -33,6 +33,7 @@ FORMATS = Registry(
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
+        "alf": "brainalign.adapters.spikes.alf:adapter",
         "glmsingle": "brainalign.adapters.fmri.glmsingle:adapter",
         "nsd": "brainalign.adapters.fmri.nsd:adapter",
         "suite2p": "brainalign.adapters.spikes.suite2p:adapter",
@@ -57,7 +58,7 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"arrays"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``, ``"store"``, ``"suite2p"``,
+        ``"alf"``, ``"arrays"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``, ``"store"``, ``"suite2p"``,
         ``"timecourses"``, or one that an installed package adds under the entry-point group ``brainalign.adapters``. By
         default the content decides; the log ("brainalign", at INFO) says for which reason, and so does the provenance
         (``because``).
