@@ -33,6 +33,7 @@ FORMATS = Registry(
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
+        "things-fmri": "brainalign.adapters.fmri.things_fmri:adapter",
         "alf": "brainalign.adapters.spikes.alf:adapter",
         "glmsingle": "brainalign.adapters.fmri.glmsingle:adapter",
         "nsd": "brainalign.adapters.fmri.nsd:adapter",

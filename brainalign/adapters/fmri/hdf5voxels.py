@@ -100,7 +100,6 @@ def lazy_trials(
     reverse: bool = False,
     scale: float = 1.0,
     allow_nan: bool = False,
-    row_chunks: Sequence[int] | None = None,
     what: str,
 ) -> Any:
     """Return the betas of one or more files as a lazy array.
@@ -120,21 +119,18 @@ def lazy_trials(
     scale : float
         What stored numbers are divided by.
     allow_nan : bool
-    row_chunks : sequence of int, optional
-        Trials of each block. Default: those of a file.
     what : str
         The format, for messages.
 
     Returns
     -------
     dask array of float32, (presentation, neuroid)
-        Blocks of about 16 MB.
+        A block holds the trials of one file, and is of about 16 MB.
     """
     starts = tuple(np.cumsum([0, *lengths]).tolist())
     read = _TrialRead(tuple(files), starts, key, places, names, reverse, scale, allow_nan)
-    rows = tuple(row_chunks or lengths)
-    columns = min(len(places), max(1, _BLOCK_BYTES // (4 * max(rows))))
-    return lazy_array(read, (starts[-1], len(places)), np.float32, files=files, what=what, chunks=(rows, columns))
+    columns = min(len(places), max(1, _BLOCK_BYTES // (4 * max(lengths))))
+    return lazy_array(read, (starts[-1], len(places)), np.float32, files=files, what=what, chunks=(tuple(lengths), columns))
 
 
 @dataclass(frozen=True, eq=False)
