@@ -29,6 +29,8 @@ FORMATS = Registry(
         "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
         "arrays": "brainalign.adapters.arrays:adapter",
         "brainscore": "brainalign.adapters.brainscore:adapter",
+        "lebel": "brainalign.adapters.fmri.lebel:adapter",
+        "algonauts": "brainalign.adapters.fmri.algonauts:adapter",
         "features": "brainalign.adapters.networks.features:adapter",
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
