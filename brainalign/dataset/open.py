@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from brainalign.adapters.store.filling import MAX_MEMORY
 from brainalign.adapters.store.responses import open_tree, save_dataset, save_responses
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_options, missing_options
@@ -26,6 +27,8 @@ FORMATS = Registry(
         "store": "brainalign.adapters.store.responses:adapter",
         "nifti": "brainalign.adapters.fmri.nifti:adapter",
         "bids": "brainalign.adapters.bids.recordings:adapter",
+        "gifti": "brainalign.adapters.fmri.gifti:adapter",
+        "cifti": "brainalign.adapters.fmri.cifti:adapter",
         "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
         "arrays": "brainalign.adapters.arrays:adapter",
         "brainscore": "brainalign.adapters.brainscore:adapter",
@@ -33,13 +36,14 @@ FORMATS = Registry(
         "algonauts": "brainalign.adapters.fmri.algonauts:adapter",
         "features": "brainalign.adapters.networks.features:adapter",
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
+        "things-meg": "brainalign.adapters.meeg.things_meg:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
         "things-fmri": "brainalign.adapters.fmri.things_fmri:adapter",
-        "alf": "brainalign.adapters.spikes.alf:adapter",
         "glmsingle": "brainalign.adapters.fmri.glmsingle:adapter",
-        "nsd": "brainalign.adapters.fmri.nsd:adapter",
+        "alf": "brainalign.adapters.spikes.alf:adapter",
         "suite2p": "brainalign.adapters.spikes.suite2p:adapter",
+        "nsd": "brainalign.adapters.fmri.nsd:adapter",
         "nwb": "brainalign.adapters.spikes.nwb:adapter",
     },
 )
@@ -61,10 +65,10 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"alf"``, ``"arrays"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``, ``"store"``, ``"suite2p"``,
-        ``"timecourses"``, or one that an installed package adds under the entry-point group ``brainalign.adapters``. By
-        default the content decides; the log ("brainalign", at INFO) says for which reason, and so does the provenance
-        (``because``).
+        ``"alf"``, ``"arrays"``, ``"brainscore"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``,
+        ``"store"``, ``"suite2p"``, ``"timecourses"``, or one that an installed package adds under the entry-point group
+        ``brainalign.adapters``. By default the content decides; the log ("brainalign", at INFO) says for which reason, and
+        so does the provenance (``because``).
     **options
         Of the format, e.g. ``name="sub-01"`` for a store of several responses.
 
@@ -232,6 +236,8 @@ def save(
     name: str | None = None,
     overwrite: bool = False,
     format: str | None = None,
+    max_memory: int = MAX_MEMORY,
+    progress: bool = True,
 ) -> None:
     """Save responses, stimuli or a result into a study, which is made where there is none; or responses as a file.
 
@@ -248,11 +254,16 @@ def save(
         Replace what has this name.
     format : {"brainscore"}, optional
         Write one file for other packages instead; ``open_responses`` reads it back.
+    max_memory : int
+        Bytes that saving lazy responses may take, however they are chunked. Where the bound allows, each chunk of the source
+        is read once; otherwise as few times as can be.
+    progress : bool
+        Show a progress bar where saving responses takes more than two seconds.
 
     Raises
     ------
     ParameterError
-        There is no default name, or it is not responses that are to be a file.
+        There is no default name, it is not responses that are to be a file, or ``max_memory`` does not hold one chunk of the store.
     SchemaError
         It is not valid; nothing is written.
     StoreError
@@ -274,7 +285,9 @@ def save(
         _save_file(x, path, name, overwrite, format)
     elif isinstance(x, xr.DataArray) and "presentation" in x.dims and "completeness_error" not in x.coords:
         validate(x)
-        save_responses(x, path, name=_system(x) if name is None else name, overwrite=overwrite)
+        save_responses(
+            x, path, name=_system(x) if name is None else name, overwrite=overwrite, max_memory=max_memory, progress=progress
+        )
     elif isinstance(x, xr.Dataset) and _is_stimuli(x):
         validate_stimuli(x)
         save_dataset(x, path, section="stimuli", name=x.attrs["kind"] if name is None else name, overwrite=overwrite)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainalign.adapters.store.filling import MAX_MEMORY, Target, fill
 from brainalign.adapters.store.study import (
     SECTIONS,
     check_study,
@@ -38,14 +39,12 @@ from brainalign.adapters.store.zarrays import (
     write_dataset,
 )
 from brainalign.adapters.store.zgroups import META, discard, quote, read_group, write_group, writing
-from brainalign.core.errors import SchemaError, StoreError
-from brainalign.core.parameters import preview
+from brainalign.core.errors import StoreError
 from brainalign.core.schema import SCHEMA_VERSION, group_label, validate
+from brainalign.core.tiles import Positions, compact, n_of
 
 #: Folders beside those of the groups; :func:`quote` gives no group a name that starts with an underscore.
 _LABELS, _UNGROUPED = "_labels", "_all"
-
-Positions = slice | np.ndarray[Any, Any]
 
 
 def groups_of(labels: xr.DataArray | xr.Dataset) -> list[tuple[str | None, Positions]]:
@@ -69,7 +68,7 @@ def groups_of(labels: xr.DataArray | xr.Dataset) -> list[tuple[str | None, Posit
     codes, names = pd.factorize(values, use_na_sentinel=False)
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes))
-    return [(str(name), _compact(order[a:b])) for name, a, b in zip(names, np.r_[0, ends[:-1]], ends, strict=True)]
+    return [(str(name), compact(order[a:b])) for name, a, b in zip(names, np.r_[0, ends[:-1]], ends, strict=True)]
 
 
 def create_responses(folder: Path, template: xr.DataArray, label: str, recording: dict[str, Any] | None = None) -> list[Path]:
@@ -106,45 +105,58 @@ def create_responses(folder: Path, template: xr.DataArray, label: str, recording
     write_dataset(folder / _LABELS, template.coords.to_dataset(), {"kind": "labels"})
     paths = []
     for name, positions in groups:
-        shape = (template.shape[0], _length(positions), *template.shape[2:])
+        shape = (template.shape[0], n_of(positions), *template.shape[2:])
         paths.append(folder / _group_file(name))
         create_array(paths[-1], shape, template.dtype, dims=tuple(map(str, template.dims)), chunks=response_chunks(shape))
     return paths
 
 
-def save_responses(x: xr.DataArray, path: str | os.PathLike[str], *, name: str, overwrite: bool = False) -> None:
+def save_responses(
+    x: xr.DataArray,
+    path: str | os.PathLike[str],
+    *,
+    name: str,
+    overwrite: bool = False,
+    max_memory: int = MAX_MEMORY,
+    progress: bool = False,
+) -> None:
     """Write a recording into a study.
 
     Parameters
     ----------
     x : DataArray, (presentation, neuroid[, time])
-        In memory or lazy; lazy values are read a band of presentations at a time.
+        In memory or lazy; lazy values stream through :mod:`brainalign.core.tiles`.
     path : path
         The study; made where there is none.
     name : str
     overwrite : bool
         Replace responses of this name.
+    max_memory : int
+        Bytes that the conversion may take beside what is in memory already.
+    progress : bool
+        Show a progress bar where it takes more than two seconds.
 
     Raises
     ------
     SchemaError
         It is not valid, or has undeclared NaN. Nothing is written.
+    ParameterError
+        One chunk of the store does not fit into ``max_memory``.
     StoreError
         The name is taken, or the place is no study.
     """
     validate(x, deep=not hasattr(x.data, "dask"))
 
     def write(folder: Path) -> None:
-        groups = groups_of(x)
-        for (group, positions), target in zip(groups, create_responses(folder, x, name), strict=True):
-            array = open_array_for_writing(target)
-            for start in range(0, x.shape[0], array.chunks[0]):
-                rows = slice(start, start + array.chunks[0])
-                block = np.asarray(x.data[rows][:, positions])
-                _check_finite(x, block, positions, group)
-                with writing(target):  # not around the read above: a source that fails is no disk that is full
-                    array[rows] = block
-            seal_array(target)
+        groups, paths = groups_of(x), create_responses(folder, x, name)
+        fill(
+            x,
+            [Target(path, open_array_for_writing(path), *group) for path, group in zip(paths, groups, strict=True)],
+            max_memory,
+            progress,
+        )
+        for path in paths:
+            seal_array(path)
 
     _save(path, "responses", name, overwrite, write)
 
@@ -203,10 +215,10 @@ def open_item(folder: Path) -> xr.DataArray:
         raise StoreError(f"{folder / META} names other groups than its labels do. Expected the same: copy the store again.")
     stored = [open_array(folder / _group_file(name)) for name, _ in groups]
     for (name, positions), array in zip(groups, stored, strict=True):
-        if array.shape[:2] != (labels.sizes["presentation"], _length(positions)):
+        if array.shape[:2] != (labels.sizes["presentation"], n_of(positions)):
             raise StoreError(
                 f"{array.path / META} has shape {array.shape}. Expected {labels.sizes['presentation']} presentations of "
-                f"{_length(positions)} neuroids, as the labels of {name!r} say: copy the store again, or record it anew."
+                f"{n_of(positions)} neuroids, as the labels of {name!r} say: copy the store again, or record it anew."
             )
     data = _in_original_order(stored, [positions for _, positions in groups])
     x = xr.DataArray(data, dims=stored[0].dims, coords=labels.coords, attrs=attrs)
@@ -336,16 +348,6 @@ def _save(path: str | os.PathLike[str], section: str, name: str, overwrite: bool
         raise
 
 
-def _compact(positions: np.ndarray[Any, Any]) -> Positions:
-    """Return sorted positions as a slice where they are contiguous."""
-    start, stop = int(positions[0]), int(positions[-1]) + 1
-    return slice(start, stop) if stop - start == positions.size else positions
-
-
-def _length(positions: Positions) -> int:
-    return positions.stop - positions.start if isinstance(positions, slice) else positions.size
-
-
 def _group_file(name: str | None) -> str:
     return _UNGROUPED if name is None else quote(name)
 
@@ -358,14 +360,3 @@ def _in_original_order(stored: list[StoredArray], positions: list[Positions]) ->
         return data  # groups in order of appearance, each contiguous: already the original order
     order = np.concatenate([np.arange(part.start, part.stop) if isinstance(part, slice) else part for part in positions])
     return da.take(data, np.argsort(order), axis=1)
-
-
-def _check_finite(x: xr.DataArray, block: np.ndarray[Any, Any], positions: Positions, group: str | None) -> None:
-    if block.dtype.kind != "f" or bool(x.attrs.get("allow_nan", False)) or np.isfinite(block).all():
-        return
-    bad = ~np.isfinite(block).all(axis=tuple(axis for axis in range(block.ndim) if axis != 1))
-    raise SchemaError(
-        f"responses have NaN or infinite values in neuroids {preview(x.coords['neuroid_id'].values[positions][bad])}"
-        f"{f' of {group!r}' if group is not None else ''}. Expected finite numbers: drop them, or declare NaN with "
-        "`x.attrs['allow_nan'] = True`."
-    )

@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.store.responses import Positions, create_responses, groups_of, open_array_for_writing, open_item
+from brainalign.adapters.store.responses import create_responses, groups_of, open_array_for_writing, open_item
 from brainalign.adapters.store.study import (
     JOURNAL,
     check_study,
@@ -32,6 +32,7 @@ from brainalign.adapters.store.study import (
 from brainalign.adapters.store.zarrays import drop_stray_files, seal_array
 from brainalign.adapters.store.zgroups import META, discard, read_group, writing
 from brainalign.core.errors import StoreError
+from brainalign.core.tiles import part_of
 
 _STAGING = ".staging"
 #: Seconds of work that a kill may cost. Reaching the disk takes milliseconds, which each block of a small network would feel.
@@ -220,7 +221,7 @@ class ResponseWriter:
         handle = os.open(self._staging(band), os.O_RDWR | os.O_CREAT)
         try:
             for _, columns, positions in self._tiles:
-                part = np.ascontiguousarray(values[:, _part(positions, columns)], dtype=self._template.dtype)
+                part = np.ascontiguousarray(values[:, part_of(positions, columns)], dtype=self._template.dtype)
                 width = part.shape[1] * part.itemsize
                 _write_all(handle, memoryview(part).cast("B"), offset + at * width)
                 offset += (last - first) * width
@@ -234,12 +235,6 @@ class ResponseWriter:
                 width = columns.stop - columns.start
                 tile = np.fromfile(staged, dtype=self._template.dtype, count=(last - first) * width)
                 array[first:last, columns] = tile.reshape(last - first, width)
-
-
-def _part(positions: Positions, columns: slice) -> Positions:
-    if isinstance(positions, slice):
-        return slice(positions.start + columns.start, positions.start + columns.stop)
-    return positions[columns]
 
 
 def _write_all(handle: int, view: memoryview, offset: int) -> None:
