@@ -96,8 +96,10 @@ def open_cifti(
     step = common_tr(*zip(*timed, strict=True)) if timed else None
     start = check_number("first_onset_s", first_onset_s, owner="open_cifti")
     constant = {"subject": subject, "session": session}
-    lengths, maps = [image.shape[0] for image in images], [_map_names(image) for image in images]
-    ids, rows = run_rows(names, lengths, step, start, constant) if step else map_rows(names, maps, constant)
+    lengths = [image.shape[0] for image in images]
+    ids, rows = (
+        run_rows(names, lengths, step, start, constant) if step else map_rows(names, [image.maps for image in images], constant)
+    )
     columns = columns_of(first.brain, keep)
     with naming(repr(files[0].name)):
         x = responses(
@@ -119,6 +121,7 @@ class _Image:
     file: Path
     series: Any  # nibabel axis of the rows
     brain: Any  # and of the columns
+    maps: tuple[str, ...]  # their names, where the rows are maps
     stored: tuple[Any, ...]  # shape, dtype, offset, slope and intercept, as nibabel's ArrayProxy takes them
 
     @property
@@ -141,6 +144,8 @@ def _load(file: Path) -> _Image:
             )
         axes = [header.get_axis(i) for i in range(len(image.shape))]
         kinds = [type(axis).__name__.removesuffix("Axis") for axis in axes]
+        named = header.matrix.get_index_map(0).named_maps if kinds[0] == "Scalar" else ()
+        maps = tuple(str(each.map_name or "") for each in named)
         volume = header.matrix.get_index_map(1).volume if len(axes) > 1 else None
     if len(axes) != 2 or kinds[1] not in ("BrainModel", "Parcels") or kinds[0] not in ("Series", "Scalar", "Label"):
         raise FormatError(
@@ -154,7 +159,7 @@ def _load(file: Path) -> _Image:
     if volume is not None and axes[1].affine is not None:  # nibabel takes every affine for one in mm
         exponent = volume.transformation_matrix_voxel_indices_ijk_to_xyz.meter_exponent
         axes[1].affine = np.diag([10.0 ** (exponent + 3)] * 3 + [1.0]) @ axes[1].affine if exponent != -3 else axes[1].affine
-    return _Image(file, *axes, (image.shape, data.dtype, int(data.offset), float(data.slope), float(data.inter)))
+    return _Image(file, *axes, maps, (image.shape, data.dtype, int(data.offset), float(data.slope), float(data.inter)))
 
 
 def _check_same(images: list[_Image]) -> None:
@@ -180,10 +185,6 @@ def _repetition_time(image: _Image, tr_s: float | None, override: bool) -> float
         raise FormatError(f"{str(image.file)!r} holds a series in {series.unit}. Expected SECOND: time is what events are in.")
     header = series.step if np.isfinite(series.step) and series.step > 0 else None
     return stated_tr(image.file, tr_s, override, header_s=header, header=f"series step {series.step:g} s", owner="open_cifti")
-
-
-def _map_names(image: _Image) -> list[str]:
-    return [str(name) for name in image.series.name] if type(image.series).__name__ == "ScalarAxis" else []
 
 
 def _selection(image: _Image, structures: Sequence[str] | None, labels: Any) -> tuple[np.ndarray[Any, Any], Any]:

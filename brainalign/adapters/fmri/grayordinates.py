@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from brainalign.core.errors import require
 from brainalign.core.grids import pack_indices
 
 PREFIX = "CIFTI_STRUCTURE_"
 _HEMISPHERES = {"CORTEX_LEFT": "L", "CORTEX_RIGHT": "R"}
-_PLACES = 2**40  # more than there are places in one structure
 
 
 def is_parcellated(brain: Any) -> bool:
@@ -42,8 +41,8 @@ def structures_of(brain: Any) -> np.ndarray[Any, Any]:
     return np.array([str(name).removeprefix(PREFIX) for name in brain.name], dtype=object)
 
 
-def places_of(brain: Any) -> np.ndarray[Any, Any]:
-    """Return a number for each grayordinate that is the same in every file of one space.
+def places_of(brain: Any) -> pd.MultiIndex:
+    """Return an index of the grayordinates that is the same in every file of one space.
 
     Parameters
     ----------
@@ -51,15 +50,13 @@ def places_of(brain: Any) -> np.ndarray[Any, Any]:
 
     Returns
     -------
-    ndarray of int64
-        Of its structure, and of its vertex or voxel there.
+    MultiIndex
+        Of the structure, and of the vertex or voxel there.
     """
-    known = sorted(require("nibabel", extra="fmri", purpose="reading CIFTI-2").cifti2.CIFTI_BRAIN_STRUCTURES)
-    structure = np.searchsorted(known, brain.name.astype(str)).astype(np.int64)
     at, voxels = brain.vertex.astype(np.int64), ~brain.surface_mask
     if voxels.any():
         at[voxels] = np.ravel_multi_index(brain.voxel[voxels].T, brain.volume_shape)
-    return structure * _PLACES + at
+    return pd.MultiIndex.from_arrays([structures_of(brain), at])
 
 
 def columns_of(brain: Any, keep: np.ndarray[Any, Any]) -> dict[str, Any]:
