@@ -13,6 +13,7 @@ import xarray as xr
 from brainalign.adapters.containers import headers, kind_of, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table, require_columns, sniff
 from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, record_opening
+from brainalign.adapters.meeg.things_eeg2 import is_things_eeg2
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
 from brainalign.core.responses import responses
@@ -225,6 +226,8 @@ def _matches(source: Any) -> str:
     if not is_path(source):
         return ""
     kind = kind_of(source)
+    if kind == "npy" and is_things_eeg2(source):
+        return ""
     if kind == "npz" and b".npy" not in first_bytes(Path(source), 300):
         return ""
     if kind == "hdf5":

@@ -163,6 +163,34 @@ def parts(path: Path) -> tuple[list[Path], str]:
     return files, kind
 
 
+def find_tag(path: Path, wanted: int) -> tuple[int, int, int] | None:
+    """Return where the value of the first tag of a kind lies in a file, how many bytes it has, and its type.
+
+    Parameters
+    ----------
+    path : Path
+        Not compressed.
+    wanted : int
+        The kind.
+
+    Returns
+    -------
+    (int, int, int) or None
+        None where there is no such tag.
+    """
+    size, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        while True:
+            kind, following, end = _tag(file, start, size, path)
+            if kind == wanted:
+                file.seek(start)
+                _, code, length, _ = _HEADER.unpack(file.read(_HEADER.size))
+                return start + _HEADER.size, length, code
+            if following == _LAST:
+                return None
+            start = following if following > 0 else end
+
+
 def _scan(path: Path) -> tuple[str, str]:
     """Return what the blocks of one file hold, and the name of the file in which it goes on ("" where it does not)."""
     size, blocks, directory, start = path.stat().st_size, set(), 0, 0

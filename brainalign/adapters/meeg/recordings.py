@@ -142,7 +142,7 @@ def open_meeg(
 def _labelled(
     picked: Any, values: np.ndarray, ids: list[str], rows: dict[str, Any], modality: str | None, system: str, name: str
 ) -> xr.DataArray:
-    columns = _channels(picked)
+    columns = channel_labels(picked)
     kind, units = _modality(columns, modality, name)
     check_finite(values, name, columns["channel"], allow_nan=False)
     if "onset_s" in rows:
@@ -236,8 +236,18 @@ def _trials(epochs: Any, stimulus_column: str | None, name: str) -> tuple[list[s
     return ids, labels
 
 
-def _channels(picked: Any) -> dict[str, Any]:
-    """Return one label a channel; positions that are unknown (all zero) are NaN."""
+def channel_labels(picked: Any) -> dict[str, Any]:
+    """Return the labels of channels: name, type, unit, whether it is bad, and where it is.
+
+    Parameters
+    ----------
+    picked : mne.Epochs or mne.Evoked
+
+    Returns
+    -------
+    dict of str to ndarray (channel,)
+        Positions that are unknown (all zero) are NaN.
+    """
     kinds, chs = picked.get_channel_types(), picked.info["chs"]
     place = np.array([ch["loc"][:3] for ch in chs], dtype=np.float64).reshape(len(chs), 3) * 1e3
     place[(place == 0).all(axis=1)] = np.nan
