@@ -2,63 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import sparse
 
 from brainalign.core.errors import SchemaError
 from brainalign.core.grids import grid_attrs
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
-from brainalign.engine.correlate import pearson_columns
-from brainalign.engine.moments import column_status
+from brainalign.engine.moments import Numbers, column_status
+from brainalign.engine.reliability import explainable_variance, extrapolate, signal_and_noise, signal_power, split_half
 
-_TILE = 2**22  # values of one half that are worked on at a time: 32 MB
+METHODS = ("split-half", "variance", "signal-power", "explainable-variance")
+_UNITS = {"r": "Pearson r", "r2": "R²"}
 
 
 def noise_ceiling(
     responses: xr.DataArray,
     *,
     method: str = "split-half",
+    units: str = "r",
     n_splits: int = 100,
     random_state: int | np.random.Generator | None = None,
 ) -> xr.DataArray:
-    """Return the highest correlation that a model could reach with the repeat-averaged responses.
+    """Return the highest score that a model could reach with the repeat-averaged responses.
 
     Parameters
     ----------
     responses : DataArray, (presentation, neuroid[, time])
         Repeats share a ``stimulus_id`` (and a ``subject``, where several are in the array).
-    method : {"split-half"}
-        Correlate the averages of two random, equal halves of each stimulus's repeats over stimuli.
+    method : {"split-half", "variance", "signal-power", "explainable-variance"}
+        Correlate the averages of random, equal halves of each stimulus's repeats; or compare variances: within and between stimuli
+        (NSD's ncsnr; any numbers of repeats); of the sum of repeats and of each (Schoppe's CCmax); or of z-scored repeats (Gallant's
+        explainable variance). The last two need as many repeats of each stimulus.
+    units : {"r", "r2"}
+        What is to be divided by it: a score in Pearson r, or one in R².
     n_splits : int
-        Random splits to average the correlation over.
+        Random splits to average the correlation over; split-half only.
     random_state : int, Generator or None
 
     Returns
     -------
-    DataArray, (neuroid[, time]); unit: Pearson r, 0 to 1
-        Attrs: ``kind`` is ``"r"`` (divide a score in r by the ceiling, one in R² by its square), ``method``, ``seed``,
-        ``n_repeats`` (mean per stimulus), ``reliability_kind``. The coordinate ``status`` says why a ceiling is NaN:
-        ``"constant"``, ``"nan"``, or ``"unreliable"`` where the halves do not agree at all. 1 for a recording that
-        is marked ``deterministic`` and has no repeats.
+    DataArray, (neuroid[, time]); 0 to 1
+        Attrs: ``kind`` is ``units``, by which a score in the other units is refused; ``method``, ``seed``, ``n_repeats`` (mean per
+        stimulus), ``reliability_kind``. The coordinate ``status`` says why a ceiling is NaN: ``"constant"``, ``"nan"``, or
+        ``"unreliable"`` where repeats do not agree at all; ``ncsnr`` is √(S/N), one presentation's signal-to-noise ratio. 1 for a
+        recording that is marked ``deterministic`` and has no repeats.
 
     Raises
     ------
     SchemaError
-        Fewer than three stimuli are repeated, and the recording is not deterministic.
+        Fewer than three stimuli are repeated, and the recording is not deterministic; unequal repeats for a method that needs equal ones.
 
     Notes
     -----
-    With S the variance of the signal over stimuli, N that of the noise and R repeats, the repeat-average has the
-    reliability ρ = S / (S + N/R), and the ceiling in r is √ρ. Halves of h repeats correlate with r = S / (S + N/h), so
-    ρ = k r / (1 + (k − 1) r) with k = R/h (Spearman and Brown; 2r / (1 + r) for an even R). An odd repeat is left out
-    of the halves, at random. Where counts differ, 1/h and 1/R are means over stimuli. r is averaged over splits before
-    it is extrapolated.
+    With S the variance of the signal over stimuli, N that of the noise and R repeats, the repeat-average has the reliability
+    ρ = S / (S + N/R); the ceiling is ρ in R² and √ρ in r. Where counts differ, 1/R is the mean over stimuli. Formulas:
+    :mod:`brainalign.engine.reliability`.
+
+    ``score_normalized`` of :func:`evaluate` is then what the literature calls CCnorm (``metric="pearson"`` over the ceiling of
+    ``"signal-power"``), signal power explained (``"r2"`` over the same) and the fraction of explainable variance explained (``"r2"``
+    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means, as :func:`compare` does: the
+    mean of ratios is too high where ceilings are low.
 
     Examples
     --------
@@ -72,34 +78,34 @@ def noise_ceiling(
     0.9
     """
     validate(responses)
-    check_choice("method", method, ("split-half",), owner="noise_ceiling")
+    check_choice("method", method, METHODS, owner="noise_ceiling")
+    check_choice("units", units, tuple(_UNITS), owner="noise_ceiling")
     check_number("n_splits", n_splits, owner="noise_ceiling", low=1, integer=True)
     seed = check_random_state(random_state, owner="noise_ceiling")
     codes = _stimulus_codes(responses)
     counts = np.bincount(codes)
+    inverse = float(np.mean(1.0 / counts))
     values = responses.values.reshape(len(codes), -1)
     status = column_status(values)
     if counts.max() < 2 and bool(responses.attrs.get("deterministic", False)):
         rho, kind = np.ones(values.shape[1]), "deterministic"
     else:
         _refuse_too_few(counts)
-        halves = split_halves(codes, n_splits, np.random.default_rng(seed))
-        rho, kind = _reliability(values, counts, halves), "split-half, Spearman-Brown to all repeats"
-    rho = np.where(status == "ok", rho, np.nan)
-    status = as_labels(np.where((status == "ok") & ~(rho > 0), "unreliable", status))
-    with np.errstate(invalid="ignore"):
-        ceiling = np.sqrt(np.where(rho > 0, rho, np.nan))
-    out = _labelled(ceiling, status, responses)
+        rho, kind = _reliability(values, codes, method, n_splits, np.random.default_rng(seed)), method
+    rho = np.where((status == "ok") & (rho > 0), rho, np.nan)
+    status = as_labels(np.where((status == "ok") & np.isnan(rho), "unreliable", status))
+    with np.errstate(divide="ignore"):
+        ncsnr = np.sqrt(rho * inverse / (1.0 - np.minimum(rho, 1.0)))
+    out = _labelled(np.sqrt(rho) if units == "r" else rho, {"status": status, "ncsnr": ncsnr}, responses)
     out.attrs = {
-        "kind": "r", "units": "Pearson r", "method": method, "reliability_kind": kind, "n_splits": n_splits, "seed": seed,
-        "n_repeats": float(counts.mean()), "mean_inverse_repeats": float(np.mean(1.0 / counts)), "n_stimuli": len(counts),
+        "kind": units, "units": _UNITS[units], "method": method, "reliability_kind": kind, "n_splits": n_splits, "seed": seed,
+        "n_repeats": float(counts.mean()), "mean_inverse_repeats": inverse, "n_stimuli": len(counts),
     }  # fmt: skip
-    return write_step(
-        out, "noise_ceiling", params={"method": method, "n_splits": n_splits}, inputs={"responses": responses}, seed=seed
-    )
+    params = {"method": method, "units": units, "n_splits": n_splits}
+    return write_step(out, "noise_ceiling", params=params, inputs={"responses": responses}, seed=seed)
 
 
-def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> np.ndarray[Any, Any]:
+def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> Numbers:
     """Return a ceiling for averages of fewer presentations than it was made for, or of more.
 
     Parameters
@@ -112,77 +118,46 @@ def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> n
     Returns
     -------
     ndarray of float64, (neuroid[, time])
-
-    Notes
-    -----
-    With a the mean of 1/R, ρ = S / (S + a N): at another a′ it is a ρ / (a ρ + a′ (1 − ρ)) (Spearman and Brown).
+        In the units of ``ceiling``.
     """
     values = np.asarray(ceiling.values, dtype=np.float64)
     known = ceiling.attrs.get("mean_inverse_repeats")
     if known is None or np.isclose(known, mean_inverse_repeats):
         return values
-    rho = values**2
-    return np.asarray(np.sqrt(known * rho / (known * rho + mean_inverse_repeats * (1.0 - rho))))
+    if ceiling.attrs.get("kind") == "r2":
+        return extrapolate(values, known, mean_inverse_repeats)
+    return np.asarray(np.sqrt(extrapolate(values**2, known, mean_inverse_repeats)))
 
 
-def split_halves(codes: np.ndarray[Any, Any], n_splits: int, rng: np.random.Generator) -> list[tuple[Any, Any]]:
-    """Draw random equal halves of each stimulus's repeats.
-
-    Parameters
-    ----------
-    codes : ndarray of int, (presentation,)
-        Which stimulus each row presents.
-    n_splits : int
-    rng : Generator
-
-    Returns
-    -------
-    list of (csr_array, csr_array), each (repeated stimulus, presentation)
-        Matrices that average the first and the second half. Stimuli without a repeat have no row.
-    """
+def _reliability(values: Numbers, codes: Numbers, method: str, n_splits: int, rng: np.random.Generator) -> Numbers:
+    """Return S / (S + a N) of the averages over all repeats, by one of the methods."""
     counts = np.bincount(codes)
-    half = counts // 2
-    row_of = np.cumsum(half > 0) - 1
-    starts = np.cumsum(counts) - counts
-    shape = (int((half > 0).sum()), len(codes))
-    halves = []
-    for _ in range(n_splits):
-        order = np.lexsort((rng.random(len(codes)), codes))
-        stimulus = codes[order]
-        rank = np.arange(len(codes)) - starts[stimulus]
-        pair = []
-        for low, high in ((0, half), (half, 2 * half)):
-            take = (rank >= np.broadcast_to(low, counts.shape)[stimulus]) & (rank < high[stimulus])
-            weights = 1.0 / half[stimulus[take]]
-            pair.append(sparse.csr_array((weights, (row_of[stimulus[take]], order[take])), shape=shape))
-        halves.append((pair[0], pair[1]))
-    return halves
+    if method == "split-half":
+        return split_half(values, codes, n_splits, rng)
+    if method == "variance":
+        signal, noise = signal_and_noise(values, codes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(signal > 0, signal / (signal + np.mean(1.0 / counts) * noise), np.nan)
+    if counts.min() != counts.max():
+        raise SchemaError(
+            f"the stimuli have {counts.min()} to {counts.max()} repeats. Expected as many of each for method={method!r}: use method='variance' "
+            "or 'split-half', or keep the stimuli that have all repeats."
+        )
+    trials = values[np.argsort(codes, kind="stable")].reshape(len(counts), counts[0], -1).swapaxes(0, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if method == "signal-power":
+            power, variance = signal_power(trials)
+            return np.where(power > 0, power / variance, np.nan)
+        return extrapolate(np.maximum(explainable_variance(trials), 0.0), 1.0, 1.0 / counts[0])
 
 
-def _reliability(
-    values: np.ndarray[Any, Any], counts: np.ndarray[Any, Any], halves: list[tuple[Any, Any]]
-) -> np.ndarray[Any, Any]:
-    """Mean split-half correlation, extrapolated to the reliability of the average over all repeats."""
-    r = np.zeros(values.shape[1])
-    step = max(1, _TILE // halves[0][0].shape[0])
-    for start in range(0, values.shape[1], step):
-        tile = values[:, start : start + step].astype(np.float64)
-        tile = tile - tile.mean(axis=0)
-        r[start : start + step] = np.mean([pearson_columns(first @ tile, second @ tile) for first, second in halves], axis=0)
-    noise_of_half = np.mean(1.0 / (counts // 2)[counts > 1])
-    noise_of_all = np.mean(1.0 / counts)
-    signal = noise_of_half * r  # S/N up to the common factor 1 / (1 - r), which may be infinite
-    with np.errstate(invalid="ignore"):
-        return np.where(r > 0, signal / (signal + noise_of_all * (1.0 - r)), np.nan)
-
-
-def _stimulus_codes(responses: xr.DataArray) -> np.ndarray[Any, Any]:
+def _stimulus_codes(responses: xr.DataArray) -> Numbers:
     names = [name for name in ("subject", "stimulus_id") if name in responses.coords and responses.coords[name].dims]
     table = pd.DataFrame({name: responses.coords[name].values.astype(object) for name in names})
     return table.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
 
 
-def _refuse_too_few(counts: np.ndarray[Any, Any]) -> None:
+def _refuse_too_few(counts: Numbers) -> None:
     repeated = int((counts > 1).sum())
     if repeated < 3:
         raise SchemaError(
@@ -192,7 +167,7 @@ def _refuse_too_few(counts: np.ndarray[Any, Any]) -> None:
         )
 
 
-def _labelled(values: np.ndarray[Any, Any], status: np.ndarray[Any, Any], responses: xr.DataArray) -> xr.DataArray:
+def _labelled(values: Numbers, labels: dict[str, Numbers], responses: xr.DataArray) -> xr.DataArray:
     dims, shape = responses.dims[1:], responses.shape[1:]
     coords = {
         name: c for name, c in responses.coords.items() if "presentation" not in c.dims and dim_of(str(name)) != "presentation"
@@ -200,4 +175,4 @@ def _labelled(values: np.ndarray[Any, Any], status: np.ndarray[Any, Any], respon
     out = xr.DataArray(values.reshape(shape), dims=dims, coords=coords, name="ceiling")
     names = responses.neuroid_id.variable.copy(deep=False)
     names.attrs = {**names.attrs, **grid_attrs(responses)}
-    return out.assign_coords(status=(dims, status.reshape(shape)), neuroid_id=names)
+    return out.assign_coords({name: (dims, column.reshape(shape)) for name, column in labels.items()} | {"neuroid_id": names})

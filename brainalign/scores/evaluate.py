@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.base import clone
 
 from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 from brainalign.core.grids import grid_attrs, grid_of
-from brainalign.core.parameters import check_choice, check_random_state
+from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.protocols import Metric
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -24,6 +25,7 @@ from brainalign.engine.moments import column_status
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
 from brainalign.scores.ceiling import ceiling_of_averages, noise_ceiling
+from brainalign.scores.inference import NULLS, choose_null, null_orders, null_scores, with_p_values
 from brainalign.scores.metrics import METRICS
 from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair, rows_of_fold
 
@@ -40,6 +42,8 @@ def evaluate(
     join: str = "inner",
     repeats: str = "average",
     time: str = "match",
+    n_permutations: int = 0,
+    null: str = "auto",
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -71,8 +75,12 @@ def evaluate(
         presentations and test on averages. Chains that mix presentations keep them all.
     time : {"match", "flatten"}
         Where both sides have time: predict each time point from the same one, or from all.
+    n_permutations : int
+        Fit and score this often with the target's rows moved, and add p-values; 1,000 or more for a claim.
+    null : {"auto", "exchange", "shift"}
+        Exchange stimuli within each fold; or, for presentations in time (with ``onset_s``), shift each run in a circle by 10 s or more. ``"auto"`` shifts what has times: neighbours in time are alike, and exchanging them calls noise significant.
     random_state : int, Generator or None
-        For folds that are drawn.
+        For folds and permutations that are drawn.
     progress : bool
         Show a progress bar over folds.
 
@@ -81,7 +89,8 @@ def evaluate(
     Dataset
         ``score`` (neuroid[, time]), pooled over folds from fold-centred sums; ``score_by_fold``; ``alpha`` (fold,
         neuroid) where the mapping chooses one; ``n_presentations``, ``n_undefined_folds``; with a ceiling,
-        ``ceiling`` and ``score_normalized``. The coordinate ``status`` names neuroids that have no score. The attr
+        ``ceiling`` and ``score_normalized``; with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and
+        ``p_value_max``, which holds for all scores of one target together. The coordinate ``status`` names neuroids that have no score. The attr
         ``report`` (JSON) says what was joined, dropped, averaged, split and fitted outside the folds.
 
     Raises
@@ -104,8 +113,8 @@ def evaluate(
     True
     """
     seed = check_random_state(random_state, owner="evaluate")  # drawn once: the systems of a dict share their folds
-    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, seed, progress)
-    return _each_system(source, target, asked)
+    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, n_permutations, null, seed, progress)
+    return without_nulls(score_systems(source, target, asked))
 
 
 @dataclass(frozen=True)
@@ -120,18 +129,45 @@ class Asked:
     join: str
     repeats: str
     time: str
+    n_permutations: int
+    null: str
     random_state: Any
     progress: bool
 
 
-def _each_system(source: Any, target: Any, asked: Asked) -> xr.Dataset:
-    """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``."""
+def without_nulls(out: xr.Dataset) -> xr.Dataset:
+    """Return a result without its null scores, of which only the p-values are kept.
+
+    Parameters
+    ----------
+    out : Dataset
+
+    Returns
+    -------
+    Dataset
+    """
+    return out.drop_vars("null_score", errors="ignore")
+
+
+def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
+    """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``.
+
+    Parameters
+    ----------
+    source, target : DataArray, dict of them, or str
+    asked : Asked
+
+    Returns
+    -------
+    Dataset
+        For a single pair with permutations also ``null_score`` (permutation, neuroid[, time]).
+    """
     if isinstance(source, Mapping):
-        parts = {str(name): _each_system(x, target, asked) for name, x in source.items()}
+        parts = {str(name): without_nulls(score_systems(x, target, asked)) for name, x in source.items()}
         return _joined(parts, "source", xr.Variable("source", as_labels(list(parts))))
     if not isinstance(target, Mapping):
         return _one_pair(source, target, asked)
-    return _joined({str(name): _one_pair(source, x, asked) for name, x in target.items()}, "target", "neuroid")
+    return _joined({str(name): without_nulls(_one_pair(source, x, asked)) for name, x in target.items()}, "target", "neuroid")
 
 
 def _joined(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Dataset:
@@ -173,25 +209,26 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     metric, repeats = _check(asked, model)
     seed = check_random_state(asked.random_state, owner="evaluate")
     timed = borrow_times(target, source)
+    null = choose_null(asked.null, timed) if asked.n_permutations else None
     folds = _folds(timed, asked.cv, asked.groups, seed)
     both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time)
     _refuse_single_rows(both, metric.name)
-    if "time" in both.source.dims and "time" in both.target.dims:
-        out = _each_time(both, metric)
-    else:
-        out = _score(both, metric, asked.progress)
+    run = partial(_each_time if "time" in both.source.dims and "time" in both.target.dims else _score, metric=metric)
+    out = run(both, progress=asked.progress)
+    if null:
+        orders = null_orders(both, null=null, n_permutations=asked.n_permutations, seed=seed)
+        chance = null_scores(both, orders, lambda moved: run(moved).score.values, progress=asked.progress)
+        out["null_score"] = (("permutation", *out.score.dims), chance)
+        out = with_p_values(out, out.null_score).assign_attrs(null=null)
     if asked.ceiling is not None:
         out = _normalise(out, asked.ceiling, target, metric.name, seed, mean_inverse_repeats(both, target))
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)
     out.attrs |= {"metric": metric.name, "report": json.dumps(both.report)}
     params = {
-        "model": model,
-        "metric": metric.name,
-        "cv": both.report["folds"],
-        "join": asked.join,
-        "repeats": both.report["repeats"],
-    }
+        "model": model, "metric": metric.name, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"],
+        "n_permutations": asked.n_permutations, "null": null,
+    }  # fmt: skip
     return write_step(
         out, "evaluate", params=params | {"time": asked.time}, inputs={"source": source, "target": target}, seed=seed
     )
@@ -222,6 +259,8 @@ def _check(asked: Asked, model: Chain) -> tuple[Metric, str]:
     check_choice("repeats", asked.repeats, ("average", "keep", "train-single"), owner="evaluate")
     check_choice("time", asked.time, ("match", "flatten"), owner="evaluate")
     check_choice("join", asked.join, ("inner", "exact"), owner="evaluate")
+    check_choice("null", asked.null, NULLS, owner="evaluate")
+    check_number("n_permutations", asked.n_permutations, owner="evaluate", low=0, integer=True)
     return metric, "keep" if model.is_classifier else asked.repeats
 
 
@@ -244,7 +283,7 @@ def _folds(target: xr.DataArray, cv: Any, groups: str | None, seed: int) -> Fold
     return split(target, by=groups, n_splits=cv, random_state=seed)
 
 
-def _score(both: Pair, metric: Metric, progress: bool) -> xr.Dataset:
+def _score(both: Pair, metric: Metric, progress: bool = False) -> xr.Dataset:
     """Fit and test in every fold; keep only sums."""
     from tqdm.auto import tqdm
 
@@ -301,12 +340,12 @@ def _columns(x: Any) -> np.ndarray[Any, Any]:
     return values.reshape(len(values), -1)
 
 
-def _each_time(both: Pair, metric: Metric) -> xr.Dataset:
+def _each_time(both: Pair, metric: Metric, progress: bool = False) -> xr.Dataset:
     """Predict every time point of the target from the same one of the source."""
     parts = []
     for i in range(both.target.sizes["time"]):
         now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
-        parts.append(_score(now, metric, False))
+        parts.append(_score(now, metric))
     out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
     return out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
 
@@ -330,12 +369,14 @@ def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str,
         )
     if "time" in out.dims and "time" in ceiling.coords:  # the two sides were joined on the times that they share
         ceiling = ceiling.isel(time=np.isclose(ceiling.time.values[:, None], out.time.values, rtol=0, atol=1e-6).any(axis=1))
-    if ceiling.attrs.get("kind") != "r":
+    kind, wanted = ceiling.attrs.get("kind"), "r" if metric == "pearson" else "r2"
+    if kind not in ("r", wanted):
         raise ParameterError(
-            f"evaluate got a ceiling of kind {ceiling.attrs.get('kind')!r}. Expected 'r', as `ba.noise_ceiling` gives."
+            f"evaluate got a ceiling of kind {kind!r} for scores of metric={metric!r}. Expected {wanted!r}: a score in r is divided by "
+            f"√reliability, one in R² by reliability. Make it with `ba.noise_ceiling(target, units={wanted!r})`."
         )
     values = ceiling_of_averages(ceiling, averaged)
-    values = values if metric == "pearson" else values**2
+    values = values if kind == wanted else values**2
     if values.shape != out.score.shape:
         raise ParameterError(
             f"evaluate got a ceiling of shape {values.shape} for scores of shape {out.score.shape}. Expected the same."

@@ -16,7 +16,8 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.scores.ceiling import noise_ceiling
-from brainalign.scores.evaluate import evaluate
+from brainalign.scores.evaluate import Asked, score_systems
+from brainalign.scores.inference import with_p_values
 
 
 def compare(
@@ -33,6 +34,8 @@ def compare(
     join: str = "inner",
     repeats: str = "average",
     time: str = "match",
+    n_permutations: int = 0,
+    null: str = "auto",
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -43,8 +46,8 @@ def compare(
     source, target : DataArray, (presentation, neuroid[, time])
     by : tuple of two str
         Neuroid coordinates that group the source and the target: ``("layer", "region")``.
-    model, cv, groups, metric, ceiling, join, repeats, time, random_state
-        As in :func:`evaluate`.
+    model, cv, groups, metric, ceiling, join, repeats, time, n_permutations, null, random_state
+        As in :func:`evaluate`; one permutation is the same draw in every cell.
     aggregate : {"median", "mean"}
         Over the neuroids of a target group whose status is ``"ok"``.
     progress : bool
@@ -56,7 +59,8 @@ def compare(
         ``score`` (source_<a>, target_<b>[, time]); ``score_neuroid`` (source_<a>, neuroid[, time]);
         ``n_features`` (source_<a>) and ``n_neuroids`` (target_<b>). With a ceiling, ``ceiling`` (target_<b>) and
         ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays unbiased
-        where ceilings are low.
+        where ceilings are low. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the
+        highest null score of the whole grid.
 
     Raises
     ------
@@ -90,14 +94,14 @@ def compare(
     seed = check_random_state(random_state, owner="compare")
     if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
         ceiling = noise_ceiling(target, random_state=seed)
-    options = {"model": model, "cv": cv, "groups": groups, "metric": metric, "ceiling": ceiling, "join": join}
-    options |= {"repeats": repeats, "time": time, "random_state": seed}
+    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, n_permutations, null, seed, False)
     parts = []
     for positions in tqdm(source_groups.values(), desc=f"compare by {by[0]}", disable=not progress):
-        parts.append(evaluate(source.isel(neuroid=positions), target, **options))
+        parts.append(score_systems(source.isel(neuroid=positions), target, asked))
     out = _grid(parts, f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
     out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": aggregate, "report": parts[0].attrs["report"]}
     params = {"by": by, "aggregate": aggregate, "model": model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
+    params |= {"n_permutations": n_permutations, "null": parts[0].attrs.get("null")}
     return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
@@ -135,7 +139,13 @@ def _grid(
         variables["score_normalized"] = (variables["score"][0], top / mean_ceiling)
     coords: dict[str, Any] = {rows: as_labels(list(source_groups)), columns: as_labels(list(target_groups))}
     coords |= {name: coord for name, coord in parts[0].coords.items() if coord.dims in (("neuroid",), ("time",))}
-    return xr.Dataset(variables, coords=coords)
+    out = xr.Dataset(variables, coords=coords)
+    if "null_score" not in parts[0]:
+        return out
+    chance = np.stack([_per_group(part.null_score.values, cells, reduce) for part in parts], axis=1)
+    return with_p_values(out, xr.DataArray(chance, dims=("permutation", *variables["score"][0]))).assign_attrs(
+        null=parts[0].attrs["null"]
+    )
 
 
 def _per_group(values: np.ndarray[Any, Any], cells: list[np.ndarray[Any, Any]], reduce: Any) -> np.ndarray[Any, Any]:

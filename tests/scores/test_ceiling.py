@@ -3,7 +3,8 @@ import pytest
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.scores.ceiling import split_halves
+from brainalign.engine.reliability import signal_and_noise, signal_power, split_halves
+from brainalign.scores.ceiling import ceiling_of_averages
 
 S, N = 0.3, 0.7
 
@@ -34,6 +35,50 @@ def test_planted_reliability_comes_back(repeats, scale):
 def test_three_repeats_give_three_quarters():
     out = ba.noise_ceiling(recording([3] * 1000, n_neuroids=400), n_splits=20, random_state=0)
     assert float(out.mean()) == pytest.approx(0.75, abs=0.005)
+
+
+@pytest.mark.parametrize("method", ["split-half", "variance", "signal-power", "explainable-variance"])
+def test_every_method_finds_the_planted_ceiling(method):
+    x = recording([3] * 800, n_neuroids=300)
+    r, r2 = (ba.noise_ceiling(x, method=method, units=units, n_splits=20, random_state=0) for units in ("r", "r2"))
+    assert float(r.mean()) == pytest.approx(0.75, abs=0.005)
+    assert (r.attrs["kind"], r2.attrs["kind"]) == ("r", "r2")
+    np.testing.assert_allclose(r2, r**2)
+    assert float(r.ncsnr.mean()) == pytest.approx(np.sqrt(S / N), abs=0.01)
+
+
+def test_methods_that_need_equal_repeats_say_so():
+    x = recording([2, 3] * 20)
+    for method in ("signal-power", "explainable-variance"):
+        with pytest.raises(SchemaError, match="2 to 3 repeats"):
+            ba.noise_ceiling(x, method=method)
+    assert np.isfinite(ba.noise_ceiling(x, method="variance")).sum() > 100
+
+
+def test_normalised_scores_are_those_of_the_literature():
+    """CCnorm, signal power explained and FEVE, each written out from trials, for a model whose true correlation is .8."""
+    rng = np.random.default_rng(0)
+    signal = np.sqrt(S) * rng.normal(size=(1000, 300))
+    model = 0.64 * signal + 0.48 * np.sqrt(S) * rng.normal(size=signal.shape)  # the best prediction that correlates .8
+    y = signal + np.sqrt(N) * rng.normal(size=(3, *signal.shape))
+    average, codes = y.mean(axis=0), np.tile(np.arange(1000), 3)
+    power, _ = signal_power(y)
+    _, noise = signal_and_noise(y.reshape(3000, -1), codes)
+    covariance = ((average - average.mean(0)) * (model - model.mean(0))).sum(0) / 999
+    ccnorm = covariance / np.sqrt(model.var(0, ddof=1) * power)
+    spe = (average.var(0, ddof=1) - (average - model).var(0, ddof=1)) / power
+    total = y.reshape(3000, -1).var(0, ddof=1)
+    feve = 1 - (np.square(y - model).mean((0, 1)) - noise) / (total - noise)
+    assert [ccnorm.mean(), spe.mean(), feve.mean()] == pytest.approx([0.8, 0.64, 0.64], abs=0.01)
+
+    x = ba.responses(y.reshape(3000, -1), stimulus_id=codes.astype(str), neuroid_id=range(300), modality="fmri", system="sub-01")
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(average.T, model.T, strict=True)]
+    np.testing.assert_allclose(r / ba.noise_ceiling(x, method="signal-power").values, ccnorm, rtol=1e-6)
+    r2 = 1 - (average - model).var(0) / average.var(0)
+    np.testing.assert_allclose(r2 / ba.noise_ceiling(x, method="signal-power", units="r2").values, spe, rtol=1e-5)
+    single = ceiling_of_averages(ba.noise_ceiling(x, method="variance", units="r2"), 1.0)
+    r2 = 1 - np.square(y - model).mean((0, 1)) / y.reshape(3000, -1).var(0)
+    assert (r2 / single).mean() == pytest.approx(feve.mean(), abs=0.002)
 
 
 def test_unequal_counts_average_the_noise_over_stimuli():
@@ -106,11 +151,11 @@ def test_another_person_is_no_repeat():
 
 
 def test_one_seed_one_answer_whatever_the_tiling(monkeypatch):
-    from brainalign.scores import ceiling
+    from brainalign.engine import reliability
 
     x = recording([3] * 40, n_neuroids=30)
     first = ba.noise_ceiling(x, n_splits=10, random_state=5)
-    monkeypatch.setattr(ceiling, "_TILE", 1)
+    monkeypatch.setattr(reliability, "_TILE", 1)
     np.testing.assert_allclose(ba.noise_ceiling(x, n_splits=10, random_state=5), first, rtol=1e-12)
     assert first.attrs["seed"] == 5
     drawn = ba.noise_ceiling(x, n_splits=10)
