@@ -65,7 +65,7 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"alf"``, ``"arrays"``, ``"brainscore"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``,
+        ``"alf"``, ``"arrays"``, ``"bids"``, ``"brainscore"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``,
         ``"store"``, ``"suite2p"``, ``"timecourses"``, or one that an installed package adds under the entry-point group
         ``brainalign.adapters``. By default the content decides; the log ("brainalign", at INFO) says for which reason, and
         so does the provenance (``because``).

@@ -158,7 +158,7 @@ def from_bids(
     condition_column : str, optional
         Column to use as ``condition``.
     **entities : str
-        Further parts of the file names, e.g. ``run="01"``.
+        Further parts of the file names, e.g. ``run="01"``; ``past_end="keep"`` accepts events after the last volume.
 
     Returns
     -------

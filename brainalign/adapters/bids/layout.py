@@ -147,15 +147,21 @@ def companions(
     list of Path
         By name.
     """
-    beside = [parse(path) for path in sorted(file.path.parent.glob(f"*_desc-{desc}_*")) if path.is_file()]
-    return [
-        other.path
-        for other in beside
-        if other.suffix in suffixes
-        and other.extension in extensions
-        and all(other.entities.get(key) == file.entities.get(key) for key in ("ses", "task", "run", *same))
-        and (other.entities | {"desc": ""}).items() <= (file.entities | {"desc": ""}).items()
-    ]
+    mine, found = {**file.entities, "desc": desc}, []
+    for path in sorted(file.path.parent.glob(f"*_desc-{desc}_*")):
+        other = parse(path)
+        # fMRIPrep 25 says space-run of masks whose volumes name no space
+        theirs = {key: value for key, value in other.entities.items() if (key, value) != ("space", "run")}
+        same_run = all(theirs.get(key) == mine.get(key) for key in ("ses", "task", "run", *same))
+        if (
+            path.is_file()
+            and other.suffix in suffixes
+            and other.extension in extensions
+            and same_run
+            and theirs.items() <= mine.items()
+        ):
+            found.append(path)
+    return found
 
 
 def one_session(files: Sequence[BidsFile]) -> str | None:

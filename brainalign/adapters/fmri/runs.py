@@ -144,7 +144,7 @@ def stated_tr(
     Raises
     ------
     FormatError
-        Two statements differ, or there is none where one is required; the sidecar is damaged.
+        Two statements differ, or there is none where one is required; volumes at irregular times; the sidecar is damaged.
     ParameterError
         ``tr_s`` is no positive number, or there is none that could override.
     """
@@ -154,6 +154,11 @@ def stated_tr(
     elif override:
         raise ParameterError(f"{owner} got override_tr=True without tr_s. Expected the TR that overrides the file, in seconds.")
     said |= _sidecar_tr(file)
+    if not said and stated(file, "VolumeTiming") is not None:
+        raise FormatError(
+            f"the sidecar of {str(file)!r} has VolumeTiming: volumes at times of their own. Expected RepetitionTime, one step for all: pass the "
+            "step as `tr_s=` where they are even."
+        )
     if header_s is not None:
         said["header"] = header_s
     if not said and not required:

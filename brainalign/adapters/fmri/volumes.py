@@ -14,7 +14,7 @@ from brainalign.adapters.files import check_finite, existing, reading
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
-_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+_UNITS = {8: ("sec", 1.0), 16: ("msec", 1e-3), 24: ("usec", 1e-6)}  # codes of xyzt_units
 _STREAM_BYTES = 2**22
 _RUN_BYTES = 2**29  # a compressed run is one block up to this size: each block streams the whole file
 
@@ -73,9 +73,10 @@ def header_tr(image: Any) -> tuple[float | None, str]:
     (float or None, str)
         None without a unit of time, or where the zoom is no positive number.
     """
-    zoom, unit = float(image.header.get_zooms()[3]), image.header.get_xyzt_units()[1]
-    stated = zoom * _SECONDS[unit] if unit in _SECONDS and np.isfinite(zoom) and zoom > 0 else None
-    return stated, f"header zoom {zoom:g} of unit {unit!r}"
+    zoom = float(image.header.get_zooms()[3])
+    unit, seconds = _UNITS.get(int(image.header["xyzt_units"]) & 0b111000, ("unknown", np.nan))
+    stated = zoom * seconds
+    return stated if np.isfinite(stated) and stated > 0 else None, f"header zoom {zoom:g} of unit {unit!r}"
 
 
 def lazy_volumes(image: Any, keep: np.ndarray[Any, Any], *, allow_nan: bool) -> Any:

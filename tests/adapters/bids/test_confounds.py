@@ -171,3 +171,9 @@ def test_sessions_are_told_apart(tree):
     bold = ba.open_responses(tree.root)
     assert x.stimulus_id.values.tolist() == bold.stimulus_id.values.tolist()
     assert ba.Clean(confounds=x).transform(bold).shape == bold.shape
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".json"])
+def test_damage_gives_confounds_or_a_typed_error(tree, survives_damage, suffix):
+    file = tree.confounds("sub-01_task-a").with_suffix(suffix)
+    survives_damage(file, lambda: read_confounds(tree.root, strategy="compcor", tr_s=2.0), examples=20)

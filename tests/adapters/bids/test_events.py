@@ -150,6 +150,11 @@ def test_events_after_the_last_volume(study):
     assert len(read_events(root, subject="01", task="a")) == 4
 
 
+def test_damage_gives_events_or_a_typed_error(study, survives_damage):
+    root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n2.5\tn/a\ty.png\n")
+    survives_damage(root / "sub-01/func/sub-01_task-a_events.tsv", lambda: read_events(root, subject="01", task="a"))
+
+
 @pytest.mark.real
 def test_the_face_study(shared_data):
     root = shared_data("bids-ds000117-meta")

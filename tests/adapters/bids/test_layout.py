@@ -76,3 +76,23 @@ def test_sessions_are_told_apart():
     assert x.stimulus_id.values.tolist() == ["ses-a_run-1/v00000", "ses-b_run-1/v00000"]
     assert x.session.values.tolist() == ["a", "b"]
     assert x.run.values.tolist() == ["1", "1"]
+
+
+def test_the_names_that_fmriprep_gives(tree):
+    """Its own list of outputs of ds054, version 25: the mask of volumes without a space says space-run."""
+    stem = "sub-100185_task-machinegame_run-{}_"
+    for run in ("01", "02"):
+        for name in (
+            "space-run_desc-brain_mask.nii.gz", "desc-confounds_timeseries.tsv", "space-run_boldref.nii.gz", "space-orig_desc-hmc_boldref.nii.gz",
+            "desc-preproc_bold.nii.gz", "space-MNI152NLin2009cAsym_res-2_boldref.nii.gz", "space-T1w_desc-brain_mask.nii.gz",
+            "space-MNI152NLin2009cAsym_res-2_desc-brain_mask.nii.gz", "space-MNI152NLin2009cAsym_res-2_desc-preproc_bold.nii.gz",
+            "space-T1w_boldref.nii.gz", "space-T1w_desc-preproc_bold.nii.gz",
+        ):  # fmt: skip
+            tree.path(stem.format(run) + name).write_bytes(b"x")
+    with pytest.raises(FormatError, match=r"'MNI152NLin2009cAsym' \(2 files\), 'T1w' \(2 files\), 'none' \(2 files\)"):
+        bold_runs(tree.root)
+    for space, mask in (("none", "space-run"), ("T1w", "space-T1w"), ("MNI152NLin2009cAsym", "space-MNI152NLin2009cAsym_res-2")):
+        for file in bold_runs(tree.root, space=space):
+            found = companions(file, ["mask"], [".nii.gz"], desc="brain", same=("space", "res"))
+            assert [path.name for path in found] == [stem.format(file.entities["run"]) + mask + "_desc-brain_mask.nii.gz"]
+            assert len(companions(file, ["timeseries"], [".tsv"], desc="confounds")) == 1

@@ -117,6 +117,14 @@ def test_the_sidecar_says_tr_and_start(tree):
         open_bids(tree.root)
 
 
+def test_volumes_at_times_of_their_own_are_refused(tree):
+    tree.bold("sub-01_task-x_bold.nii", n=4, tr=1.0)
+    tree.json("task-x_bold.json", VolumeTiming=[0, 1, 5, 6], AcquisitionDuration=1.0)
+    with pytest.raises(FormatError, match=r"has VolumeTiming: volumes at times of their own"):
+        open_bids(tree.root)
+    assert open_bids(tree.root, tr_s=2.0, override_tr=True).shape[0] == 4
+
+
 def test_runs_on_different_grids_or_with_other_trs_are_named(tree):
     tree.bold("sub-01_task-x_run-1_bold.nii", n=4)
     tree.bold("sub-01_task-x_run-2_bold.nii", n=4, shape=(3, 4, 3))
