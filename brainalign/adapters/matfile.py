@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
+from brainalign.adapters.lazy import check_stored, open_hdf5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_LAZY_BYTES = 2**24
 
 
 def is_mat(source: Any) -> bool:
@@ -32,13 +34,15 @@ def is_mat(source: Any) -> bool:
         return file.read(6) == b"MATLAB"
 
 
-def read_mat(path: Any) -> dict[str, Any]:
+def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:
     """Read the variables of a MATLAB file.
 
     Parameters
     ----------
     path : str or Path
         Version 5 to 7 through scipy; version 7.3 (HDF5) through h5py.
+    lazy : bool
+        Arrays of more than 16 MB in a version 7.3 file are dask arrays, which stay there until they are asked for.
 
     Returns
     -------
@@ -57,7 +61,7 @@ def read_mat(path: Any) -> dict[str, Any]:
     with file.open("rb") as opened:
         start = opened.read(520)
     if _is_hdf5(start):
-        return _read_hdf5(file)
+        return _read_hdf5(file, lazy)
     if start[:6] != b"MATLAB":
         raise FormatError(f"{str(file)!r} starts with {start[:12]!r}. Expected a MATLAB file of version 5 or later.")
     from scipy.io import loadmat
@@ -127,16 +131,16 @@ def _plain(value: Any) -> Any:
     return items[0] if is_struct else items
 
 
-def _read_hdf5(file: Path) -> dict[str, Any]:
+def _read_hdf5(file: Path, lazy: bool) -> dict[str, Any]:
     h5py = require("h5py", extra="spikes", purpose="reading MATLAB 7.3 files")
     with reading(file, "MATLAB 7.3"), h5py.File(file, "r") as opened:
-        return {name: _from_hdf5(h5py, opened, item) for name, item in opened.items() if not name.startswith("#")}
+        return {name: _from_hdf5(h5py, opened, item, lazy) for name, item in opened.items() if not name.startswith("#")}
 
 
-def _from_hdf5(h5py: Any, file: Any, item: Any) -> Any:
+def _from_hdf5(h5py: Any, file: Any, item: Any, lazy: bool) -> Any:
     """Return one variable: HDF5 holds MATLAB's arrays with their axes reversed, and cells as references."""
     if isinstance(item, h5py.Group):
-        fields = {name: _from_hdf5(h5py, file, item[name]) for name in item}
+        fields = {name: _from_hdf5(h5py, file, item[name], lazy) for name in item}
         is_array = (
             all(isinstance(field, h5py.Dataset) and "MATLAB_class" not in field.attrs for field in item.values()) and fields
         )
@@ -145,9 +149,12 @@ def _from_hdf5(h5py: Any, file: Any, item: Any) -> Any:
     kind = item.attrs.get("MATLAB_class", b"").decode()
     if item.attrs.get("MATLAB_empty", 0):
         return "" if kind == "char" else [] if kind == "cell" else np.empty((0, 0))
+    check_stored(item, Path(file.filename))
+    if lazy and item.nbytes > _LAZY_BYTES and item.dtype.kind in "iufb":
+        return open_hdf5(file.filename, item.name).T
     values = item[()]
     if kind == "char":
         return "".join(map(chr, np.asarray(values).T.ravel(order="F")))
     if values.dtype == object:  # references
-        return [_from_hdf5(h5py, file, file[reference]) for reference in np.asarray(values).T.ravel(order="F")]
+        return [_from_hdf5(h5py, file, file[reference], lazy) for reference in np.asarray(values).T.ravel(order="F")]
     return np.asarray(values).T

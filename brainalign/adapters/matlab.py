@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
+from brainalign.adapters.fmri.pereira import is_pereira
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
 from brainalign.adapters.meeg.eeglab import is_eeglab
 from brainalign.core.errors import FormatError, ParameterError
@@ -40,7 +41,7 @@ def open_matlab(
     Parameters
     ----------
     path : str or Path
-        Version 5 to 7; version 7.3 needs h5py.
+        Version 5 to 7; version 7.3 needs h5py, and arrays of more than 16 MB stay in the file until they are asked for.
     values : str or sequence of str
         Dotted path of the array, ``"data.betas"``; or of one field for each neuroid, ``"D.neuron*"``. Several paths are several
         neuroids or groups of them: ``["D.neuron*", "D.speed"]`` makes the running speed one more neuroid.
@@ -67,6 +68,7 @@ def open_matlab(
     Returns
     -------
     DataArray of float32, (presentation, neuroid[, time])
+        Lazy where the array is.
 
     Raises
     ------
@@ -78,10 +80,10 @@ def open_matlab(
         A version 7.3 file, and h5py is not installed.
     """
     file = existing(path)
-    variables, source, axes = read_mat(file), str(file), tuple(dims)
+    variables, source, axes = read_mat(file, lazy=True), str(file), tuple(dims)
     array, names = _values(variables, [values] if isinstance(values, str) else list(values), axes, source)
     neuroids = _neuroid_names(variables, neuroid_id, names, array.shape[1], source)
-    check_finite(array, source, neuroids, allow_nan)
+    array = _finite(array, source, neuroids, allow_nan)
     given = _time_axis(variables, time, time_unit, time_reference, axes, source)
     labels = _labels(variables, stimulus_id, source)
     with naming(repr(file.name)):
@@ -128,7 +130,21 @@ def _values(
             "'neuroid', where each field is a neuroid."
         )
     order = [axes.index(dim) for dim in DIMS if dim in axes]
-    return np.ascontiguousarray(np.transpose(stacked, order), dtype=np.float32), names
+    ordered = np.transpose(stacked, order)
+    return ordered.astype(np.float32) if hasattr(ordered, "dask") else np.ascontiguousarray(ordered, dtype=np.float32), names
+
+
+def _finite(array: Any, source: str, neuroids: Any, allow_nan: bool) -> Any:
+    """Return the values, checked now or, where they are still in the file, block by block as they are read."""
+    if not hasattr(array, "dask") or allow_nan:
+        check_finite(array, source, neuroids, allow_nan)
+        return array
+    return array.map_blocks(_checked, source=source, neuroids=list(neuroids), dtype=array.dtype, meta=array._meta)
+
+
+def _checked(block: np.ndarray, *, source: str, neuroids: list[Any], block_info: Any = None) -> np.ndarray:
+    check_finite(block, source, neuroids[block_info[0]["array-location"][1][0] :], allow_nan=False)
+    return block
 
 
 def _neuroid_names(variables: dict[str, Any], given: Any, names: list[str] | None, n: int, source: str) -> Any:
@@ -152,7 +168,7 @@ def _array(value: Any, ndim: int, name: str, source: str) -> np.ndarray:
                 f"{source!r}: the cell array {name!r} holds {len(cells)} cells of sizes {preview(sizes)}. Expected vectors of numbers of one length."
             )
         value = np.stack([cell.ravel() for cell in cells])
-    array = np.asarray(value)
+    array = value if hasattr(value, "dask") else np.asarray(value)
     if array.dtype.kind not in "iufb":
         raise FormatError(
             f"{source!r}: the field {name!r} holds {type(value).__name__} of dtype {array.dtype}. Expected numbers."
@@ -223,7 +239,8 @@ def _time_axis(
 
 
 def _matches(source: Any) -> str:
-    return "it has the header of a MATLAB file" if is_mat(source) and not is_eeglab(source) else ""
+    known = is_mat(source) and (is_eeglab(source) or is_pereira(source))
+    return "it has the header of a MATLAB file" if is_mat(source) and not known else ""
 
 
 adapter = Format("matlab", _matches, open_matlab)

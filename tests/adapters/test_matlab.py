@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -140,3 +141,28 @@ def test_mouse_files_open_with_their_shapes_and_units(shared_data):
             modality="calcium", system=mouse,
         )  # fmt: skip
         assert with_behaviour.sizes["neuroid"] == cells_of[mouse] + 2
+
+
+def test_a_large_array_of_version_7_3_stays_in_its_file(tmp_path, bytes_read):
+    values = np.arange(1000 * 60 * 100, dtype=np.float32).reshape(1000, 60, 100)  # time, neuroid, presentation: 24 MB
+    file = tmp_path / "a.mat"
+    with h5py.File(file, "w", userblock_size=512) as opened:
+        opened.create_group("D").create_dataset("cube", data=values, chunks=(1000, 6, 10)).attrs["MATLAB_class"] = np.bytes_(
+            "single"
+        )
+    with file.open("r+b") as opened:
+        opened.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    options = {
+        "values": "D.cube", "dims": ("presentation", "neuroid", "time"), "stimulus_id": [f"s{i}" for i in range(100)],
+        "neuroid_id": np.arange(60), "time": np.arange(1000) / 1000, **WHO,
+    }  # fmt: skip
+    assert bytes_read(open_matlab, file, **options) < 300_000
+    x = ba.open_responses(file, **options)
+    assert x.chunks is not None
+    np.testing.assert_array_equal(x[3:5, 7].values, values[:, 7, 3:5].T)
+    assert bytes_read(x[:, 40:].compute) < values.nbytes / 2
+    with h5py.File(file, "r+") as opened:
+        opened["D/cube"][5, 41, 99] = np.nan
+    x = open_matlab(file, **options)
+    with pytest.raises(FormatError, match=r"a.mat' holds 1 values that are NaN or infinite, the first in row [0-9]+ of '41'"):
+        x.compute()
