@@ -2,7 +2,9 @@
 
 A stimulus table is a plain ``xarray.Dataset`` along ``presentation``: ``stimulus_id``, the timing where there is
 one, and the content as exactly one of ``text`` (str), ``path`` (str, relative to the attr ``root``) or ``values``
-(an array with dims of its own, such as ``channel, y, x``).
+(an array with dims of its own, such as ``channel, y, x``). Where a stimulus is a part of a file, the coordinate
+``path_part`` says which: ``member:cat.jpg`` of a tar, ``pts:1024`` or ``frame:3`` of a film, ``row:imgBrick/12`` of an
+array in an HDF5 file.
 """
 
 from __future__ import annotations
@@ -67,7 +69,10 @@ def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Datase
                 f"{name} has `{coord}` of dtype {stimuli.coords[coord].dtype}. Expected seconds as numbers, with NaN where it is unknown."
             )
     if content[0] != "values":
-        pairs = pd.DataFrame({"id": ids.astype(object), "content": stimuli[content[0]].values.astype(object)}).drop_duplicates()
+        pairs = pd.DataFrame({"id": ids.astype(object), "content": stimuli[content[0]].values.astype(object)})
+        if "path_part" in stimuli.coords:
+            pairs["part"] = stimuli.coords["path_part"].values.astype(object)
+        pairs = pairs.drop_duplicates()
         twice = pairs["id"][pairs["id"].duplicated()]
         if len(twice):
             raise SchemaError(

@@ -17,19 +17,23 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.bids.events import MISSING, read_events
-from brainalign.adapters.stimuli.media import SUFFIXES, list_images
-from brainalign.adapters.stimuli.transcripts import read_ctm, read_textgrid, read_word_table
+from brainalign.adapters.stimuli.folders import SUFFIXES
 from brainalign.core.errors import AlignmentError, FormatError, ParameterError
-from brainalign.core.parameters import check_choice, check_number, preview
+from brainalign.core.parameters import check_choice, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import PRESENTATION_COORDS, dim_of
 from brainalign.core.tables import KINDS, presentation_table, validate_stimuli
 from brainalign.dataset.repeats import group_rows, is_constant
-from brainalign.dataset.stimulus_table import RESERVED, build, known_coords
+from brainalign.dataset.stimulus_archives import from_stack, from_tars
+from brainalign.dataset.stimulus_files import from_film, from_images, from_sounds
+from brainalign.dataset.stimulus_sets import from_stimulus_set, from_words_per_tr
+from brainalign.dataset.stimulus_table import RESERVED, build, hashed, known_coords
+from brainalign.dataset.stimulus_texts import from_table, from_transcript
 
-__all__ = ["from_bids", "from_images", "from_transcript", "of", "table"]
-
-SILENCE = ("sp", "", "sil")
+__all__ = [
+    "from_bids", "from_film", "from_images", "from_sounds", "from_stack", "from_stimulus_set", "from_table", "from_tars", "from_transcript",
+    "from_words_per_tr", "hashed", "of", "table",
+]  # fmt: skip
 
 
 def table(
@@ -86,46 +90,6 @@ def table(
     columns = {str(name): presentation[name] for name in presentation} if presentation is not None else {}
     made = build(content, stimulus_id, kind, dims, root, {**columns, **known_coords(coords)})
     return write_step(made, "stimuli.table", params={"kind": kind})
-
-
-def from_images(images: Any, *, stimulus_id: Sequence[str] | None = None) -> xr.Dataset:
-    """Build a stimulus table from image files; they are decoded only when they are needed.
-
-    Parameters
-    ----------
-    images : path, or sequence of path
-        A folder (its images by name, without subfolders), or files.
-    stimulus_id : sequence of str, optional
-        Default: the file names without their suffix.
-
-    Returns
-    -------
-    Dataset, (presentation,)
-        ``path`` below the attr ``root``; ``sha256`` of the bytes of each file.
-
-    Raises
-    ------
-    FormatError
-        No such folder or file, or no image in the folder.
-    SchemaError
-        Two images of one name.
-
-    Examples
-    --------
-    >>> import brainalign as ba, tempfile
-    >>> from pathlib import Path
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name, grey in (("cat", 10), ("dog", 200)):
-    ...     _ = (folder / f"{name}.pgm").write_bytes(b"P5 2 2 255 " + bytes([grey] * 4))
-    >>> ba.stimuli.from_images(folder).stimulus_id.values.tolist()
-    ['cat', 'dog']
-    """
-    single = isinstance(images, (str, os.PathLike))
-    is_folder = single and not Path(images).is_file()
-    files = list_images(images) if is_folder else [Path(file) for file in ([images] if single else images)]
-    ids = [file.stem for file in files] if stimulus_id is None else stimulus_id
-    made = build(files, ids, "image", None, images if is_folder else None, {})
-    return write_step(made, "stimuli.from_images", params={"n_images": len(files)})
 
 
 def from_bids(
@@ -209,84 +173,6 @@ def from_bids(
     return write_step(made, "stimuli.from_bids", params=params)
 
 
-def from_transcript(
-    path: str | os.PathLike[str],
-    *,
-    format: str | None = None,
-    name: str | None = None,
-    run: str = "1",
-    tier: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    drop: Sequence[str] = SILENCE,
-    offset_s: float = 0.0,
-) -> xr.Dataset:
-    r"""Build a table of words with their times from a transcript.
-
-    Parameters
-    ----------
-    path : path
-        A Praat TextGrid (long or short text format), a CTM file, or a table (TSV, CSV) with a header.
-    format : {"textgrid", "ctm", "table"}, optional
-        Default: told from the suffix.
-    name : str, optional
-        What the words belong to; default the file name without its suffix. Ids are ``<name>/w<position in the file>``, so a
-        word has the same id whatever is dropped.
-    run : str
-        The run of the recording in which the words were heard.
-    tier : str, optional
-        Tier of a TextGrid, or recording of a CTM file, where there are several.
-    columns : mapping of str to str, optional
-        For a table: which column is ``text``, ``onset_s``, and ``duration_s`` or ``end_s``.
-    drop : sequence of str
-        Labels that are no words.
-    offset_s : float
-        Added to every onset: -20 where the file counts from 20 s before the first volume.
-
-    Returns
-    -------
-    Dataset, (presentation,), of kind "word"
-        ``text`` (without spaces around it), ``onset_s``, ``duration_s``, ``run``.
-
-    Raises
-    ------
-    FormatError
-        A damaged file, or one without the tier or column.
-    ParameterError
-        A format that the suffix does not tell, or a table without ``columns``.
-
-    Examples
-    --------
-    >>> import brainalign as ba, tempfile
-    >>> from pathlib import Path
-    >>> file = Path(tempfile.mkdtemp()) / "story.ctm"
-    >>> _ = file.write_text("story 1 0.50 0.20 the\nstory 1 0.70 0.30 cat\n")
-    >>> words = ba.stimuli.from_transcript(file, offset_s=-0.5)
-    >>> words.stimulus_id.values.tolist(), words.onset_s.values.round(2).tolist()
-    (['story/w00000', 'story/w00001'], [0.0, 0.2])
-    """
-    shift = check_number("offset_s", offset_s, owner="from_transcript")
-    words = _read_transcript(Path(path), format, tier, columns)
-    text = words["text"].str.strip()
-    kept = (~text.isin(list(drop))).to_numpy()
-    if not kept.any():
-        raise FormatError(
-            f"{str(path)!r} has no word: its {len(words)} labels are all in drop={tuple(drop)!r}. Expected words: name another tier or column."
-        )
-    story = Path(path).stem if name is None else name
-    times = {"onset_s": words["onset_s"].to_numpy()[kept] + shift, "duration_s": words["duration_s"].to_numpy()[kept]}
-    ids = [f"{story}/w{position:05d}" for position in np.flatnonzero(kept)]
-    made = build(text[kept].tolist(), ids, "word", None, None, {**times, "run": str(run)})
-    params = {
-        "file": Path(path).name,
-        "tier": tier,
-        "run": run,
-        "drop": list(drop),
-        "offset_s": shift,
-        "n_dropped": int((~kept).sum()),
-    }
-    return write_step(made, "stimuli.from_transcript", params=params)
-
-
 def of(responses: xr.DataArray, content: xr.Dataset | str | os.PathLike[str] | None = None) -> xr.Dataset:
     """Return the stimuli of a recording, each once, in the order in which they first appear.
 
@@ -352,22 +238,6 @@ def _tables_beside(responses: xr.DataArray, study: Any) -> list[xr.Dataset]:
             f"the study {str(folder)!r} holds no stimuli. Expected a table: `ba.save(stimuli, path)`, or pass `content=`."
         )
     return tables
-
-
-def _read_transcript(path: Path, format: str | None, tier: str | None, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    suffixes = {".textgrid": "textgrid", ".ctm": "ctm", ".tsv": "table", ".csv": "table"}
-    chosen = format or suffixes.get(path.suffix.lower(), f"suffix {path.suffix!r}")
-    check_choice("format", chosen, tuple(dict.fromkeys(suffixes.values())), owner="from_transcript")
-    if (columns is not None) != (chosen == "table"):
-        raise ParameterError(
-            f"from_transcript got columns={columns!r} for {path.name!r}, read as {chosen}. Expected columns={{'text': ..., 'onset_s': ..., "
-            "'end_s': ...} for a table, and none for other formats."
-        )
-    if chosen == "table" and tier is not None:
-        raise ParameterError(f"from_transcript got tier={tier!r} for a table, which has none. Leave it out.")
-    if chosen == "textgrid":
-        return read_textgrid(path, tier=tier)
-    return read_ctm(path, recording=tier) if chosen == "ctm" else read_word_table(path, columns=columns or {})
 
 
 def _kind_of(names: list[str], column: str) -> str:

@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.stimuli.media import hash_file, resolve
+from brainalign.adapters.stimuli.folders import resolve
+from brainalign.adapters.stimuli.media import array_bytes, content_hashes, hash_bytes, hash_file
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.schema import PRESENTATION_COORDS, as_labels, dim_of
-from brainalign.core.tables import CONTENT, KINDS, validate_stimuli
+from brainalign.core.tables import CONTENT, KINDS, content_of, validate_stimuli
 
 Array = np.ndarray[Any, Any]
 
 #: Names that a coordinate cannot take.
-RESERVED = ("stimulus_id", "sha256", "presentation", *CONTENT)
+RESERVED = ("stimulus_id", "sha256", "presentation", "path_part", *CONTENT)
 #: Names of the dims of one stimulus, where they are not given.
 _DIMS = {("image", 2): ("y", "x"), ("audio", 1): ("sample",), ("array", 1): ("feature",)}
 
@@ -34,6 +35,7 @@ def build(
     coords: Mapping[str, Any],
     *,
     must_exist: bool = True,
+    parts: Sequence[str] | None = None,
 ) -> xr.Dataset:
     """Return a valid stimulus table.
 
@@ -45,6 +47,8 @@ def build(
         Presentation coordinates; a scalar holds for all.
     must_exist : bool
         A file that is missing is an error; otherwise its ``sha256`` is empty.
+    parts : sequence of str, optional
+        Which part of its file each stimulus is. Parts are not read here, so that their ``sha256`` is empty.
 
     Returns
     -------
@@ -56,14 +60,14 @@ def build(
     _refuse_mismatch(values, kind)
     if values.dtype.kind in "iufb":
         variable = {"values": (("presentation", *_dims(values, kind, dims)), values)}
-        hashes = [_hash_array(row) for row in values]
+        hashes = [hash_bytes(*array_bytes(row)) for row in values]
     elif kind in ("text", "word"):
         variable = {"text": ("presentation", as_labels(values))}
         hashes = [hashlib.sha256(str(text).encode()).hexdigest() for text in values]
     else:
         folder, paths = _relative([str(path) for path in values], root)
         variable, attrs["root"] = {"path": ("presentation", as_labels(paths))}, str(folder)
-        hashes = _hash_files(folder, paths, must_exist)
+        hashes = _hash_files(folder, paths, must_exist) if parts is None else [""] * len(paths)
     dims_taken = set(next(iter(variable.values()))[0]) if "values" in variable else set()
     labels = {"stimulus_id": _column("stimulus_id", stimulus_id, len(values)), "sha256": as_labels(hashes)}
     if labels["stimulus_id"].dtype.kind in "iu":
@@ -74,8 +78,48 @@ def build(
                 f"the column {name!r} has a name that stimulus tables keep for themselves. Expected another: rename it."
             )
         labels[name] = _column(name, column, len(values))
+    if parts is not None:
+        labels["path_part"] = _column("path_part", parts, len(values))
     made = xr.Dataset(variable, coords={name: ("presentation", column) for name, column in labels.items()}, attrs=attrs)
     return validate_stimuli(made)
+
+
+def hashed(stimuli: xr.Dataset) -> xr.Dataset:
+    r"""Fill in the ``sha256`` of every stimulus, reading all of their content.
+
+    Tables of parts of files (of a tar, a film, an HDF5 array) are made without it, since that would read all of them.
+
+    Parameters
+    ----------
+    stimuli : Dataset, (presentation,)
+
+    Returns
+    -------
+    Dataset, (presentation,)
+        Of a file, and of a member of a tar: the hash of its bytes. Of a row of an HDF5 array: of its type, shape and values. Of a
+        frame of a film: of the bytes of the film, and which frame.
+
+    Raises
+    ------
+    FormatError
+        A file is missing or damaged.
+
+    Examples
+    --------
+    >>> import brainalign as ba, io, tarfile, tempfile
+    >>> shard = tempfile.mkdtemp() + "/shard.tar"
+    >>> with tarfile.open(shard, "w") as tar:
+    ...     member = tarfile.TarInfo("cat.pgm")
+    ...     member.size = 15
+    ...     tar.addfile(member, io.BytesIO(b"P5 2 2 255 \x01\x02\x03\x04"))
+    >>> x = ba.stimuli.from_tars(shard)
+    >>> x.sha256.values.tolist(), ba.stimuli.hashed(x).sha256.values[0][:8]
+    ([''], '...')
+    """
+    validate_stimuli(stimuli)
+    if content_of(stimuli) != "path":
+        return stimuli  # texts and arrays have theirs from the start
+    return stimuli.assign_coords(sha256=("presentation", as_labels(content_hashes(stimuli))))
 
 
 def known_coords(coords: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,12 +226,6 @@ def _hash_files(folder: Path, paths: list[str], must_exist: bool) -> list[str]:
         )
     hashes = {path: hash_file(file) if file.is_file() else "" for path, file in found.items()}
     return [hashes[path] for path in paths]
-
-
-def _hash_array(row: Array) -> str:
-    digest = hashlib.sha256(f"{row.dtype.str}{row.shape}".encode())
-    digest.update(np.ascontiguousarray(row).tobytes())
-    return digest.hexdigest()
 
 
 def _column(name: str, values: Any, length: int) -> Array:

@@ -6,15 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import FormatError
 from brainalign.core.tables import content_of, coords_of
+from brainalign.dataset.stimulus_table import content_hashes
 
 _PACKAGES = ("brainalign", "torch", "transformers")
 #: Attributes of a stimulus table that say where it lies or comes from, not what it is.
@@ -56,7 +54,8 @@ def stimulus_hash(stimuli: xr.Dataset) -> str:
     Parameters
     ----------
     stimuli : Dataset, (presentation,)
-        Files are hashed by their bytes, wherever they lie; arrays by their values, a part at a time.
+        Files are hashed by their bytes, wherever they lie, and of a tar or a stack only the parts that are stimuli; arrays by
+        their values, a part at a time.
 
     Returns
     -------
@@ -74,7 +73,7 @@ def stimulus_hash(stimuli: xr.Dataset) -> str:
         content,
         [(name, _array_hash(labels[name])) for name in sorted(labels)],
         json.dumps(attrs, sort_keys=True, default=repr),
-        _file_hashes(stimuli) if content == "path" else _values_hash(stimuli[content]),
+        content_hashes(stimuli) if content == "path" else _values_hash(stimuli[content]),
     ]
     return _digest(repr(parts))
 
@@ -89,23 +88,6 @@ def _values_hash(values: xr.DataArray) -> str:
     for start in range(0, values.shape[0], step):
         digest.update(np.ascontiguousarray(values[start : start + step].values).tobytes())
     return digest.hexdigest()
-
-
-def _file_hashes(stimuli: xr.Dataset) -> list[str]:
-    paths = stimuli["path"].values.astype(object)
-    codes, names = pd.factorize(paths)
-    hashes = [_file_hash(Path(stimuli.attrs.get("root", ".")) / name) for name in names]
-    return [hashes[code] for code in codes]
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise FormatError(
-            f"stimulus file {path} cannot be read ({error}). Expected a file for each stimulus: look at the attr `root` of the stimuli."
-        ) from error
 
 
 def _array_hash(values: np.ndarray[Any, Any]) -> str:

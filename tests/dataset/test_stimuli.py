@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 import brainalign as ba
-from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.provenance import provenance
 from brainalign.core.tables import validate_stimuli
 
@@ -37,40 +36,6 @@ def test_table_takes_columns_by_name_and_by_table():
 def test_repeated_presentations_are_rows():
     x = ba.stimuli.table(["a", "b", "a"], stimulus_id=["1", "2", "1"], kind="text", onset_s=[0.0, 1.0, 2.0])
     assert x.sha256.values[0] == x.sha256.values[2]
-
-
-# images
-
-
-def test_images_of_a_folder_and_of_paths(tmp_path):
-    pil = pytest.importorskip("PIL.Image")
-    for i, name in enumerate(("dog.png", "cat.png")):
-        pil.fromarray(np.full((2, 2, 3), i, dtype=np.uint8)).save(tmp_path / name)
-    folder = ba.stimuli.from_images(tmp_path)
-    assert folder.stimulus_id.values.tolist() == ["cat", "dog"]
-    paths = ba.stimuli.from_images([tmp_path / "dog.png", str(tmp_path / "cat.png")], stimulus_id=["d", "c"])
-    assert paths.stimulus_id.values.tolist() == ["d", "c"]
-    assert paths.sha256.values.tolist() == folder.sha256.values.tolist()[::-1]
-    assert read_content(paths, slice(None))[:, 0, 0, 0].tolist() == [0, 1]
-    assert ba.stimuli.from_images(tmp_path / "dog.png").stimulus_id.values.tolist() == ["dog"]
-
-
-def test_two_images_of_one_name_are_refused(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"x")
-    (tmp_path / "a.jpg").write_bytes(b"y")
-    with pytest.raises(ba.errors.SchemaError, match="two different contents: 'a'"):
-        ba.stimuli.from_images(tmp_path)
-
-
-@pytest.mark.real
-def test_the_92_images(shared_data):
-    folder = shared_data("images92-fmri15") / "stimuli"
-    x = ba.stimuli.from_images(folder)
-    assert x.stimulus_id.values[[0, -1]].tolist() == ["image_01", "image_92"]
-    pixels = read_content(x, slice(None))
-    assert pixels.shape == (92, 175, 175, 3)
-    assert pixels.dtype == np.uint8
-    assert x.sha256.values[0] == "813ceb5e2796c2a35cb6247b34d76ca44c034e174543d9e08cbc829f56ba0c20"
 
 
 # BIDS
@@ -153,66 +118,6 @@ def test_the_face_study(shared_data):
     assert folds.describe()["by"] == ["stimulus_id"]
     with pytest.raises(ba.errors.FormatError, match=r"no column 'trial_type'.*'stim_type'"):
         ba.stimuli.from_bids(root, subject="01", task="facerecognition", session="meg", stimulus_column="trial_type")
-
-
-# transcripts
-
-
-@pytest.fixture
-def story(tmp_path):
-    path = tmp_path / "story.ctm"
-    path.write_text("s 1 20.0 0.5 sp\ns 1 20.5 0.5 the\ns 1 21.0 0.25 sil\ns 1 21.25 0.5 cat\n")
-    return path
-
-
-def test_words_of_a_transcript(story):
-    x = ba.stimuli.from_transcript(story, run="2", offset_s=-20.0)
-    assert x.attrs["kind"] == "word"
-    assert x.text.values.tolist() == ["the", "cat"]
-    assert x.onset_s.values.tolist() == [0.5, 1.25]
-    assert x.duration_s.values.tolist() == [0.5, 0.5]
-    assert x.run.values.tolist() == ["2", "2"]
-    assert x.stimulus_id.values.tolist() == ["story/w00001", "story/w00003"]
-
-
-def test_a_word_has_the_same_id_whatever_is_dropped(story):
-    few, all_ = ba.stimuli.from_transcript(story, name="s"), ba.stimuli.from_transcript(story, name="s", drop=())
-    assert all_.sizes["presentation"] == 4
-    texts = dict(zip(all_.stimulus_id.values, all_.text.values, strict=True))
-    assert [texts[name] for name in few.stimulus_id.values] == few.text.values.tolist()
-
-
-def test_tables_need_columns_and_other_formats_do_not(story, tmp_path):
-    table = tmp_path / "words.tsv"
-    table.write_text("start\tstop\tw\n0.5\t1\tthe\n")
-    columns = {"text": "w", "onset_s": "start", "end_s": "stop"}
-    assert ba.stimuli.from_transcript(table, columns=columns).duration_s.values.tolist() == [0.5]
-    with pytest.raises(ba.errors.ParameterError, match=r"columns=None for 'words\.tsv', read as table"):
-        ba.stimuli.from_transcript(table)
-    with pytest.raises(ba.errors.ParameterError, match="read as ctm"):
-        ba.stimuli.from_transcript(story, columns=columns)
-    with pytest.raises(ba.errors.ParameterError, match="tier='x' for a table"):
-        ba.stimuli.from_transcript(table, columns=columns, tier="x")
-
-
-def test_formats_and_silence_are_checked(story, tmp_path):
-    with pytest.raises(ba.errors.ParameterError, match=r"suffix '\.doc'"):
-        ba.stimuli.from_transcript(tmp_path / "x.doc")
-    with pytest.raises(ba.errors.FormatError, match="its 4 labels are all in drop"):
-        ba.stimuli.from_transcript(story, drop=("sp", "sil", "the", "cat"))
-
-
-@pytest.mark.real
-def test_the_alice_words(shared_data):
-    path = shared_data("alice-fmri-roi") / "DownTheRabbitHoleFinal_exp120_pad_1.TextGrid"
-    x = ba.stimuli.from_transcript(path, tier="word", name="alice", offset_s=-20.0)
-    assert x.sizes["presentation"] == 2127
-    assert x.text.values[:4].tolist() == ["Alice", "was", "beginning", "to"]
-    assert x.text.values[-1] == "cake"
-    # 362 volumes of 2 s, the first of which starts 20 s after the scan did
-    volume = np.floor(x.onset_s.values / 2)
-    assert volume.min() == 0
-    assert volume.max() < 362
 
 
 # the stimuli of a recording

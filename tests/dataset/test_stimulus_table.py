@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brainalign.core.errors import FormatError, ParameterError, SchemaError
-from brainalign.dataset.stimulus_table import build, known_coords
+from brainalign.dataset.stimulus_table import build, hashed, known_coords
 
 
 def make(content, kind, ids=None, coords=None, **options):
@@ -124,3 +124,22 @@ def test_known_coords():
         known_coords({"onset": [1.0]})
     with pytest.raises(ParameterError, match="unknown coordinate 'region'"):
         known_coords({"region": ["V1"]})
+
+
+def test_parts_of_files_are_not_read(tmp_path):
+    (tmp_path / "a.tar").write_bytes(b"x")
+    table = make([tmp_path / "a.tar"] * 2, "image", parts=["member:1.png", "member:2.png"])
+    assert table.path_part.values.tolist() == ["member:1.png", "member:2.png"]
+    assert table.sha256.values.tolist() == ["", ""]
+    with pytest.raises(SchemaError, match="two different contents: 'a'"):
+        make([tmp_path / "a.tar"] * 2, "image", ids=["a", "a"], parts=["member:1.png", "member:2.png"])
+    with pytest.raises(ParameterError, match="the column 'path_part'"):
+        make([tmp_path / "a.tar"], "image", coords={"path_part": ["x"]})
+
+
+def test_hashed_reads_files_and_leaves_texts_as_they_are(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    files = make(["a.png"], "image", root=tmp_path)
+    assert hashed(files.assign_coords(sha256=("presentation", [""]))).sha256.values.tolist() == files.sha256.values.tolist()
+    texts = make(["x"], "word")
+    assert hashed(texts) is texts

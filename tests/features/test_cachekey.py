@@ -53,7 +53,7 @@ def test_files_by_bytes_not_by_place(tmp_path):
     (tmp_path / "two" / "b.png").write_text("other")
     assert stimulus_hash(stimuli) != stimulus_hash(moved)
     (tmp_path / "two" / "b.png").unlink()
-    with pytest.raises(FormatError, match=r"b.png cannot be read.*attr `root`"):
+    with pytest.raises(FormatError, match=r"b.png' cannot be read.*attr `root`"):
         stimulus_hash(moved)
 
 

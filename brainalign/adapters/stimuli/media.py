@@ -1,22 +1,29 @@
-"""The content of stimuli: texts, arrays, and image files decoded only when they are wanted."""
+"""The content of stimuli: texts, arrays, and files or parts of files that are decoded only when they are wanted."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import CapabilityError, FormatError, require
+from brainalign.adapters.stimuli import film, stacks, tars
+from brainalign.adapters.stimuli.folders import resolve
+from brainalign.adapters.stimuli.images import decode_image
+from brainalign.adapters.stimuli.sound import read_sound
+from brainalign.core.errors import FormatError
 from brainalign.core.parameters import preview
 from brainalign.core.tables import content_of
 
-#: What a path is the path of, by its suffix.
-SUFFIXES = {
-    "image": (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".ppm", ".pgm"),
-    "audio": (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".aif", ".aiff"),
+#: How the parts of a file are read, by the first word of ``path_part``: ``read(file, parts, dims)``, one image each.
+_READERS: dict[str, Callable[[Path, list[str], Any], list[np.ndarray]]] = {
+    "member": lambda file, parts, dims: tars.read_images(file, parts),
+    "pts": lambda file, parts, dims: film.read_timed_frames(file, parts),
+    "frame": lambda file, parts, dims: film.read_numbered_frames(file, parts),
+    "row": stacks.read_rows,
 }
 
 
@@ -27,20 +34,18 @@ def read_content(stimuli: xr.Dataset, rows: slice | np.ndarray) -> Any:
     ----------
     stimuli : Dataset, (presentation,)
     rows : slice or ndarray of int
-        Which presentations.
+        Which presentations. Only their files, or parts of files, are read.
 
     Returns
     -------
     list of str, or ndarray, or list of ndarray
-        Texts; rows of ``values`` as they are; or decoded images, (row, y, x, 3) uint8 where they are of one size, else a
-        list of (y, x, 3).
+        Texts; rows of ``values`` as they are; decoded images, (row, y, x, 3) uint8 where they are of one size, else a list of
+        (y, x, 3); or sounds at the attr ``sampling_rate_hz``, (row, sample) float32 or a list of (sample,).
 
     Raises
     ------
     FormatError
-        An image is missing, damaged, or outside the attr ``root``.
-    CapabilityError
-        Files of another kind than images.
+        A file is missing, damaged, or outside the attr ``root``.
     """
     name = content_of(stimuli)
     chosen = stimuli[name].isel(presentation=rows)
@@ -49,118 +54,85 @@ def read_content(stimuli: xr.Dataset, rows: slice | np.ndarray) -> Any:
     items = [str(item) for item in chosen.values]
     if name == "text":
         return items
-    if stimuli.attrs.get("kind") != "image":
-        raise CapabilityError(
-            f"stimuli of kind {stimuli.attrs.get('kind')!r} are files ({preview(items, 1)}). Only images are decoded: load them yourself and "
-            "pass arrays, `ba.stimuli.table(arrays, kind=...)`."
+    parts = [str(part) for part in chosen.coords["path_part"].values] if "path_part" in chosen.coords else [""] * len(items)
+    decoded: dict[tuple[str, str], np.ndarray] = {}
+    for item, own in _by_file(items, parts).items():  # what is presented twice is decoded once
+        file = resolve(stimuli.attrs.get("root", "."), item)
+        decoded |= {(item, part): value for part, value in zip(own, _decode(file, own, stimuli.attrs), strict=True)}
+    found = [decoded[pair] for pair in zip(items, parts, strict=True)]
+    return np.stack(found) if len({value.shape for value in found}) == 1 else found
+
+
+def _decode(file: Path, parts: list[str], attrs: dict[str, Any]) -> list[np.ndarray]:
+    """Return the decoded parts of one file; the one part ``""`` is all of it."""
+    if parts == [""]:
+        if attrs.get("kind") == "audio":
+            return [read_sound(file, rate_hz=attrs.get("sampling_rate_hz"), channel=attrs.get("channel"))]
+        return [decode_image(file)]
+    return _READERS[_scheme(file, parts)](file, [part.partition(":")[2] for part in parts], attrs.get("stack_dims"))
+
+
+def _scheme(file: Path, parts: list[str]) -> str:
+    schemes = {part.partition(":")[0] for part in parts}
+    if len(schemes) != 1 or not schemes <= _READERS.keys():
+        raise FormatError(
+            f"the stimuli in {str(file)!r} have path_part {preview(parts)}. Expected parts of one kind, {', '.join(_READERS)}: build the table "
+            "with `ba.stimuli`."
         )
-    root = stimuli.attrs.get("root", ".")
-    decoded: dict[str, np.ndarray] = {}
-    for item in items:  # an image that is presented twice is decoded once
-        if item not in decoded:
-            decoded[item] = decode_image(resolve(root, item))
-    images = [decoded[item] for item in items]
-    return np.stack(images) if len({image.shape for image in images}) == 1 else images
+    return schemes.pop()
 
 
-def resolve(root: str | Path, path: str | Path) -> Path:
-    """Return where a stimulus file lies; it must lie inside ``root``.
+def _by_file(items: list[str], parts: list[str]) -> dict[str, list[str]]:
+    """Return the parts wanted of each file, each once, in the order in which they come."""
+    found: dict[str, dict[str, None]] = {}
+    for item, part in zip(items, parts, strict=True):
+        found.setdefault(item, {})[part] = None
+    return {item: list(own) for item, own in found.items()}
+
+
+def content_hashes(stimuli: xr.Dataset) -> list[str]:
+    """Return the sha256 of the content of every row of a table of files, reading all of it.
 
     Parameters
     ----------
-    root : str or Path
-        Folder of the stimuli.
-    path : str or Path
-        Relative to it. Links are followed before it is judged.
+    stimuli : Dataset, (presentation,)
+        With ``path``.
 
     Returns
     -------
-    Path
+    list of str
+        Of a file and of a member of a tar: its bytes, so that an image has one hash wherever it lies. Of a row of an HDF5
+        array: its values, as of a row of ``values``. Of a frame: the bytes of the film, and which frame.
 
     Raises
     ------
     FormatError
-        The path leads out of the folder.
+        A file is missing or damaged.
     """
-    inside = Path(root).resolve()
-    found = (inside / path).resolve()
-    if not found.is_relative_to(inside):
-        raise FormatError(
-            f"the stimulus path {str(path)!r} leads out of {str(inside)!r}. Expected a file inside that folder: set the attr `root` to the "
-            "folder that holds all stimuli."
-        )
-    return found
+    items = stimuli["path"].values.astype(object).tolist()
+    parts = stimuli.coords["path_part"].values.astype(object).tolist() if "path_part" in stimuli.coords else [""] * len(items)
+    hashes = {}
+    for item, own in _by_file(items, parts).items():
+        file = resolve(stimuli.attrs.get("root", "."), item)
+        if not file.is_file():
+            raise FormatError(
+                f"the stimulus file {str(file)!r} cannot be read: it is not there. Expected a file for each stimulus: look at the attr "
+                "`root` of the stimuli."
+            )
+        hashes |= {(item, part): value for part, value in zip(own, _hash_parts(file, own), strict=True)}
+    return [hashes[pair] for pair in zip(items, parts, strict=True)]
 
 
-def decode_image(file: str | Path) -> np.ndarray:
-    """Decode an image to red, green and blue.
-
-    Parameters
-    ----------
-    file : str or Path
-
-    Returns
-    -------
-    ndarray of uint8, (y, x, 3)
-        Grey becomes three equal channels; transparency is dropped; the pixels are in the order of the file (an EXIF
-        rotation is not applied).
-
-    Raises
-    ------
-    FormatError
-        Missing, damaged, or with more than 8 bits a channel.
-    """
-    require("PIL", extra="viz", purpose="decoding images")
-    from PIL import Image
-
-    file = Path(file)
-    if not file.is_file():
-        raise FormatError(
-            f"there is no image {str(file)!r}. Expected it below the attr `root` of the stimuli: set it to their folder."
-        )
-    try:
-        with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):
-                raise FormatError(
-                    f"{str(file)!r} has pixels of mode {image.mode!r}. Expected 8 bits a channel: convert it, or pass its values as an array."
-                )
-            return np.asarray(image.convert("RGB"))
-    except FormatError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise FormatError(
-            f"{str(file)!r} could not be decoded as an image ({' '.join(str(error).split())[:200]}). Expected a whole image: it may be "
-            "truncated; copy it again."
-        ) from error
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """Return the image files of a folder, by name; other files and hidden ones are left aside.
-
-    Parameters
-    ----------
-    folder : str or Path
-
-    Returns
-    -------
-    list of Path
-
-    Raises
-    ------
-    FormatError
-        No such folder, or no image in it.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise FormatError(f"there is no folder {str(root)!r}. Expected a folder of images: check the path.")
-    names = sorted(path.name for path in root.iterdir() if path.is_file() and not path.name.startswith("."))
-    found = [root / name for name in names if Path(name).suffix.lower() in SUFFIXES["image"]]
-    if not found:
-        raise FormatError(
-            f"{str(root)!r} holds no image; it holds {preview(names) or 'no file'}. Expected files such as {', '.join(SUFFIXES['image'][:3])}: "
-            "pass the folder that holds them, or a list of paths."
-        )
-    return found
+def _hash_parts(file: Path, parts: list[str]) -> list[str]:
+    if parts == [""]:
+        return [hash_file(file)]
+    scheme, names = _scheme(file, parts), [part.partition(":")[2] for part in parts]
+    if scheme == "member":
+        return [hash_bytes(content) for content in tars.read_members(file, names)]
+    if scheme == "row":
+        return [hash_bytes(*array_bytes(row)) for row in stacks.raw_rows(file, names)]
+    whole = hash_file(file)
+    return [hash_bytes(f"{whole} {part}".encode()) for part in parts]
 
 
 def hash_file(file: str | Path) -> str:
@@ -176,3 +148,35 @@ def hash_file(file: str | Path) -> str:
     """
     with Path(file).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_bytes(*pieces: bytes) -> str:
+    """Return the sha256 of some bytes, in hex.
+
+    Parameters
+    ----------
+    *pieces : bytes
+        One after another.
+
+    Returns
+    -------
+    str
+    """
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def array_bytes(row: np.ndarray) -> tuple[bytes, bytes]:
+    """Return what the hash of an array is made of: its type and shape, and its values.
+
+    Parameters
+    ----------
+    row : ndarray
+
+    Returns
+    -------
+    tuple of bytes
+    """
+    return f"{row.dtype.str}{row.shape}".encode(), np.ascontiguousarray(row).tobytes()

@@ -15,7 +15,7 @@ from brainalign.adapters.files import existing
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import did_you_mean, preview
 
-COLUMNS = ["text", "onset_s", "duration_s"]
+_TOLERANCE_S = 1e-3
 
 # A quoted string ("" stands for a quote), a comment, a flag, or any other word.
 _TOKEN = re.compile(r'"(?:[^"]|"")*"|![^\n]*|<[^<>\s]*>|[^\s"]+')
@@ -39,7 +39,7 @@ def read_textgrid(path: str | Path, *, tier: str | None = None) -> pd.DataFrame:
     Raises
     ------
     FormatError
-        No TextGrid, a truncated one, or one without the tier.
+        No TextGrid, a truncated one, one without the tier, or with an interval past the end that it states.
     """
     file = existing(path)
     tiers = _tiers(_Tokens(file, _decode(file)))
@@ -146,6 +146,32 @@ def read_word_table(path: str | Path, *, columns: Mapping[str, str], delimiter: 
     return _checked(pd.DataFrame({"text": table[columns["text"]], "onset_s": times[:, 0], "end_s": ends}), str(file))
 
 
+def refuse_overlap(words: pd.DataFrame, source: str) -> None:
+    """Refuse words that start before the one before them has ended.
+
+    Parameters
+    ----------
+    words : DataFrame
+        ``text``, ``onset_s``, ``duration_s``, in the order of time.
+    source : str
+        The file, for the message.
+
+    Raises
+    ------
+    FormatError
+        Two words overlap by more than a millisecond; both are named.
+    """
+    onset, end = words["onset_s"].to_numpy(), (words["onset_s"] + words["duration_s"]).to_numpy()
+    early = np.flatnonzero(onset[1:] < end[:-1] - _TOLERANCE_S)
+    if early.size:
+        row = early[0]
+        raise FormatError(
+            f"{source!r} has {early.size} words that start before the last one ended, first {words['text'].iloc[row + 1]!r} at "
+            f"{onset[row + 1]:g} s while {words['text'].iloc[row]!r} lasts to {end[row]:g} s. Expected one speaker, word after word: mend the "
+            "times, read one speaker at a time, or pass allow_overlap=True."
+        )
+
+
 def _checked(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return the three columns; words must come in the order of time and not end before they start."""
     onset, end = table["onset_s"].to_numpy(np.float64), table["end_s"].to_numpy(np.float64)
@@ -228,7 +254,8 @@ def _tiers(tokens: _Tokens) -> list[tuple[str, list[tuple[float, float, str]]]]:
 
 def _tier(tokens: _Tokens) -> tuple[str, list[tuple[float, float, str]]]:
     kind, name = tokens.take("string"), tokens.take("string")
-    tokens.take("number"), tokens.take("number")
+    tokens.take("number")
+    end = tokens.take("number")
     n_rows = int(tokens.take("number"))
     if kind not in ("IntervalTier", "TextTier"):
         raise FormatError(
@@ -238,4 +265,10 @@ def _tier(tokens: _Tokens) -> tuple[str, list[tuple[float, float, str]]]:
     for _ in range(n_rows):
         onset = tokens.take("number")
         rows.append((onset, tokens.take("number") if kind == "IntervalTier" else onset, tokens.take("string")))
+    late = next((row for row in rows if row[1] > end + _TOLERANCE_S), None)
+    if late is not None:
+        raise FormatError(
+            f"{str(tokens.file)!r} has {late[2]!r} from {late[0]:g} to {late[1]:g} s in tier {name!r}, which ends at {end:g} s. Expected "
+            "intervals within it: mend the times, or the end of the tier."
+        )
     return name, rows

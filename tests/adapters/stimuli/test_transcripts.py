@@ -133,6 +133,26 @@ def test_times_that_run_backwards_are_refused(write):
         read_ctm(write("a 1 2.5 0.1 x\na 1 1.0 0.1 y\n", "a.ctm"))
 
 
+def test_an_interval_past_the_end_is_named(write):
+    with pytest.raises(FormatError, match=r"has '' from 1\.25 to 9 s in tier 'word', which ends at 2\.5 s"):
+        read_textgrid(write(SHORT.replace('1.25\n2.5\n""', '1.25\n9\n""')), tier="word")
+
+
+def test_a_ctm_and_a_table_with_a_byte_order_mark(write):
+    assert read_ctm(write("s 1 0.5 0.2 the\n", "a.ctm", "utf-8-sig")).text.tolist() == ["the"]
+    assert read_ctm(write("s 1 0.5 0.2 thé\n", "b.ctm", "utf-16")).text.tolist() == ["thé"]
+    table = write("w,t,d\nthe,0.5,0.25\n", "w.csv", "utf-8-sig")
+    assert read_word_table(table, columns={"text": "w", "onset_s": "t", "duration_s": "d"}).text.tolist() == ["the"]
+
+
+def test_damage(write, survives_damage):
+    for text, encoding in ((LONG, "utf-8"), (SHORT, "utf-16")):
+        file = write(text, encoding=encoding)
+        survives_damage(file, lambda file=file: read_textgrid(file, tier="word"), header=100)
+    file = write("s 1 0.5 0.2 the\ns 1 0.7 0.2 cat\n", "a.ctm")
+    survives_damage(file, lambda: read_ctm(file))
+
+
 def test_ctm(write):
     path = write(";; made by hand\nstory A 0.50 0.20 the 0.99\n\nstory A 0.70 0.30 cat\n", "story.ctm")
     assert read_ctm(path).values.tolist() == [["the", 0.5, 0.2], ["cat", 0.7, 0.3]]
