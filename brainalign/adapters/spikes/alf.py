@@ -18,6 +18,7 @@ from brainalign.adapters.spikes.alf_files import collections, columns
 from brainalign.adapters.spikes.alf_probe import Probe, read_probe
 from brainalign.adapters.spikes.alignment import check_edges, check_events, check_recorded, first_and_last, spike_responses
 from brainalign.adapters.spikes.presented import BLANK, presented, timed
+from brainalign.adapters.spikes.quality import refuse_none
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.engine.binning import bin_spikes
@@ -77,7 +78,8 @@ def open_alf(
         From what the channels of clusters count. ALF says 0; ``clusters.peakChannel`` of Steinmetz et al. counts from 1, which
         must be said unless the numbers decide. With a base given, a channel outside is ``"unknown"``.
     quality : mapping of column to rule, optional
-        Cuts on what is known of the clusters: ``{"label": 1}``, ``{"phy_annotation": ">=2"}``.
+        Cuts on what is known of the clusters: ``{"label": 1}``, ``{"phy_annotation": ">=2"}``. The attr ``quality_cuts`` (JSON) says how
+        many each of them left, of all probes.
     recorded_s : (start, stop), seconds, optional
         What was recorded: windows must lie inside. Where it is not known, they must touch the time from the first to the last spike.
     run : str
@@ -109,6 +111,10 @@ def open_alf(
         read_probe(name, folder, found[folder], index_base, quality)
         for name, folder in _probe_folders(root, found, probes, sorter).items()
     ]
+    cuts = [
+        {**step[0], "n_left": sum(one["n_left"] for one in step)} for step in zip(*(part.cuts for part in parts), strict=True)
+    ]
+    refuse_none(cuts, sum(part.n_clusters for part in parts), repr(root.name))
     options = {"stimulus_column": stimulus_column, "stimulus_format": stimulus_format, "blank": blank, "blanks": blanks}
     table, how = _trials(root, found, events, onset_column, missing_onsets, options)
     times = [train for part in parts for train in part.times]
@@ -127,13 +133,12 @@ def open_alf(
         )  # fmt: skip
     if known["session"] is not None:
         x = x.assign_coords(session=("presentation", np.full(len(x), known["session"], dtype=x.stimulus_id.dtype)))
-    cuts = {part.name or root.name: part.cuts for part in parts if part.cuts}
     if cuts:
         x.attrs["quality_cuts"] = json.dumps(cuts)
     params = {
         "edges_s": edges, **how, "probes": [part.name for part in parts], "region_from": sorted({str(part.region_from) for part in parts}),
         "channel_index_base": parts[0].index_base, "index_base": 0, "revisions": _revisions(found), "quality_cuts": cuts or None,
-        "recorded_s": recorded_s, "sorter": sorter,
+        "recorded_s": recorded_s, "sorter": sorter, "scale": 1.0,
     }  # fmt: skip
     return record_opening(x, "alf", sorted(file for part in parts for file in part.files), params)
 

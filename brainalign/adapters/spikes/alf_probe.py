@@ -24,7 +24,7 @@ _REGIONS = ("acronym", "brainLocationAcronyms_ccf_2017", "brainLocation", "brain
 
 @dataclass(frozen=True)
 class Probe:
-    """The clusters of one probe that passed the cuts.
+    """The clusters of one probe that passed the cuts; a probe may have none.
 
     Attributes
     ----------
@@ -38,6 +38,8 @@ class Probe:
     index_base : int or None
         From what the channels of the clusters count.
     cuts : list of dict
+    n_clusters : int
+        Before the cuts.
     files : list of str
     """
 
@@ -48,6 +50,7 @@ class Probe:
     region_from: str | None
     index_base: int | None
     cuts: list[dict[str, Any]]
+    n_clusters: int
     files: list[str]
 
 
@@ -78,7 +81,7 @@ def read_probe(
     FormatError
         Files that are missing, damaged or do not fit each other.
     ParameterError
-        The base of the channels is not known; no cluster passes the cuts.
+        The base of the channels is not known.
     """
     source = repr(f"{name or folder.name}")
     times, clusters = (np.asarray(values(require(known, "spikes", what, folder))) for what in ("times", "clusters"))
@@ -113,7 +116,7 @@ def read_probe(
         trains = [check_spike_times(sorted_times[ends[row] : ends[row + 1]], name=str(row)) for row in rows]
     labels["n_spikes"] = np.array([train.size for train in trains])
     files = [item.path.name for (object_, _), item in known.items() if object_ in ("spikes", "clusters", "channels")]
-    return Probe(name, rows, trains, labels, region_from, base, cuts, [f"{name}/{file}" if name else file for file in files])
+    return Probe(name, rows, trains, labels, region_from, base, cuts, n, [f"{name}/{file}" if name else file for file in files])
 
 
 def _clusters(known: dict[tuple[str, str], Dataset]) -> dict[str, np.ndarray]:

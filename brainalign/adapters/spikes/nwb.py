@@ -151,7 +151,7 @@ def _counts(
         x = x.assign_coords(session=("presentation", np.full(len(x), session, dtype=x.stimulus_id.dtype)))
     if units.cuts:
         x.attrs["quality_cuts"] = json.dumps(units.cuts)
-    said = {"region_from": units.region_from, "quality_cuts": units.cuts or None, "recorded_s": recorded_s}
+    said = {"region_from": units.region_from, "quality_cuts": units.cuts or None, "recorded_s": recorded_s, "scale": 1.0}
     return x, {**said, "unobserved": unobserved if with_nan else None}
 
 
@@ -186,7 +186,7 @@ def _matches(source: Any) -> str:
 
     try:
         with h5py.File(source, "r") as file:
-            version = file.attrs.get("nwb_version")
+            version = file.attrs.get("nwb_version", "1, as a dataset" if "nwb_version" in file else None)
     except (OSError, RuntimeError, ValueError, KeyError, TypeError):
         return ""
     return "" if version is None else f"HDF5 with nwb_version {version!s}: NWB"

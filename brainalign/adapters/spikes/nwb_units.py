@@ -13,7 +13,7 @@ from brainalign.adapters.files import naming
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.spikes.alignment import check_spike_times
 from brainalign.adapters.spikes.nwb_tables import bounds, column, labels, member, row_ids
-from brainalign.adapters.spikes.quality import good_units
+from brainalign.adapters.spikes.quality import good_units, refuse_none
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.schema import DIMS, dim_of
 from brainalign.engine.binning import bin_spikes
@@ -83,6 +83,7 @@ def read_units(file: Any, quality: Mapping[str, Any] | None, source: str) -> Uni
         )
     found = labels(table)
     keep, cuts = good_units(found, quality, ids.size, source)
+    refuse_none(cuts, ids.size, source)
     region, channel, region_from = _places(file, table, found, source)
     plain = {_free(name): values[keep] for name, values in found.items() if name not in _NOT_LABELS}
     plain |= {name: values[keep] for name, values in (("region", region), ("channel", channel)) if values is not None}

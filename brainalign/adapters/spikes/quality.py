@@ -41,7 +41,7 @@ def good_units(
     FormatError
         There is no such column; those that are there are listed.
     ParameterError
-        A rule that is none, a comparison with text, or no unit left.
+        A rule that is none, or a comparison with text.
     """
     keep, report = np.ones(n_units, dtype=bool), []
     for column, rule in (quality or {}).items():
@@ -51,12 +51,28 @@ def good_units(
             )
         keep &= _passes(np.asarray(table[column]), column, rule, source)
         report.append({"column": column, "rule": rule, "n_left": int(keep.sum())})
-    if not keep.any():
-        raise ParameterError(
-            f"quality={dict(quality or {})} leaves none of {n_units} units of {source}: after each cut {[step['n_left'] for step in report]} were "
-            "left. Expected at least one: relax a cut."
-        )
     return keep, report
+
+
+def refuse_none(report: list[dict[str, Any]], n_units: int, source: str) -> None:
+    """Refuse cuts that leave no unit at all.
+
+    Parameters
+    ----------
+    report : list of dict
+        As :func:`good_units` returns it.
+    n_units : int
+    source : str
+        For the message.
+
+    Raises
+    ------
+    ParameterError
+        None was left.
+    """
+    if report and not report[-1]["n_left"]:
+        steps = ", ".join(f"{step['column']} {step['rule']} ({step['n_left']} left)" for step in report)
+        raise ParameterError(f"quality= leaves none of {n_units} units of {source}: {steps}. Expected at least one: relax a cut.")
 
 
 def _passes(values: np.ndarray, column: str, rule: Any, source: str) -> np.ndarray:

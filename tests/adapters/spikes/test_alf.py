@@ -100,7 +100,18 @@ def test_a_session_of_steinmetz(tmp_path):
     assert x.phy_annotation.values.tolist() == [2, 1]
     good = open_alf(folder, system="Cori", edges_s=EDGES, events="trials", quality={"phy_annotation": ">=2"})
     assert good.neuroid_id.values.tolist() == ["0"]
-    assert json.loads(good.attrs["quality_cuts"])["Cori_2016-12-14"][0]["n_left"] == 1
+    assert json.loads(good.attrs["quality_cuts"]) == [{"column": "phy_annotation", "rule": ">=2", "n_left": 1}]
+
+
+def test_a_probe_may_have_no_good_unit(tmp_path):
+    session = ibl(tmp_path)
+    for probe, labels in (("probe00", [0.0, 0.33]), ("probe01", [1.0, 0.33])):
+        np.save(session / "alf" / probe / "pykilosort" / "clusters.label.npy", labels)
+    x = open_alf(session, system="m", edges_s=EDGES, events="trials", quality={"label": 1})
+    assert x.neuroid_id.values.tolist() == ["probe01/0"]
+    assert json.loads(x.attrs["quality_cuts"])[0]["n_left"] == 1
+    with pytest.raises(ParameterError, match=r"none of 4 units of '001': label >1 \(0 left\)"):
+        open_alf(session, system="m", edges_s=EDGES, quality={"label": ">1"})
 
 
 def test_counts_are_conserved(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainalign.adapters.spikes.quality import good_units
+from brainalign.adapters.spikes.quality import good_units, refuse_none
 from brainalign.core.errors import FormatError, ParameterError
 
 TABLE = {
@@ -26,9 +26,17 @@ def test_each_cut_says_how_many_it_left():
         ({"isi_violation": "<1"}, FormatError, r"no column 'isi_violation'.*Did you mean 'isi_violations'"),
         ({"isi_violations": "<small"}, ParameterError, "compares with 'small'"),
         ({"quality": ">0.5"}, ParameterError, "compares text"),
-        ({"presence_ratio": ">0.9", "quality": "noise"}, ParameterError, r"leaves none of 5 units of x: after each cut \[3, 0\]"),
     ],
 )
 def test_cuts_that_cannot_be(cuts, error, says):
     with pytest.raises(error, match=says):
         good_units(TABLE, cuts, 5, "x")
+
+
+def test_cuts_that_leave_no_unit():
+    keep, report = good_units(TABLE, {"presence_ratio": ">0.9", "quality": "noise"}, 5, "x")
+    assert not keep.any()
+    with pytest.raises(ParameterError, match=r"none of 5 units of x: presence_ratio >0.9 \(3 left\), quality noise \(0 left\)"):
+        refuse_none(report, 5, "x")
+    refuse_none(report[:1], 5, "x")
+    refuse_none([], 5, "x")
