@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, record_opening
+from brainalign.adapters.meeg.things_meg import concept_of
 from brainalign.adapters.pickled import is_pickled, read_pickled
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice
@@ -51,8 +52,9 @@ def open_things_eeg2(
     Returns
     -------
     DataArray of float32, (presentation, neuroid, time)
-        In memory. One row an image and repeat, images in the order of the file: ``stimulus_id`` is the image's file name,
-        ``image_index`` its place (from 0), ``concept`` what it shows. Repeats are in the order of the file, which the authors shuffled
+        In memory. One row an image and repeat, images in the order of the file: ``stimulus_id`` is the image without its suffix
+        (``aardvark_01b``), ``condition`` its concept (``aardvark``), ``concept`` as the metadata write it (``00001_aardvark``), ``image_index`` its place
+        (from 0). Repeats are in the order of the file, which the authors shuffled
         over sessions; the session is lost. Neuroids are electrodes without positions; time in seconds from image onset.
 
     Raises
@@ -73,10 +75,8 @@ def open_things_eeg2(
     table = _metadata(file, image_metadata)
     names, concepts, partition = _images(read_pickled(table, unpickle=unpickle), table, len(values), partition)
     n_images, n_repeats = values.shape[:2]
-    rows = {
-        "image_index": np.repeat(np.arange(n_images), n_repeats),
-        "concept": np.repeat(np.array(concepts, dtype=object), n_repeats),
-    }
+    of_images = {"image_index": range(n_images), "condition": [concept_of(name) for name in names], "concept": concepts}
+    rows = {name: np.repeat(list(labels), n_repeats) for name, labels in of_images.items()}
     flat = np.ascontiguousarray(values.reshape(n_images * n_repeats, *values.shape[2:]), dtype=np.float32)
     check_finite(flat, str(file), channels, allow_nan)
     with naming(repr(file.name)):
@@ -133,7 +133,7 @@ def _images(held: Any, file: Path, n_images: int, partition: str | None) -> tupl
         raise FormatError(
             f"{str(file)!r} has {len(names)} image names, {len(set(names))} of them different, and {len(concepts)} concepts. Expected one of each an image."
         )
-    return names, concepts, fits[0]
+    return [PurePosixPath(name).stem for name in names], concepts, fits[0]
 
 
 def is_things_eeg2(source: Any) -> bool:

@@ -37,8 +37,8 @@ def open_things_meg(path: Any, *, system: str, subject: str | int | None = None)
     Returns
     -------
     DataArray of float32, (presentation, neuroid, time)
-        Lazy, in chunks of whole trials. ``stimulus_id`` is the name of the image file (``aardvark_01b.jpg``), whatever folder
-        ``image_path`` says; ``trial_type`` is ``exp``, ``test`` or ``catch``; ``session``, ``run``, ``things_image_nr`` (1-based, as the
+        Lazy, in chunks of whole trials. ``stimulus_id`` is the image without folder and suffix (``aardvark_01b``), as
+        THINGS-fMRI and ``ba.stimuli.from_images`` have it, ``condition`` its concept (``aardvark``); ``trial_type`` is ``exp``, ``test`` or ``catch``; ``session``, ``run``, ``things_image_nr`` (1-based, as the
         authors count) and all other columns are kept. Neuroids are magnetometers with their positions.
 
     Raises
@@ -63,7 +63,12 @@ def open_things_meg(path: Any, *, system: str, subject: str | int | None = None)
         raise FormatError(
             f"{str(file)!r} has no metadata column {missing[0]!r}. Its columns are {present}. Expected THINGS-MEG's."
         )
-    rows: dict[str, Any] = {"subject": person, "trial": np.asarray(epochs.selection)}
+    ids = _image_names(metadata, file)
+    rows: dict[str, Any] = {
+        "subject": person,
+        "trial": np.asarray(epochs.selection),
+        "condition": [concept_of(each) for each in ids],
+    }
     for column in present:
         name = _NAMES.get(column, column)
         taken = name in rows or name in ("stimulus_id", "repetition") or dim_of(name) not in (None, "presentation")
@@ -74,7 +79,7 @@ def open_things_meg(path: Any, *, system: str, subject: str | int | None = None)
     labels["unit_of_measure"] = np.array(["baseline SD"] * len(epochs.ch_names), dtype=object)
     with naming(repr(file.name)):
         x = responses(
-            values, stimulus_id=_image_names(metadata, file), neuroid_id=epochs.ch_names, time=epochs.times, presentation=rows,
+            values, stimulus_id=ids, neuroid_id=epochs.ch_names, time=epochs.times, presentation=rows,
             neuroid=labels, sampling_rate_hz=float(epochs.info["sfreq"]), modality="meg", system=system, units="baseline SD",
         )  # fmt: skip
     record = {"subject": person, "stimulus_column": "image_path", "index_base": {"trial": 0, "things_image_nr": 1}, "scale": 1.0}
@@ -100,12 +105,12 @@ def _candidates(path: Path) -> list[Path]:
 
 
 def _image_names(metadata: Any, file: Path) -> list[str]:
-    """Return the file name of each image; a name that stands for two pictures would join what is not the same."""
+    """Return the name of each image; one that stands for two pictures would join what is not the same."""
     both = zip(metadata["image_path"], metadata["trial_type"], strict=True)
     places = [
         path.replace("\\", "/") if isinstance(path, str) else str(kind) for path, kind in both
     ]  # a catch trial may have none
-    names = [PurePosixPath(place).name for place in places]
+    names = [PurePosixPath(place).stem for place in places]
     seen: dict[str, str] = {}
     for name, place in zip(names, places, strict=True):
         if not name or seen.setdefault(name, place) != place:
@@ -114,6 +119,25 @@ def _image_names(metadata: Any, file: Path) -> list[str]:
                 "format='meeg' and stimulus_column='image_path'."
             )
     return names
+
+
+def concept_of(image: str) -> str:
+    """Return what an image of THINGS shows: its name without the last part.
+
+    Parameters
+    ----------
+    image : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> concept_of("air_conditioner_01b")
+    'air_conditioner'
+    """
+    return image.rpartition("_")[0] or image
 
 
 def _matches(source: Any) -> str:

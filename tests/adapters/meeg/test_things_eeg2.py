@@ -32,7 +32,8 @@ def test_rows_are_images_and_repeats(tmp_path, how):
     assert x.shape == (N * REPS, 3, 10)
     assert x.dtype == np.float32
     np.testing.assert_array_equal(x.values.reshape(values.shape), values.astype(np.float32))
-    assert list(x.stimulus_id.values[:5]) == ["concept_00b.jpg"] * 4 + ["concept_01b.jpg"]
+    assert list(x.stimulus_id.values[:5]) == ["concept_00b"] * 4 + ["concept_01b"]
+    assert x.condition.values[0] == "concept"
     assert list(x.repetition.values[:5]) == [0, 1, 2, 3, 0]
     assert list(x.image_index.values[:5]) == [0, 0, 0, 0, 1]
     assert x.concept.values[-1] == "00005_concept_5"
@@ -46,7 +47,7 @@ def test_rows_are_images_and_repeats(tmp_path, how):
 
 def test_the_partition_is_the_one_with_as_many_images(tmp_path):
     file, _ = write(tmp_path, n=2)
-    assert open_things_eeg2(file, system="s", unpickle=True).stimulus_id.values[0] == "test_01s.jpg"
+    assert open_things_eeg2(file, system="s", unpickle=True).stimulus_id.values[0] == "test_01s"
     with pytest.raises(FormatError, match=r"2 images and .* names 6 for training and 2 for test \(partition='training'\)"):
         open_things_eeg2(file, system="s", unpickle=True, partition="training")
     file, _ = write(tmp_path, n=5)
