@@ -27,6 +27,7 @@ FORMATS = Registry(
         "store": "brainalign.adapters.store.responses:adapter",
         "nifti": "brainalign.adapters.fmri.nifti:adapter",
         "bids": "brainalign.adapters.bids.recordings:adapter",
+        "confounds": "brainalign.adapters.bids.confounds:adapter",
         "gifti": "brainalign.adapters.fmri.gifti:adapter",
         "cifti": "brainalign.adapters.fmri.cifti:adapter",
         "timecourses": "brainalign.adapters.fmri.timecourses:adapter",
@@ -68,10 +69,12 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"alf"``, ``"arrays"``, ``"bids"``, ``"brainscore"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nwb"``, ``"spikes"``,
-        ``"store"``, ``"suite2p"``, ``"timecourses"``, or one that an installed package adds under the entry-point group
-        ``brainalign.adapters``. By default the content decides; the log ("brainalign", at INFO) says for which reason, and
-        so does the provenance (``because``).
+        ``"alf"``, ``"algonauts"``, ``"arrays"``, ``"bids"``, ``"brainscore"``, ``"cifti"``, ``"confounds"``,
+        ``"features"``, ``"gifti"``, ``"glmsingle"``, ``"lebel"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nsd"``,
+        ``"nwb"``, ``"pereira"``, ``"spikes"``, ``"store"``, ``"suite2p"``, ``"things-eeg2"``, ``"things-fmri"``,
+        ``"things-meg"``, ``"timecourses"``, ``"tuckute"``, or one that an installed package adds under the entry-point
+        group ``brainalign.adapters``. By default the content decides; the log ("brainalign", at INFO) says for which
+        reason, and so does the provenance (``because``).
     **options
         Of the format, e.g. ``name="sub-01"`` for a store of several responses.
 

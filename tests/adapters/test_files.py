@@ -64,6 +64,9 @@ def test_ids_of_continuous_rows():
     [
         ("haxby2001", "sub001/BOLD/task001_run001/bold_25mm.nii.gz", ["nifti"]),
         ("haxby2001", "sub001/BOLD/task001_run001/bold_events.tsv", []),
+        ("haxby2001", "sub001", []),
+        ("bids-ds000117-meta", "", ["bids"]),
+        ("bids-ds000117-meta", "sub-01", []),
         ("alice-fmri-roi", "10mm/s18-timecourses.txt", ["timecourses"]),
         ("alice-fmri-roi", "10mm/s33-timecourses.txt", ["timecourses"]),
         ("alice-fmri-roi", "README.md", []),

@@ -18,7 +18,7 @@ import xarray as xr
 from brainalign.adapters.bids.entities import ENTITIES, BidsFile, check_entities, find, parse, refuse_absent, refuse_several
 from brainalign.adapters.bids.layout import KINDS, companions, dataset_folder, one_session, run_names, start_s, told_apart
 from brainalign.adapters.delimited import numeric_columns, read_table
-from brainalign.adapters.files import record_opening
+from brainalign.adapters.files import Format, record_opening
 from brainalign.adapters.fmri.runs import common_tr, run_rows, stated_tr
 from brainalign.adapters.fmri.volumes import header_tr, load_image
 from brainalign.core.errors import FormatError, ParameterError, require
@@ -268,3 +268,11 @@ def _check_rows(table: Path, n_rows: int, image: Path, n_volumes: int) -> None:
             f"{str(table)!r} has {n_rows} rows and {image.name!r} {n_volumes} volumes. Expected a row a volume: one of them is not whole, or of "
             "another run."
         )
+
+
+def _matches(source: Any) -> str:
+    """Never by content: the recording is what a folder is opened for."""
+    return ""
+
+
+adapter = Format("confounds", _matches, read_confounds)

@@ -120,7 +120,7 @@ def open_bids(
         own |= {"mask": mask, "region_names": region_names}
         if isinstance(mask, str) and mask == "brain":
             own["mask"], used["mask"] = _brain(files)
-        if isinstance(labels, str) and not Path(labels).exists():
+        if isinstance(labels, str) and labels.isalnum() and not Path(labels).exists():
             own["labels"], used["labels"] = _segmentation(files, labels)
             own["region_names"] = folder / f"desc-{labels}_dseg.tsv" if region_names is None else region_names
     elif kind == "cifti":
