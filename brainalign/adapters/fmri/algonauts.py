@@ -16,6 +16,7 @@ import xarray as xr
 from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.delimited import read_table, require_columns
 from brainalign.adapters.files import Format, existing, is_path, naming, record_opening
+from brainalign.adapters.fmri.nsd import REGIONS
 from brainalign.adapters.lazy import open_hdf5, open_npy
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number, preview
@@ -53,7 +54,8 @@ def open_algonauts(
     region : str, optional
         2023: which of the masks in ``roi_masks`` becomes ``region``: ``"streams"``, ``"prf-visualrois"``, ``"floc-faces"`` ...
     region_names : mapping of mask to mapping of int to str, optional
-        2023: what the numbers of a mask stand for. The files ``mapping_*.npy`` that say so are pickled, and are not read.
+        2023: what the numbers of a mask stand for. Default: the names of NSD (:data:`brainalign.adapters.fmri.nsd.REGIONS`), from
+        which the masks were made. The files ``mapping_*.npy`` that say so too are pickled, and are not read.
     films : str or sequence of str, optional
         2025: which films, by name or glob (``"s01e*"``, ``"life*"``). Default all.
     tr_s : float, seconds
@@ -68,7 +70,7 @@ def open_algonauts(
     DataArray of float32, (presentation, neuroid), lazy
         2023: a row an image, ``stimulus_id`` ``nsd-00013`` counts the 73,000 images of NSD from 0; the mean of up to three
         presentations, of which the files do not say how many: ``n_repeats`` is NaN. ``hemisphere``, ``vertex`` of fsaverage, and the
-        number (or name) that each mask gives it, ``roi_streams`` ....
+        name that each mask gives it, ``roi_streams`` ... (the number, of masks that have no names).
         2025: a row a volume; ``run``, ``film``, ``session``, ``onset_s`` after the start of the film. ``stimulus_id`` is
         ``<film>/v<volume>``, so that a film that is shown again (``life01_run-2``) repeats it. ``neuroid_id`` counts parcels from 1.
 
@@ -167,6 +169,7 @@ def _vertices(folder: Path, widths: Mapping[str, int], names: Mapping[str, Mappi
     unknown = [name for name in names if name not in masks]
     if unknown:
         raise ParameterError(f"region_names= names the masks {preview(unknown)}; {str(folder)!r} has {preview(masks, 12)}.")
+    known = {name: dict(enumerate(regions, 1)) for name, regions in REGIONS.items()} | dict(names)
     for name in masks:
         parts = {side: _mask(folder / f"{side}.{name}_challenge_space.npy") for side in widths}
         for side, part in parts.items():
@@ -174,7 +177,7 @@ def _vertices(folder: Path, widths: Mapping[str, int], names: Mapping[str, Mappi
                 raise FormatError(
                     f"'{side}.{name}_challenge_space.npy' has shape {part.shape}. Expected {widths[side]} vertices."
                 )
-        out[f"roi_{_plain(name)}"] = _named(np.concatenate(list(parts.values())), names.get(name), name)
+        out[f"roi_{_plain(name)}"] = _named(np.concatenate(list(parts.values())), known.get(name), name)
     return out
 
 

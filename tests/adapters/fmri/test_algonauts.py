@@ -9,7 +9,6 @@ from brainalign.core.errors import FormatError, ParameterError
 RNG = np.random.default_rng(0)
 LH, RH = RNG.normal(size=(4, 3)).astype(np.float32), RNG.normal(size=(4, 2)).astype(np.float32)
 IMAGES = ["nsd-00013", "nsd-72999", "nsd-00000", "nsd-00100"]
-STREAMS = {1: "early", 5: "ventral"}
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def test_images_are_named_by_their_nsd_index_from_0(subject):
     assert x.neuroid_id.values.tolist() == ["L5", "L7", "L100", "R0", "R163841"]
     assert x.vertex.values.tolist() == [5, 7, 100, 0, 163841]
     assert x.hemisphere.values.tolist() == ["L", "L", "L", "R", "R"]
-    assert x.roi_streams.values.tolist() == [1, 0, 5, 1, 0]
+    assert x.roi_streams.values.tolist() == ["early", "", "ventral", "early", ""]
     assert np.isnan(x.n_repeats.values).all()  # averaged, of how many the files do not say
     assert (x.system.values[0], x.attrs["units"]) == ("subj01", "z")
     assert ba.core.provenance(x).steps[-2]["params"]["index_base"] == 0
@@ -51,18 +50,25 @@ def test_the_names_of_the_files_say_the_rows_not_their_alphabet(subject):
     assert open_algonauts(subject).stimulus_id.values.tolist() == IMAGES
 
 
-def test_regions_need_names_which_are_not_unpickled(subject):
-    x = open_algonauts(subject, region="streams", region_names={"streams": STREAMS})
-    assert x.region.values.tolist() == ["early", "", "ventral", "early", ""]
-    assert x.roi_streams.values.tolist() == x.region.values.tolist()
-    with pytest.raises(ParameterError, match=r"region='streams' without names.*region_names="):
-        open_algonauts(subject, region="streams")
+def test_regions_have_the_names_of_nsd_or_those_that_are_given(subject):
+    assert open_algonauts(subject, region="streams").region.values.tolist() == ["early", "", "ventral", "early", ""]
+    own = open_algonauts(subject, region="streams", region_names={"streams": {1: "one", 5: "five"}})
+    assert own.region.values.tolist() == ["one", "", "five", "one", ""]
+    assert own.roi_streams.values.tolist() == own.region.values.tolist()
     with pytest.raises(ParameterError, match=r"region='floc-faces'; the masks .*'roi_streams'"):
         open_algonauts(subject, region="floc-faces")
     with pytest.raises(ParameterError, match=r"region_names\['streams'\] has no name for 5"):
         open_algonauts(subject, region_names={"streams": {1: "early"}})
     with pytest.raises(ParameterError, match=r"the masks 'stream'; .* has 'streams'"):
-        open_algonauts(subject, region_names={"stream": STREAMS})
+        open_algonauts(subject, region_names={"stream": {1: "early"}})
+
+
+def test_a_mask_without_names_keeps_its_numbers(subject):
+    for side, numbers in (("lh", [3, 0, 4]), ("rh", [3, 0])):
+        np.save(subject / f"roi_masks/{side}.own_challenge_space.npy", np.array(numbers))
+    assert open_algonauts(subject).roi_own.values.tolist() == [3, 0, 4, 3, 0]
+    with pytest.raises(ParameterError, match=r"region='own' without names.*region_names="):
+        open_algonauts(subject, region="own")
 
 
 def test_files_of_another_person_or_missing(subject):
