@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, record_opening
+from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, reading, record_opening
 from brainalign.adapters.meeg.things_meg import concept_of
 from brainalign.adapters.pickled import is_pickled, read_pickled
 from brainalign.core.errors import FormatError, ParameterError
@@ -66,14 +66,17 @@ def open_things_eeg2(
     """
     file = existing(path)
     held = _dict(read_pickled(file, unpickle=unpickle), (_KEY, "ch_names", "times"), file)
-    values, channels, times = np.asarray(held[_KEY]), [str(name) for name in held["ch_names"]], np.asarray(held["times"])
+    with reading(file, "THINGS-EEG2"):
+        channels, times = [str(name) for name in held["ch_names"]], np.asarray(held["times"], dtype=np.float64).ravel()
+        values = np.asarray(held[_KEY])
     if values.ndim != 4 or values.dtype.kind not in "fiu" or values.shape[2:] != (len(channels), times.size):
         raise FormatError(
             f"{str(file)!r} holds {_KEY} of shape {values.shape} and dtype {values.dtype}, {len(channels)} channels and {times.size} times. Expected "
             "numbers, (image, repeat, channel, time)."
         )
     table = _metadata(file, image_metadata)
-    names, concepts, partition = _images(read_pickled(table, unpickle=unpickle), table, len(values), partition)
+    with reading(table, "image names"):
+        names, concepts, partition = _images(read_pickled(table, unpickle=unpickle), table, len(values), partition)
     n_images, n_repeats = values.shape[:2]
     of_images = {"image_index": range(n_images), "condition": [concept_of(name) for name in names], "concept": concepts}
     rows = {name: np.repeat(list(labels), n_repeats) for name, labels in of_images.items()}
@@ -81,7 +84,7 @@ def open_things_eeg2(
     check_finite(flat, str(file), channels, allow_nan)
     with naming(repr(file.name)):
         x = responses(
-            flat, stimulus_id=[name for name in names for _ in range(n_repeats)], neuroid_id=channels, time=times.astype(np.float64).ravel(),
+            flat, stimulus_id=[name for name in names for _ in range(n_repeats)], neuroid_id=channels, time=times,
             presentation=rows, neuroid={"channel": channels}, modality="eeg", system=system, units=_UNITS, subject=subject,
             allow_nan=allow_nan,
         )  # fmt: skip
