@@ -122,17 +122,15 @@ def open_alf(
     check_recorded(onsets, edges, source=repr(root.name), recorded_s=recorded_s, spikes_s=first_and_last(times))
     labels = _labels(parts)
     from_folders = _SESSION.search(root.resolve().as_posix())
-    known = {
+    who = {
+        "run": run,
         "subject": subject or (from_folders["subject"] if from_folders else None),
         "session": session or (from_folders["session"] if from_folders else None),
     }
     with naming(repr(root.name)):
         x = spike_responses(
-            partial(bin_spikes, times), edges, table, neuroid_id=labels.pop("neuroid_id"), neuroid=labels, system=system, run=run,
-            subject=known["subject"],
+            partial(bin_spikes, times), edges, table, neuroid_id=labels.pop("neuroid_id"), neuroid=labels, system=system, who=who,
         )  # fmt: skip
-    if known["session"] is not None:
-        x = x.assign_coords(session=("presentation", np.full(len(x), known["session"], dtype=x.stimulus_id.dtype)))
     if cuts:
         x.attrs["quality_cuts"] = json.dumps(cuts)
     params = {
@@ -239,7 +237,7 @@ def _matches(source: Any) -> str:
     """Know a folder by the spike times in it, as far down as a session keeps them."""
     if not isinstance(source, (str, Path)) or not Path(source).is_dir():
         return ""
-    for place in ("", "alf/", "alf/*/", "alf/*/*/", "*/", "*/*/"):
+    for place in ("", "alf/", "alf/*/", "alf/*/*/", "probe*/", "probe*/*/"):
         try:
             file = next(Path(source).glob(f"{place}spikes.times*.npy"), None)
         except OSError:

@@ -12,12 +12,11 @@ import pandas as pd
 
 from brainalign.adapters.files import naming
 from brainalign.adapters.spikes.alf_files import Dataset, columns, require, values
-from brainalign.adapters.spikes.alignment import check_spike_times
+from brainalign.adapters.spikes.alignment import UNKNOWN, check_spike_times
 from brainalign.adapters.spikes.quality import good_units
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.schema import DIMS, dim_of
 
-UNKNOWN = "unknown"
 _CHANNELS = {"channels": 0, "peakChannel": None}  # attribute of the clusters, and from what it is known to count
 _REGIONS = ("acronym", "brainLocationAcronyms_ccf_2017", "brainLocation", "brainLocationIds_ccf_2017")
 

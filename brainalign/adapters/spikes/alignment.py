@@ -17,6 +17,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import DIMS, dim_of
 
+UNKNOWN = "unknown"
 _SLACK_S = 1e-9  # a window that ends where the recording does may be late by the rounding of a sum
 
 
@@ -28,8 +29,7 @@ def spike_responses(
     neuroid_id: Any,
     neuroid: Mapping[str, Any],
     system: str,
-    run: str = "1",
-    subject: str | None = None,
+    who: Mapping[str, str | None],
     allow_nan: bool = False,
 ) -> xr.DataArray:
     """Return counts with their labels: one row an event, or one row a bin of a continuous recording.
@@ -45,9 +45,8 @@ def spike_responses(
     neuroid_id : sequence, (unit,)
     neuroid : mapping of str to sequence (unit,)
     system : str
-    run : str
-        Name of the recording; events may bring their own.
-    subject : str, optional
+    who : mapping of {"run", "subject", "session"} to str or None
+        Of all presentations; events may bring their own ``run``.
     allow_nan : bool
         Bins that were not recorded are NaN.
 
@@ -63,16 +62,14 @@ def spike_responses(
     if events is None:
         widths = np.diff(edges)
         rate = {"sampling_rate_hz": 1.0 / widths.mean()} if np.allclose(widths, widths[0], rtol=1e-6) else {}
-        rows = pd.DataFrame(
-            {"onset_s": edges[:-1], "duration_s": widths, "run": run, **({"subject": subject} if subject else {})}
-        )
+        rows = pd.DataFrame({"onset_s": edges[:-1], "duration_s": widths, **known(who)})
         counts = count(np.zeros(1), edges)[0].T
         return responses(
-            counts if hasattr(counts, "dask") else np.ascontiguousarray(counts), stimulus_id=per_run_ids(run, widths.size, "b"),
+            counts if hasattr(counts, "dask") else np.ascontiguousarray(counts), stimulus_id=per_run_ids(str(who["run"]), widths.size, "b"),
             presentation=rows, neuroid=neuroid, **rate, **common,
         )  # fmt: skip
     onsets = events["onset_s"].to_numpy(np.float64)
-    ids, table = event_rows(events, taken=neuroid, run=run, subject=subject)
+    ids, table = event_rows(events, taken=neuroid, who=who)
     x = responses(
         count(onsets, edges), stimulus_id=ids, presentation=table, neuroid=neuroid, time=(edges[:-1] + edges[1:]) / 2,
         time_reference="stimulus onset", **common,
@@ -80,8 +77,22 @@ def spike_responses(
     return note_windows(x, onsets, edges)
 
 
+def known(who: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the labels of a recording that are known.
+
+    Parameters
+    ----------
+    who : mapping of str to str or None
+
+    Returns
+    -------
+    dict of str to str
+    """
+    return {name: value for name, value in who.items() if value is not None}
+
+
 def event_rows(
-    events: pd.DataFrame, *, taken: Mapping[str, Any], run: str, subject: str | None
+    events: pd.DataFrame, *, taken: Mapping[str, Any], who: Mapping[str, str | None]
 ) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the stimulus ids and the further labels of the presentations that events make.
 
@@ -90,9 +101,8 @@ def event_rows(
     events : DataFrame
     taken : mapping
         Names that label neuroids already: a column of such a name becomes ``event_<name>``.
-    run : str
-        Where the events name none.
-    subject : str, optional
+    who : mapping of {"run", "subject", "session"} to str or None
+        ``run`` where the events name none.
 
     Returns
     -------
@@ -102,10 +112,7 @@ def event_rows(
         name: f"event_{name}" for name in events.columns if name in taken or name in DIMS or dim_of(name) in ("neuroid", "time")
     }
     rows = events.drop(columns=["stimulus_id", "repetition"], errors="ignore").rename(columns=renamed).reset_index(drop=True)
-    if "run" not in rows:
-        rows = rows.assign(run=run)
-    if subject is not None:
-        rows = rows.assign(subject=subject)
+    rows = rows.assign(**{name: value for name, value in known(who).items() if name != "run" or "run" not in rows})
     return events["stimulus_id"].astype(str).to_numpy(object), rows
 
 

@@ -90,7 +90,8 @@ def open_nwb(
     check_choice("unobserved", unobserved, ("refuse", "nan"), owner="open_nwb")
     with open_file(path) as file:
         source = repr(Path(path).name)
-        known = {
+        who = {
+            "run": run,
             "subject": text_of(file, "general/subject/subject_id") if subject is None else subject,
             "session": text_of(file, "general/session_id") if session is None else session,
         }
@@ -104,7 +105,7 @@ def open_nwb(
             if quality is not None:
                 raise ParameterError("open_nwb got quality= and series=. Expected cuts on units: leave one of the two out.")
             x, more = open_series(
-                file, Path(path), series, system=system, edges=edges, events=table, run=run, allow_nan=allow_nan, **known
+                file, Path(path), series, system=system, edges=edges, events=table, who=who, allow_nan=allow_nan
             )
         else:
             if edges is None:
@@ -114,7 +115,7 @@ def open_nwb(
             if member(file, "units") is None:
                 raise FormatError(f"{str(path)!r} has no `units`. It holds {_what_is_there(file)}.")
             units = read_units(file, quality, source)
-            x, more = _counts(file, Path(path), units, edges, table, unobserved, recorded_s, system=system, run=run, **known)
+            x, more = _counts(file, Path(path), units, edges, table, unobserved, recorded_s, system, who)
     return record_opening(x, "nwb", [Path(path).name], {**params, **more, "edges_s": edges, "index_base": 0})
 
 
@@ -126,11 +127,8 @@ def _counts(
     table: pd.DataFrame | None,
     unobserved: str,
     recorded_s: Sequence[float] | None,
-    *,
     system: str,
-    run: str,
-    subject: str | None,
-    session: str | None,
+    who: Mapping[str, str | None],
 ) -> tuple[xr.DataArray, dict[str, Any]]:
     source = repr(path.name)
     onsets = np.zeros(1) if table is None else table["onset_s"].to_numpy(np.float64)
@@ -144,11 +142,9 @@ def _counts(
     labels = {**units.labels, **({"n_unobserved": unseen} if unseen is not None and with_nan else {})}
     with naming(source):
         x = spike_responses(
-            lazy_counts(path, units, with_nan), edges, table, neuroid_id=units.ids, neuroid=labels, system=system, run=run,
-            subject=subject, allow_nan=with_nan,
+            lazy_counts(path, units, with_nan), edges, table, neuroid_id=units.ids, neuroid=labels, system=system, who=who,
+            allow_nan=with_nan,
         )  # fmt: skip
-    if session is not None:
-        x = x.assign_coords(session=("presentation", np.full(len(x), session, dtype=x.stimulus_id.dtype)))
     if units.cuts:
         x.attrs["quality_cuts"] = json.dumps(units.cuts)
     said = {"region_from": units.region_from, "quality_cuts": units.cuts or None, "recorded_s": recorded_s, "scale": 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,7 @@ def open_series(
     system: str,
     edges: np.ndarray | None,
     events: pd.DataFrame | None,
-    run: str,
-    subject: str | None,
-    session: str | None,
+    who: Mapping[str, str | None],
     allow_nan: bool,
 ) -> tuple[xr.DataArray, dict[str, Any]]:
     """Open one series of regions of interest.
@@ -73,8 +72,7 @@ def open_series(
     system : str
     edges : ndarray, (bin + 1,), seconds, optional
     events : DataFrame, optional
-    run : str
-    subject, session : str, optional
+    who : mapping of {"run", "subject", "session"} to str or None
     allow_nan : bool
 
     Returns
@@ -110,10 +108,8 @@ def open_series(
     read = _Series(path, f"{fits[0]}/data", scale, shift, column_of)
     x = trace_responses(
         read, shape, times, chunks=chunks, files=[path], what="NWB", neuroid_id=ids, neuroid=known, system=system, edges=edges,
-        events=events, run=run, subject=subject, allow_nan=allow_nan, units=unit.decode() if isinstance(unit, bytes) else unit,
+        events=events, who=who, allow_nan=allow_nan, units=unit.decode() if isinstance(unit, bytes) else unit,
     )  # fmt: skip
-    if session is not None:
-        x = x.assign_coords(session=("presentation", np.full(len(x), session, dtype=x.stimulus_id.dtype)))
     return x, {"series": fits[0], "times_from": rate_from, "scale": scale, "offset": shift}
 
 

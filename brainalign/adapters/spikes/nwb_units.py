@@ -11,14 +11,13 @@ import numpy as np
 
 from brainalign.adapters.files import naming
 from brainalign.adapters.lazy import Spans, lazy_array
-from brainalign.adapters.spikes.alignment import check_spike_times
+from brainalign.adapters.spikes.alignment import UNKNOWN, check_spike_times
 from brainalign.adapters.spikes.nwb_tables import bounds, column, labels, member, row_ids
 from brainalign.adapters.spikes.quality import good_units, refuse_none
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.schema import DIMS, dim_of
 from brainalign.engine.binning import bin_spikes
 
-UNKNOWN = "unknown"
 _VALUES_PER_CHUNK = 2**22
 _SLACK_S = 1e-9
 _NOT_LABELS = ("spike_times", "electrodes", "obs_intervals")
@@ -294,7 +293,7 @@ def _places(
 
 def _regions(values: np.ndarray, how: str) -> tuple[np.ndarray | None, None, str | None]:
     """Return regions with a word for those that are missing, or None where none is said."""
-    said = np.array([str(value).strip() or UNKNOWN for value in values], dtype=object)
+    said = np.array([UNKNOWN if str(v).strip().lower() in ("", "none", "nan") else str(v).strip() for v in values], dtype=object)
     return (None, None, None) if (said == UNKNOWN).all() else (said, None, how)
 
 

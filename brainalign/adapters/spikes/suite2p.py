@@ -114,8 +114,7 @@ def open_suite2p(
         neuroid_id=[f"{plane}/{roi}" for plane, roi in zip(labels["plane"], labels["roi"], strict=True)],
         neuroid={**{name: labels[name].to_numpy() for name in labels}, **({"region": region} if region else {})}, system=system,
         edges=None if edges_s is None else check_edges(edges_s, owner="open_suite2p"),
-        events=None if events is None else check_events(events), units="dF/F" if baseline else _UNITS[values], run=run,
-        subject=subject, allow_nan=allow_nan,
+        events=None if events is None else check_events(events), units="dF/F" if baseline else _UNITS[values], who={"run": run, "subject": subject}, allow_nan=allow_nan,
     )  # fmt: skip
     window = {"baseline_window_s": baseline_window_s, "baseline_percentile": baseline_percentile} if baseline else {}
     params = {

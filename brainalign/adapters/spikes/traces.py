@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.adapters.files import naming, per_run_ids
 from brainalign.adapters.lazy import Spans, lazy_array
-from brainalign.adapters.spikes.alignment import event_rows, note_windows
+from brainalign.adapters.spikes.alignment import event_rows, known, note_windows
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.responses import responses
 
@@ -34,8 +34,7 @@ def trace_responses(
     edges: np.ndarray | None = None,
     events: pd.DataFrame | None = None,
     units: str | None = None,
-    run: str = "1",
-    subject: str | None = None,
+    who: Mapping[str, str | None],
     allow_nan: bool = False,
 ) -> xr.DataArray:
     """Return traces with their labels: one row a frame, or one row an event with the mean of the frames in each bin.
@@ -61,8 +60,7 @@ def trace_responses(
     events : DataFrame, optional
         As :func:`brainalign.adapters.spikes.alignment.check_events` returns it.
     units : str, optional
-    run : str
-    subject : str, optional
+    who : mapping of {"run", "subject", "session"} to str or None
     allow_nan : bool
         NaN is declared.
 
@@ -92,16 +90,18 @@ def trace_responses(
     if edges is None or events is None:
         steps = np.diff(times)
         regular = steps.size > 0 and np.allclose(steps, steps.mean(), rtol=1e-3)
-        rows = pd.DataFrame({"onset_s": times, "run": run, **({"subject": subject} if subject else {})})
+        rows = pd.DataFrame({"onset_s": times, **known(who)})
         values = lazy_array(read, shape, np.float32, chunks=chunks, **lazily)
         rate = {"sampling_rate_hz": 1.0 / steps.mean()} if regular else {}
         with naming(repr(files[0].name)):
-            return responses(values, stimulus_id=per_run_ids(run, times.size, "f"), presentation=rows, **rate, **common)
+            return responses(
+                values, stimulus_id=per_run_ids(str(who["run"]), times.size, "f"), presentation=rows, **rate, **common
+            )
     onsets = events["onset_s"].to_numpy(np.float64)
     places = _frames_of_bins(times, onsets, edges, files[0])
     size = (onsets.size, shape[1], edges.size - 1)
     values = lazy_array(_Means(read, places), size, np.float32, chunks=(_groups(places, shape[1]), *size[1:]), **lazily)
-    ids, table = event_rows(events, taken=neuroid, run=run, subject=subject)
+    ids, table = event_rows(events, taken=neuroid, who=who)
     with naming(repr(files[0].name)):
         x = responses(
             values, stimulus_id=ids, presentation=table, time=(edges[:-1] + edges[1:]) / 2, time_reference="stimulus onset", **common

@@ -104,7 +104,13 @@ def open_spikes(
     onsets = np.zeros(1) if table is None else table["onset_s"].to_numpy(np.float64)
     check_recorded(onsets, edges, source=shown, recorded_s=recorded_s, spikes_s=first_and_last(times))
     x = spike_responses(
-        partial(bin_spikes, times), edges, table, neuroid_id=units, neuroid=labels, system=system, run=run, subject=subject
+        partial(bin_spikes, times),
+        edges,
+        table,
+        neuroid_id=units,
+        neuroid=labels,
+        system=system,
+        who={"run": run, "subject": subject},
     )
     params = {"time_unit": time_unit, "edges_s": edges, "sampling_rate_hz": sampling_rate_hz, "recorded_s": recorded_s}
     return record_opening(x, "spikes", files, params)

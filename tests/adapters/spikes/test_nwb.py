@@ -17,7 +17,7 @@ def session(nwb, *, events=True, observed=None, **columns):
     file = nwb().text("general/subject/subject_id", "mouse-7").text("general/session_id", "day-3")
     file.table(
         "general/extracellular_ephys/electrodes",
-        {"location": ["VISp", "VISp", "LGd", ""], "x": [1.0, 2.0, 3.0, 4.0]}, ids=[100, 101, 102, 103],
+        {"location": ["VISp", "VISp", "LGd", "None"], "x": [1.0, 2.0, 3.0, 4.0]}, ids=[100, 101, 102, 103],
     )  # fmt: skip
     units = {
         "spike_times": TIMES,

@@ -34,7 +34,7 @@ def traces(tmp_path):
         )
         return trace_responses(
             Rows(values), values.shape, np.asarray(times), chunks=(7, 1), files=[file], what="numpy", neuroid_id=["a", "b"],
-            neuroid={"cell": [True, False]}, system="m", events=events,
+            neuroid={"cell": [True, False]}, system="m", who={"run": "1", "subject": "m1"}, events=events,
             edges=None if edges is None else check_edges(edges, owner="t"), **options,
         )  # fmt: skip
 
@@ -42,7 +42,7 @@ def traces(tmp_path):
 
 
 def test_one_row_a_frame(traces):
-    x = traces(subject="m1", units="a.u.")
+    x = traces(units="a.u.")
     np.testing.assert_array_equal(x.values, VALUES)
     np.testing.assert_array_equal(x.onset_s, TIMES)
     assert float(x.sampling_rate_hz[0]) == pytest.approx(10)

@@ -65,6 +65,13 @@ def test_a_table_with_a_unit_column(tmp_path):
         open_spikes(tmp_path / "t.csv", time_unit="s", unit_column="unit", time_column="spike_time", edges_s=[0, 1], system="m")
 
 
+def test_damage_gives_a_typed_error(tmp_path, survives_damage):
+    file = tmp_path / "t.csv"
+    file.write_text("cell,spike_time\n" + "".join(f"{i % 3},{i / 10}\n" for i in range(20)))
+    options = {"time_unit": "s", "unit_column": "cell", "time_column": "spike_time", "edges_s": [0, 1, 2], "system": "m"}
+    survives_damage(file, lambda: open_spikes(file, **options))
+
+
 def test_what_could_be_mistaken_must_be_said(tmp_path):
     (tmp_path / "t.txt").write_text("0.1\n0.2\n")
     with pytest.raises(ParameterError, match="unit=None and unit_column=None"):
