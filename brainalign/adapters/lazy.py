@@ -60,12 +60,13 @@ class FileArray:
                     f"{str(file)!r} changed or went away after it was opened. Expected what was opened: open it again."
                 )
         spans, rest = zip(*map(_span, key, self.shape), strict=True)
-        with reading(self.files[0], self.what):
+        source = self.files[0] if self.files else self.what
+        with reading(source, self.what):
             block = self.read(spans).astype(self.dtype, copy=False)
             wanted = tuple(span.stop - span.start for span in spans)
             if block.shape != wanted:
                 raise FormatError(
-                    f"{str(self.files[0])!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated."
+                    f"{str(source)!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated."
                 )
         if self.finite_axis is not None:
             _refuse_not_finite(block, spans, self.finite_axis, self.files[0])

@@ -43,6 +43,7 @@ FORMATS = Registry(
         "things-eeg2": "brainalign.adapters.meeg.things_eeg2:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
         "matlab": "brainalign.adapters.matlab:adapter",
+        "bold5000": "brainalign.adapters.fmri.bold5000:adapter",
         "things-fmri": "brainalign.adapters.fmri.things_fmri:adapter",
         "glmsingle": "brainalign.adapters.fmri.glmsingle:adapter",
         "alf": "brainalign.adapters.spikes.alf:adapter",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 
 from brainalign.adapters.files import existing, reading
 from brainalign.adapters.fmri.volumes import load_image, read_values
+from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_choice, did_you_mean, preview
 
@@ -56,7 +59,27 @@ def scaled(values: Any, lengths: Sequence[int], zscore: str | None, *, owner: st
     """
     if check_choice("zscore", zscore, (None, "session"), owner=owner) is None:
         return values
-    return values.rechunk((tuple(lengths), values.chunks[1])).map_blocks(zscores, dtype=np.float32)
+    starts = tuple(np.cumsum([0, *lengths]).tolist())
+    chunks = (tuple(lengths), values.chunks[1])
+    return lazy_array(_ZScoredRead(values, starts), values.shape, np.float32, files=[], what="its betas", chunks=chunks)
+
+
+@dataclass(frozen=True)
+class _ZScoredRead:
+    """Reads trials of whole sessions, which their z-scores need, of the neuroids that are wanted."""
+
+    values: Any
+    starts: tuple[int, ...]
+
+    def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
+        rows, neuroids = spans
+        out = np.empty((rows.stop - rows.start, neuroids.stop - neuroids.start), dtype=np.float32)
+        for start, stop in pairwise(self.starts):
+            first, last = max(rows.start, start), min(rows.stop, stop)
+            if first < last:
+                session = zscores(self.values[start:stop, neuroids].compute(scheduler="synchronous"))
+                out[first - rows.start : last - rows.start] = session[first - start : last - start]
+        return out
 
 
 def zscores(trials: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -270,11 +293,11 @@ def image_ids(names: Sequence[str], source: str, *, rename: Callable[[str], str]
     ['dog_12s', 'n01_2']
     """
     plain = [rename(str(name).strip()) for name in names]
-    ids = [PurePosixPath(name).stem for name in plain]
+    ids = {name: PurePosixPath(name).stem for name in dict.fromkeys(plain)}
     image: dict[str, str] = {}
-    for name, label in zip(plain, ids, strict=True):
+    for name, label in ids.items():
         if image.setdefault(label, name) != name:
             raise FormatError(
                 f"{source} names the images {image[label]!r} and {name!r}, which have one id, {label!r}. Expected one image an id: rename one."
             )
-    return ids
+    return [ids[name] for name in plain]

@@ -17,6 +17,7 @@ from brainalign.adapters.fmri.betas import choose_sessions, grid_map, mask_map, 
 from brainalign.adapters.fmri.hdf5voxels import array_shape, lazy_trials
 from brainalign.adapters.fmri.nsd_design import TRIALS, read_design
 from brainalign.adapters.fmri.volumes import lazy_volumes
+from brainalign.adapters.joining import joined
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.responses import responses
@@ -175,15 +176,13 @@ def _surface(file: Path) -> Any:
 
 
 def _values(grid: _Grid, keep: np.ndarray[Any, Any]) -> Any:
-    import dask.array as da
-
     names = np.flatnonzero(keep)
     if grid.shape:
         files = [sides[""] for sides in grid.files.values()]
         places = np.argwhere(keep.reshape(grid.shape))
         return lazy_trials(files, [TRIALS] * len(files), "betas", places, names, reverse=True, scale=SCALE, what="NSD betas")
     sides = np.split(keep, np.cumsum(list(grid.sizes.values()))[:-1])
-    rows = [
+    parts = [
         [
             lazy_volumes(images[side], part.reshape(images[side].shape[:3]), allow_nan=False)
             for side, part in zip(grid.sizes, sides, strict=True)
@@ -191,7 +190,7 @@ def _values(grid: _Grid, keep: np.ndarray[Any, Any]) -> Any:
         ]
         for images in grid.images.values()
     ]
-    return da.block(rows)
+    return joined([joined(session, axis=1) for session in parts])
 
 
 def _neuroids(

@@ -10,6 +10,7 @@ from scipy.io import savemat
 import brainalign as ba
 from brainalign.adapters.fmri.glmsingle import adapter, open_glmsingle
 from brainalign.core.errors import FormatError, ParameterError
+from brainalign.dataset.open import FORMATS
 
 GRID, N = (4, 3, 2), 10
 BETAS = np.random.default_rng(0).normal(size=(*GRID, N)).astype(np.float32)
@@ -152,8 +153,8 @@ def test_a_block_of_voxels_reads_its_own(tmp_path, bytes_read):
 
 def test_content_is_recognised(tmp_path):
     file = python(tmp_path / f"{TYPED}.hdf5")
-    assert adapter.matches(tmp_path)
-    assert adapter.matches(file)
+    for source in (tmp_path, file):
+        assert [name for name in FORMATS.names() if FORMATS.get(name).matches(source)] == ["glmsingle"]
     assert not adapter.matches(matlab(tmp_path / f"{TYPED}.mat"))  # a MATLAB file is one of many things: its folder decides
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["x"] = BETAS

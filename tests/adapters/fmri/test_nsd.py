@@ -9,6 +9,7 @@ from scipy.io import savemat
 import brainalign as ba
 from brainalign.adapters.fmri.nsd import adapter, open_nsd
 from brainalign.core.errors import FormatError, ParameterError
+from brainalign.dataset.open import FORMATS
 
 GRID, TRIALS = (3, 4, 2), 750
 AFFINE = np.array([[1.8, 0, 0, -2], [0, 1.8, 0, -3], [0, 0, 1.8, -1], [0, 0, 0, 1.0]])
@@ -255,6 +256,8 @@ def test_opening_40_gb_reads_headers_only_and_a_block_its_chunks(large, bytes_re
     np.testing.assert_array_equal(ten.values[::TRIALS, 3], ((300 * np.arange(1, 41) + 43) / 300).astype(np.float32))
     # 10 chunks of 1500 bytes a session, and the index of the chunks
     assert bytes_read(ten.compute) < 40 * (10 * 1500 + 16_000)
+    z = open_nsd(large, zscore="session")[:, first : first + 10]
+    assert bytes_read(z.compute) < 40 * (10 * 1500 + 16_000)
     five = x[100:105, first : first + 20]
     assert bytes_read(five.compute) < 20 * 1500 + 16_000  # a chunk holds all trials of a voxel
 
@@ -270,7 +273,7 @@ def test_what_is_opened_is_evaluated_like_any_other(folder, labels):
 
 
 def test_folders_are_recognised_by_their_files(folder, tmp_path, labels):
-    assert adapter.matches(folder)
+    assert [name for name in FORMATS.names() if FORMATS.get(name).matches(folder)] == ["nsd"]
     assert not adapter.matches(tmp_path)
     assert not adapter.matches(labels["nsdgeneral"])
     assert not adapter.matches(np.zeros(3))

@@ -6,6 +6,7 @@ import pytest
 import brainalign as ba
 from brainalign.adapters.fmri.things_fmri import adapter, open_things_fmri
 from brainalign.core.errors import FormatError, ParameterError
+from brainalign.dataset.open import FORMATS
 
 VOXELS, TRIALS = 6, 20
 VALUES = np.random.default_rng(0).normal(size=(VOXELS, TRIALS))
@@ -159,8 +160,8 @@ def test_a_block_of_voxels_reads_its_own(tmp_path, bytes_read):
 def test_content_is_recognised(tmp_path):
     assert not adapter.matches(tmp_path)
     write(tmp_path)
-    assert adapter.matches(tmp_path)
-    assert adapter.matches(tmp_path / "sub-01_ResponseData.h5")
+    for source in (tmp_path, tmp_path / "sub-01_ResponseData.h5"):
+        assert [name for name in FORMATS.names() if FORMATS.get(name).matches(source)] == ["things-fmri"]
     for source in (tmp_path / "sub-01_VoxelMetadata.csv", tmp_path / "gone", 3, None):
         assert not adapter.matches(source)
     with pytest.raises(FormatError, match="is no table of responses"):
