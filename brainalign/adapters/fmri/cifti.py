@@ -266,7 +266,8 @@ class _Read:
         columns = self.keep[spans[1]]
         low, high = (int(columns.min()), int(columns.max()) + 1) if columns.size else (0, 0)
         slab = nibabel.arrayproxy.ArrayProxy(self.file, self.stored, mmap=False)[spans[0], low:high]
-        out = np.asarray(slab[:, columns - low], dtype=np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+            out = np.asarray(slab[:, columns - low], dtype=np.float32)
         if not (self.allow_nan or np.isfinite(out).all()):
             check_finite(out, str(self.file), [f"column {column}" for column in columns], False, first_row=spans[0].start)
         return out

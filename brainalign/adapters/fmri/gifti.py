@@ -166,15 +166,14 @@ def _side(file: Path, said: GiftiFile) -> str:
 def _by_run(surfaces: list[_Surface], run: str | Sequence[str] | None) -> tuple[list[str], dict[str, list[_Surface]]]:
     """Return the names of the runs and, for each hemisphere, its surfaces in that order."""
     given = None if run is None or isinstance(run, str) else [str(name) for name in run]
-    if given is not None and len(given) != len(surfaces):
+    if not surfaces or (given is not None and len(given) != len(surfaces)):
         run_names(given, [surface.file for surface in surfaces])  # says what is wrong
     sides: dict[str, dict[str, _Surface]] = {}
     for side in sorted({surface.side for surface in surfaces}):
         at = [i for i, surface in enumerate(surfaces) if surface.side == side]
         names = run_names(run if given is None else [given[i] for i in at], [surfaces[i].file for i in at])
         sides[side] = {name: surfaces[i] for name, i in zip(names, at, strict=True)}
-    first = next(iter(sides.values()), {})
-    run_names(list(first), [surface.file for surface in first.values()])  # no file at all
+    first = next(iter(sides.values()))
     for found in sides.values():
         for name in first.keys() ^ found.keys():
             raise FormatError(

@@ -85,7 +85,7 @@ def real_sized(path, n_rows):
 
 def test_opening_91k_grayordinates_touches_the_header_only(tmp_path, bytes_read):
     file, values = real_sized(tmp_path / "x.dtseries.nii", 60)
-    open_cifti(file, system="s")
+    open_cifti(cifti(tmp_path / "small.dtseries.nii", values[:6, :10]), system="s")  # what it imports is read now
     header = nibabel.load(file).dataobj.offset
     assert file.stat().st_size == header + values.nbytes
     x = open_cifti(file, system="s")

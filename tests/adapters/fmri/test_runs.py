@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainalign.adapters.fmri.runs import common_tr, run_names, run_rows, stated_tr
+from brainalign.adapters.fmri.runs import common_tr, map_rows, run_names, run_rows, stated_tr
 from brainalign.core.errors import FormatError, ParameterError
 
 CALL = {"header": "no TimeStep", "owner": "open_x"}
@@ -61,3 +61,10 @@ def test_runs_share_one_tr():
     assert common_tr(files, [2.0, 2.001]) == 2.0
     with pytest.raises(FormatError, match=r"'a.nii' has a TR of 2 s and 'b.nii' of 2.5 s"):
         common_tr(files, [2.0, 2.5])
+
+
+def test_maps_are_named_or_numbered_and_have_no_clock(tmp_path):
+    ids, rows = map_rows(["a", "b"], [["faces", ""], ["faces"]], {"subject": "01", "session": None})
+    assert ids == ["faces", "run-a/m00001", "faces"]
+    assert (list(rows["run"]), rows["subject"], set(rows)) == (["a", "a", "b"], ["01"] * 3, {"run", "subject"})
+    assert stated_tr(tmp_path / "x.shape.gii", None, False, header_s=None, required=False, **CALL) is None
