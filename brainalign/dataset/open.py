@@ -70,12 +70,12 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     path_or_object : path or object
         A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
     format : str, optional
-        ``"alf"``, ``"algonauts"``, ``"arrays"``, ``"bids"``, ``"brainscore"``, ``"cifti"``, ``"confounds"``,
-        ``"features"``, ``"gifti"``, ``"glmsingle"``, ``"lebel"``, ``"matlab"``, ``"meeg"``, ``"nifti"``, ``"nsd"``,
-        ``"nwb"``, ``"pereira"``, ``"spikes"``, ``"store"``, ``"suite2p"``, ``"things-eeg2"``, ``"things-fmri"``,
-        ``"things-meg"``, ``"timecourses"``, ``"tuckute"``, or one that an installed package adds under the entry-point
-        group ``brainalign.adapters``. By default the content decides; the log ("brainalign", at INFO) says for which
-        reason, and so does the provenance (``because``).
+        ``"alf"``, ``"algonauts"``, ``"arrays"``, ``"bids"``, ``"bold5000"``, ``"brainscore"``, ``"cifti"``,
+        ``"confounds"``, ``"features"``, ``"gifti"``, ``"glmsingle"``, ``"lebel"``, ``"matlab"``, ``"meeg"``,
+        ``"nifti"``, ``"nsd"``, ``"nwb"``, ``"pereira"``, ``"spikes"``, ``"store"``, ``"suite2p"``, ``"things-eeg2"``,
+        ``"things-fmri"``, ``"things-meg"``, ``"timecourses"``, ``"tuckute"``, or one that an installed package adds
+        under the entry-point group ``brainalign.adapters``. By default the content decides; the log ("brainalign", at
+        INFO) says for which reason, and so does the provenance (``because``).
     **options
         Of the format, e.g. ``name="sub-01"`` for a store of several responses.
 

@@ -16,7 +16,16 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.bids.entities import ENTITIES, BidsFile, check_entities, find, parse, refuse_absent, refuse_several
-from brainalign.adapters.bids.layout import KINDS, companions, dataset_folder, one_session, run_names, start_s, told_apart
+from brainalign.adapters.bids.layout import (
+    KINDS,
+    companions,
+    dataset_folder,
+    in_order,
+    one_session,
+    run_names,
+    start_s,
+    told_apart,
+)
 from brainalign.adapters.delimited import numeric_columns, read_table
 from brainalign.adapters.files import Format, record_opening
 from brainalign.adapters.fmri.runs import common_tr, run_rows, stated_tr
@@ -95,12 +104,9 @@ def read_confounds(
     _check_strategy(strategy, chosen)
     wanted = check_entities({"sub": subject, "task": task, "ses": session, "run": run, **names}, owner="read_confounds")
     files = find(folder, {"desc": "confounds", **wanted}, suffix=SUFFIXES, extensions=[".tsv"], what="confounds")
-    if not files:
-        raise FormatError(
-            f"{str(folder)!r} holds no confounds. Expected files such as sub-01_task-..._desc-confounds_timeseries.tsv."
-        )
     refuse_several(files, but=("ses", "run"), what="confounds")
     refuse_absent(files)
+    files = in_order(files)
     tables = [_columns(file, strategy, chosen) for file in files]
     step, start = _clock(files, tables, tr_s, override_tr, first_onset_s)
     values, absent = _same_columns([file.path.name for file in files], [table.values for table in tables])

@@ -92,8 +92,32 @@ def bold_runs(folder: Path, *, datatype: str | None = None, owner: str = "open_b
         found = [file for file in found if file.entities.get("desc", "preproc") == "preproc"]  # surfaces have no desc
     refuse_several(found, but=_VARY, what="bold")
     refuse_absent(found)
-    _refuse_twice(found)
-    return sorted(found, key=lambda file: [_natural(file.entities.get(key, "")) for key in _VARY])
+    _refuse_kinds(found)
+    return in_order(found)
+
+
+def in_order(files: Sequence[BidsFile]) -> list[BidsFile]:
+    """Return files in the order of their sessions and runs, where 10 comes after 9.
+
+    Parameters
+    ----------
+    files : sequence of BidsFile
+
+    Returns
+    -------
+    list of BidsFile
+
+    Raises
+    ------
+    FormatError
+        Two are of one run.
+    """
+    seen: dict[tuple[str | None, ...], Path] = {}
+    for file in files:
+        other = seen.setdefault(tuple(file.entities.get(key) for key in _VARY), file.path)
+        if other != file.path:
+            raise FormatError(f"{str(other)!r} and {str(file.path)!r} are one run. Expected one file: remove the other.")
+    return sorted(files, key=lambda file: [_natural(file.entities.get(key, "")) for key in _VARY])
 
 
 def start_s(files: Sequence[BidsFile], first_onset_s: float | None, *, owner: str) -> float:
@@ -236,19 +260,14 @@ def _no_bold(folder: Path, datatype: str | None, subject: Any) -> str:
     )
 
 
-def _refuse_twice(files: Sequence[BidsFile]) -> None:
+def _refuse_kinds(files: Sequence[BidsFile]) -> None:
     kinds = sorted({KINDS[file.extension] for file in files})
     if len(kinds) > 1:
+        other = next(file.path.name for file in files if KINDS[file.extension] != KINDS[files[0].extension])
         raise FormatError(
-            f"what was asked for fits files of {preview(kinds)}, such as {files[0].path.name!r} and "
-            f"{next(f.path.name for f in files if KINDS[f.extension] != KINDS[files[0].extension])!r}. Expected one kind: choose by a part of "
-            "their names, such as `den=` or `hemi=`."
+            f"what was asked for fits files of {preview(kinds)}, such as {files[0].path.name!r} and {other!r}. Expected one kind: choose by a "
+            "part of their names, such as `den=` or `hemi=`."
         )
-    seen: dict[tuple[str | None, ...], Path] = {}
-    for file in files:
-        other = seen.setdefault(tuple(file.entities.get(key) for key in _VARY), file.path)
-        if other != file.path:
-            raise FormatError(f"{str(other)!r} and {str(file.path)!r} are one run. Expected one file: remove the copy.")
 
 
 def _natural(label: str) -> tuple[int, int, str]:

@@ -151,6 +151,9 @@ def test_without_images_the_tr_must_be_said(tree):
     np.testing.assert_allclose(x.onset_s[:3], [6, 7.5, 9])
     with pytest.raises(FormatError, match=r"no confounds of task-b\. It has 'task-a'"):
         read_confounds(tree.root, task="b")
+    tree.bold("sub-02_task-a_bold.nii.gz")
+    with pytest.raises(FormatError, match="no confounds of desc-confounds"):
+        read_confounds(tree.root, subject="02")
 
 
 def test_non_steady_volumes(prepared):
@@ -162,6 +165,18 @@ def test_non_steady_volumes(prepared):
     prepared.confounds("sub-01_task-a_run-1", dialect="regressors")
     with pytest.raises(FormatError, match="are confounds of one run"):
         non_steady_state(file, 30)
+
+
+def test_runs_come_in_the_order_of_the_recording(tree):
+    for run in ("1", "2", "10"):
+        tree.bold(f"sub-01_task-a_run-{run}_desc-preproc_bold.nii.gz")
+        tree.confounds(f"sub-01_task-a_run-{run}")
+    x = read_confounds(tree.root, strategy=["motion"])
+    assert list(dict.fromkeys(x.run.values)) == ["1", "2", "10"]
+    assert x.stimulus_id.values.tolist() == ba.open_responses(tree.root).stimulus_id.values.tolist()
+    tree.confounds("sub-01_task-a_run-2", dialect="regressors")
+    with pytest.raises(FormatError, match=r"are one run\. Expected one file"):
+        read_confounds(tree.root, strategy=["motion"])
 
 
 def test_sessions_are_told_apart(tree):
