@@ -114,7 +114,7 @@ def hashed(stimuli: xr.Dataset) -> xr.Dataset:
     ...     tar.addfile(member, io.BytesIO(b"P5 2 2 255 \x01\x02\x03\x04"))
     >>> x = ba.stimuli.from_tars(shard)
     >>> x.sha256.values.tolist(), ba.stimuli.hashed(x).sha256.values[0][:8]
-    ([''], '...')
+    ([''], '417b3713')
     """
     validate_stimuli(stimuli)
     if content_of(stimuli) != "path":
@@ -199,10 +199,12 @@ def _relative(paths: list[str], root: str | os.PathLike[str] | None) -> tuple[Pa
     """Return the folder of all files, and their paths below it."""
     if root is not None:
         folder = Path(os.path.abspath(root))
-        return folder, [_below(folder, folder / path, path) for path in paths]
-    absolute = [Path(os.path.abspath(path)) for path in paths]
-    folder = Path(os.path.commonpath([path.parent for path in absolute]))
-    return folder, [path.relative_to(folder).as_posix() for path in absolute]
+        below = {path: _below(folder, folder / path, path) for path in dict.fromkeys(paths)}
+    else:
+        absolute = {path: Path(os.path.abspath(path)) for path in dict.fromkeys(paths)}
+        folder = Path(os.path.commonpath([path.parent for path in absolute.values()]))
+        below = {path: file.relative_to(folder).as_posix() for path, file in absolute.items()}
+    return folder, [below[path] for path in paths]
 
 
 def _below(folder: Path, file: Path, given: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from brainalign.adapters.files import existing, reading
 from brainalign.adapters.stimuli.folders import SUFFIXES, list_files
-from brainalign.adapters.stimuli.images import to_rgb
+from brainalign.adapters.stimuli.images import MAX_PIXELS, to_rgb
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_number, preview
 
@@ -109,7 +109,7 @@ def _animation(file: Path, rate_hz: float | None) -> Frames:
     with reading(file, "an animated image"), Image.open(file) as image:
         first = int(getattr(image, "default_image", False))  # of an APNG: a picture for viewers that do not animate
         numbers = range(first, getattr(image, "n_frames", 1))
-        durations = np.array([_duration_s(image, number) for number in numbers])
+        durations = np.array([_duration_s(image, number, str(file)) for number in numbers])
         if image.format == "GIF" and not file.read_bytes().rstrip(b"\0").endswith(b";"):
             raise FormatError(f"{str(file)!r} does not end as a GIF does. Expected a whole file: it is truncated, copy it again.")
     timed = durations > 0
@@ -127,9 +127,9 @@ def _animation(file: Path, rate_hz: float | None) -> Frames:
     return Frames([file] * len(numbers), [f"frame:{number}" for number in numbers], onsets, durations)
 
 
-def _duration_s(image: Any, number: int) -> float:
+def _duration_s(image: Any, number: int, name: str) -> float:
     image.seek(number)
-    image.load()
+    to_rgb(image, name)  # some formats tell the time of a frame only once it is decoded
     return float(image.info.get("duration", 0)) / 1000
 
 
@@ -168,6 +168,7 @@ def open_media(file: Path, kind: str) -> Iterator[tuple[Any, Any]]:
             raise FormatError(
                 f"{str(file)!r} holds no {kind}, only {held or 'nothing'}. Expected a {kind} stream: look at the path."
             )
+        streams[0].codec_context.options = {"max_pixels": str(MAX_PIXELS)} if kind == "video" else {}
         yield container, streams[0]
 
 

@@ -30,7 +30,7 @@ def decode_image(source: str | Path | IO[bytes], *, name: str | None = None) -> 
     Raises
     ------
     FormatError
-        Missing, damaged, or with more than 8 bits a channel.
+        Missing, damaged, or with more than 8 bits a channel or 8192 x 8192 pixels.
     """
     require("PIL", extra="media", purpose="decoding images")
     from PIL import Image
@@ -43,6 +43,10 @@ def decode_image(source: str | Path | IO[bytes], *, name: str | None = None) -> 
             )
     with reading(name, "an image"), Image.open(source) as image:
         return to_rgb(image, str(name))
+
+
+#: A header that promises more is damaged, or a bomb: it would ask for all memory.
+MAX_PIXELS = 2**26
 
 
 def to_rgb(image: Any, name: str) -> np.ndarray[Any, Any]:
@@ -61,8 +65,12 @@ def to_rgb(image: Any, name: str) -> np.ndarray[Any, Any]:
     Raises
     ------
     FormatError
-        More than 8 bits a channel.
+        More than 8 bits a channel, or more pixels than an image of a stimulus has.
     """
+    if image.width * image.height > MAX_PIXELS:
+        raise FormatError(
+            f"{name!r} states {image.width} x {image.height} pixels. Expected at most {MAX_PIXELS}: it may be damaged; make it smaller."
+        )
     if image.mode.startswith(("I", "F")):
         raise FormatError(
             f"{name!r} has pixels of mode {image.mode!r}. Expected 8 bits a channel: convert it, or pass its values as an array."

@@ -17,6 +17,7 @@ from brainalign.core.errors import FormatError, ParameterError, require
 Array = np.ndarray[Any, Any]
 
 _RATES_HZ = (100, 1_000_000)  # beyond them a header is damaged, and resampling would ask for all memory
+_MAX_FACTOR = 100_000  # the filter has twenty times as many taps
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 # Integers are scaled to [-1, 1) by their own range; only 8 bits are unsigned.
 _TYPES = {
@@ -115,7 +116,13 @@ def read_sound(path: str | Path, *, rate_hz: float | None = None, channel: int |
     from scipy.signal import resample_poly
 
     shared = gcd(int(rate_hz), own_rate)
-    return resample_poly(mono, int(rate_hz) // shared, own_rate // shared).astype(np.float32)
+    up, down = int(rate_hz) // shared, own_rate // shared
+    if max(up, down) > _MAX_FACTOR:
+        raise ParameterError(
+            f"{str(file)!r} has {own_rate} Hz and is to be read at {rate_hz}, a ratio of {up} to {down}. Expected a ratio of small numbers: "
+            "choose another `sampling_rate_hz`, or resample the file."
+        )
+    return resample_poly(mono, up, down).astype(np.float32)
 
 
 def _mono(samples: Array, channel: int | str | None, file: Path) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
 
 DIMS = ("y", "x", "channel")
+_MAX_BYTES = 2**28  # of one image: a header that promises more is damaged
 
 
 def describe_stack(path: str | Path, key: str, dims: Sequence[str] | None = None) -> tuple[int, tuple[str, ...]]:
@@ -50,7 +52,7 @@ def describe_stack(path: str | Path, key: str, dims: Sequence[str] | None = None
                 f"{preview(sorted(opened), 20)}: name one with `key=`."
             )
         shape, dtype = found.shape, found.dtype
-    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape:
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape or prod(shape[1:]) > _MAX_BYTES:
         raise FormatError(
             f"{str(file)!r} has shape {shape} and dtype {dtype} at {key!r}. Expected images of uint8, (image, y, x, channel) or (image, y, x): "
             "name another array, or read it yourself and pass `ba.stimuli.table(array, kind='image')`."
@@ -95,7 +97,12 @@ def raw_rows(path: str | Path, rows: Sequence[str]) -> Iterator[np.ndarray[Any, 
         for name in rows:
             key, _, row = name.rpartition("/")
             found = opened.get(key) if key else None
-            if not isinstance(found, h5py.Dataset) or not row.isdecimal() or not int(row) < len(found):
+            if (
+                not isinstance(found, h5py.Dataset)
+                or not row.isdecimal()
+                or not int(row) < len(found)
+                or prod(found.shape[1:]) > _MAX_BYTES
+            ):
                 raise FormatError(
                     f"{str(file)!r} has no image {name!r}. Expected 'array/row': it may have been replaced; build the table again."
                 )

@@ -156,6 +156,13 @@ def test_listing_decodes_nothing_and_has_no_rate(video):
         list_frames(path, rate_hz=25)
 
 
+def test_a_video_that_promises_too_many_pixels_is_refused(video, monkeypatch):
+    path = video("a.mp4")
+    monkeypatch.setattr("brainalign.adapters.stimuli.film.MAX_PIXELS", 24 * 32 - 1)
+    with pytest.raises(FormatError, match="could not be read as video by FFmpeg"):
+        read_timed_frames(path, ["0"])
+
+
 def test_truncated_videos_are_refused(video):
     whole = video("a.mp4", movflags="faststart").read_bytes()  # the table of frames stands before them
     path = video("a.mp4")

@@ -41,6 +41,14 @@ def test_images_of_more_than_8_bits_are_refused(tmp_path):
         decode_image(save(tmp_path / "deep.png", np.full((3, 3), 4000, dtype=np.uint16)))
 
 
+def test_an_image_that_promises_too_many_pixels_is_refused(tmp_path):
+    path = save(tmp_path / "a.bmp", colours(0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:18] + (9000).to_bytes(4, "little") * 2 + whole[26:])
+    with pytest.raises(FormatError, match=r"a\.bmp' states 9000 x 9000 pixels. Expected at most 67108864"):
+        decode_image(path)
+
+
 def test_an_image_in_memory_is_named_by_its_archive(tmp_path):
     whole = save(tmp_path / "a.png", colours(0)).read_bytes()
     np.testing.assert_array_equal(decode_image(io.BytesIO(whole), name="x.tar:a.png"), colours(0))

@@ -68,6 +68,12 @@ def test_resampling_keeps_the_tone(write):
     np.testing.assert_array_equal(read_sound(write(tone(8000)), rate_hz=8000), tone(8000))
 
 
+def test_a_ratio_that_would_ask_for_all_memory_is_refused(write):
+    path = write(np.zeros(10, dtype=np.int16), rate=999_983)
+    with pytest.raises(ParameterError, match="has 999983 Hz and is to be read at 16000, a ratio of 16000 to 999983"):
+        read_sound(path, rate_hz=16000)
+
+
 def test_other_chunks_and_odd_lengths_are_passed_over(write):
     whole = write(np.arange(4, dtype=np.int16)).read_bytes()
     path = write(np.arange(4, dtype=np.int16))
