@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse, refuse_absent
+from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse, refuse_absent, refuse_several
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns
 from brainalign.adapters.files import existing
 from brainalign.adapters.fmri.runs import stated_tr
@@ -18,6 +19,8 @@ from brainalign.core.errors import FormatError, OptionalDependencyError, Paramet
 from brainalign.core.parameters import check_choice
 
 MISSING = "n/a"
+_RECORDINGS = ("bold", "meg", "eeg", "ieeg")
+_SIGNALS = (".nii.gz", ".nii", ".fif", ".ds", ".con", ".sqd", ".edf", ".bdf", ".vhdr", ".set", ".nwb", ".mefd")
 # Plain decimal numbers; '007' is a name.
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)?(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -39,7 +42,8 @@ def read_events(
     Parameters
     ----------
     source : path or list of paths
-        The folder of a data set, or the tables themselves.
+        The folder of a data set, or the tables themselves. A table above the recordings (``task-x_events.tsv`` at the root)
+        holds for every run that has none nearer.
     stimulus_column, condition_column : str, optional
         Columns that every table must have, beside ``onset`` and ``duration``. There is no default: ``stim_file``, ``trial_type``
         and others are in use.
@@ -81,15 +85,37 @@ def read_events(
                 f"read_events got the folder {str(folder)!r}, subject={subject!r} and task={task!r}. Expected both."
             )
         wanted = check_entities({"sub": subject, "task": task, "ses": session, **entities}, owner="read_events")
-        found = find(folder, wanted, suffix="events", extensions=[".tsv"], what="events")
-        files = _one_datatype(found, datatype, folder)
+        files = _tables(folder, wanted, datatype)
+        names = [table.relative_to(folder).as_posix() for table, _ in files]
+    else:
+        paths = [existing(item) for item in ([source] if isinstance(source, (str, Path)) else source)]
+        files, names = [(path, parse(path)) for path in paths], [path.name for path in paths]
+    tables = [_read(*pair, name, columns, past_end) for pair, name in zip(files, names, strict=True)]
+    return _typed(pd.concat(tables, ignore_index=True))
+
+
+def _tables(folder: Path, wanted: dict[str, Any], datatype: str | None) -> list[tuple[Path, BidsFile]]:
+    """Return the tables, each with what its run is known by: the table itself, or the recording that inherits it."""
+    person = folder / f"sub-{wanted['sub']}"
+    shared = [parse(path) for level in (folder, person, *person.glob("ses-*")) for path in sorted(level.glob("*_events.tsv"))]
+    if not shared:
+        files = _one_datatype(find(folder, wanted, suffix="events", extensions=[".tsv"], what="events"), datatype, folder)
         _refuse_ambiguous(files)
         refuse_absent(files)
-        names = [file.path.relative_to(folder).as_posix() for file in files]
-    else:
-        files = [parse(existing(item)) for item in ([source] if isinstance(source, (str, Path)) else source)]
-        names = [file.path.name for file in files]
-    return _typed(pd.concat([_read(*pair, columns, past_end) for pair in zip(files, names, strict=True)], ignore_index=True))
+        return [(file.path, file) for file in files]
+    recordings = find(folder, wanted, suffix=_RECORDINGS, extensions=_SIGNALS, what="recordings")
+    recordings = _one_datatype(recordings, datatype, folder)
+    refuse_several(recordings, but=("ses", "run", "echo", "part", "split"), what="recordings")
+    found = []
+    for run in {(file.entities.get("ses"), file.entities.get("run")): file for file in recordings}.values():
+        own = [parse(path) for path in sorted(run.path.parent.glob("*_events.tsv"))]
+        fits = [table for table in (*shared, *own) if table.entities.items() <= run.entities.items()]
+        if not fits:
+            raise FormatError(
+                f"no table of events holds for {str(run.path)!r}. Expected one beside it, or above it with fewer parts."
+            )
+        found.append((max(fits, key=lambda table: (len(table.path.parts), len(table.entities))).path, run))
+    return found
 
 
 def _one_datatype(files: list[BidsFile], datatype: str | None, root: Path) -> list[BidsFile]:
@@ -118,13 +144,13 @@ def _refuse_ambiguous(files: list[BidsFile]) -> None:
             )
 
 
-def _read(file: BidsFile, name: str, columns: Sequence[str], past_end: str) -> pd.DataFrame:
-    table, source = read_table(file.path, header=True, delimiter="\t"), str(file.path)
+def _read(path: Path, run: BidsFile, name: str, columns: Sequence[str], past_end: str) -> pd.DataFrame:
+    table, source = read_table(path, header=True, delimiter="\t"), str(path)
     require_columns(table, ["onset", "duration", *columns], source)
     onset, duration = numeric_columns(table, ["onset", "duration"], source).T
-    end = np.inf if past_end == "keep" else _end_s(file)
+    end = np.inf if past_end == "keep" else _end_s(run)
     wrong = {
-        "has no onset": ~np.isfinite(onset) & (file.path.parent.name != "beh"),
+        "has no onset": ~np.isfinite(onset) & (run.path.parent.name != "beh"),
         "has a negative duration": duration < 0,
         f"begins after the last volume of its run, which ends at {end:g} s": onset >= end,
     }
@@ -137,15 +163,20 @@ def _read(file: BidsFile, name: str, columns: Sequence[str], past_end: str) -> p
                 f"{', or keep them with past_end=' + repr('keep') if 'volume' in what else ''}."
             )
     labels = {
-        name: file.entities[key] for name, key in (("subject", "sub"), ("session", "ses"), ("run", "run")) if key in file.entities
+        name: run.entities[key] for name, key in (("subject", "sub"), ("session", "ses"), ("run", "run")) if key in run.entities
     }
     return table.assign(onset=onset, duration=duration, **labels, file=name)
 
 
-def _end_s(file: BidsFile) -> float:
-    """Return when the run ends whose images lie beside a table of events; infinity where there are none."""
-    beside = [parse(path) for path in sorted(file.path.parent.glob("*_bold.nii*")) if path.is_file()]
-    image = next((found.path for found in beside if file.entities and file.entities.items() <= found.entities.items()), None)
+def _end_s(run: BidsFile) -> float:
+    """Return when a run ends whose images are there; infinity where there are none."""
+    beside = [parse(path) for path in sorted(run.path.parent.glob("*_bold.nii*")) if path.is_file()]
+    mine = {key: run.entities.get(key) for key in ("sub", "ses", "task", "run", "acq")}
+    image = (
+        next((found.path for found in beside if mine == {key: found.entities.get(key) for key in mine}), None)
+        if run.entities
+        else None
+    )
     if image is None:
         return float("inf")
     try:

@@ -150,6 +150,24 @@ def test_events_after_the_last_volume(study):
     assert len(read_events(root, subject="01", task="a")) == 4
 
 
+def test_a_table_at_the_root_holds_for_all_runs_without_their_own(study):
+    for run in "12":
+        study(f"sub-01_task-a_run-{run}_bold.nii.gz", "x")
+    root = study("sub-01_task-b_bold.nii.gz", "x")
+    (root / "task-a_events.tsv").write_text(HEADER + "1\t1\tx.png\n2\t1\ty.png\n")
+    events = read_events(root, subject="01", task="a", past_end="keep")
+    assert events.run.tolist() == ["1", "1", "2", "2"]
+    assert set(events.file) == {"task-a_events.tsv"}
+    study("sub-01_task-a_run-2_events.tsv", HEADER + "7\t1\tz.png\n")
+    assert read_events(root, subject="01", task="a", past_end="keep").onset.tolist() == [1, 2, 7]
+    (root / "sub-01" / "sub-01_task-a_events.tsv").write_text(HEADER + "5\t1\tx.png\n")
+    assert read_events(root, subject="01", task="a", past_end="keep").onset.tolist() == [5, 7]
+    with pytest.raises(FormatError, match=r"no table of events holds for '.*sub-01_task-b_bold"):
+        read_events(root, subject="01", task="b")
+    with pytest.raises(FormatError, match=r"bold.nii.gz' could not be read as NIfTI"):  # its end is looked for
+        read_events(root, subject="01", task="a")
+
+
 def test_damage_gives_events_or_a_typed_error(study, survives_damage):
     root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n2.5\tn/a\ty.png\n")
     survives_damage(root / "sub-01/func/sub-01_task-a_events.tsv", lambda: read_events(root, subject="01", task="a"))
