@@ -72,7 +72,7 @@ def cut(
     if how.events is None or how.tmin is None or how.tmax is None:
         raise ParameterError(
             f"{name!r} is a raw recording and events={'None' if how.events is None else 'given'}, tmin={how.tmin!r}, tmax={how.tmax!r}. Expected all "
-            "three: an array (event, 3), a table, or 'annotations'; and the seconds around each event."
+            "three: an array (event, 3), a table, or 'annotations'; and the seconds around each event; or events='samples'."
         )
     check_choice("align", how.align, ("table", "trigger"), owner="open_meeg")
     check_choice("overlap", how.overlap, ("flag", "raise"), owner="open_meeg")

@@ -91,7 +91,10 @@ def load(mne: Any, path: Any, *, proj: bool = True) -> Any:
     with reading(file, kind.name), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # MNE's rules about file names
         try:
-            return read_fif(mne, file, proj=proj) if kind.read is read_fif else kind.read(mne, file)
+            loaded = read_fif(mne, file, proj=proj) if kind.read is read_fif else kind.read(mne, file)
+            for each in loaded if isinstance(loaded, list) else [loaded]:
+                each.get_channel_types()  # a damaged header may name a kind that there is not
+            return loaded
         except MemoryError as error:  # what a damaged header promises; sizes were compared where the header says them
             raise FormatError(f"{str(file)!r} promises more than the memory holds. It is damaged: copy it again.") from error
 

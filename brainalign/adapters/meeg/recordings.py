@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, naming, reading, record_opening
+from brainalign.adapters.files import Format, check_finite, naming, per_run_ids, reading, record_opening
 from brainalign.adapters.meeg.epoching import Cut, cut
 from brainalign.adapters.meeg.files import kind_of, load
 from brainalign.core.errors import FormatError, ParameterError, require
@@ -63,10 +64,11 @@ def open_meeg(
     stimulus_column : str, optional
         Column of the events, or of the epochs' metadata, that names the stimulus. Default: ``stimulus_id`` where there is one, else
         the name of the event. Rows of a table without a name there (``n/a``) are no presentations.
-    events : ndarray (event, 3), DataFrame, path of a table, or "annotations", optional
+    events : ndarray (event, 3), DataFrame, path of a table, "annotations" or "samples", optional
         For raw recordings: MNE events; rows with ``onset_s`` (or BIDS ``onset``), seconds from the first sample, from
         :func:`brainalign.adapters.bids.events.read_events` or an ``_events.tsv``; or the recording's own annotations, without those
-        about the recording (``BAD...``, ``EDGE...``, ``boundary``, ``New Segment``).
+        about the recording (``BAD...``, ``EDGE...``, ``boundary``, ``New Segment``). ``"samples"`` cuts nothing: every sample is a
+        presentation with its ``onset_s``, for recordings of a story or a film.
     event_id : mapping of str to int, or sequence of str, optional
         Names of the event codes, required with an array of events; otherwise which stimuli to keep.
     tmin, tmax : float, seconds
@@ -93,7 +95,7 @@ def open_meeg(
 
     Returns
     -------
-    DataArray of float32, (presentation, neuroid, time), SI units
+    DataArray of float32, (presentation, neuroid, time), SI units; without time where every sample is a presentation
         Averages: one row a condition, ``stimulus_id`` is its comment and ``n_repeats`` its number of trials. Epochs: one row a
         trial, ``trial`` is its number among all trials, events or rows of the source (from 0), ``condition`` the event's name; metadata and further columns
         of events are coordinates, ``metadata_...`` where the schema keeps the name. Neuroids: ``channel``, ``channel_type``,
@@ -116,7 +118,11 @@ def open_meeg(
     loaded = load(mne, source, proj=proj is not False) if is_file else source
     rows: dict[str, Any] = {}
     record: dict[str, Any] = {"picks": picks, "stimulus_column": stimulus_column, "index_base": 0, "scale": 1.0}
-    if isinstance(loaded, mne.io.BaseRaw):
+    given = {key: value for key, value in (("run", run), ("subject", subject), ("session", session)) if value is not None}
+    is_raw = isinstance(loaded, mne.io.BaseRaw)
+    if is_raw and isinstance(events, str) and events == "samples":
+        read: Any = partial(_samples, how=how, proj=bool(proj), run=run or "1")
+    elif is_raw:
         loaded, rows, found = cut(mne, loaded, how, stimulus_column, bool(proj), name)
         record |= {"tmin": tmin, "tmax": tmax, "baseline": baseline, "align": align, **found}
         stimulus_column = None
@@ -130,12 +136,14 @@ def open_meeg(
             if isinstance(loaded, list)
             else loaded.copy().apply_proj(verbose="error")
         )
-    read = _single_trials if isinstance(loaded, mne.BaseEpochs) else _averages
+    if isinstance(loaded, mne.BaseEpochs):
+        read = _single_trials
+    elif not is_raw:
+        read = _averages
     picked, values, ids, labels = read(mne, loaded, picks, stimulus_column, name)
     applied = [str(each["desc"]) for each in picked.info["projs"] if each["active"]]
     record |= {"projections": applied} if applied else {}
-    given = {"run": run, "subject": subject, "session": session}
-    rows = labels | rows | {key: value for key, value in given.items() if value is not None}
+    rows = labels | rows | given
     return record_opening(_labelled(picked, values, ids, rows, modality, system, name), "meeg", [name], record)
 
 
@@ -149,7 +157,7 @@ def _labelled(
         rows.setdefault("run", "1")
     with naming(repr(name)):
         return responses(
-            values, stimulus_id=ids, neuroid_id=columns["channel"], time=picked.times, time_reference="stimulus onset", units=units,
+            values, stimulus_id=ids, neuroid_id=columns["channel"], time=picked.times if values.ndim == 3 else None, time_reference="stimulus onset", units=units,
             presentation={key: np.broadcast_to(np.asarray(value), len(ids)) for key, value in rows.items()},
             neuroid=columns, sampling_rate_hz=float(picked.info["sfreq"]), modality=kind, system=system,
         )  # fmt: skip
@@ -157,7 +165,7 @@ def _labelled(
 
 def _pick(instance: Any, picks: Any, name: str) -> Any:
     copy = instance.copy()
-    if not getattr(copy, "preload", True):
+    if hasattr(copy, "events") and not copy.preload:
         copy.load_data()  # MNE drops channels of loaded epochs only
     try:
         return copy.pick(picks, exclude=(), verbose="error")
@@ -165,8 +173,23 @@ def _pick(instance: Any, picks: Any, name: str) -> Any:
         present = sorted(set(instance.get_channel_types()))
         raise ParameterError(
             f"{name!r} has no channels for picks={picks!r} ({' '.join(str(error).split())[:200]}). Expected channel types among {present}, "
-            f"or names such as {preview(instance.ch_names)}."
+            f"or names such as {preview(instance.ch_names)}; a channel whose unit is no voltage and no field is 'misc'."
         ) from error
+
+
+def _samples(
+    mne: Any, raw: Any, picks: Any, stimulus_column: str | None, name: str, *, how: Cut, proj: bool, run: str
+) -> tuple[Any, np.ndarray, list[str], dict[str, Any]]:
+    """Return every sample as a row of its own."""
+    used = [option for option in how.given() if option != "events"] + (["stimulus_column"] if stimulus_column else [])
+    if used:
+        raise ParameterError(
+            f"open_meeg got {', '.join(used)} for {name!r} with events='samples', where nothing is cut. Leave it out."
+        )
+    picked = _pick(raw.copy().apply_proj(verbose="error") if proj else raw, picks, name)
+    with reading(name, "samples"):
+        values = picked.get_data(verbose="error").T.astype(np.float32)
+    return picked, values, per_run_ids(run, len(values), "s"), {"onset_s": picked.times, "run": run}
 
 
 def _averages(
@@ -175,7 +198,7 @@ def _averages(
     evokeds = [source] if isinstance(source, mne.Evoked) else list(source) if isinstance(source, (list, tuple)) else []
     if not evokeds or not all(isinstance(item, mne.Evoked) for item in evokeds):
         raise ParameterError(
-            f"open_meeg got a {type(source).__name__}. Expected a FIF path, Epochs, Raw, Evoked or a list of Evoked."
+            f"open_meeg got a {type(source).__name__}. Expected a path, Epochs, Raw, Evoked or a list of Evoked."
         )
     if stimulus_column is not None:
         raise ParameterError(

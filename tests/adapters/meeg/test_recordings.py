@@ -136,6 +136,21 @@ def test_raw_recordings_are_cut_around_events():
     np.testing.assert_allclose(baselined.sel(time=slice(None, 1e-9)).mean("time"), 0, atol=1e-12)
 
 
+def test_every_sample_is_a_row_where_nothing_is_cut():
+    made = raw(2)
+    x = open_meeg(made, system="s", events="samples", run="3", subject="01")
+    assert x.dims == ("presentation", "neuroid")
+    np.testing.assert_allclose(x.values, made.get_data(picks="eeg").T, rtol=1e-6)
+    np.testing.assert_allclose(x.onset_s, made.times)
+    assert list(x.stimulus_id.values[[0, -1]]) == ["run-3/s00000", "run-3/s00199"]
+    assert set(x.run.values) == {"3"}
+    ba.validate(x, deep=True)
+    with pytest.raises(ParameterError, match=r"got tmin, tmax for 'RawArray' with events='samples'"):
+        open_meeg(made, system="s", events="samples", tmin=0, tmax=1)
+    with pytest.raises(ParameterError, match="got events for 'EpochsArray', which is epoched already"):
+        open_meeg(epochs(), system="s", events="samples")
+
+
 def test_raw_recordings_ask_for_all_that_is_needed():
     events = np.array([[300, 0, 7]])
     with pytest.raises(ParameterError, match="events=None, tmin=None"):
