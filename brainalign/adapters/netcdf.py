@@ -205,7 +205,9 @@ def _write_values(h5py: Any, opened: Any, name: str, values: Any) -> Any:
     if values.ndim < 2:
         return opened.create_dataset(name, data=np.asarray(values))
     chunks = leading(values.shape, values.dtype.itemsize, _BLOCK_BYTES // 16)
-    item = opened.create_dataset(name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip", shuffle=True)
+    item = opened.create_dataset(
+        name, shape=values.shape, dtype=values.dtype, chunks=chunks, compression="gzip", compression_opts=1, shuffle=True
+    )
     step = leading(values.shape, values.dtype.itemsize, _BLOCK_BYTES)[0]
     for start in range(0, len(values), step):
         item[start : start + step] = np.asarray(values[start : start + step])

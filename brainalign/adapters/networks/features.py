@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
 
 from brainalign.adapters.containers import headers, load, open_array
@@ -17,7 +16,6 @@ from brainalign.adapters.delimited import numeric_columns, read_ids, read_table
 from brainalign.adapters.files import Format, check_finite, naming, reading, record_opening
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.adapters.matfile import read_mat
-from brainalign.adapters.networks.capture import map_coords
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, did_you_mean, preview
 from brainalign.core.responses import responses
@@ -88,6 +86,8 @@ def open_features(
     else:
         names, layers, sources = _net2brain(folder, layer, files, allow_nan)
     ids = _ids(names, stimulus_id, folder)
+    from brainalign.adapters.networks.capture import map_coords  # torch: not wanted where files are only looked at
+
     coords = [map_coords(found.shape) for found in layers.values()]
     keys = dict.fromkeys(key for table in coords for key in table)
     widths = [len(table["neuroid_id"]) for table in coords]
@@ -147,6 +147,8 @@ def _parts(file: Path, names: list[str], allow_nan: bool) -> list[Any]:
         table = read_table(file, header=False)
         values = numeric_columns(table, table.columns, str(file))
     elif file.suffix == ".pt":
+        import torch
+
         with reading(file, "a torch tensor"):
             values = torch.load(file, map_location="cpu", weights_only=True).numpy(force=True)
     else:

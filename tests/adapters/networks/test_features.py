@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -190,6 +193,11 @@ def test_damage(tmp_path, survives_damage):
     for name in ("features.pt", "features.txt", "features.mat"):
         folder = thingsvision(tmp_path / name[-3:], name)
         survives_damage(folder / name, lambda folder=folder: open_features(folder, layer="fc", **NET).compute(), examples=10)
+
+
+def test_looking_at_files_does_not_import_torch():
+    code = "import sys; from brainalign.adapters.networks.features import adapter; adapter.matches('.'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
 def test_features_run_in_evaluate(tmp_path):
