@@ -138,7 +138,7 @@ def from_sounds(
     }
     made = build(files, _named(files, root, stimulus_id), "audio", None, root, coords).assign_attrs(sampling_rate_hz=rate)
     if channel is not None:
-        made = made.assign_attrs(channel=channel)
+        made = made.assign_attrs(channel=channel if channel == "mean" else int(channel))
     return write_step(made, "stimuli.from_sounds", params={"n_sounds": len(files), "sampling_rate_hz": rate, "channel": channel})
 
 

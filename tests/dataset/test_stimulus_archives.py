@@ -61,6 +61,17 @@ def test_an_image_has_one_hash_in_a_tar_and_in_a_folder(shards, tmp_path):
     assert hashed.sha256.values[2] == hash_file(tmp_path / "0002.png") == ba.stimuli.from_images(tmp_path).sha256.values[0]
 
 
+def test_a_network_sees_the_same_in_a_tar_and_in_a_folder(shards, tmp_path):
+    for i in range(6):
+        (tmp_path / f"{i:04d}.png").write_bytes(png(i))
+    network = ba.TorchResponder(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)), layers="*", system="net")
+    packed, plain = (
+        ba.record(network, x, batch_size=4, store=tmp_path / "s.zarr", name=name, progress=False)
+        for x, name in ((ba.stimuli.from_tars(shards), "packed"), (ba.stimuli.from_images(tmp_path), "plain"))
+    )
+    np.testing.assert_array_equal(packed.values, plain.values)
+
+
 def test_texts_alone_are_the_stimuli(tmp_path):
     x = ba.stimuli.from_tars(write(tmp_path / "a.tar", {"x/1.txt": b"\xef\xbb\xbfone\n", "x/2.txt": "zwölf".encode()}))
     assert x.attrs["kind"] == "text"

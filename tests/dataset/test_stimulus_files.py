@@ -105,6 +105,14 @@ def test_sounds_have_their_duration_and_are_resampled_only_as_asked(sounds):
     assert set(read_content(own, slice(None))[0]) == {0.5}
 
 
+def test_sounds_go_through_a_network(sounds):
+    network = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(8000, 2)), layers="*", system="net")
+    x = ba.stimuli.from_sounds(sounds / "a.wav", sampling_rate_hz=16000)
+    acts = ba.record(network, x, progress=False)
+    expected = network.model(torch.as_tensor(read_content(x, slice(None)))).detach().numpy()
+    np.testing.assert_allclose(acts.values, expected, rtol=1e-5)
+
+
 def test_sounds_of_several_rates_or_channels_are_refused(sounds):
     with pytest.raises(ba.errors.ParameterError, match=r"2 sounds have the rates 8000, 16000 Hz. Expected one"):
         ba.stimuli.from_sounds(sounds, channel="mean")

@@ -77,6 +77,11 @@ def list_frames(path: str | Path, *, rate_hz: float | None = None) -> Frames:
         return _animation(file, rate_hz)
     if rate_hz is not None:
         raise _own_times(file, rate_hz)
+    promised, there = promised_bytes(file), file.stat().st_size
+    if promised > there:
+        raise FormatError(
+            f"{str(file)!r} has {there} bytes and promises {promised}. Expected a whole film: it is truncated, copy it again."
+        )
     return _video(file)
 
 
@@ -172,6 +177,46 @@ def open_media(file: Path, kind: str) -> Iterator[tuple[Any, Any]]:
         yield container, streams[0]
 
 
+def promised_bytes(file: Path) -> int:
+    """Return how many bytes a video file says it has, 0 where its container does not.
+
+    Parameters
+    ----------
+    file : Path
+        AVI, Matroska and WebM state their size at the start, MP4 and MOV that of each of their boxes.
+
+    Returns
+    -------
+    int
+    """
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        start = opened.read(64)
+        if start[:4] == b"RIFF":
+            return 8 + int.from_bytes(start[4:8], "little")
+        if start[:4] == b"\x1a\x45\xdf\xa3":
+            at = start.find(b"\x18\x53\x80\x67", 4) + 4  # the segment, which holds all but the header
+            return _sized(start, at) if at > 4 else 0
+        if start[4:8] != b"ftyp":
+            return 0
+        at = 0
+        while at < size:
+            opened.seek(at)
+            head = opened.read(16)
+            length = int.from_bytes(head[:4], "big")
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at  # 0: up to the end
+            at += max(length, 8)
+    return at
+
+
+def _sized(start: bytes, at: int) -> int:
+    """Return where an element of Matroska ends; its size is written in as many bytes as the first one has leading zeros, and one."""
+    n = 9 - start[at].bit_length() if at < len(start) and start[at] else 0
+    size = int.from_bytes(start[at : at + n], "big") & ((1 << 7 * n) - 1)
+    unknown = size == (1 << 7 * n) - 1  # of a live recording
+    return 0 if not n or unknown else at + n + size
+
+
 def _video(file: Path) -> Frames:
     with open_media(file, "video") as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]  # the last, empty one only ends the stream
@@ -247,7 +292,8 @@ def read_timed_frames(path: str | Path, ticks: Sequence[str]) -> list[Array]:
         Damaged, or no frame at one of these times.
     """
     file = existing(path)
-    wanted = sorted({int(tick) for tick in ticks})
+    with reading(file, "video by FFmpeg"):
+        wanted = sorted({int(tick) for tick in ticks})
     with open_media(file, "video") as (container, stream):
         found = {pts: image for pts, image in _decode(container, stream, wanted)}
     late = [pts for pts in wanted if pts not in found]

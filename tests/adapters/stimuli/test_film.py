@@ -3,7 +3,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from brainalign.adapters.stimuli.film import list_frames, read_numbered_frames, read_timed_frames
+from brainalign.adapters.stimuli.film import list_frames, promised_bytes, read_numbered_frames, read_timed_frames
 from brainalign.core.errors import FormatError, OptionalDependencyError, ParameterError
 
 PIL = pytest.importorskip("PIL.Image")
@@ -187,6 +187,22 @@ def test_a_sound_is_no_film(tmp_path):
     wavfile.write(tmp_path / "a.wav", 8000, np.zeros(100, dtype=np.int16))
     with pytest.raises(FormatError, match="holds no video, only 'audio'"):
         list_frames((tmp_path / "a.wav").rename(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.mp4", {}), ("a.mp4", {"movflags": "faststart"}), ("a.mp4", {"movflags": "frag_keyframe+empty_moov"}), ("a.mov", {}),
+     ("a.mkv", {}), ("a.webm", {}), ("a.avi", {})],
+)  # fmt: skip
+def test_containers_say_how_long_they_are(video, name, options):
+    path = video(name, {"a.avi": "mpeg4", "a.webm": "libvpx-vp9"}.get(name, "libx264"), **options)
+    whole = path.read_bytes()
+    assert promised_bytes(path) == len(whole)
+    assert len(list_frames(path).onset_s) == 10
+    for cut in (1, 200, len(whole) // 2):
+        path.write_bytes(whole[:-cut])
+        with pytest.raises(FormatError, match=rf"{name}'"):
+            list_frames(path)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
