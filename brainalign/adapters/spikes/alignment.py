@@ -155,6 +155,8 @@ def check_events(events: pd.DataFrame, *, source: str = "events=") -> pd.DataFra
         A missing column, an onset that is no number, onsets that go back, two events at one time.
     """
     require_columns(events, ["stimulus_id", "onset_s"], source)
+    if not len(events):
+        raise FormatError(f"{source} has no rows. Expected at least one event: look at what was selected.")
     try:
         onsets = events["onset_s"].to_numpy(np.float64)
     except (TypeError, ValueError) as error:

@@ -76,7 +76,8 @@ def open_nwb(
     -------
     DataArray, (presentation, neuroid[, time]), lazy
         Units: int32, spikes/bin; ``neuroid_id`` is the table's ``id``, ``region`` the location of its electrodes, ``n_spikes`` counts all
-        spikes of the unit, and every column of one value a unit is a coordinate. Series: float32, after ``conversion`` and ``offset``.
+        spikes of the unit, and every column of one value a unit is a coordinate. Series: float32, after ``conversion`` and
+        ``offset``; ``region`` is the location of the imaging plane.
 
     Raises
     ------
@@ -102,8 +103,11 @@ def open_nwb(
         params = {"series": series, "stimulus_column": stimulus_column, "stimulus_format": stimulus_format, "blank": blank, **how}
         edges = None if edges_s is None else check_edges(edges_s, owner="open_nwb")
         if series is not None:
-            if quality is not None:
-                raise ParameterError("open_nwb got quality= and series=. Expected cuts on units: leave one of the two out.")
+            for name, value in (("quality", quality), ("recorded_s", recorded_s)):
+                if value is not None:
+                    raise ParameterError(
+                        f"open_nwb got {name}={value!r} and series={series!r}. Expected it with units: leave one of the two out."
+                    )
             x, more = open_series(
                 file, Path(path), series, system=system, edges=edges, events=table, who=who, allow_nan=allow_nan
             )

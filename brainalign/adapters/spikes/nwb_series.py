@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.lazy import Spans, whole_chunks
-from brainalign.adapters.spikes.nwb_tables import labels, member, row_ids
+from brainalign.adapters.spikes.nwb_tables import labels, member, row_ids, text_of
 from brainalign.adapters.spikes.traces import trace_responses
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -154,7 +154,8 @@ def _rois(node: Any, n_frames: int, n_rois: int, name: str, path: Path) -> tuple
     plain = {
         f"roi_{key}" if dim_of(key) is not None or key in DIMS else key: values[rows] for key, values in labels(table).items()
     }
-    return ids[rows], plain
+    place = text_of(table, "imaging_plane/location")
+    return ids[rows], plain if place is None else {**plain, "region": np.full(rows.size, place, dtype=object)}
 
 
 def _times(node: Any, n_frames: int, name: str, path: Path) -> tuple[np.ndarray, str]:

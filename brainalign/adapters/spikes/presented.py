@@ -57,6 +57,8 @@ def presented(
         No column was named, or the format does not fit its values.
     """
     check_choice("blanks", blanks, ("keep", "drop"), owner="open_responses")
+    if not len(table):
+        raise FormatError(f"{source} has no rows. Expected at least one presentation.")
     if stimulus_column is None:
         raise ParameterError(
             f"{source} needs `stimulus_column=`: no column is known to name the stimulus. Its columns are {preview(table.columns, 30)}."

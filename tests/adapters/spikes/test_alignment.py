@@ -66,6 +66,7 @@ def test_windows_where_nothing_was_recorded_are_refused():
         ([0.0, 1.0, 1.0], r"two events at 1 s, 's1' and 's2' in rows 1 and 2"),
         ([0.0, np.nan], r"no `onset_s` in rows 1"),
         (["early"], "no numbers"),
+        ([], r"events= has no rows"),
     ],
 )
 def test_events_that_cannot_be(onsets, says):

@@ -200,7 +200,7 @@ def test_what_is_missing_is_said_with_what_is_there(nwb):
         ({"series": "DfOverF"}, FormatError, r"0 series named 'DfOverF'. It has none at all"),
         ({"edges_s": None}, ParameterError, "needs `edges_s=`"),
         ({"edges_s": [1, 0]}, ParameterError, "must increase"),
-        ({"series": "a", "quality": {"x": 1}}, ParameterError, r"quality= and series="),
+        ({"series": "a", "quality": {"x": 1}}, ParameterError, r"quality=\{'x': 1\} and series='a'"),
     ):
         with pytest.raises(error, match=says):
             open_nwb(path, **{"system": "m", "edges_s": EDGES, **options})

@@ -14,6 +14,8 @@ def imaging(nwb, *, values=VALUES, times="rate", scale=1.0, rois=(0, 1, 2, 3)):
     file = nwb()
     table = {"cell_specimen_id": [11, 22, 33, 44], "region": ["VISp"] * 4, "valid_roi": [True, True, False, True]}
     file.table("processing/ophys/ImageSegmentation/plane", table, ids=[501, 502, 503, 504], kind="PlaneSegmentation")
+    file.text("general/optophysiology/plane/location", "VISl")
+    file.file["processing/ophys/ImageSegmentation/plane/imaging_plane"] = h5py.SoftLink("/general/optophysiology/plane")
     series = file.file.create_group("processing/ophys/DfOverF/RoiResponseSeries")
     series.attrs["neurodata_type"] = "RoiResponseSeries"
     series["data"] = values
@@ -34,6 +36,8 @@ def test_traces_frame_by_frame(nwb):
     np.testing.assert_allclose(x.onset_s, 10 + np.arange(60) / 30)
     assert x.neuroid_id.values.tolist() == [501, 502, 503, 504]
     assert x.cell_specimen_id.values.tolist() == [11, 22, 33, 44]
+    assert set(x.region.values) == {"VISl"}
+    assert set(x.roi_region.values) == {"VISp"}
     assert (x.attrs["units"], x.attrs["modality"]) == ("dF/F", "calcium")
     assert float(x.sampling_rate_hz[0]) == pytest.approx(30)
     assert x.stimulus_id.values[2] == "run-1/f00002"

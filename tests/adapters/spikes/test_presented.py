@@ -59,6 +59,11 @@ def test_what_must_be_said(column, form, error, says):
         ids({"frame": [0, 1], "name": ["a", "b"]}, column, form)
 
 
+def test_a_table_without_rows():
+    with pytest.raises(FormatError, match="t has no rows"):
+        ids({"frame": []}, "frame")
+
+
 def test_a_table_of_blanks_alone_is_no_experiment():
     with pytest.raises(FormatError, match="all 2 rows are blank"):
         ids({"frame": [-1, -1]}, "frame", blanks="drop")
