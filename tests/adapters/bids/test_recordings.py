@@ -117,6 +117,15 @@ def test_the_sidecar_says_tr_and_start(tree):
         open_bids(tree.root)
 
 
+def test_opening_reads_headers_and_a_block_its_volumes(tree, bytes_read):
+    for run in "12":
+        tree.bold(f"sub-01_task-x_run-{run}_bold.nii", shape=(20, 20, 20), n=50)  # 1.6 MB each, 32 kB a volume
+    open_bids(tree.root)
+    assert bytes_read(open_bids, tree.root) < 100_000
+    x = open_bids(tree.root)
+    assert bytes_read(x[60:63].load) < 3 * 32_000 + 20_000
+
+
 def test_volumes_at_times_of_their_own_are_refused(tree):
     tree.bold("sub-01_task-x_bold.nii", n=4, tr=1.0)
     tree.json("task-x_bold.json", VolumeTiming=[0, 1, 5, 6], AcquisitionDuration=1.0)
