@@ -17,6 +17,7 @@ from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.delimited import read_table, require_columns
 from brainalign.adapters.files import Format, existing, is_path, naming, record_opening
 from brainalign.adapters.fmri.nsd import REGIONS
+from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import open_hdf5, open_npy
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number, preview
@@ -106,8 +107,6 @@ def open_algonauts(
 def _images(
     folder: Path, system: str, split: str, region: str | None, names: dict[str, Mapping[int, str]], common: dict[str, Any]
 ) -> xr.DataArray:
-    import dask.array as da
-
     part = folder / f"{split}_split"
     axis = None if common["allow_nan"] else 1
     sides = {
@@ -134,7 +133,7 @@ def _images(
         neuroid["region"] = neuroid[wanted]
     with naming(repr(folder.name)):
         return responses(
-            da.concatenate(list(sides.values()), axis=1), stimulus_id=ids, system=system, neuroid_id=neuroid.pop("neuroid_id"), neuroid=neuroid,
+            joined(list(sides.values()), axis=1), stimulus_id=ids, system=system, neuroid_id=neuroid.pop("neuroid_id"), neuroid=neuroid,
             presentation={"n_repeats": np.full(len(ids), np.nan)}, subject=system, **common,
         )  # fmt: skip
 
@@ -204,8 +203,6 @@ def _plain(name: str) -> str:
 
 
 def _films(files: list[Path], system: str | None, films: Any, step: float, common: dict[str, Any]) -> xr.DataArray:
-    import dask.array as da
-
     people = {match[0] for file in files if (match := re.match(r"sub-[^_]+", file.name))}
     if system is None and len(people) != 1:
         raise ParameterError(
@@ -240,7 +237,7 @@ def _films(files: list[Path], system: str | None, films: Any, step: float, commo
     who = system or people.pop()
     with naming(repr(files[0].name)):
         return responses(
-            da.concatenate(arrays), stimulus_id=[f"{film}/v{index:05d}" for film, index in zip(rows["film"], volume, strict=True)],
+            joined(arrays), stimulus_id=[f"{film}/v{index:05d}" for film, index in zip(rows["film"], volume, strict=True)],
             neuroid_id=np.arange(1, arrays[0].shape[1] + 1), system=who, subject=who, sampling_rate_hz=1 / step, presentation=rows, **common,
         )  # fmt: skip
 

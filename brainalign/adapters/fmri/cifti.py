@@ -15,6 +15,7 @@ import xarray as xr
 from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, reading, record_opening
 from brainalign.adapters.fmri.grayordinates import PREFIX, columns_of, grid_of_axis, is_parcellated, places_of, structures_of
 from brainalign.adapters.fmri.runs import common_tr, map_rows, run_names, run_rows, stated_tr
+from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_number, did_you_mean, preview
@@ -241,15 +242,13 @@ def _regions(image: _Image, atlas: _Image) -> np.ndarray[Any, Any]:
 
 def _values(images: list[_Image], keep: np.ndarray[Any, Any], allow_nan: bool) -> Any:
     """Return (volume, grayordinate) as a dask array, cut along grayordinates, as they lie in the file."""
-    import dask.array as da
-
     blocks = []
     for image in images:
         shape = (image.shape[0], keep.size)
         chunks = leading(shape[::-1], 4)[::-1]
         read = _Read(image.file, image.stored, keep, allow_nan)
         blocks.append(lazy_array(read, shape, np.float32, files=[image.file], what="CIFTI-2", chunks=chunks))
-    return da.concatenate(blocks, axis=0)
+    return joined(blocks)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.files import Format, existing, naming, reading, record_opening
+from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import Spans, check_stored, lazy_array, open_hdf5, whole_chunks
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
@@ -69,8 +70,6 @@ def open_lebel(
     ParameterError
         No such story, or fewer volumes than are to be cut off.
     """
-    import dask.array as da
-
     folder = Path(path)
     if folder.is_dir():
         found = {file.stem: file for file in sorted(folder.glob("*.hf5")) if not file.name.startswith(".")}
@@ -104,7 +103,7 @@ def open_lebel(
     who = system or folder.name
     with naming(repr(folder.name)):
         x = responses(
-            da.concatenate([values for _, values, _ in kept]), stimulus_id=[f"{name.partition('_run-')[0]}/v{at:05d}" for name, at in zip(names, volume, strict=True)],
+            joined([values for _, values, _ in kept]), stimulus_id=[f"{name.partition('_run-')[0]}/v{at:05d}" for name, at in zip(names, volume, strict=True)],
             neuroid_id=np.arange(width), system=who, subject=who, modality="fmri", units=units, sampling_rate_hz=1 / step, presentation=rows,
             allow_nan=allow_nan,
         )  # fmt: skip

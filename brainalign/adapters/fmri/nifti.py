@@ -14,6 +14,7 @@ from brainalign.adapters.files import Format, existing, first_bytes, is_path, na
 from brainalign.adapters.fmri.runs import common_tr, run_names, run_rows, stated_tr
 from brainalign.adapters.fmri.volumes import header_tr, lazy_volumes, load_image
 from brainalign.adapters.fmri.voxels import check_same_grid, select_voxels
+from brainalign.adapters.joining import joined
 from brainalign.core.parameters import check_number
 from brainalign.core.responses import responses
 
@@ -92,7 +93,7 @@ def open_images(
     ids, rows = run_rows(names, [len(part) for part in parts], step, start, {"subject": subject, "session": session})
     with naming(repr(files[0].name)):
         x = responses(
-            _joined(parts), neuroid_id=np.flatnonzero(keep), neuroid=voxels, presentation=rows,
+            joined(parts), neuroid_id=np.flatnonzero(keep), neuroid=voxels, presentation=rows,
             stimulus_id=ids, sampling_rate_hz=1.0 / step, system=system, modality="fmri", units=units, allow_nan=allow_nan,
         )  # fmt: skip
     x.attrs["grid"] = json.dumps({"shape": list(keep.shape), "affine": np.asarray(images[0].affine).tolist(), "order": "C"})
@@ -100,12 +101,6 @@ def open_images(
     scales = [[float(image.dataobj.slope), float(image.dataobj.inter)] for image in images]
     params |= {"labels": _said(labels), "index_base": 0, "scale": scales}
     return record_opening(x, "nifti", [file.name for file in files], params)
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    import dask.array as da
-
-    return parts[0] if len(parts) == 1 else da.concatenate(parts, axis=0)
 
 
 def _tr(file: Path, image: Any, tr_s: float | None, override: bool) -> float:

@@ -243,3 +243,9 @@ def test_what_is_opened_is_evaluated_unchanged(tmp_path):
     source = ba.responses(features, stimulus_id=brain.stimulus_id, neuroid_id=list("abc"), modality="ann", system="net")
     score = ba.evaluate(source, brain, model=ba.Ridge(alphas=[1.0]), cv=ba.split(brain, by="run")).score
     assert float(score.min()) > 0.8
+
+
+def test_volumes_of_one_of_several_runs_read_their_own_bytes(tmp_path, bytes_read):
+    files = [nifti(tmp_path / f"run-{run}_bold.nii", np.zeros((30, 30, 30, 40), np.float32)) for run in (1, 2)]  # 4.3 MB each
+    x = open_images(files, system="s")
+    assert bytes_read(x[50:52].compute) < 2 * 27_000 * 4 + 20_000
