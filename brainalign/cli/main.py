@@ -1,4 +1,4 @@
-"""``brainalign record | evaluate | compare | report | demo``: each a thin face of the public function of that name."""
+"""``brainalign record | evaluate | compare | report | data | demo``: each a thin face of the public function of that name."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error.
+        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error, or one in checked data.
 
     Examples
     --------
@@ -50,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from brainalign.cli.demo import demo
 
             demo(arguments.output)
+        elif arguments.command == "data":
+            from brainalign.cli.data import check_path
+
+            return check_path(arguments.path, format=arguments.format, options=arguments.option, output=arguments.output)
         else:
             _run(arguments)
     except BrainAlignError as error:
@@ -69,11 +73,25 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("spec", help="TOML file; its keys are the keyword arguments of the function of that name")
         command.add_argument("--dry-run", action="store_true", help="print the calls as Python instead of running them")
         command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    _add_data(commands)
     text = "run the main job offline on a simulated brain, and write a report"
     command = commands.add_parser("demo", help=text, description=f"{text[0].upper()}{text[1:]}.")
     command.add_argument("--output", default="demo-output", help="folder for the study and the report (default: %(default)s)")
     command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
+
+
+def _add_data(commands: Any) -> None:
+    text = "look at a recording: `brainalign data check PATH` says what is wrong with it, or seldom meant"
+    data = commands.add_parser("data", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    check = data.add_subparsers(dest="data_command", required=True, metavar="check").add_parser("check", help="check one path")
+    check.add_argument("path", help="a study, or a file or folder of any format")
+    check.add_argument("--format", help="name of the format; by default the content decides, and the reason is printed")
+    check.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="option of the format, e.g. tr_s=2.0; may be repeated"
+    )
+    check.add_argument("--output", metavar="PAGE.html", help="write the findings with a picture of each")
+    check.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
 
 
 def _version() -> str:

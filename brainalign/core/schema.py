@@ -122,14 +122,52 @@ def validate(x: xr.DataArray, *, deep: bool = False, name: str = "responses") ->
         raise SchemaError(
             f"{name} is a {type(x).__name__}. Expected an xarray.DataArray: build one from plain arrays with `ba.responses`."
         )
-    problems = _dim_problems(x) or [
-        *_presentation_problems(x), *_neuroid_problems(x), *_time_problems(x), *_coord_problems(x), *_attr_problems(x),
-    ]  # fmt: skip
-    if not problems and deep:
-        problems = _value_problems(x)
+    problems = label_problems(x)
+    if not problems and deep and x.dtype.kind == "f":
+        other_dims = tuple(axis for axis, dim in enumerate(x.dims) if dim != "neuroid")
+        problems = value_problems(x, np.asarray((~np.isfinite(x.data)).any(axis=other_dims)))
     if problems:
         raise SchemaError(f"{name} " + "\nAlso, it ".join(problems))
     return x
+
+
+def label_problems(x: xr.DataArray) -> list[str]:
+    """List what is wrong with dims, labels and attrs; :func:`validate` raises these.
+
+    Parameters
+    ----------
+    x : DataArray
+
+    Returns
+    -------
+    list of str
+        Each goes on from the name of the array: what was wrong, what was expected, how to mend it.
+    """
+    return _dim_problems(x) or [
+        *_presentation_problems(x), *_neuroid_problems(x), *_time_problems(x), *_coord_problems(x), *_attr_problems(x),
+    ]  # fmt: skip
+
+
+def value_problems(x: xr.DataArray, bad: np.ndarray[Any, Any]) -> list[str]:
+    """List what is wrong with the values; :func:`validate` raises these when it is deep.
+
+    Parameters
+    ----------
+    x : DataArray
+    bad : ndarray of bool, (neuroid,)
+        Where any value is NaN or infinite.
+
+    Returns
+    -------
+    list of str
+    """
+    if bool(x.attrs.get("allow_nan", False)) or not bad.any():
+        return []
+    where = preview(x.coords["neuroid_id"].values[bad])
+    return [
+        f"has NaN or infinite values in {int(bad.sum())} of {bad.size} neuroids ({where}). Expected finite numbers: drop them with "
+        "`x[:, keep]`, or declare NaN with `x.attrs['allow_nan'] = True`."
+    ]
 
 
 def _dim_problems(x: xr.DataArray) -> list[str]:
@@ -277,17 +315,3 @@ def _attr_problems(x: xr.DataArray) -> list[str]:
             f"has schema_version {version}, newer than {SCHEMA_VERSION}, which this brainalign reads: upgrade brainalign."
         )
     return problems
-
-
-def _value_problems(x: xr.DataArray) -> list[str]:
-    if x.dtype.kind != "f" or bool(x.attrs.get("allow_nan", False)):
-        return []
-    other_dims = tuple(axis for axis, dim in enumerate(x.dims) if dim != "neuroid")
-    bad = np.asarray((~np.isfinite(x.data)).any(axis=other_dims))
-    if not bad.any():
-        return []
-    where = preview(x.coords["neuroid_id"].values[bad])
-    return [
-        f"has NaN or infinite values in {int(bad.sum())} of {bad.size} neuroids ({where}). Expected finite numbers: drop them with "
-        "`x[:, keep]`, or declare NaN with `x.attrs['allow_nan'] = True`."
-    ]

@@ -4,6 +4,11 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["brainmap", "diagnoses", "figures", "table", "html"],
-    submod_attrs={"brainmap": ["to_brain"], "html": ["report"], "table": ["summary", "tidy"]},
+    submodules=["brainmap", "datacheck", "datafigures", "diagnoses", "figures", "table", "html"],
+    submod_attrs={
+        "brainmap": ["to_brain"],
+        "datacheck": ["check", "findings"],
+        "html": ["report"],
+        "table": ["summary", "tidy"],
+    },
 )

@@ -21,6 +21,8 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import provenance
 from brainalign.reports import figures
+from brainalign.reports.datacheck import findings
+from brainalign.reports.datafigures import pictures
 from brainalign.reports.diagnoses import diagnose, join_report
 from brainalign.reports.drawing import house_style, in_words
 from brainalign.reports.table import kind_of, summary, tidy
@@ -188,6 +190,8 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
         yield "dissimilarity of each pair of stimuli", figures.rdm_panel(item)
     elif kind == "attribution" and item.ndim > 2:
         yield "red drives the response up, blue down", figures.attribution(item)
+    elif kind == "check":
+        yield from pictures(item)
     elif kind == "values" and item.ndim == 1:
         yield (
             "a dot per neuroid",
@@ -205,12 +209,16 @@ def _tables(item: Any) -> list[tuple[str, pd.DataFrame, bool]]:
         return [*found, ("Every score", rows, True)] if len(rows) <= 10 * MAX_TABLE_ROWS else found
     if kind == "grid":
         return [("Every score", tidy(item), True)]
+    if kind == "check":
+        return [("Findings", findings(item), False)]
     return []
 
 
 def _facts(item: Any) -> str:
     """Return one line on what was computed from what."""
-    facts = [" × ".join(f"{n:,} {in_words(str(dim))}" for dim, n in item.sizes.items())]
+    facts = [item.attrs.get("shape") or " × ".join(f"{n:,} {in_words(str(dim))}" for dim, n in item.sizes.items())]
+    if kind_of(item) == "check":
+        facts.append(_count_of(len(findings(item)), "finding"))
     for name in ("metric", "aggregate", "units", "method", "baseline", "modality"):
         if item.attrs.get(name):
             facts.append(f"{name} {item.attrs[name]}")
@@ -222,6 +230,10 @@ def _facts(item: Any) -> str:
     if steps and steps[-1]["seed"] is not None:
         facts.append(f"seed {steps[-1]['seed']}")
     return " · ".join(facts)
+
+
+def _count_of(n: int, noun: str) -> str:
+    return f"1 {noun}" if n == 1 else f"{n or 'no'} {noun}s"
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

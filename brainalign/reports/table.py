@@ -11,7 +11,7 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.schema import group_label
 
-KINDS = ("grid", "scores", "rdm", "attribution", "responses", "values", "table")
+KINDS = ("grid", "scores", "rdm", "attribution", "responses", "values", "check", "table")
 
 
 def kind_of(result: Any) -> str:
@@ -25,7 +25,7 @@ def kind_of(result: Any) -> str:
     -------
     str
         ``"grid"`` (scores of groups × groups), ``"scores"`` (per neuroid), ``"rdm"``, ``"attribution"``, ``"responses"``,
-        ``"values"`` (one number a neuroid) or ``"table"``.
+        ``"values"`` (one number a neuroid), ``"check"`` (of a recording) or ``"table"``.
 
     Raises
     ------
@@ -39,6 +39,8 @@ def kind_of(result: Any) -> str:
     """
     if isinstance(result, pd.DataFrame):
         return "table"
+    if isinstance(result, xr.Dataset) and "findings" in result.attrs:
+        return "check"
     if isinstance(result, xr.Dataset) and "score" in result.data_vars:
         return "scores" if "neuroid" in result["score"].dims else "grid"
     if isinstance(result, xr.DataArray):

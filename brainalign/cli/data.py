@@ -1,0 +1,138 @@
+"""``brainalign data check PATH``: opens whatever there is, says why it was opened so, and what stands out in it."""
+
+from __future__ import annotations
+
+import ast
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+
+
+def check_path(path: str, *, format: str | None = None, options: Sequence[str] = (), output: str | None = None) -> int:
+    """Open a recording, or all those of a study, print what stands out, and write a page with pictures.
+
+    Parameters
+    ----------
+    path : str
+    format : str, optional
+    options : sequence of str
+        ``key=value`` each, for :func:`brainalign.open_responses`.
+    output : str, optional
+        HTML page to write.
+
+    Returns
+    -------
+    int
+        Exit status: 1 where there is an error, else 0; warnings are none.
+
+    Examples
+    --------
+    >>> import brainalign as ba, tempfile
+    >>> study = tempfile.mkdtemp() + "/study.zarr"
+    >>> ba.save(ba.simulate(n_stimuli=20, random_state=0).fmri, study)
+    >>> check_path(study)
+    sub-01: fmri, 80 presentation × 90 neuroid, 20 stimuli, 4 presentations each; nothing stands out
+    0
+    """
+    from brainalign.reports.datacheck import check, findings
+    from brainalign.reports.html import report
+
+    results = {}
+    for name, x, stimuli in _recordings(path, format, read_options(options)):
+        results[name] = check(x, stimuli=stimuli)
+        found = findings(results[name])
+        print(f"{name}: {_summary(x)}; {_count(found)}")
+        for row in found.itertuples():
+            where = f" ({row.where})" if row.where else ""
+            print(f"  {row.severity}: {row.check}: {row.n} {row.what}{where}. {row.mend}")
+    if output is not None:
+        print(report(results, output, title=f"Check of {Path(path).name}"))
+    return int(any((findings(result).severity == "error").any() for result in results.values()))
+
+
+def read_options(given: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` texts as options; values are read as Python literals where they are some, else as text.
+
+    Parameters
+    ----------
+    given : sequence of str
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ParameterError
+        There is no ``=`` in one.
+
+    Examples
+    --------
+    >>> read_options(["tr_s=2", "system=sub-01", "dims=['presentation', 'neuroid']"])
+    {'tr_s': 2, 'system': 'sub-01', 'dims': ['presentation', 'neuroid']}
+    """
+    options = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ParameterError(f"brainalign data check got --option {text!r}. Expected key=value, e.g. --option tr_s=2.0.")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
+
+
+def _recordings(path: str, format: str | None, options: dict[str, Any]) -> Iterator[tuple[str, xr.DataArray, Any]]:
+    """Yield name, responses and stimuli: those of a study, or what one file or folder holds."""
+    from brainalign.dataset.open import find_format, open_responses, open_study
+
+    study = Path(path).is_dir() and "name" not in options and format in (None, "store") and not (Path(path) / "_labels").exists()
+    if study and find_format(path)[0] == "store":
+        tree = open_study(path)
+        tables = [node.to_dataset() for node in tree["stimuli"].children.values()]
+        for name, node in tree["responses"].children.items():
+            x = node["responses"]
+            yield name, x, next((table for table in tables if _shared(x, table)), None)
+        return
+    with _spoken():
+        x = open_responses(path, format=format, **options)
+    yield Path(path).name, x, None
+
+
+def _shared(x: xr.DataArray, table: xr.Dataset) -> bool:
+    return bool(set(x.stimulus_id.values.tolist()) & set(table.stimulus_id.values.tolist()))
+
+
+class _spoken:
+    """While it lasts, the log says on the terminal which format was chosen, and why."""
+
+    def __enter__(self) -> None:
+        self._log, self._handler = logging.getLogger("brainalign"), logging.StreamHandler()
+        self._level = self._log.level
+        self._log.addHandler(self._handler)
+        self._log.setLevel(logging.INFO)
+
+    def __exit__(self, *_: object) -> None:
+        self._log.removeHandler(self._handler)
+        self._log.setLevel(self._level)
+
+
+def _summary(x: xr.DataArray) -> str:
+    counts = x.stimulus_id.to_series().astype(object).value_counts()
+    low, high = int(counts.min()), int(counts.max())
+    each = f"{low} presentation{'s' if low > 1 else ''}" if low == high else f"{low} to {high} presentations"
+    units = f" in {x.attrs['units']}" if x.attrs.get("units") else ""
+    return f"{x.attrs['modality']}, {' × '.join(f'{n:,} {dim}' for dim, n in x.sizes.items())}{units}, {counts.size:,} stimuli, {each} each"
+
+
+def _count(found: Any) -> str:
+    n_errors, n = int((found.severity == "error").sum()), len(found)
+    if not n:
+        return "nothing stands out"
+    return f"{n_errors} error{'s' if n_errors != 1 else ''}, {n - n_errors} warning{'s' if n - n_errors != 1 else ''}"

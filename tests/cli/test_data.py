@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.cli.data import read_options
+from brainalign.cli.main import main
+from brainalign.core.errors import ParameterError
+
+
+def test_a_study_is_checked_recording_by_recording(tmp_path, capsys):
+    study = ba.simulate(n_stimuli=20, random_state=0)
+    dead = study.bold.copy(deep=True)
+    dead.values[:, 3] = 0
+    ba.save(study.fmri, tmp_path / "s.zarr", name="alive")
+    ba.save(dead, tmp_path / "s.zarr", name="dead")
+    ba.save(study.stimuli, tmp_path / "s.zarr")
+    assert main(["data", "check", str(tmp_path / "s.zarr"), "--output", str(tmp_path / "page.html")]) == 0
+    said = capsys.readouterr().out
+    assert "alive: fmri, 80 presentation × 90 neuroid in a.u., 20 stimuli, 4 presentations each; nothing stands out" in said
+    assert "warning: constant neuroids: 1 neuroids have the same value throughout (neuroids 'V1-003')" in said
+    assert "<h2>dead</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_file_says_its_format_and_its_errors_decide_the_status(tmp_path, capsys, caplog):
+    values = np.random.default_rng(0).normal(size=(30, 4))
+    (tmp_path / "ids.txt").write_text("\n".join(f"image {i}" for i in range(30)))
+    np.save(tmp_path / "x.npy", values)
+    options = ["modality=fmri", "system=sub-01", "neuroid_id=['a', 'b', 'c', 'd']", f"stimulus_id={tmp_path / 'ids.txt'}"]
+    flags = [part for option in options for part in ("--option", option)]
+    assert main(["data", "check", str(tmp_path / "x.npy"), *flags]) == 0
+    spoken = capsys.readouterr()
+    assert "is opened as 'arrays': it starts as files of numpy do" in spoken.err
+    assert "x.npy: fmri, 30 presentation × 4 neuroid, 30 stimuli, 1 presentation each; nothing stands out" in spoken.out
+    assert main(["data", "check", str(tmp_path / "x.npy")]) == 1
+    assert "needs `modality=`, `system=`" in capsys.readouterr().err
+    assert main(["data", "check", str(tmp_path / "gone.npy")]) == 1
+
+
+def test_options_are_literals_or_text():
+    assert read_options(["tr_s=2.0", "mask=a=b.nii", "runs=[1, 2]"]) == {"tr_s": 2.0, "mask": "a=b.nii", "runs": [1, 2]}
+    with pytest.raises(ParameterError, match=r"--option 'tr_s'\. Expected key=value"):
+        read_options(["tr_s"])
