@@ -295,11 +295,11 @@ def read_timed_frames(path: str | Path, ticks: Sequence[str]) -> list[Array]:
     with reading(file, "video by FFmpeg"):
         wanted = sorted({int(tick) for tick in ticks})
     with open_media(file, "video") as (container, stream):
-        found = {pts: image for pts, image in _decode(container, stream, wanted)}
+        found = {frame.pts: _pixels(frame, file) for frame in _decode(container, stream, wanted)}
     late = [pts for pts in wanted if pts not in found]
     if late:  # some containers seek only roughly: then from the start
         with open_media(file, "video") as (container, stream):
-            found |= {frame.pts: frame.to_ndarray(format="rgb24") for frame in container.decode(stream) if frame.pts in late}
+            found |= {frame.pts: _pixels(frame, file) for frame in container.decode(stream) if frame.pts in late}
     missing = [pts for pts in late if pts not in found]
     if missing:
         raise FormatError(
@@ -309,7 +309,7 @@ def read_timed_frames(path: str | Path, ticks: Sequence[str]) -> list[Array]:
     return [found[int(tick)] for tick in ticks]
 
 
-def _decode(container: Any, stream: Any, wanted: list[int]) -> Iterator[tuple[int, Array]]:
+def _decode(container: Any, stream: Any, wanted: list[int]) -> Iterator[Any]:
     frames, last = container.decode(stream), None
     for pts in wanted:
         if last is None or float((pts - last) * stream.time_base) > _FAR_S:
@@ -320,4 +320,12 @@ def _decode(container: Any, stream: Any, wanted: list[int]) -> Iterator[tuple[in
             return
         last = frame.pts
         if last == pts:
-            yield pts, frame.to_ndarray(format="rgb24")
+            yield frame
+
+
+def _pixels(frame: Any, file: Path) -> Array:
+    if frame.is_corrupt:  # FFmpeg fills up what it cannot decode
+        raise FormatError(
+            f"{str(file)!r} is damaged at {frame.time:g} s: FFmpeg could not decode all of the frame. Expected a whole film: copy it again."
+        )
+    return frame.to_ndarray(format="rgb24")
