@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "formats").glob("*.md"))]
 
 
 def code(language: str) -> str:
@@ -49,6 +49,18 @@ def test_the_api_page_lists_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"auto(?:class|function):: ([\w.]+)", page)) | set(re.findall(r"`ba\.(\w+)`", page))
     assert set(brainalign.__all__) - listed == set()
+
+
+def test_every_format_has_its_row_and_its_page():
+    from brainalign.core.registry import Registry
+    from brainalign.dataset.open import FORMATS
+
+    page = ROOT / "docs" / "formats" / "index.md"
+    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    pages = {name: re.findall(r"\((\w+\.md)\)", row)[0] for row in rows for name in re.findall(r"`([\w-]+)`", row.split("|")[1])}
+    assert sorted(pages) == Registry("no.plugins", FORMATS._builtin).names()
+    assert [name for name, file in pages.items() if not (page.parent / file).is_file()] == []
+    assert [name for name, file in pages.items() if name not in (page.parent / file).read_text(encoding="utf-8")] == []
 
 
 def test_every_extra_that_the_readme_names_exists():
