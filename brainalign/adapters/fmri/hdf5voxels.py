@@ -49,7 +49,7 @@ def first_key(source: Any, keys: Sequence[str], *, matlab: bool = False) -> str:
         return ""
 
 
-def array_shape(path: Any, key: str, *, reverse: bool = False, sparse: bool = False) -> tuple[int, ...]:
+def array_shape(path: Any, key: str, *, reverse: bool = False, sparse: bool = False, kinds: str = "iuf") -> tuple[int, ...]:
     """Return the shape of an array of betas in an HDF5 file, (space..., trial); nothing else is read.
 
     Parameters
@@ -60,6 +60,8 @@ def array_shape(path: Any, key: str, *, reverse: bool = False, sparse: bool = Fa
         MATLAB wrote it: HDF5 has its axes reversed.
     sparse : bool
         Chunks may be left out; they hold the fill value.
+    kinds : str
+        Of dtypes that are expected: ``"i"`` where floats would be in another unit.
 
     Returns
     -------
@@ -78,6 +80,11 @@ def array_shape(path: Any, key: str, *, reverse: bool = False, sparse: bool = Fa
             raise FormatError(
                 f"{str(file)!r} holds no array of betas at {key!r}. Expected numbers with the axes of space and trials; at its top are "
                 f"{sorted(opened)[:20]}."
+            )
+        if found.dtype.kind not in kinds:
+            raise FormatError(
+                f"{str(file)!r} holds {found.dtype} at {key!r}. Expected whole numbers, which are scaled to the unit of the responses: floats may "
+                "be scaled already. Take the published file, or open it as `format='arrays'`."
             )
         if not sparse:
             check_stored(found, file)

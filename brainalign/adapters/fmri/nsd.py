@@ -144,7 +144,9 @@ def _grid(files: dict[int, dict[str, Path]]) -> _Grid:
     first = next(iter(files.values()))
     if "" in first:
         shapes = {
-            file: array_shape(file, "betas", reverse=True, sparse=True) for sides in files.values() for file in sides.values()
+            file: array_shape(file, "betas", reverse=True, sparse=True, kinds="i")
+            for sides in files.values()
+            for file in sides.values()
         }
         images: dict[int, dict[str, Any]] = {}
     else:
@@ -167,10 +169,10 @@ def _surface(file: Path) -> Any:
     with reading(existing(file), "MGH"):
         image = nibabel.load(file)
         promised = int(image.dataobj.offset) + int(np.prod(image.shape, dtype=object)) * image.dataobj.dtype.itemsize
-    if len(image.shape) != 4 or min(image.shape) < 1 or file.stat().st_size < promised:
+    if len(image.shape) != 4 or min(image.shape) < 1 or image.dataobj.dtype.kind != "f" or file.stat().st_size < promised:
         raise FormatError(
-            f"{str(file)!r} has {file.stat().st_size} bytes; its header promises {promised} (shape {image.shape}). Expected (vertex, 1, 1, "
-            "trial), whole: it is truncated, copy it again."
+            f"{str(file)!r} has {file.stat().st_size} bytes; its header promises {promised} (shape {image.shape}, {image.dataobj.dtype}). "
+            "Expected floats, (vertex, 1, 1, trial), whole: it is truncated or of another kind; copy it again."
         )
     return image
 
@@ -216,9 +218,12 @@ def _neuroids(
         columns |= {f"roi_{name}": inside[keep] for name, inside in members.items()}
     elif regions is not None:
         raise ParameterError(f"open_nsd got regions={list(regions)} without `rois=`. Expected the label images that hold them.")
-    files = _listed(ncsnr) or [
-        file for side in grid.sizes if (file := folder / (f"{side}.ncsnr.mgh" if side else "ncsnr.nii.gz")).is_file()
-    ]
+    beside = [folder / (f"{side}.ncsnr.mgh" if side else "ncsnr.nii.gz") for side in grid.sizes]
+    files = _listed(ncsnr) or [file for file in beside if all(file.is_file() for file in beside)]
+    if len(files) not in (0, len(beside)) and not isinstance(files[0], np.ndarray):
+        raise ParameterError(
+            f"open_nsd got {len(files)} files of ncsnr. Expected {len(beside)}: one a volume, or one a hemisphere."
+        )
     if files:
         ratio = np.sum([read(file).astype(np.float64) for file in files], axis=0)[keep]
         columns |= {"ncsnr": ratio, "nc_singletrial": 100.0 * ratio**2 / (ratio**2 + 1.0)}
@@ -277,8 +282,9 @@ def _files(folder: Path) -> dict[int, dict[str, Path]]:
             found.setdefault(int(match[2]), {})[match[1] or ""] = file
     sides = {side for session in found.values() for side in session}
     if not found or ("" in sides and len(sides) > 1):
+        held = "volumes and surfaces" if found else f"no betas that are read ({preview(names_in(folder))})"
         raise FormatError(
-            f"{str(folder)!r} holds {'volumes and surfaces' if found else 'no betas'}. Expected betas_session01.hdf5 ..., or "
+            f"{str(folder)!r} holds {held}. Expected betas_session01.hdf5 ... (of .nii.gz there is an .hdf5 too), or "
             "lh.betas_session01.mgh ... and rh.betas_session01.mgh ..., of one version."
         )
     for session, files in found.items():

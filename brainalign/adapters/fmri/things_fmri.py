@@ -118,7 +118,9 @@ def _file(path: Path, subject: str | None) -> tuple[Path, str]:
 def _voxels(path: Path) -> pd.DataFrame:
     """Read the table of voxels; 200000 rows of 220 numbers are too many for a table of strings."""
     with reading(existing(path), "csv"):
-        table = pd.read_csv(path, index_col=False)
+        table = pd.read_csv(path)
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the cells that have no name for an index
+        raise FormatError(f"{str(path)!r} has more cells in its rows than names in its header. Expected one name a cell.")
     require_columns(table, ["voxel_id"], str(path))
     wrong = [
         column for column in table if table[column].dtype.kind not in "iuf" or (column in _PLACES and table[column].isna().any())

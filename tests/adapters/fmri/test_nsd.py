@@ -188,6 +188,10 @@ def test_missing_sidecars_and_wrong_grids_are_named(folder, tmp_path):
     with pytest.raises(FormatError, match=r"session02\.hdf5' has the shape \(4, 4, 2, 750\), .* of session 2"):
         open_nsd(home, design=design)
     with h5py.File(home / "betas_session02.hdf5", "w") as file:
+        file["betas"] = np.zeros((TRIALS, 2, 4, 3), np.float32)
+    with pytest.raises(FormatError, match=r"holds float32 at 'betas'\. Expected whole numbers"):
+        open_nsd(home, design=design)  # 300 times too small, were it divided as int16 is
+    with h5py.File(home / "betas_session02.hdf5", "w") as file:
         file["beta"] = np.zeros(3)
     with pytest.raises(FormatError, match=r"no array of betas at 'betas'.*\['beta'\]"):
         open_nsd(home, design=design)
@@ -216,6 +220,8 @@ def test_surfaces_have_both_hemispheres(folder, tmp_path):
     assert list(x.neuroid_id.values[[0, 5]]) == ["L0", "R0"]
     np.testing.assert_array_equal(x.vertex, [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 5])
     np.testing.assert_array_equal(x.ncsnr, x.vertex)
+    with pytest.raises(ParameterError, match=r"1 files of ncsnr\. Expected 2"):
+        open_nsd(home, design=design, ncsnr=home / "lh.ncsnr.mgh")
     part = open_nsd(home, design=design, rois=[tmp_path / "lh.streams.mgz", tmp_path / "rh.streams.mgz"], regions="midventral")
     np.testing.assert_array_equal(part.values, expected[:, [2, 7, 10]])
     np.testing.assert_array_equal(open_nsd(home, design=design, mask=np.arange(11) > 7).values, expected[:, 8:])
@@ -277,7 +283,7 @@ def test_folders_are_recognised_by_their_files(folder, tmp_path, labels):
     assert not adapter.matches(tmp_path)
     assert not adapter.matches(labels["nsdgeneral"])
     assert not adapter.matches(np.zeros(3))
-    with pytest.raises(FormatError, match="holds no betas"):
+    with pytest.raises(FormatError, match="holds no betas that are read"):
         open_nsd(tmp_path, subject=1)
 
 

@@ -115,6 +115,12 @@ def test_missing_columns_files_and_cells_are_named(tmp_path):
     table.write_text(table.read_text()[:-8])  # the last row loses its regions
     with pytest.raises(FormatError, match="has nan in row 5 of the region"):
         open_things_fmri(tmp_path)
+    VOXEL_TABLE.to_csv(table, index=False)
+    head, *rows = table.read_text().splitlines()
+    for longer in (rows, rows[3:4]):
+        table.write_text("\n".join([head, *(f"{row},1" if row in longer else row for row in rows)]))
+        with pytest.raises(FormatError, match="more cells|could not be read as csv"):
+            open_things_fmri(tmp_path)
     table.unlink()
     with pytest.raises(FormatError, match=r"no file '.*sub-01_VoxelMetadata.csv'"):
         open_things_fmri(tmp_path)
