@@ -10,6 +10,7 @@ import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
 from brainalign.adapters.lazy import check_stored, open_hdf5
+from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
@@ -66,6 +67,7 @@ def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:
         raise FormatError(f"{str(file)!r} starts with {start[:12]!r}. Expected a MATLAB file of version 5 or later.")
     from scipy.io import loadmat
 
+    check_mat5(file)
     with reading(file, "MATLAB"):
         loaded = loadmat(file, struct_as_record=False, squeeze_me=False, chars_as_strings=True)
         return {name: _plain(value) for name, value in loaded.items() if not name.startswith("__")}

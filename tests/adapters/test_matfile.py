@@ -77,7 +77,7 @@ def test_truncated_files_are_named(tmp_path, share, compress):
     savemat(tmp_path / "a.mat", {"x": np.random.default_rng(0).normal(size=(50, 40))}, do_compression=compress)
     whole = (tmp_path / "a.mat").read_bytes()
     (tmp_path / "a.mat").write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(FormatError, match=r"a.mat' could not be read as MATLAB"):
+    with pytest.raises(FormatError, match=r"a.mat' (could not be read as MATLAB|is damaged in its variable)"):
         read_mat(tmp_path / "a.mat")
 
 
