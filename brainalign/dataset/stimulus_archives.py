@@ -19,7 +19,7 @@ from brainalign.core.errors import FormatError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import PRESENTATION_COORDS, dim_of
-from brainalign.dataset.stimulus_table import RESERVED, build
+from brainalign.dataset.stimulus_table import RESERVED, build, paths_of
 
 
 def from_tars(shards: Any, *, content: str | None = None) -> xr.Dataset:
@@ -58,9 +58,8 @@ def from_tars(shards: Any, *, content: str | None = None) -> xr.Dataset:
     >>> x.stimulus_id.values.tolist(), x.text.values.tolist(), x.condition.values.tolist()
     (['0001', '0002'], ['a cat', 'a dog'], ['7', '8'])
     """
-    single = isinstance(shards, (str, os.PathLike))
-    folder = single and Path(shards).is_dir()
-    files = list_files(shards, (".tar",), what="tar") if folder else [Path(shard) for shard in ([shards] if single else shards)]
+    folder = isinstance(shards, (str, os.PathLike)) and Path(shards).is_dir()
+    files = list_files(shards, (".tar",), what="tar") if folder else paths_of(shards, owner="from_tars")
     samples = read_samples([Path(os.path.abspath(file)) for file in files])
     suffix = _content_suffix(samples, content)
     lacking = [key for key, members in samples.items() if suffix not in members]

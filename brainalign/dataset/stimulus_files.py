@@ -16,8 +16,9 @@ from brainalign.adapters.stimuli.sound import read_header
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
-from brainalign.dataset.stimulus_table import build
+from brainalign.dataset.stimulus_table import build, paths_of
 
+_NOUNS = {"image": "image", "audio": "sound"}
 _NAMES = {"stem": lambda path: path.stem, "name": lambda path: path.name, "path": lambda path: path.as_posix()}
 
 
@@ -193,10 +194,10 @@ def from_film(
     (['blink/f000000', 'blink/f000001'], [0.0, 0.5], [0.5, 0.25])
     """
     shift = check_number("offset_s", offset_s, owner="from_film")
-    paths = [Path(films)] if isinstance(films, (str, os.PathLike)) else [Path(film) for film in films]
+    paths = paths_of(films, owner="from_film")
     names = [path.stem if path.is_file() else path.name for path in paths]
     runs = names if run is None else [run] * len(paths) if isinstance(run, str) else list(run)
-    if len(set(names)) < len(names) or len(runs) != len(names) or not names:
+    if len(set(names)) < len(names) or len(runs) != len(names):
         raise ParameterError(
             f"from_film got {len(paths)} films named {preview(names)} and {len(runs)} runs. Expected films of different names, and a run for "
             "each."
@@ -221,8 +222,8 @@ def _listed(given: Any, kind: str, nested: bool) -> tuple[list[Path], Path | Non
     """Return files, and the folder they were asked for by."""
     single = isinstance(given, (str, os.PathLike))
     if single and not Path(given).is_file():
-        return list_files(given, SUFFIXES[kind], what={"audio": "sound"}.get(kind, kind), nested=nested), Path(given)
-    return [Path(file) for file in ([given] if single else given)], None
+        return list_files(given, SUFFIXES[kind], what=_NOUNS[kind], nested=nested), Path(given)
+    return paths_of(given, owner=f"from_{_NOUNS[kind]}s"), None
 
 
 def _named(files: list[Path], root: Path | None, stimulus_id: str | Sequence[str]) -> Sequence[str]:

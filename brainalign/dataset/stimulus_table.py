@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,31 @@ def hashed(stimuli: xr.Dataset) -> xr.Dataset:
     return stimuli.assign_coords(sha256=("presentation", as_labels(content_hashes(stimuli))))
 
 
+def paths_of(given: Any, *, owner: str) -> list[Path]:
+    """Return one path, or several, as a list.
+
+    Parameters
+    ----------
+    given : path or iterable of path
+    owner : str
+        The function it was given to, for the message.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    ParameterError
+        It is neither, or empty.
+    """
+    single = isinstance(given, (str, os.PathLike))
+    found = [given] if single else list(given) if isinstance(given, Iterable) else []
+    if not found or not all(isinstance(path, (str, os.PathLike)) for path in found):
+        raise ParameterError(f"{owner} got {given!r:.80}. Expected a path, or a sequence of at least one.")
+    return [Path(path) for path in found]
+
+
 def known_coords(coords: Mapping[str, Any]) -> dict[str, Any]:
     """Return keyword coordinates if each is a presentation coordinate of the schema; None leaves one out.
 
@@ -204,6 +229,9 @@ def _relative(paths: list[str], root: str | os.PathLike[str] | None) -> tuple[Pa
         absolute = {path: Path(os.path.abspath(path)) for path in dict.fromkeys(paths)}
         folder = Path(os.path.commonpath([path.parent for path in absolute.values()]))
         below = {path: file.relative_to(folder).as_posix() for path, file in absolute.items()}
+    for name in below.values():
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise FormatError(f"the stimulus file {name!a} has a name that is no UTF-8. Expected text: rename the file.")
     return folder, [below[path] for path in paths]
 
 

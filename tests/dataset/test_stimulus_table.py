@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from brainalign.core.errors import FormatError, ParameterError, SchemaError
-from brainalign.dataset.stimulus_table import build, hashed, known_coords
+from brainalign.dataset.stimulus_table import build, hashed, known_coords, paths_of
 
 
 def make(content, kind, ids=None, coords=None, **options):
@@ -143,3 +143,16 @@ def test_hashed_reads_files_and_leaves_texts_as_they_are(tmp_path):
     assert hashed(files.assign_coords(sha256=("presentation", [""]))).sha256.values.tolist() == files.sha256.values.tolist()
     texts = make(["x"], "word")
     assert hashed(texts) is texts
+
+
+def test_a_file_name_that_is_no_text_is_named():
+    with pytest.raises(FormatError, match=r"'bad\\udc80\.png' has a name that is no UTF-8"):
+        make(["bad\udc80.png"], "image", must_exist=False)
+
+
+def test_one_path_or_several(tmp_path):
+    assert paths_of(str(tmp_path), owner="f") == paths_of([tmp_path], owner="f") == [tmp_path]
+    assert paths_of(iter([tmp_path]), owner="f") == [tmp_path]
+    for given in (3, [], [3], None):
+        with pytest.raises(ParameterError, match=r"f got .* Expected a path, or a sequence of at least one"):
+            paths_of(given, owner="f")
