@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,9 @@ def _file(path: Path, subject: str | None) -> tuple[Path, str]:
 
 def _voxels(path: Path) -> pd.DataFrame:
     """Read the table of voxels; 200000 rows of 220 numbers are too many for a table of strings."""
-    with reading(existing(path), "csv"):
-        table = pd.read_csv(path)
-    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the cells that have no name for an index
-        raise FormatError(f"{str(path)!r} has more cells in its rows than names in its header. Expected one name a cell.")
+    with reading(existing(path), "csv"), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # cells beyond the header would be dropped
+        table = pd.read_csv(path, index_col=False)
     require_columns(table, ["voxel_id"], str(path))
     wrong = [
         column for column in table if table[column].dtype.kind not in "iuf" or (column in _PLACES and table[column].isna().any())
@@ -158,7 +158,7 @@ def _check_table(file: Path, tables: list[Path], rows: pd.DataFrame, voxels: pd.
         ids = [block for block in blocks.values() if block.dtype.kind in "iu" and block.shape == (shape[0], 1)]
         named = ids[0][:, 0].tolist() if ids else voxels["voxel_id"].tolist()
     known = rows["trial_id"].str.strip().tolist() if "trial_id" in rows else [str(i) for i in range(len(rows))]
-    given = [label.decode() if isinstance(label, bytes) else str(label) for label in labels or known]
+    given = [label.decode(errors="replace") if isinstance(label, bytes) else str(label) for label in labels or known]
     _same(given, known, "trial", file, tables[0])
     _same(named, voxels["voxel_id"].tolist(), "voxel", file, tables[1])
     return wide[0]

@@ -119,7 +119,7 @@ def test_missing_columns_files_and_cells_are_named(tmp_path):
     head, *rows = table.read_text().splitlines()
     for longer in (rows, rows[3:4]):
         table.write_text("\n".join([head, *(f"{row},1" if row in longer else row for row in rows)]))
-        with pytest.raises(FormatError, match="more cells|could not be read as csv"):
+        with pytest.raises(FormatError, match="could not be read as csv"):
             open_things_fmri(tmp_path)
     table.unlink()
     with pytest.raises(FormatError, match=r"no file '.*sub-01_VoxelMetadata.csv'"):
