@@ -39,6 +39,7 @@ FORMATS = Registry(
         "algonauts": "brainalign.adapters.fmri.algonauts:adapter",
         "features": "brainalign.adapters.networks.features:adapter",
         "meeg": "brainalign.adapters.meeg.recordings:adapter",
+        "source-estimates": "brainalign.adapters.meeg.sources:adapter",
         "things-meg": "brainalign.adapters.meeg.things_meg:adapter",
         "things-eeg2": "brainalign.adapters.meeg.things_eeg2:adapter",
         "spikes": "brainalign.adapters.spikes.trains:adapter",
@@ -72,10 +73,11 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     format : str, optional
         ``"alf"``, ``"algonauts"``, ``"arrays"``, ``"bids"``, ``"bold5000"``, ``"brainscore"``, ``"cifti"``,
         ``"confounds"``, ``"features"``, ``"gifti"``, ``"glmsingle"``, ``"lebel"``, ``"matlab"``, ``"meeg"``,
-        ``"nifti"``, ``"nsd"``, ``"nwb"``, ``"pereira"``, ``"spikes"``, ``"store"``, ``"suite2p"``, ``"things-eeg2"``,
-        ``"things-fmri"``, ``"things-meg"``, ``"timecourses"``, ``"tuckute"``, or one that an installed package adds
-        under the entry-point group ``brainalign.adapters``. By default the content decides; the log ("brainalign", at
-        INFO) says for which reason, and so does the provenance (``because``).
+        ``"nifti"``, ``"nsd"``, ``"nwb"``, ``"pereira"``, ``"source-estimates"``, ``"spikes"``, ``"store"``,
+        ``"suite2p"``, ``"things-eeg2"``, ``"things-fmri"``, ``"things-meg"``, ``"timecourses"``, ``"tuckute"``,
+        or one that an installed package adds under the entry-point group ``brainalign.adapters``. By default the
+        content decides; the log ("brainalign", at INFO) says for which reason, and so does the provenance
+        (``because``).
     **options
         Of the format, e.g. ``name="sub-01"`` for a store of several responses.
 
