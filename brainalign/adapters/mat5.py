@@ -159,7 +159,9 @@ def _matrix(body: _Body, depth: int) -> None:
         for _ in range(n):
             _element(body, depth + 1)
     elif what == _CHAR:
-        body.leaf(_TEXT)
+        n = body.leaf(_TEXT)[1]
+        if prod(dims) > max(n, 2**16):  # an empty text may be written for a few blanks
+            raise _Damage(f"{n} bytes for a text of size {dims}")
     elif what == _SPARSE:
         for _ in range(4 if is_complex else 3):
             body.leaf(_ITEM_BYTES)

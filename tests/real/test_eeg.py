@@ -71,7 +71,7 @@ def test_events_at_other_times_take_it_away(recording, squares):
 def test_peaks_of_the_evoked_response(squares, channel, microvolts, at):
     """README, within .05 uV and one sample: units are volts, samples were 1-based, windows lie where they should."""
     evoked = squares.mean("presentation").isel(neuroid=int(np.argmax(squares.channel.values == channel))) * 1e6
-    peak = evoked.isel(time=int(abs(evoked).argmax()))
+    peak = evoked.isel(time=int(np.abs(evoked.values).argmax()))
     assert float(peak) == pytest.approx(microvolts, abs=0.05)
     assert float(peak.time) == pytest.approx(at, abs=1 / 128)
 
