@@ -77,7 +77,8 @@ def cut(
     check_choice("align", how.align, ("table", "trigger"), owner="open_meeg")
     check_choice("overlap", how.overlap, ("flag", "raise"), owner="open_meeg")
     check_number("tolerance_s", how.tolerance_s, owner="open_meeg", low=0.0)
-    rate, record = float(raw.info["sfreq"]), {}
+    rate = float(raw.info["sfreq"])
+    record: dict[str, Any] = {}
     table = _table(raw, how, stimulus_column, name)
     table, mismatched = _checked_ids(table, how, stimulus_column, name)
     if mismatched:
