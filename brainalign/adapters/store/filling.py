@@ -18,8 +18,8 @@ from brainalign.core.tiles import Positions, Tiles, chunk_bytes, compact, n_of, 
 
 #: Bytes that a conversion takes unless another bound is given.
 MAX_MEMORY = 2**30
-#: Chunks that zarr compresses side by side; each is held about three times on its way to the disk.
-_MOST_CHUNKS, _COPIES = 10, 3
+#: Chunks that zarr compresses side by side; each is held about four times on its way to the disk.
+_MOST_CHUNKS, _COPIES = 10, 4
 _CHECKED = 2**20
 
 
@@ -77,11 +77,11 @@ def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: 
     max_memory = check_number("max_memory", max_memory, owner="save", low=1, integer=True)
     chunk = max(prod(target.array.chunks) for target in targets) * x.dtype.itemsize
     n_chunks = max(1, min(_MOST_CHUNKS, max_memory // (4 * _COPIES * chunk)))
-    n_workers = n_readers(x.data, max_memory // 4)
+    n_workers = n_readers(x.data, max_memory // 3)
     budget = max_memory - n_chunks * _COPIES * chunk - _in_flight(x.data, n_workers, max_memory)
     units = [(target, columns) for target in targets for columns in _spans(n_of(target.positions), target.array.chunks[1])]
     positions = [part_of(target.positions, columns) for target, columns in units]
-    tiles = plan_tiles(x.data, positions, step=targets[0].array.chunks[0], budget=budget, owner="save")
+    tiles = plan_tiles(x.data, positions, step=targets[0].array.chunks[0], budget=max(0, budget), owner="save")
     parts = [_parts(units, tiles, number) for number in range(len(tiles.bands))]
     with (
         zarr.config.set({"async.concurrency": n_chunks}),
@@ -95,7 +95,7 @@ def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: 
 
 def _in_flight(data: Any, n_workers: int, max_memory: int) -> int:
     """Return the bytes that reading takes beside the values that are held; a chunk that is too large is read in slices."""
-    return min(3 * n_workers * chunk_bytes(data), max_memory // 4)
+    return min(3 * n_workers * chunk_bytes(data), max_memory // 3)
 
 
 def _parts(units: list[tuple[Target, slice]], tiles: Tiles, number: int) -> list[_Part]:
