@@ -243,7 +243,7 @@ def _names_itself(source: Any) -> bool:
     try:
         with h5py.File(source, "r") as opened:
             found = [opened.get(name) for name in ("stimulus_id", "neuroid_id")]
-            return all(isinstance(item, h5py.Dataset) and not (item.ndim and len(item.dims[0])) for item in found)
+            return all(isinstance(item, h5py.Dataset) and "DIMENSION_LIST" not in item.attrs for item in found)
     except (OSError, RuntimeError, KeyError, ValueError):
         return False
 

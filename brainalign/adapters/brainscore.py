@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.files import Format, existing, first_bytes, is_path, naming, reading, record_opening
-from brainalign.adapters.netcdf import Variable, open_variable, read_header, read_variable, write_netcdf
+from brainalign.adapters.netcdf import Variable, is_scale, open_variable, read_header, read_variable, write_netcdf
 from brainalign.core.errors import FormatError, ParameterError, StoreError, require
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.provenance import provenance
@@ -126,7 +126,7 @@ def save_brainscore(x: xr.DataArray, path: Any, *, overwrite: bool = False) -> N
     SchemaError
         ``x`` is not valid; nothing is written.
     ParameterError
-        A single time point without bins.
+        A single time point without bins; a coordinate that is neither numbers nor strings.
     StoreError
         The file exists, or its folder does not.
 
@@ -141,6 +141,11 @@ def save_brainscore(x: xr.DataArray, path: Any, *, overwrite: bool = False) -> N
         raise StoreError(f"there is no folder {str(file.parent)!r}. Expected one to write {file.name!r} into: make it first.")
     if file.exists() and not overwrite:
         raise StoreError(f"{str(file)!r} exists. Expected a free name: choose another, or pass `overwrite=True`.")
+    odd = [str(name) for name, coord in x.coords.items() if coord.dtype.kind not in "iufbTUO" or "/" in str(name)]
+    if odd:
+        raise ParameterError(
+            f"save got the coordinates {preview(odd)}, which netCDF cannot hold so. Expected numbers or strings, and names without '/'."
+        )
     rename = dict(zip(DIMS, _DIMS, strict=True))
     variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
     for name, coord in x.coords.items():
@@ -279,7 +284,7 @@ def _matches(source: Any) -> str:
     h5py = require("h5py", extra="spikes", purpose="netCDF-4")
     try:
         with h5py.File(source, "r") as opened:
-            fits = all(isinstance(opened.get(dim), h5py.Dataset) and opened[dim].is_scale for dim in _DIMS[:2])
+            fits = all(isinstance(opened.get(dim), h5py.Dataset) and is_scale(opened[dim]) for dim in _DIMS[:2])
     except (OSError, RuntimeError, KeyError, ValueError):
         return ""
     return "netCDF-4 with the dims presentation and neuroid" if fits else ""

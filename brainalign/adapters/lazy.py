@@ -65,9 +65,7 @@ class FileArray:
             block = self.read(spans).astype(self.dtype, copy=False)
             wanted = tuple(span.stop - span.start for span in spans)
             if block.shape != wanted:
-                raise FormatError(
-                    f"{str(source)!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated."
-                )
+                raise FormatError(f"{str(source)!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated.")
         if self.finite_axis is not None:
             _refuse_not_finite(block, spans, self.finite_axis, self.files[0])
         for axis in reversed(range(len(rest))):  # one by one: two lists of numbers are not paired up
@@ -309,15 +307,17 @@ def check_stored(dataset: Any, file: Path) -> None:
     Parameters
     ----------
     dataset : h5py.Dataset
-        Not one that is kept in other files.
     file : Path
-        For the message.
 
     Raises
     ------
     FormatError
-        Its header promises more than the file holds.
+        Its header promises more than the file holds, or leads to another file.
     """
+    if Path(dataset.file.filename) != file or dataset.external or dataset.is_virtual:
+        raise FormatError(
+            f"{str(file)!r} keeps the values of {dataset.name!r} in another file. Expected them in this one: copy them into it."
+        )
     there, promised = dataset.id.get_storage_size(), dataset.nbytes
     if there * (_MOST_COMPRESSED if dataset.id.get_create_plist().get_nfilters() else 1) < promised:
         raise FormatError(

@@ -73,7 +73,7 @@ def read_header(path: Any) -> tuple[dict[str, Variable], dict[str, Any]]:
     h5py = require("h5py", **_PURPOSE)
     with reading(file, "netCDF-4"), h5py.File(file, "r") as opened:
         found = {name: item for name, item in opened.items() if isinstance(item, h5py.Dataset)}
-        variables = {name: _variable(item, file) for name, item in found.items() if not _is_bare_dim(item)}
+        variables = {name: _variable(opened, item, file) for name, item in found.items() if not _is_bare_dim(item)}
         return variables, _attributes(opened)
 
 
@@ -214,18 +214,37 @@ def _write_values(h5py: Any, opened: Any, name: str, values: Any) -> Any:
     return item
 
 
-def _variable(item: Any, file: Path) -> Variable:
+def _variable(opened: Any, item: Any, file: Path) -> Variable:
     check_stored(item, file)
-    if item.is_scale:
-        dims: tuple[str, ...] = (item.name.rpartition("/")[2],)
+    if is_scale(item):
+        dims: tuple[str, ...] = (_base(item.name),)
     else:
-        dims = tuple(axis[0].name.rpartition("/")[2] if len(axis) else "" for axis in item.dims)
+        listed = item.attrs.get("DIMENSION_LIST", [()] * item.ndim)
+        dims = tuple(_base(opened[axis[0]].name) if len(axis) else "" for axis in listed)
     return Variable(dims, item.shape, item.dtype, item.chunks, _attributes(item))
 
 
+def is_scale(item: Any) -> bool:
+    """Return True for a dataset that stands for a dim.
+
+    Parameters
+    ----------
+    item : h5py.Dataset
+
+    Returns
+    -------
+    bool
+        Told by its attribute: the functions of HDF5 that ask for it abort the process at damaged files.
+    """
+    return _text(item.attrs.get("CLASS", b"")) == "DIMENSION_SCALE"
+
+
 def _is_bare_dim(item: Any) -> bool:
-    name = item.attrs.get("NAME", b"")
-    return bool(item.is_scale) and _text(name).startswith(_NO_VARIABLE)
+    return is_scale(item) and str(_text(item.attrs.get("NAME", b""))).startswith(_NO_VARIABLE)
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _attributes(item: Any) -> dict[str, Any]:

@@ -154,6 +154,8 @@ def test_what_cannot_be_saved(tmp_path, responses):
         ba.save(responses.drop_vars("stimulus_id"), tmp_path / "b.nc", format="brainscore")
     with pytest.raises(ParameterError, match=r"must be one of 'brainscore'. Got 'arrays'"):
         ba.save(responses, tmp_path / "b.nc", format="arrays")
+    with pytest.raises(ParameterError, match="coordinates 'when', which netCDF cannot hold"):
+        save_brainscore(responses.assign_coords(when=("presentation", np.zeros(4, "M8[s]"))), tmp_path / "b.nc")
     with pytest.raises(ParameterError, match="name='x' for one file"):
         ba.save(responses, tmp_path / "b.nc", name="x", format="brainscore")
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]

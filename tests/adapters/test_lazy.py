@@ -102,6 +102,21 @@ def test_a_dataset_that_was_never_written_is_refused(tmp_path, compression):
         open_hdf5(tmp_path / "a.h5", "x")
 
 
+def test_links_to_other_files_are_not_followed(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = VALUES
+    layout = h5py.VirtualLayout(shape=VALUES.shape, dtype=VALUES.dtype)
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "x", shape=VALUES.shape)
+    (tmp_path / "raw.bin").write_bytes(bytes(24))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["link"] = h5py.ExternalLink(tmp_path / "other.h5", "x")
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("raw", shape=(3,), dtype=np.float64, external=[(str(tmp_path / "raw.bin"), 0, 24)])
+    for key in ("link", "virtual", "raw"):
+        with pytest.raises(FormatError, match=r"a.h5' keeps the values of .* in another file"):
+            open_hdf5(tmp_path / "a.h5", key)
+
+
 @pytest.mark.parametrize("cut", [0, 5, 40, 200, 5000])
 def test_truncated_files(tmp_path, folder, cut):
     for name, read in (("c.npy", open_npy), ("a.h5", lambda path: open_hdf5(path, "chunked").compute())):

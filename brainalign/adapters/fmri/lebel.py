@@ -82,7 +82,8 @@ def open_lebel(
     start = check_number("first_onset_s", first_onset_s, owner="open_lebel")
     check_choice("repeats", repeats, ("average", "keep"), owner="open_lebel")
     cut = _trim(trim)
-    runs = [run for story in _chosen(found, stories, folder) for run in _runs(found[story], story, repeats, allow_nan)]
+    chosen = _chosen(found, stories, folder)
+    runs = [run for story in chosen for run in _runs(found[story], story, repeats, allow_nan)]
     width = runs[0][1].shape[1]
     for name, values, _ in runs:
         if values.shape[1] != width or len(values) <= sum(cut):
@@ -108,7 +109,7 @@ def open_lebel(
             allow_nan=allow_nan,
         )  # fmt: skip
     params = {"tr_s": step, "first_onset_s": start, "trim": list(cut), "repeats": repeats, "index_base": 0, "scale": 1.0}
-    return record_opening(x, "lebel", [file.name for file in found.values()][:5], params)
+    return record_opening(x, "lebel", [f"{story}.hf5" for story in chosen], params)
 
 
 def _trim(trim: Any) -> tuple[int, int]:
