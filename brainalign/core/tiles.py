@@ -19,6 +19,8 @@ import numpy as np
 from brainalign.core.errors import ParameterError
 
 Positions = slice | np.ndarray[Any, Any]
+#: Bytes that are tried before all that is allowed: what is small is still in the caches when it is written.
+_ROOMS = (2**25, 2**27)
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,14 @@ def plan_tiles(data: Any, units: Sequence[Positions], *, step: int, budget: int,
     row_edges, column_edges = (np.cumsum(sizes) for sizes in _chunks(data, step))
     touched = [_touched(unit, column_edges) for unit in units]
     plans = []
-    for bands in _bandings(widths, int(column_edges[0]), most=budget // (step * row_bytes)):
-        width = max(int(widths[band.start : band.stop].sum()) for band in bands)
-        depth = min(n_rows, budget // (width * row_bytes))
-        cuts = _cuts(row_edges, step, depth)
-        n_across = sum(np.unique(np.concatenate([touched[i] for i in band])).size for band in bands)
-        plans.append((np.union1d(row_edges, cuts[1:]).size * n_across, bands, cuts, depth))
-    n_reads, bands, cuts, depth = min(plans, key=lambda plan: plan[0])  # the first, with the fewest bands, of several as good
+    for room in (*(size for size in _ROOMS if least <= size < budget), budget):
+        for bands in _bandings(widths, int(column_edges[0]), most=room // (step * row_bytes)):
+            width = max(int(widths[band.start : band.stop].sum()) for band in bands)
+            depth = min(n_rows, room // (width * row_bytes))
+            cuts = _cuts(row_edges, step, depth)
+            n_across = sum(np.unique(np.concatenate([touched[i] for i in band])).size for band in bands)
+            plans.append((np.union1d(row_edges, cuts[1:]).size * n_across, bands, cuts, depth))
+    n_reads, bands, cuts, depth = min(plans, key=lambda plan: plan[0])  # the first of several as good: little room, few bands
     columns = tuple(_joined([units[i] for i in band]) for band in bands)
     return Tiles(tuple(bands), columns, cuts, depth, step, n_reads)
 
