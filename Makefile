@@ -12,7 +12,7 @@ checked := brainalign tests tutorials docs
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types contracts doctest unit docs bench install encoder clean
+.PHONY: help demo test lint types contracts doctest unit docs bench calibrate install encoder clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench: install encoder ## measure time and memory, and write docs/benchmarks.md
 	@mkdir -p .benchmarks
 	$(bin)/python -m pytest tests/benchmarks -m bench --benchmark-json .benchmarks/latest.json
 	$(bin)/python tests/benchmarks/write_table.py .benchmarks/latest.json docs/benchmarks.md
+
+calibrate: install ## see how often noise passes each p-value, and write docs/calibration.md (some minutes)
+	$(one_thread) $(bin)/python tests/scores/test_calibration.py docs/calibration.md
 
 install: $(VENV)/.installed ## create .venv with the pinned versions
 
