@@ -312,14 +312,15 @@ def check_stored(dataset: Any, file: Path) -> None:
     Raises
     ------
     FormatError
-        Its header promises more than the file holds, or leads to another file.
+        It promises more than the file holds, or leads to another file.
     """
-    if Path(dataset.file.filename) != file or dataset.external or dataset.is_virtual:
-        raise FormatError(
-            f"{str(file)!r} keeps the values of {dataset.name!r} in another file. Expected them in this one: copy them into it."
-        )
     there, promised = dataset.id.get_storage_size(), dataset.nbytes
-    if there * (_MOST_COMPRESSED if dataset.id.get_create_plist().get_nfilters() else 1) < promised:
+    here = Path(dataset.file.filename) == file
+    if here and dataset.dtype.kind == "O" and there >= promised:
+        return  # asking damaged strings for their layout can hang in HDF5
+    if not here or dataset.external or dataset.is_virtual:
+        raise FormatError(f"{str(file)!r} keeps the values of {dataset.name!r} in another file. Expected them here: copy them.")
+    if there < promised and there * (_MOST_COMPRESSED if dataset.id.get_create_plist().get_nfilters() else 1) < promised:
         raise FormatError(
             f"{str(file)!r} holds {there} bytes at {dataset.name!r}; its header promises {promised} (shape {dataset.shape}, {dataset.dtype}). "
             "Expected all values in this file: it was not written to its end, or is damaged; copy or make it again."

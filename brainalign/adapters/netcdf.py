@@ -73,7 +73,8 @@ def read_header(path: Any) -> tuple[dict[str, Variable], dict[str, Any]]:
     h5py = require("h5py", **_PURPOSE)
     with reading(file, "netCDF-4"), h5py.File(file, "r") as opened:
         found = {name: item for name, item in opened.items() if isinstance(item, h5py.Dataset)}
-        variables = {name: _variable(opened, item, file) for name, item in found.items() if not _is_bare_dim(item)}
+        axes = _axes(opened, found)
+        variables = {name: _variable(item, axes.get(name, {}), file) for name, item in found.items() if not _is_bare_dim(item)}
         return variables, _attributes(opened)
 
 
@@ -214,14 +215,22 @@ def _write_values(h5py: Any, opened: Any, name: str, values: Any) -> Any:
     return item
 
 
-def _variable(opened: Any, item: Any, file: Path) -> Variable:
+def _axes(opened: Any, found: Mapping[str, Any]) -> dict[str, dict[int, str]]:
+    """Return the dim of each axis of each variable, as the dims tell it: the other way round lies where HDF5 can hang at damage."""
+    axes: dict[str, dict[int, str]] = {}
+    for dim, item in found.items():
+        if is_scale(item):
+            for reference, axis in item.attrs.get("REFERENCE_LIST", ()):
+                axes.setdefault(_base(opened[reference].name), {})[int(axis)] = dim
+    return axes
+
+
+def _variable(item: Any, axes: Mapping[int, str], file: Path) -> Variable:
     check_stored(item, file)
-    if is_scale(item):
-        dims: tuple[str, ...] = (_base(item.name),)
-    else:
-        listed = item.attrs.get("DIMENSION_LIST", [()] * item.ndim)
-        dims = tuple(_base(opened[axis[0]].name) if len(axis) else "" for axis in listed)
-    return Variable(dims, item.shape, item.dtype, item.chunks, _attributes(item))
+    name = _base(item.name)
+    dims = (name,) if is_scale(item) else tuple(axes.get(axis, "") for axis in range(item.ndim))
+    chunks = None if item.dtype.kind == "O" else item.chunks  # not asked of strings, see check_stored
+    return Variable(dims, item.shape, item.dtype, chunks, _attributes(item))
 
 
 def is_scale(item: Any) -> bool:
@@ -248,7 +257,7 @@ def _base(name: str) -> str:
 
 
 def _attributes(item: Any) -> dict[str, Any]:
-    return {name: _text(value) for name, value in item.attrs.items() if name not in _INTERNAL}
+    return {name: _text(item.attrs[name]) for name in item.attrs if name not in _INTERNAL}
 
 
 def _text(value: Any) -> Any:

@@ -204,5 +204,7 @@ def test_an_assembly_runs_in_evaluate(tmp_path):
 
 
 def test_damage(tmp_path, survives_damage):
-    file = assembly(tmp_path / "a.nc")
-    survives_damage(file, lambda: open_brainscore(file, **WHO).compute())
+    # Numbers only: HDF5 itself can hang where the heap that holds strings is overwritten, and nothing in Python stops it.
+    labels = {"stimulus_id": np.arange(4), "object_name": np.arange(4), "neuroid_id": np.arange(3), "subject": None}
+    file = assembly(tmp_path / "a.nc", **labels)
+    survives_damage(file, lambda: open_brainscore(file, system="m", **WHO).compute())
