@@ -96,6 +96,8 @@ def _table(file: Path) -> pd.DataFrame:
     whole = read_table(file, header=False, delimiter=",")
     table = whole.iloc[1:].set_axis([name.strip() for name in whole.iloc[0]], axis=1).reset_index(drop=True)
     require_columns(table, _COLUMNS, str(file))
+    if not len(table):
+        raise FormatError(f"{str(file)!r} holds a header and no rows. Expected a row for each person, sentence and region.")
     kept = [name for name in (*_COLUMNS, *_OPTIONAL) if name in table]
     return table[kept].apply(lambda column: column.str.strip())
 

@@ -70,6 +70,7 @@ def test_people_who_read_other_sentences_are_not_stacked(write):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (lambda t: pd.DataFrame(t)[:0], "a header and no rows"),
         (lambda t: [*t, t[0]], r"1 rows twice, first \('848', '17', 'lang_LH_netw'\)"),
         (lambda t: t[:-1], r"no row for 1 of 12 combinations, first item '205' of \('853', 'lang_LH_IFG'\)"),
         (lambda t: [{**row, "sentence": f"{n}"} for n, row in enumerate(t)], "several sentences for the items '17'"),
@@ -91,4 +92,4 @@ def test_no_other_format_takes_it(write):
 
 def test_damage(write, survives_damage):
     file = write()
-    survives_damage(file, lambda: open_tuckute(file), examples=30, header=200)
+    survives_damage(file, lambda: open_tuckute(file), examples=40, header=200)
