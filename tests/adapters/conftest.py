@@ -31,7 +31,8 @@ def survives_damage():
     """Return a check: whatever is cut off a file, or written over its bytes, reading gives a result or a typed error.
 
     ``survives_damage(file, read)`` damages the file in place and puts it back; ``read()`` opens what holds it, and computes.
-    ``header`` is how many bytes at the start are overwritten more often than the rest.
+    ``header`` is how many bytes at the start are overwritten more often than the rest. The damages are the same in every run: HDF5
+    can hang on some, where no signal reaches. Returns how many of them were refused.
     """
 
     def check(file, read, *, header=4096, examples=40, seconds=20):
@@ -40,7 +41,9 @@ def survives_damage():
         cuts = st.tuples(st.just("cut"), st.integers(0, len(whole) - 1), st.just(b""))
         overwritten = st.tuples(st.just("overwrite"), places, st.binary(min_size=1, max_size=8))
 
-        @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        refused = []
+
+        @settings(max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(st.one_of(cuts, overwritten))
         def attempt(damage):
             how, at, new = damage
@@ -48,12 +51,13 @@ def survives_damage():
             with within(seconds):
                 try:
                     read()
-                except BrainAlignError:
-                    pass
+                except BrainAlignError as error:
+                    refused.append(error)
 
         try:
             attempt()
         finally:
             file.write_bytes(whole)
+        return len(refused)
 
     return check

@@ -108,7 +108,7 @@ def test_damage(tmp_path, survives_damage, name):
     else:
         np.save(tmp_path / name, noise) if name == "x.npy" else np.savez_compressed(tmp_path / name, noise=noise)
     ids = {"stimulus_id": np.arange(5), "neuroid_id": np.arange(4)}
-    survives_damage(tmp_path / name, lambda: open_arrays(tmp_path / name, **WHO, **ids).compute(), header=400)
+    assert survives_damage(tmp_path / name, lambda: open_arrays(tmp_path / name, **WHO, **ids).compute(), header=400)
 
 
 def test_axes_are_named_and_moved(tmp_path):

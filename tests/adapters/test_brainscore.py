@@ -207,4 +207,4 @@ def test_damage(tmp_path, survives_damage):
     # Numbers only: HDF5 itself can hang where the heap that holds strings is overwritten, and nothing in Python stops it.
     labels = {"stimulus_id": np.arange(4), "object_name": np.arange(4), "neuroid_id": np.arange(3), "subject": None}
     file = assembly(tmp_path / "a.nc", **labels)
-    survives_damage(file, lambda: open_brainscore(file, system="m", **WHO).compute())
+    assert survives_damage(file, lambda: open_brainscore(file, system="m", **WHO).compute())

@@ -56,7 +56,7 @@ def test_truncation_is_named(tmp_path, compressed):
 def test_damage_is_survived(tmp_path, survives_damage, compressed):
     file = tmp_path / "a.mat"
     savemat(file, KINDS, do_compression=compressed)
-    survives_damage(file, lambda: read_mat(file), header=400, examples=300)
+    assert survives_damage(file, lambda: read_mat(file), header=400, examples=300)
 
 
 @pytest.mark.real

@@ -116,4 +116,4 @@ def test_damage_is_survived(tmp_path, survives_damage):
     buffer = io.BytesIO()
     np.save(buffer, HELD)
     file.write_bytes(buffer.getvalue())
-    survives_damage(file, lambda: read_pickled(file, unpickle=True), header=400, examples=150)
+    assert survives_damage(file, lambda: read_pickled(file, unpickle=True), header=400, examples=150)

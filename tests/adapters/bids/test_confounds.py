@@ -192,4 +192,4 @@ def test_sessions_are_told_apart(tree):
 @pytest.mark.parametrize("suffix", [".tsv", ".json"])
 def test_damage_gives_confounds_or_a_typed_error(tree, survives_damage, suffix):
     file = tree.confounds("sub-01_task-a").with_suffix(suffix)
-    survives_damage(file, lambda: read_confounds(tree.root, strategy="compcor", tr_s=2.0), examples=20)
+    assert survives_damage(file, lambda: read_confounds(tree.root, strategy="compcor", tr_s=2.0), examples=20)

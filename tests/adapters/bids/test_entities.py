@@ -116,7 +116,9 @@ def test_two_statements_of_one_rank_must_agree(tree):
 def test_damage_gives_a_statement_or_a_typed_error(tree, survives_damage):
     root = tree("sub-01/func/sub-01_task-x_bold.nii.gz")
     say(root / "task-x_bold.json", RepetitionTime=2.0, TaskName="x")
-    survives_damage(root / "task-x_bold.json", lambda: stated(root / "sub-01/func/sub-01_task-x_bold.nii.gz", "RepetitionTime"))
+    assert survives_damage(
+        root / "task-x_bold.json", lambda: stated(root / "sub-01/func/sub-01_task-x_bold.nii.gz", "RepetitionTime")
+    )
 
 
 @pytest.mark.real

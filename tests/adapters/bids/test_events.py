@@ -170,7 +170,7 @@ def test_a_table_at_the_root_holds_for_all_runs_without_their_own(study):
 
 def test_damage_gives_events_or_a_typed_error(study, survives_damage):
     root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n2.5\tn/a\ty.png\n")
-    survives_damage(root / "sub-01/func/sub-01_task-a_events.tsv", lambda: read_events(root, subject="01", task="a"))
+    assert survives_damage(root / "sub-01/func/sub-01_task-a_events.tsv", lambda: read_events(root, subject="01", task="a"))
 
 
 @pytest.mark.real

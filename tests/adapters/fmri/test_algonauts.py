@@ -199,4 +199,4 @@ def test_transcripts_that_are_damaged(tmp_path, row, said):
 
 
 def test_damage(bold, survives_damage):
-    survives_damage(bold, lambda: open_algonauts(bold).compute(), examples=25)
+    assert survives_damage(bold, lambda: open_algonauts(bold).compute(), examples=25)

@@ -195,7 +195,7 @@ def test_damaged_files(tmp_path, kind, survives_damage):
     else:
         source = volumes(tmp_path)
         file = source / ("CSI1_imgnames.txt" if kind == "txt" else f"CSI1_GLMbetas-{VERSION}_ses-02.nii.gz")
-    survives_damage(file, lambda: open_bold5000(source, allow_nan=True).compute())
+    assert survives_damage(file, lambda: open_bold5000(source, allow_nan=True).compute())
 
 
 def test_the_checksum_of_a_packed_session_is_looked_at(tmp_path):

@@ -234,4 +234,4 @@ def test_files_are_recognised_by_content_alone(tmp_path, values):
 
 def test_damage_is_an_error_or_no_matter(tmp_path, values, survives_damage):
     file = cifti(tmp_path / "x.dtseries.nii", values)
-    survives_damage(file, lambda: open_cifti(file, system="s").compute(), header=4000)
+    assert survives_damage(file, lambda: open_cifti(file, system="s").compute(), header=4000)

@@ -226,7 +226,7 @@ def test_files_are_recognised_by_content_alone(tmp_path, files):
 
 def test_damage_is_an_error_or_no_matter(tmp_path, values, survives_damage):
     file = gifti(tmp_path / "hemi-L.func.gii", values[0], "L")
-    survives_damage(file, lambda: open_gifti(file, system="s").compute())
+    assert survives_damage(file, lambda: open_gifti(file, system="s").compute())
 
 
 def test_the_surfaces_that_nilearn_ships(tmp_path):

@@ -155,4 +155,4 @@ def test_a_bomb_is_not_unfolded_and_entities_are_refused(tmp_path, rows):
 def test_damage_is_an_error_or_no_matter(tmp_path, rows, survives_damage):
     for name in ("x.gii", "x.gii.gz"):
         file = gifti(tmp_path / name, rows)
-        survives_damage(file, lambda file=file: (describe(file), list(read_arrays(file))))
+        assert survives_damage(file, lambda file=file: (describe(file), list(read_arrays(file))))

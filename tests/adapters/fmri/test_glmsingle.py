@@ -166,4 +166,4 @@ def test_content_is_recognised(tmp_path):
 @pytest.mark.parametrize("write", [python, matlab])
 def test_damaged_files(tmp_path, write, survives_damage):
     file = write(tmp_path / f"{TYPED}{'.hdf5' if write is python else '.mat'}")
-    survives_damage(file, lambda: open_glmsingle(file, system="s", stimulus_id=IDS, allow_nan=True).compute())
+    assert survives_damage(file, lambda: open_glmsingle(file, system="s", stimulus_id=IDS, allow_nan=True).compute())

@@ -111,4 +111,4 @@ def test_opening_reads_headers_only(tmp_path, bytes_read):
 
 def test_damage(person, survives_damage):
     file = person / "wheretheressmoke.hf5"
-    survives_damage(file, lambda: open_lebel(file, repeats="keep", **FIRST).compute(), examples=25)
+    assert survives_damage(file, lambda: open_lebel(file, repeats="keep", **FIRST).compute(), examples=25)

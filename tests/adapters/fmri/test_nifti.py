@@ -231,7 +231,7 @@ def test_cifti_is_not_claimed(tmp_path, values):
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_damage_gives_values_or_a_typed_error(tmp_path, values, survives_damage, suffix):
     file = nifti(tmp_path / f"b{suffix}", values)
-    survives_damage(file, lambda: open_images(file, system="s", tr_s=2.0, override_tr=True).load(), header=352)
+    assert survives_damage(file, lambda: open_images(file, system="s", tr_s=2.0, override_tr=True).load(), header=352)
 
 
 def test_what_is_opened_is_evaluated_unchanged(tmp_path):

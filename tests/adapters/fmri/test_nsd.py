@@ -295,4 +295,4 @@ def test_damaged_files(tmp_path, folder, name, survives_damage):
     savemat(home / "nsd_expdesign.mat", small)
     for session in (1, 2):
         (home / f"betas_session{session:02d}.hdf5").write_bytes((folder / f"betas_session{session:02d}.hdf5").read_bytes())
-    survives_damage(home / name, lambda: open_nsd(home).compute())
+    assert survives_damage(home / name, lambda: open_nsd(home).compute())

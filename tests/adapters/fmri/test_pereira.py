@@ -103,4 +103,4 @@ def test_files_that_do_not_hold_what_they_should(write, changed, said):
 
 def test_damage(write, survives_damage):
     file = write()
-    survives_damage(file, lambda: open_pereira(file), examples=30)
+    assert survives_damage(file, lambda: open_pereira(file), examples=30)

@@ -177,4 +177,4 @@ def test_content_is_recognised(tmp_path):
 @pytest.mark.parametrize("file", ["sub-01_ResponseData.h5", "sub-01_StimulusMetadata.csv", "sub-01_VoxelMetadata.csv"])
 def test_damaged_files(tmp_path, file, survives_damage):
     write(tmp_path)
-    survives_damage(tmp_path / file, lambda: open_things_fmri(tmp_path, allow_nan=True).compute())
+    assert survives_damage(tmp_path / file, lambda: open_things_fmri(tmp_path, allow_nan=True).compute())

@@ -92,4 +92,4 @@ def test_no_other_format_takes_it(write):
 
 def test_damage(write, survives_damage):
     file = write()
-    survives_damage(file, lambda: open_tuckute(file), examples=40, header=200)
+    assert survives_damage(file, lambda: open_tuckute(file), examples=40, header=200)

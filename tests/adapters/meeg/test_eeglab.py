@@ -207,6 +207,6 @@ def test_damage_is_survived(tmp_path, survives_damage, kind):
     file = tmp_path / "a.set"
     continuous(file) if kind == "continuous" else epoched(file)
     options = ASKED if kind == "continuous" else {"system": "s"}
-    survives_damage(file, lambda: open_meeg(file, **options), examples=25)
+    assert survives_damage(file, lambda: open_meeg(file, **options), examples=25)
     if kind == "continuous":
-        survives_damage(file.with_suffix(".fdt"), lambda: open_meeg(file, **options), examples=5)
+        assert survives_damage(file.with_suffix(".fdt"), lambda: open_meeg(file, **options), examples=5)

@@ -87,4 +87,4 @@ def test_damage_is_survived(tmp_path, write, survives_damage, kind):
     else:
         write.brainvision(file, points=True)
     damaged = file if kind in ("edf", "sqd") else file.with_suffix("." + kind)
-    survives_damage(damaged, lambda: open_meeg(file, **options), header=1200, examples=40)
+    assert survives_damage(damaged, lambda: open_meeg(file, **options), header=1200, examples=40)

@@ -62,4 +62,4 @@ def test_other_files_are_refused(tmp_path):
 def test_damage_is_survived(tmp_path, survives_damage):
     file = tmp_path / "x-epo.fif"
     saved(file, n=4, n_channels=4)
-    survives_damage(file, lambda: open_epochs(mne, file)[1].compute(), examples=60)
+    assert survives_damage(file, lambda: open_epochs(mne, file)[1].compute(), examples=60)

@@ -249,7 +249,7 @@ def test_damage_is_survived(tmp_path, survives_damage, kind):
     else:
         raw(2).save(file)
         options |= {"events": np.array([[50, 0, 7]]), "event_id": {"a": 7}, "tmin": -0.1, "tmax": 0.2}
-    survives_damage(file, lambda: open_meeg(file, **options), examples=40)
+    assert survives_damage(file, lambda: open_meeg(file, **options), examples=40)
 
 
 def test_trials_run_through_evaluate():

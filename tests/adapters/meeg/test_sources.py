@@ -119,7 +119,7 @@ def test_truncated_files_and_missing_hemispheres(tmp_path):
 
 def test_damage_is_survived(tmp_path, survives_damage):
     surface().save(tmp_path / "x")
-    survives_damage(
+    assert survives_damage(
         tmp_path / "x-lh.stc", lambda: open_sources(tmp_path / "x-lh.stc", stimulus_id="a", **ASKED), header=40, examples=80
     )
 

@@ -105,5 +105,7 @@ def test_what_does_not_fit_is_named(tmp_path):
 
 def test_damage_is_survived(tmp_path, survives_damage):
     file, _ = write(tmp_path)
-    survives_damage(file, lambda: open_things_eeg2(file, system="s", unpickle=True), header=600, examples=60)
-    survives_damage(tmp_path / "image_metadata.npy", lambda: open_things_eeg2(file, system="s", unpickle=True), examples=60)
+    assert survives_damage(file, lambda: open_things_eeg2(file, system="s", unpickle=True), header=600, examples=60)
+    assert survives_damage(
+        tmp_path / "image_metadata.npy", lambda: open_things_eeg2(file, system="s", unpickle=True), examples=60
+    )

@@ -76,7 +76,7 @@ def test_files_without_a_state_dict(tmp_path):
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pt"])
 def test_damage(tmp_path, survives_damage, name):
     file = saved(tmp_path / name, net(1).state_dict())
-    survives_damage(file, lambda: load_checkpoint(net(), file), header=600, examples=25)
+    assert survives_damage(file, lambda: load_checkpoint(net(), file), header=600, examples=25)
 
 
 def test_a_responder_loads_its_checkpoint_and_the_record_names_it(tmp_path):

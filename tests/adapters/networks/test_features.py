@@ -189,10 +189,12 @@ def test_nan_and_pickles(tmp_path):
 
 def test_damage(tmp_path, survives_damage):
     folder = net2brain(tmp_path / "f", {"fc": FLAT})
-    survives_damage(folder / "c.png.npz", lambda: open_features(folder, **NET).compute(), header=200, examples=20)
+    assert survives_damage(folder / "c.png.npz", lambda: open_features(folder, **NET).compute(), header=200, examples=20)
     for name in ("features.pt", "features.txt", "features.mat"):
         folder = thingsvision(tmp_path / name[-3:], name)
-        survives_damage(folder / name, lambda folder=folder: open_features(folder, layer="fc", **NET).compute(), examples=10)
+        assert survives_damage(
+            folder / name, lambda folder=folder: open_features(folder, layer="fc", **NET).compute(), examples=10
+        )
 
 
 def test_looking_at_files_does_not_import_torch():

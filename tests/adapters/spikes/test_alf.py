@@ -191,6 +191,6 @@ def test_what_is_no_session(tmp_path):
 def test_damage_gives_a_typed_error(tmp_path, survives_damage):
     folder = steinmetz(tmp_path)
     for name in ("spikes.times.npy", "clusters.peakChannel.npy", "channels.brainLocation.tsv", "trials.visualStim_times.npy"):
-        survives_damage(
+        assert survives_damage(
             folder / name, lambda: open_alf(folder, system="m", edges_s=EDGES, events="trials"), header=130, examples=15
         )

@@ -226,6 +226,6 @@ def test_other_hdf5_files_are_not_claimed(tmp_path):
 
 def test_damage_gives_a_typed_error(nwb, survives_damage):
     path = session(nwb, observed=[np.array([[0.0, 4.0]])] * 3)
-    survives_damage(
+    assert survives_damage(
         path, lambda: open_nwb(path, system="m", edges_s=EDGES, events="trials", stimulus_column="image").compute(), header=len(path.read_bytes())
     )  # fmt: skip

@@ -152,7 +152,7 @@ def test_files_that_do_not_fit(folder):
 def test_damage_gives_a_typed_error(folder, survives_damage):
     plane(folder, n_frames=10)
     for name in ("F.npy", "iscell.npy"):
-        survives_damage(
+        assert survives_damage(
             folder / name,
             lambda: open_suite2p(folder, system="m", sampling_rate_hz=RATE, cells_only=True).compute(),
             header=130,

@@ -69,7 +69,7 @@ def test_damage_gives_a_typed_error(tmp_path, survives_damage):
     file = tmp_path / "t.csv"
     file.write_text("cell,spike_time\n" + "".join(f"{i % 3},{i / 10}\n" for i in range(20)))
     options = {"time_unit": "s", "unit_column": "cell", "time_column": "spike_time", "edges_s": [0, 1, 2], "system": "m"}
-    survives_damage(file, lambda: open_spikes(file, **options))
+    assert survives_damage(file, lambda: open_spikes(file, **options))
 
 
 def test_what_could_be_mistaken_must_be_said(tmp_path):

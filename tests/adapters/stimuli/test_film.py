@@ -67,7 +67,7 @@ def test_damaged_animations(animate, survives_damage, name):
         parts = list_frames(path).parts
         read_numbered_frames(path, [part.partition(":")[2] for part in parts])
 
-    survives_damage(path, read, header=200)
+    assert survives_damage(path, read, header=200)
 
 
 # folders
@@ -212,7 +212,7 @@ def test_damaged_videos(video, survives_damage, name, codec):
     def read():
         read_timed_frames(path, [part.removeprefix("pts:") for part in list_frames(path).parts])
 
-    survives_damage(path, read, header=1000)
+    assert survives_damage(path, read, header=1000)
 
 
 def test_without_the_library_its_extra_is_named(tmp_path, monkeypatch):

@@ -59,4 +59,4 @@ def test_an_image_in_memory_is_named_by_its_archive(tmp_path):
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.gif", "a.bmp"])
 def test_damage(tmp_path, survives_damage, name):
     file = save(tmp_path / name, colours(0, (20, 20, 3)))
-    survives_damage(file, lambda: decode_image(file), header=64)
+    assert survives_damage(file, lambda: decode_image(file), header=64)

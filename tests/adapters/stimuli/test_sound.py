@@ -126,7 +126,7 @@ def test_damage(write, survives_damage, dtype):
         read_header(file)
         read_sound(file, channel="mean", rate_hz=16000)
 
-    survives_damage(file, read, header=60, examples=60)
+    assert survives_damage(file, read, header=60, examples=60)
 
 
 # through FFmpeg
@@ -160,7 +160,7 @@ def test_damaged_compressed_sound(flac, survives_damage):
         read_header(path)
         read_sound(path, channel="mean")
 
-    survives_damage(path, read, header=200)
+    assert survives_damage(path, read, header=200)
 
 
 def test_without_the_library_its_extra_is_named(tmp_path, monkeypatch):

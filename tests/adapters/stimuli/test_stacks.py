@@ -67,4 +67,4 @@ def test_damage(stack, survives_damage):
         describe_stack(stack, "imgBrick")
         read_rows(stack, ["imgBrick/5", "imgBrick/0"], None)
 
-    survives_damage(stack, read)
+    assert survives_damage(stack, read)

@@ -131,4 +131,4 @@ def test_images_are_decoded_from_their_member(tmp_path):
 def test_damage(tmp_path, survives_damage, format):
     members = {"k" * 120 + ".png": picture(1), "2.png": picture(2), "2.cls": b"1"}
     file = write(tmp_path / "a.tar", members, format=format)
-    survives_damage(file, lambda: read_content(ba.stimuli.from_tars(file), slice(None)), header=2048, examples=60)
+    assert survives_damage(file, lambda: read_content(ba.stimuli.from_tars(file), slice(None)), header=2048, examples=60)

@@ -148,9 +148,9 @@ def test_a_ctm_and_a_table_with_a_byte_order_mark(write):
 def test_damage(write, survives_damage):
     for text, encoding in ((LONG, "utf-8"), (SHORT, "utf-16")):
         file = write(text, encoding=encoding)
-        survives_damage(file, lambda file=file: read_textgrid(file, tier="word"), header=100)
+        assert survives_damage(file, lambda file=file: read_textgrid(file, tier="word"), header=100)
     file = write("s 1 0.5 0.2 the\ns 1 0.7 0.2 cat\n", "a.ctm")
-    survives_damage(file, lambda: read_ctm(file))
+    assert survives_damage(file, lambda: read_ctm(file))
 
 
 def test_ctm(write):
