@@ -36,7 +36,7 @@ def check_path(path: str, *, format: str | None = None, options: Sequence[str] =
     >>> study = tempfile.mkdtemp() + "/study.zarr"
     >>> ba.save(ba.simulate(n_stimuli=20, random_state=0).fmri, study)
     >>> check_path(study)
-    sub-01: fmri, 80 presentation × 90 neuroid, 20 stimuli, 4 presentations each; nothing stands out
+    sub-01: fmri, 80 presentation × 90 neuroid in a.u., 20 stimuli, 4 presentations each; nothing stands out
     0
     """
     from brainalign.reports.datacheck import check, findings
