@@ -141,10 +141,11 @@ def save_brainscore(x: xr.DataArray, path: Any, *, overwrite: bool = False) -> N
         raise StoreError(f"there is no folder {str(file.parent)!r}. Expected one to write {file.name!r} into: make it first.")
     if file.exists() and not overwrite:
         raise StoreError(f"{str(file)!r} exists. Expected a free name: choose another, or pass `overwrite=True`.")
-    odd = [str(name) for name, coord in x.coords.items() if coord.dtype.kind not in "iufbTUO" or "/" in str(name)]
+    odd = [str(name) for name, coord in x.coords.items() if "/" in str(name) or not _fits(coord)]
     if odd:
         raise ParameterError(
-            f"save got the coordinates {preview(odd)}, which netCDF cannot hold so. Expected numbers or strings, and names without '/'."
+            f"save got the coordinates {preview(odd)}, which netCDF cannot hold so. Expected numbers or strings without NUL, and names "
+            "without '/'."
         )
     rename = dict(zip(DIMS, _DIMS, strict=True))
     variables: dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]] = {}
@@ -157,6 +158,13 @@ def save_brainscore(x: xr.DataArray, path: Any, *, overwrite: bool = False) -> N
     kept = {str(key): value for key, value in kept.items() if isinstance(value, (str, int, float, np.generic))}
     variables["data"] = (tuple(rename[str(dim)] for dim in x.dims), x.data, {"coordinates": " ".join(variables)})
     write_netcdf(file, {rename[str(dim)]: size for dim, size in x.sizes.items()}, variables, kept)
+
+
+def _fits(coord: xr.DataArray) -> bool:
+    kind = coord.dtype.kind
+    return kind in "iufb" or (
+        kind in "TUO" and all(isinstance(item, str) and "\0" not in item for item in coord.values.ravel().tolist())
+    )
 
 
 def _responses_of(variables: Mapping[str, Variable], name: str | None, source: str) -> str:

@@ -170,7 +170,7 @@ def _fit(name: str, value: Any, length: int, dim: str) -> np.ndarray[Any, Any]:
         raise ParameterError(f"responses got `{name}=None`. Expected one value, or {length} values, one per {dim}.")
     array = as_labels(getattr(value, "values", value))
     if array.ndim == 0:
-        return np.full(length, array[()], dtype=array.dtype)
+        return np.repeat(array, length)
     if array.shape != (length,):
         raise ParameterError(
             f"responses got `{name}` of shape {array.shape}. Expected one value, or {length} values, one per {dim}."

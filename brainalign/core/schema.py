@@ -68,6 +68,8 @@ def as_labels(values: Any) -> np.ndarray[Any, Any]:
     array = np.asarray(values)
     if array.dtype.kind in "iufbMT":
         return array
+    if isinstance(values, (str, list, tuple)) and array.dtype.kind == "U":
+        return np.asarray(values, dtype=STRING)  # not by way of fixed width, which loses a NUL at the end
     return np.asarray(array.astype(str) if array.dtype.kind == "S" else array, dtype=STRING)
 
 

@@ -6,6 +6,7 @@ import brainalign as ba
 from brainalign.adapters.brainscore import adapter, open_brainscore, save_brainscore
 from brainalign.adapters.netcdf import write_netcdf
 from brainalign.core.errors import FormatError, ParameterError, SchemaError, StoreError
+from brainalign.core.schema import as_labels
 
 VALUES = np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)
 PRESENTATION = {
@@ -156,6 +157,8 @@ def test_what_cannot_be_saved(tmp_path, responses):
         ba.save(responses, tmp_path / "b.nc", format="arrays")
     with pytest.raises(ParameterError, match="coordinates 'when', which netCDF cannot hold"):
         save_brainscore(responses.assign_coords(when=("presentation", np.zeros(4, "M8[s]"))), tmp_path / "b.nc")
+    with pytest.raises(ParameterError, match="coordinates 'note', which netCDF cannot hold"):
+        save_brainscore(responses.assign_coords(note=("presentation", as_labels(["a\0", "b", "c", "d"]))), tmp_path / "b.nc")
     with pytest.raises(ParameterError, match="name='x' for one file"):
         ba.save(responses, tmp_path / "b.nc", name="x", format="brainscore")
     assert [path.name for path in tmp_path.iterdir()] == ["a.nc"]

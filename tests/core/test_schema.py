@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import brainalign as ba
@@ -198,12 +198,18 @@ def test_two_positions_of_a_repeated_name_are_the_first_and_its_twin():
 
 
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=6))
+@example(["a\0", "a", "\0"])  # what has a fixed width loses a NUL at the end
 @settings(max_examples=30)
 def test_labels_keep_their_text_whatever_it_is(texts):
     for given_as in (texts, np.array(texts, dtype=object), pd.Series(texts, dtype=object).to_numpy()):
         labels = as_labels(given_as)
         assert labels.dtype == np.dtypes.StringDType()
         assert labels.tolist() == texts
+
+
+def test_labels_of_a_recording_keep_theirs():
+    x = ba.responses([[1.0]], stimulus_id=["a\0"], neuroid_id=["b\0"], modality="ann", system="c\0")
+    assert [x[name].values[0] for name in ("stimulus_id", "neuroid_id", "system")] == ["a\0", "b\0", "c\0"]
 
 
 @pytest.mark.parametrize("values", [[1, 2], [1.5], [True], np.array(["2020-01-01"], "M8[D]")])

@@ -319,7 +319,8 @@ def open_array_for_writing(path: Path) -> Any:
     """
     import zarr
 
-    return zarr.open_array(zarr.storage.LocalStore(path), mode="r+", config={"write_empty_chunks": True})
+    # `open_array` takes no config, and a chunk of zeros that is left out could not be told from one that is missing
+    return zarr.open_array(zarr.storage.LocalStore(path), mode="r+").with_config({"write_empty_chunks": True})
 
 
 def _save(path: str | os.PathLike[str], section: str, name: str, overwrite: bool, write: Any) -> None:

@@ -53,6 +53,7 @@ def test_round_trip_is_identical(tmp_path):
         make(dtype="i8"),
         make(dtype="u1"),
         make(time=np.arange(5) / 100),
+        x.where(x.layer != "b", 0),  # a layer that says nothing is stored, too
     ):
         assert round_trip(case, tmp_path).identical(case)
 

@@ -17,7 +17,7 @@ N = 2500
 def whole():
     rng = np.random.default_rng(0)
     return ba.responses(
-        rng.normal(size=(N, 1303)), stimulus_id=[f"s{i}" for i in range(N)], neuroid_id=np.arange(1303), modality="ann", system="net",
+        rng.normal(size=(N, 1303)) * np.r_[1, 0, np.ones(1301)], stimulus_id=[f"s{i}" for i in range(N)], neuroid_id=np.arange(1303), modality="ann", system="net",
         layer=["a", "b", "a"] + ["c"] * 1300,
     )  # fmt: skip
 
