@@ -105,7 +105,7 @@ def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None) -> pd.D
     -------
     DataFrame
         Per group (and time): ``n`` neuroids that have a score, ``n_left_out`` that have none, ``median``, ``q25``, ``q75`` and,
-        where known, the mean ``ceiling`` and the ratio of means ``normalized``.
+        where known, ``n_significant`` (false discovery rate .05), the mean ``ceiling`` and the ratio of means ``normalized``.
 
     Raises
     ------
@@ -137,6 +137,8 @@ def _spread(part: pd.DataFrame, value: str) -> dict[str, Any]:
     scores = part[value].dropna()
     out: dict[str, Any] = {"n": len(scores), "n_left_out": len(part) - len(scores)}
     out |= dict(zip(("median", "q25", "q75"), scores.quantile([0.5, 0.25, 0.75]).to_numpy(), strict=True))
+    if "p_value_fdr" in part:
+        out["n_significant"] = int((part["p_value_fdr"] <= 0.05).sum())
     if "ceiling" in part and value != "ceiling":
         both = part[[value, "ceiling"]].dropna()
         out["ceiling"] = both["ceiling"].mean()

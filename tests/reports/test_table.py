@@ -53,6 +53,13 @@ def test_summary_counts_what_is_left_out(scores):
         summary(scores, by="area")
 
 
+def test_summary_counts_what_is_significant(scores):
+    p = np.linspace(0.01, 0.2, scores.sizes["neuroid"])
+    rows = summary(scores.assign(p_value_fdr=("neuroid", p)))
+    assert rows["n_significant"].sum() == (p <= 0.05).sum() > 0
+    assert "n_significant" not in summary(scores)
+
+
 def test_summary_over_time_has_a_row_per_group_and_time(timed):
     rows = summary(timed)
     assert len(rows) == 16
