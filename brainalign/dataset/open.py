@@ -106,16 +106,17 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     >>> ba.open_responses(study).identical(x)
     True
     """
-    if isinstance(path_or_object, (str, os.PathLike)) and not Path(path_or_object).exists():
+    if isinstance(path_or_object, (str, os.PathLike)) and not os.path.exists(path_or_object):  # never raises, whatever the text
         raise FormatError(f"{os.fspath(path_or_object)} does not exist. Expected a file or folder: look at the path.")
-    chosen, because = find_format(path_or_object) if format is None else (format, "`format=` says so")
+    source = _absolute(path_or_object)
+    chosen, because = find_format(source) if format is None else (format, "`format=` says so")
     reader = FORMATS.get(chosen).open
     _log.info("%s is opened as %r: %s", _shown(path_or_object), chosen, because)
     missing = missing_options(reader, options)
     # a misspelt option is named before the one that it leaves missing
     check_options(reader, {**options, **dict.fromkeys(missing)}, owner=f"open_responses of format {chosen!r}")
     _refuse_missing(path_or_object, chosen, because, missing, options)
-    x = reader(path_or_object, **options)
+    x = reader(source, **options)
     if chosen == "store":
         return x
     params = {"path": _shown(path_or_object), "format": chosen, "because": because, **options}
@@ -316,6 +317,13 @@ def _refuse_missing(source: Any, chosen: str, because: str, missing: list[str], 
         f"{', '.join(options) or 'no options'}. Expected a call like `ba.open_responses({call})`, with your own values; another format is "
         "chosen with `format=`."
     )
+
+
+def _absolute(source: Any) -> Any:
+    """Return paths that still lead there when lazy values are read from another working folder."""
+    if isinstance(source, (list, tuple)):
+        return [_absolute(item) for item in source]
+    return Path(source).absolute() if isinstance(source, (str, os.PathLike)) else source
 
 
 def _shown(source: Any) -> str:
