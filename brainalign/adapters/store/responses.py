@@ -224,7 +224,7 @@ def open_item(folder: Path) -> xr.DataArray:
     x = xr.DataArray(data, dims=stored[0].dims, coords=labels.coords, attrs=attrs)
     # given as None to the constructor, xarray would take the name of the dask array
     x = x.rename(header["name"])
-    x.encoding["source"] = str(folder)  # by which the stimuli beside it are found; no part of the values or labels
+    x.encoding["source"] = str(folder.absolute())  # by which the stimuli beside it are found; no part of the values or labels
     return validate(x, name=str(folder))
 
 

@@ -224,6 +224,7 @@ def open_array(path: Path) -> StoredArray:
     StoreError
         Metadata or a chunk is missing or truncated.
     """
+    path = path.absolute()  # it is read later, perhaps from another working folder
     stamp = _stamp(path)
     metadata = read_json(path / META)
     try:
