@@ -108,13 +108,13 @@ def extremes(check: xr.Dataset) -> Figure:
     """
     at = [check[f"n_at_{side}"].values.astype(float) for side in ("minimum", "maximum")]
     varied = check["status"].values.astype(object) != "constant"
-    most = max(float(np.max(side, initial=1.0)) for side in at)
+    most = max(float(np.max(side[varied], initial=10.0)) for side in at)
     with house_style():
         figure = new_figure((3.4, 3.0))
         axes = figure.subplots()
         axes.scatter(at[0][varied], at[1][varied], s=8, color=PALETTE[0], alpha=0.5, rasterized=True)
-        axes.set_xlim(0, 1.05 * most)
-        axes.set_ylim(0, 1.05 * most)
+        axes.set_xlim(-0.05 * most, 1.05 * most)
+        axes.set_ylim(-0.05 * most, 1.05 * most)
         axes.set_xlabel("values on the minimum")
         axes.set_ylabel("values on the maximum")
     return figure

@@ -157,8 +157,9 @@ def _result(item: Any, heading: str) -> list[str]:
     notes = diagnose(item)
     if notes:
         parts.append('<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
-    parts += [_figure(figure, heading, caption) for caption, figure in _figures(item)]
-    parts += [_folded(label, _table(table)) if folded else _table(table) for label, table, folded in _tables(item)]
+    drawn = [_figure(figure, heading, caption) for caption, figure in _figures(item)]
+    listed = [_folded(label, _table(table)) if folded else _table(table) for label, table, folded in _tables(item)]
+    parts += [*listed, *drawn] if kind_of(item) == "check" else [*drawn, *listed]  # findings before their pictures
     joined = _flat(join_report(item))
     if joined:
         rows = pd.DataFrame({"": list(joined), "value": [str(value) for value in joined.values()]})
