@@ -103,6 +103,28 @@ def numeric_columns(table: pd.DataFrame, columns: Iterable[Any], source: str) ->
     return np.stack(found, axis=1) if found else np.empty((len(table), 0))
 
 
+def as_id(value: Any) -> str:
+    """Return a cell as the name of a stimulus.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str
+        Empty where the cell is. A whole number stays one where others of its column, missing ones, made it a float.
+
+    Examples
+    --------
+    >>> as_id("7a"), as_id(1234567.0), as_id(0.5), as_id(float("nan")), as_id("n/a")
+    ('7a', '1234567', '0.5', '', '')
+    """
+    if pd.isna(value) or str(value).strip() in MISSING:
+        return ""
+    return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
+
+
 def require_columns(table: pd.DataFrame, columns: Sequence[str], source: str) -> None:
     """Refuse a table that lacks a column, and list those that it has.
 

@@ -15,7 +15,7 @@ from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiMetaData
 from scipy.io import savemat
 
 import brainalign as ba
-from brainalign.core.errors import FormatError
+from brainalign.core.errors import AlignmentError, FormatError
 
 RNG = np.random.default_rng(0)
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -266,3 +266,14 @@ def test_any_text_and_any_kind_of_path_is_understood(tmp_path):
     for text in ("x" * 5000, "a\0b"):
         with pytest.raises(FormatError, match="Expected a file or folder"):
             ba.open_responses(text)
+
+
+def test_data_sets_that_name_other_stimuli_are_told_apart_by_their_ids(tmp_path):
+    for name in ("nsd", "things"):
+        (tmp_path / name).mkdir()
+    images, things = (
+        ba.open_responses(nsd(tmp_path / "nsd")[0], subject=1),
+        ba.open_responses(things_fmri(tmp_path / "things")[0]),
+    )
+    with pytest.raises(AlignmentError, match=r"share 0 of .*'nsd-.*'dog_00s'"):
+        ba.evaluate(images, things, cv=2)

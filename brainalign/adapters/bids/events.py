@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse, refuse_absent, refuse_several
+from brainalign.adapters.bids.layout import in_order
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns
 from brainalign.adapters.files import existing
 from brainalign.adapters.fmri.runs import stated_tr
@@ -61,7 +62,7 @@ def read_events(
     Returns
     -------
     DataFrame
-        One row an event, runs in the order of their names. The columns of the files, with ``onset`` and ``duration`` as
+        One row an event, runs in the order of their numbers, those of files as the files were given. The columns of the files, with ``onset`` and ``duration`` as
         float seconds; other columns are numbers where every cell is a plain number or ``n/a`` (NaN), else text as written.
         Then ``subject``, ``session`` and ``run`` as in the file name, where it has them, and ``file``.
 
@@ -89,6 +90,8 @@ def read_events(
         names = [table.relative_to(folder).as_posix() for table, _ in files]
     else:
         paths = [existing(item) for item in ([source] if isinstance(source, (str, Path)) else source)]
+        if len(set(paths)) < len(paths):
+            raise ParameterError(f"read_events got {[path.name for path in paths]}, one of them twice. Expected each table once.")
         files, names = [(path, parse(path)) for path in paths], [path.name for path in paths]
     tables = [_read(*pair, name, columns, past_end) for pair, name in zip(files, names, strict=True)]
     return _typed(pd.concat(tables, ignore_index=True))
@@ -102,12 +105,12 @@ def _tables(folder: Path, wanted: dict[str, Any], datatype: str | None) -> list[
         files = _one_datatype(find(folder, wanted, suffix="events", extensions=[".tsv"], what="events"), datatype, folder)
         _refuse_ambiguous(files)
         refuse_absent(files)
-        return [(file.path, file) for file in files]
+        return [(file.path, file) for file in in_order(files)]
     recordings = find(folder, wanted, suffix=_RECORDINGS, extensions=_SIGNALS, what="recordings")
     recordings = _one_datatype(recordings, datatype, folder)
     refuse_several(recordings, but=("ses", "run", "echo", "part", "split"), what="recordings")
     found = []
-    for run in {(file.entities.get("ses"), file.entities.get("run")): file for file in recordings}.values():
+    for run in in_order(list({(file.entities.get("ses"), file.entities.get("run")): file for file in recordings}.values())):
         own = [parse(path) for path in sorted(run.path.parent.glob("*_events.tsv"))]
         fits = [table for table in (*shared, *own) if table.entities.items() <= run.entities.items()]
         if not fits:

@@ -17,6 +17,7 @@ from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.delimited import read_table, require_columns
 from brainalign.adapters.files import Format, existing, is_path, naming, record_opening
 from brainalign.adapters.fmri.nsd import REGIONS
+from brainalign.adapters.fmri.runs import LONGEST_TR_S
 from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import open_hdf5, open_npy
 from brainalign.core.errors import FormatError, ParameterError
@@ -98,7 +99,7 @@ def open_algonauts(
         raise FormatError(
             f"{str(found)!r} has no folder '{split}_split' (2023) and no '*_bold.h5' (2025). Expected the folder of one person, or one of its files."
         )
-    step = check_number("tr_s", tr_s, owner="open_algonauts", low=0, low_open=True)
+    step = check_number("tr_s", tr_s, owner="open_algonauts", low=0, low_open=True, high=LONGEST_TR_S)
     x = _films(files, system, films, step, {**common, "units": units})
     params = {"tr_s": step, "films": films, "index_base": 1, "scale": 1.0}
     return record_opening(x, "algonauts", [file.name for file in files], params)
@@ -204,9 +205,10 @@ def _plain(name: str) -> str:
 
 def _films(files: list[Path], system: str | None, films: Any, step: float, common: dict[str, Any]) -> xr.DataArray:
     people = {match[0] for file in files if (match := re.match(r"sub-[^_]+", file.name))}
-    if system is None and len(people) != 1:
+    if len(people) > 1 or not (people or system):
         raise ParameterError(
-            f"open_algonauts got no `system=`; the names of {preview([f.name for f in files])} name {len(people)} people."
+            f"the names of {preview([f.name for f in files])} name {len(people)} people, and system={system!r}. Expected the files of one person in a "
+            "folder, or one file; `system=` where the names do not say whose it is."
         )
     wanted = ["*"] if films is None else [films] if isinstance(films, str) else list(films)
     runs = [(file, key, match) for file in files for key, match in _keys(file).items()]

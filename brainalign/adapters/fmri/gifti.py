@@ -14,7 +14,7 @@ import xarray as xr
 
 from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, record_opening
 from brainalign.adapters.fmri.giftixml import GiftiFile, describe, read_arrays
-from brainalign.adapters.fmri.runs import common_tr, map_rows, run_names, run_rows, stated_tr
+from brainalign.adapters.fmri.runs import LONGEST_TR_S, check_one_person, common_tr, map_rows, run_names, run_rows, stated_tr
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.core.errors import FormatError
 from brainalign.core.parameters import check_number, preview
@@ -24,7 +24,6 @@ _STRUCTURES = {"CORTEXLEFT": "L", "CORTEXRIGHT": "R"}
 _HEMISPHERE = re.compile(r"(?:^|_)hemi-([LR])(?=[_.])|^([lr])h\.|\.([LR])\.")
 _NO_VALUES = {"POINTSET", "TRIANGLE", "LABEL", "NODE_INDEX", "VECTOR", "RGB_VECTOR", "RGBA_VECTOR"}
 _UNNAMED = ("", "???")  # names of what no region was given to
-_LONGEST_TR_S = 50.0
 
 
 def open_gifti(
@@ -165,6 +164,7 @@ def _side(file: Path, said: GiftiFile) -> str:
 
 def _by_run(surfaces: list[_Surface], run: str | Sequence[str] | None) -> tuple[list[str], dict[str, list[_Surface]]]:
     """Return the names of the runs and, for each hemisphere, its surfaces in that order."""
+    check_one_person([surface.file for surface in surfaces])
     given = None if run is None or isinstance(run, str) else [str(name) for name in run]
     if not surfaces or (given is not None and len(given) != len(surfaces)):
         run_names(given, [surface.file for surface in surfaces])  # says what is wrong
@@ -206,7 +206,7 @@ def _repetition_time(surface: _Surface, tr_s: float | None, override: bool) -> f
         value = float(surface.time_step or 0)
     except ValueError:
         value = 0.0
-    value = value / 1000 if value >= _LONGEST_TR_S else value
+    value = value / 1000 if value >= LONGEST_TR_S else value
     return stated_tr(
         surface.file, tr_s, override, header_s=value if 0 < value < np.inf else None, header=f"TimeStep {surface.time_step!r} inside",
         owner="open_gifti", required=surface.is_series,

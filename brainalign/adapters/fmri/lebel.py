@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.files import Format, existing, naming, reading, record_opening
+from brainalign.adapters.fmri.runs import LONGEST_TR_S
 from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import Spans, check_stored, lazy_array, open_hdf5, whole_chunks
 from brainalign.core.errors import FormatError, ParameterError, require
@@ -78,7 +79,7 @@ def open_lebel(
         found, folder = {file.stem: file}, file.resolve().parent
     if not found:
         raise FormatError(f"{str(folder)!r} holds no '*.hf5'. Expected the folder of one person, a file a story.")
-    step = check_number("tr_s", tr_s, owner="open_lebel", low=0, low_open=True)
+    step = check_number("tr_s", tr_s, owner="open_lebel", low=0, low_open=True, high=LONGEST_TR_S)
     start = check_number("first_onset_s", first_onset_s, owner="open_lebel")
     check_choice("repeats", repeats, ("average", "keep"), owner="open_lebel")
     cut = _trim(trim)

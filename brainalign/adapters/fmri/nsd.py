@@ -220,10 +220,9 @@ def _neuroids(
         raise ParameterError(f"open_nsd got regions={list(regions)} without `rois=`. Expected the label images that hold them.")
     beside = [folder / (f"{side}.ncsnr.mgh" if side else "ncsnr.nii.gz") for side in grid.sizes]
     files = _listed(ncsnr) or [file for file in beside if all(file.is_file() for file in beside)]
-    if len(files) not in (0, len(beside)) and not isinstance(files[0], np.ndarray):
-        raise ParameterError(
-            f"open_nsd got {len(files)} files of ncsnr. Expected {len(beside)}: one a volume, or one a hemisphere."
-        )
+    sides = [Path(file).name[:2] for file in files if not isinstance(file, np.ndarray)]
+    if sides and (len(sides) != len(beside) or (not grid.shape and len(set(sides)) < len(sides))):
+        raise ParameterError(f"open_nsd got ncsnr={preview(files)}. Expected {len(beside)}: one a volume, or one a hemisphere.")
     if files:
         ratio = np.sum([read(file).astype(np.float64) for file in files], axis=0)[keep]
         columns |= {"ncsnr": ratio, "nc_singletrial": 100.0 * ratio**2 / (ratio**2 + 1.0)}

@@ -35,7 +35,7 @@ def read_design(path: Any, subject: int, sessions: Sequence[int]) -> tuple[list[
     Raises
     ------
     FormatError
-        No such file or fields, indices out of range, or a session that the design does not have.
+        No such file or fields, indices out of range or of mixed bases, or a session that the design does not have.
     """
     file, source = existing(path), str(path)
     variables = read_mat(file)
@@ -50,6 +50,12 @@ def read_design(path: Any, subject: int, sessions: Sequence[int]) -> tuple[list[
     _in_range(order, images.shape[1], "masterordering", source)
     _in_range(images, IMAGES, "subjectim", source)
     _in_range(shared, IMAGES, "sharedix", source)
+    unseen = np.setdiff1d(shared, images[subject - 1])
+    if unseen.size:
+        raise FormatError(
+            f"{source!r} has {unseen.size} images in 'sharedix' that 'subjectim' does not show to subject {subject}, first {unseen[0]}. Expected all: "
+            "does one of them count from 0? Take the published file."
+        )
     if max(sessions) * TRIALS > order.size:
         raise FormatError(
             f"{source!r} has {order.size} trials in 'masterordering', {order.size // TRIALS} sessions of {TRIALS}. Expected session "

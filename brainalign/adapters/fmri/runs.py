@@ -15,6 +15,7 @@ from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number, preview
 
 _TR_TOLERANCE = 1e-3  # relative: headers hold float32, sidecars are rounded to the millisecond
+LONGEST_TR_S = 50.0  # what is longer was written in milliseconds
 
 
 def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[str]:
@@ -33,8 +34,9 @@ def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[st
     Raises
     ------
     ParameterError
-        Not one name a file, or one name twice.
+        Not one name a file, one name twice, one file twice, or files of several people.
     """
+    check_one_person(files)
     found = [re.search(r"(?:^|_)run-([A-Za-z0-9]+)", file.name) for file in files]
     if run is not None:
         names = [run] if isinstance(run, str) else [str(name) for name in run]
@@ -48,6 +50,26 @@ def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[st
             "twice: pass `run=['1', '2', ...]` in the order of the files."
         )
     return names
+
+
+def check_one_person(files: Sequence[Path]) -> None:
+    """Refuse files that name several people, or one file twice.
+
+    Parameters
+    ----------
+    files : sequence of Path
+
+    Raises
+    ------
+    ParameterError
+        They are no runs of one person.
+    """
+    people = {match[0] for file in files if (match := re.match(r"sub-[A-Za-z0-9]+(?=_)", file.name))}
+    if len(people) > 1 or len(set(files)) != len(files):
+        what = f"are of {preview(sorted(people))}" if len(people) > 1 else "hold one twice"
+        raise ParameterError(
+            f"the files {preview([file.name for file in files], 8)} {what}. Expected runs of one person, each once: leave the others out."
+        )
 
 
 def run_rows(
@@ -144,7 +166,7 @@ def stated_tr(
     Raises
     ------
     FormatError
-        Two statements differ, or there is none where one is required; volumes at irregular times; the sidecar is damaged.
+        Two statements differ, or there is none where one is required; volumes at irregular times; one in milliseconds; a damaged sidecar.
     ParameterError
         ``tr_s`` is no positive number, or there is none that could override.
     """
@@ -168,6 +190,11 @@ def stated_tr(
             f"{str(file)!r} does not state its TR: no sidecar with RepetitionTime, {header}. Pass `tr_s=` in seconds."
         )
     (first, value), *others = said.items()
+    if value >= LONGEST_TR_S and not override:
+        raise FormatError(
+            f"{str(file)!r}: {first} states a TR of {value:g} s. Expected seconds, fewer than {LONGEST_TR_S:g}; it looks like milliseconds: mend "
+            "it, or pass the right one as `tr_s=` with `override_tr=True`."
+        )
     for name, other in others:
         if abs(other - value) > _TR_TOLERANCE * value and not override:
             raise FormatError(

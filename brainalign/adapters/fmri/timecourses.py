@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, check_finite, existing, naming, per_run_ids, record_opening
+from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
+from brainalign.adapters.fmri.runs import LONGEST_TR_S, run_names, run_rows
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number
 from brainalign.core.responses import responses
@@ -37,13 +38,13 @@ def open_timecourses(
     path : str, Path or list of them
         Text tables, rows are volumes and columns are regions; several are runs of one person.
     tr_s : float, seconds
-        Time from one volume to the next.
+        Time from one volume to the next, less than 50.
     system : str
         Whose brain this is.
     regions : sequence of str, optional
         Names of the columns, required where the file has no header; where it has one, which columns to take.
     run : str or sequence of str, optional
-        Names of the runs, one a file; ``"1"`` for a single file.
+        Names of the runs, one a file. Default: the ``run-`` entity of each file name; ``"1"`` for a single file.
     first_onset_s : float, seconds
         When the first row was recorded, on the clock of the stimuli: 20.0 where ten volumes of 2 s were cut off.
     subject, session : str, optional
@@ -67,10 +68,10 @@ def open_timecourses(
     ParameterError
         Columns without names, or runs without names.
     """
-    step = check_number("tr_s", tr_s, owner="open_timecourses", low=0, low_open=True)
+    step = check_number("tr_s", tr_s, owner="open_timecourses", low=0, low_open=True, high=LONGEST_TR_S)
     start = check_number("first_onset_s", first_onset_s, owner="open_timecourses")
     files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
-    names = _run_names(run, files)
+    names = run_names(run, files)
     tables = [_read(file, regions, delimiter, allow_nan) for file in files]
     columns = tables[0][0]
     for file, (other, _) in zip(files, tables, strict=True):
@@ -79,18 +80,10 @@ def open_timecourses(
                 f"{str(file)!r} has the regions {other}, and {str(files[0])!r} has {columns}. Runs must hold the same regions in the "
                 "same order: choose them with `regions=`."
             )
-    lengths = [len(values) for _, values in tables]
-    rows: dict[str, Any] = {
-        "run": np.repeat(np.array(names, dtype=object), lengths),
-        "onset_s": np.concatenate([start + step * np.arange(n) for n in lengths]),
-        "duration_s": np.full(sum(lengths), step),
-    }
-    rows |= {name: [value] * sum(lengths) for name, value in (("subject", subject), ("session", session)) if value is not None}
+    ids, rows = run_rows(names, [len(values) for _, values in tables], step, start, {"subject": subject, "session": session})
     with naming(repr(files[0].name)):
         x = responses(
-            np.concatenate([values for _, values in tables]),
-            stimulus_id=[label for name, n in zip(names, lengths, strict=True) for label in per_run_ids(name, n, "v")],
-            neuroid_id=columns, region=columns, sampling_rate_hz=1.0 / step, system=system, modality="fmri", units=units,
+            np.concatenate([values for _, values in tables]), stimulus_id=ids, neuroid_id=columns, region=columns, sampling_rate_hz=1.0 / step, system=system, modality="fmri", units=units,
             presentation=rows, allow_nan=allow_nan,
         )  # fmt: skip
     params = {"tr_s": step, "first_onset_s": start, "regions": columns, "run": names}
@@ -114,16 +107,6 @@ def _read(file: Path, regions: Sequence[str] | None, delimiter: str | None, allo
     values = numeric_columns(table, table.columns, source)
     check_finite(values, source, list(table.columns), allow_nan)
     return [str(name) for name in table.columns], values.astype(np.float32)
-
-
-def _run_names(run: str | Sequence[str] | None, files: list[Path]) -> list[str]:
-    names = ["1"] if run is None and len(files) == 1 else [run] if isinstance(run, str) else list(run or [])
-    if len(names) != len(files) or len(set(names)) != len(names):
-        raise ParameterError(
-            f"open_timecourses got {len(files)} files and run={run!r}. Expected one name a file, none twice: `run=['1', '2', ...]` in the "
-            "order of the files."
-        )
-    return [str(name) for name in names]
 
 
 def _matches(source: Any) -> str:

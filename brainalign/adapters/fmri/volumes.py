@@ -15,6 +15,7 @@ from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
 _UNITS = {8: ("sec", 1.0), 16: ("msec", 1e-3), 24: ("usec", 1e-6)}  # codes of xyzt_units
+_OTHER_SPACE = {1: "meter", 3: "micron"}  # and 2 for mm
 _STREAM_BYTES = 2**22
 _RUN_BYTES = 2**29  # a compressed run is one block up to this size: each block streams the whole file
 
@@ -36,7 +37,8 @@ def load_image(path: Any, *, n_dims: int | None = None) -> Any:
     Raises
     ------
     FormatError
-        No NIfTI volume of real numbers, another number of dims, or a header that promises more than the file holds.
+        No NIfTI volume of real numbers, another number of dims, places in another unit than mm, or a header that promises more than
+        the file holds.
     OptionalDependencyError
         nibabel is not installed.
     """
@@ -55,6 +57,11 @@ def load_image(path: Any, *, n_dims: int | None = None) -> Any:
     if min(image.shape, default=0) < 1 or image.dataobj.dtype.kind not in "iuf":
         raise FormatError(
             f"{str(file)!r} has shape {image.shape} and values of type {image.dataobj.dtype}. Expected real numbers, at least one."
+        )
+    unit = _OTHER_SPACE.get(int(image.header["xyzt_units"]) & 0b111)
+    if unit is not None:
+        raise FormatError(
+            f"{str(file)!r} states its places in {unit} (xyzt_units). Expected mm: scale its affine, and write it again."
         )
     with reading(file, "NIfTI"):
         _check_length(_data_file(image), image)

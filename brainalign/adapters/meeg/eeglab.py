@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from brainalign.adapters.delimited import as_id
 from brainalign.adapters.files import is_path, reading
 from brainalign.adapters.matfile import is_mat, read_mat
 from brainalign.core.errors import FormatError
@@ -236,4 +237,4 @@ def _name(value: Any) -> str:
     if isinstance(value, str):
         return value or MISSING
     number = _number(value)
-    return MISSING if np.isnan(number) else f"{number:g}"
+    return as_id(number) or MISSING

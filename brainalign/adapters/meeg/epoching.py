@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.delimited import MISSING, numeric_columns, read_table, require_columns
+from brainalign.adapters.delimited import MISSING, as_id, numeric_columns, read_table, require_columns
 from brainalign.adapters.files import reading
 from brainalign.adapters.meeg.triggers import checked_onsets, trigger_onsets
 from brainalign.core.errors import FormatError, ParameterError
@@ -187,10 +187,10 @@ def _labelled(table: pd.DataFrame, stimulus_column: str | None, source: str) -> 
             table[column] = numeric_columns(table.astype({column: str}), [column], source)[:, 0]
     for column in [column for column in table.columns if table[column].dtype.kind not in "iufb"]:
         table[column] = table[column].astype(object).where(table[column].notna(), MISSING[0]).astype(str)
-    ids = [f"{value:g}" if isinstance(value, float) else str(value) for value in table[chosen]]
+    ids = [as_id(value) for value in table[chosen]]
     if chosen != "stimulus_id" and "stimulus_id" in table:
         table = table.rename(columns={"stimulus_id": "event_stimulus_id"})
-    table = table.assign(stimulus_id=ids)[~np.isin(ids, [*MISSING, "None"])]
+    table = table.assign(stimulus_id=ids)[~np.isin(ids, ["", "None"])]
     onsets = table["onset_s"].to_numpy(np.float64)
     if not len(onsets):
         raise FormatError(f"{source} names no stimulus in its column {chosen!r}. Expected at least one: name another column.")

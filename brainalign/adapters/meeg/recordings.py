@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from brainalign.adapters.delimited import as_id
 from brainalign.adapters.files import Format, check_finite, naming, per_run_ids, reading, record_opening
 from brainalign.adapters.meeg.epoching import Cut, cut
 from brainalign.adapters.meeg.files import kind_of, load
@@ -231,7 +232,10 @@ def _single_trials(
 ) -> tuple[Any, np.ndarray, list[str], dict[str, Any]]:
     ids, labels = _trials(epochs, stimulus_column, name)
     if not ids:
-        raise FormatError(f"{name!r} holds no trials. Expected at least one: all were rejected, or no event matched.")
+        raise FormatError(f"{name!r} holds no trials. Expected at least one: all were rejected, or none names a stimulus.")
+    shown = np.flatnonzero(ids)
+    if len(shown) < len(ids):
+        return _single_trials(mne, epochs[shown], picks, stimulus_column, name)
     picked = _pick(epochs, picks, name)
     with reading(name, "epochs"):
         return picked, picked.get_data(copy=True, verbose="error").astype(np.float32), ids, labels
@@ -255,7 +259,7 @@ def _trials(epochs: Any, stimulus_column: str | None, name: str) -> tuple[list[s
         labels[f"metadata_{column}" if taken else column] = metadata[column].to_numpy()
     chosen = stimulus_column or ("stimulus_id" if "stimulus_id" in present else None)
     labels.pop("metadata_stimulus_id" if chosen == "stimulus_id" else "", None)
-    ids = condition if chosen is None else [str(value) for value in metadata[chosen]]
+    ids = condition if chosen is None else [as_id(value) for value in metadata[chosen]]
     return ids, labels
 
 

@@ -33,6 +33,16 @@ def test_runs_are_read_in_order_with_their_labels(study):
     assert events.file.iloc[-1] == "sub-01/func/sub-01_task-a_run-02_events.tsv"
 
 
+def test_run_10_comes_after_run_2_and_sessions_likewise(study, tmp_path):
+    for ses in ("10", "2"):
+        for run in ("10", "2"):
+            place = tmp_path / f"sub-01/ses-{ses}/func/sub-01_ses-{ses}_task-a_run-{run}_events.tsv"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(HEADER + "1\t1\tx.png\n")
+    events = read_events(tmp_path, subject="01", task="a")
+    assert list(zip(events.session, events.run, strict=True)) == [("2", "2"), ("2", "10"), ("10", "2"), ("10", "10")]
+
+
 def test_byte_order_mark_and_windows_lines(study):
     root = study("sub-01_task-a_events.tsv", "\ufeff" + HEADER.replace("\n", "\r\n") + "1\t1\tx.png\r\n")
     assert read_events(root, subject="01", task="a", stimulus_column="stim_file").stim_file.tolist() == ["x.png"]
@@ -103,7 +113,7 @@ def test_two_files_of_one_run_must_be_told_apart(study):
     assert read_events(root, subject="01", task="a", acq="lo").onset.tolist() == [1.0]
 
 
-@pytest.mark.parametrize("text", [HEADER + "1\t1\n", HEADER + "soon\t1\tx.png\n", "", HEADER + "1\t1\tx.png\tmore\n"])
+@pytest.mark.parametrize("text", [HEADER + "1\t1\n", HEADER, HEADER + "soon\t1\tx.png\n", "", HEADER + "1\t1\tx.png\tmore\n"])
 def test_damaged_tables_are_named(study, text):
     root = study("sub-01_task-a_events.tsv", text)
     with pytest.raises(FormatError, match=r"sub-01_task-a_events\.tsv"):
@@ -121,6 +131,8 @@ def test_tables_are_read_by_name_too(tmp_path):
     np.testing.assert_array_equal(events.duration, [np.nan, 0.5, 1])
     with pytest.raises(FormatError, match=r"no column 'trial_type'.*'stim_type', 'stim_file'"):
         read_events(files[0], stimulus_column="trial_type")
+    with pytest.raises(ParameterError, match="one of them twice"):
+        read_events([files[0], files[0]])
     with pytest.raises(ParameterError, match="subject=None and task='a'"):
         read_events(tmp_path, task="a")
 

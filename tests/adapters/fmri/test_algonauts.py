@@ -148,8 +148,9 @@ def test_a_folder_of_files_is_one_person(bold):
     assert x.sizes["presentation"] == 18
     assert set(x.film.values.tolist()) == {"s01e01a", "s01e02a", "life01", "bourne01"}
     films(bold.parent / "sub-02_task-movie10_bold.h5", bourne02=np.ones((2, 10)))
-    with pytest.raises(ParameterError, match="name 2 people"):
-        open_algonauts(bold.parent)
+    for system in (None, "sub-01"):
+        with pytest.raises(ParameterError, match="name 2 people"):
+            open_algonauts(bold.parent, system=system)
 
 
 def test_other_files(tmp_path):

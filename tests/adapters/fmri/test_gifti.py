@@ -75,6 +75,12 @@ def test_hemispheres_and_runs_are_joined_by_what_they_state(files, values):
     ba.validate(x.load(), deep=True)
 
 
+def test_hemispheres_of_two_people_are_no_brain(tmp_path, values):
+    files = [gifti(tmp_path / f"sub-{i}_run-1_hemi-{side}_bold.func.gii", values[0], side) for i, side in enumerate("LR")]
+    with pytest.raises(ParameterError, match=r"are of .*sub-0.*sub-1"):
+        open_gifti(files, system="s")
+
+
 def test_one_hemisphere_alone_keeps_its_names(files, values):
     right = open_gifti([files[1], files[3]], system="s")
     assert right.neuroid_id.values[0] == "R0"

@@ -102,7 +102,9 @@ def test_runs_must_share_grid_names_and_tr(tmp_path, values):
     with pytest.raises(FormatError, match=r"TR of 2 s and .*slower.nii.gz' of 2.5 s"):
         open_images([a, slower], system="s", run=["1", "2"])
     with pytest.raises(ParameterError, match="one name a file, none twice"):
-        open_images([a, a], system="s")
+        open_images([a, moved], system="s")
+    with pytest.raises(ParameterError, match="hold one twice"):
+        open_images([a, a], system="s", run=["1", "2"])
 
 
 def test_statements_of_tr_must_agree(tmp_path, values):

@@ -20,6 +20,14 @@ def test_runs_are_named_by_the_argument_then_the_entity_then_one():
             run_names(run, some)
 
 
+def test_files_are_of_one_person_and_none_is_there_twice():
+    files = [Path("sub-01_run-1_bold.nii"), Path("sub-02_run-2_bold.nii")]
+    with pytest.raises(ParameterError, match=r"'sub-02_run-2_bold.nii' are of .*sub-01.*sub-02.*runs of one person"):
+        run_names(["a", "b"], files)
+    with pytest.raises(ParameterError, match="hold one twice"):
+        run_names(["a", "b"], files[:1] * 2)
+
+
 def test_rows_count_volumes_within_runs():
     ids, rows = run_rows(["a", "b"], [2, 1], 1.5, 10.0, {"subject": "01", "session": None})
     assert ids == ["run-a/v00000", "run-a/v00001", "run-b/v00000"]
@@ -54,6 +62,17 @@ def test_what_states_no_tr_is_named(tmp_path):
             stated_tr(file, None, False, header_s=2.0, **CALL)
     (tmp_path / "bold.json").write_text("{}")
     assert stated_tr(file, None, False, header_s=2.0, **CALL) == 2.0
+
+
+def test_milliseconds_are_no_seconds(tmp_path):
+    file = tmp_path / "bold.nii"
+    for given, header in ((2000.0, None), (None, 2000.0), (2000.0, 2000.0)):
+        with pytest.raises(FormatError, match=r"states a TR of 2000 s. Expected seconds, .* looks like milliseconds"):
+            stated_tr(file, given, False, header_s=header, **CALL)
+    (tmp_path / "bold.json").write_text('{"RepetitionTime": 2000}')
+    with pytest.raises(FormatError, match=r"'bold.json' states a TR of 2000 s"):
+        stated_tr(file, None, False, header_s=None, **CALL)
+    assert stated_tr(file, 2.0, True, header_s=None, **CALL) == 2.0
 
 
 def test_runs_share_one_tr():

@@ -40,10 +40,12 @@ def test_runs_are_named_and_start_anew(tmp_path):
     assert list(x.run.values) == ["1", "1", "1", "2", "2"]
     np.testing.assert_allclose(x.onset_s, [0, 1.5, 3, 0, 1.5])
     assert set(x.subject.values) == {"01"}
-    with pytest.raises(ParameterError, match=r"2 files and run=None"):
+    with pytest.raises(ParameterError, match="one name a file, none twice"):
         open_timecourses(files, tr_s=1.5, system="s")
     with pytest.raises(ParameterError, match="none twice"):
         open_timecourses(files, tr_s=1.5, system="s", run=["1", "1"])
+    named = [file.rename(tmp_path / f"sub-1_run-{run}.tsv") for file, run in zip(files, ("10", "9"), strict=True)]
+    assert list(dict.fromkeys(open_timecourses(named, tr_s=1.5, system="s").run.values)) == ["10", "9"]
 
 
 def test_columns_without_names_are_refused(tmp_path):
@@ -67,7 +69,7 @@ def test_runs_with_other_regions_are_refused(tmp_path):
         open_timecourses(files, tr_s=2, system="s", run=["1", "2"])
 
 
-@pytest.mark.parametrize("tr_s", [0.0, -1.0, None, np.inf])
+@pytest.mark.parametrize("tr_s", [0.0, -1.0, None, np.inf, 2000.0])
 def test_the_repetition_time_is_a_positive_number(tmp_path, tr_s):
     with pytest.raises(ParameterError, match="tr_s"):
         open_timecourses(table(tmp_path / "t.tsv", np.ones((2, 1)), ["A"]), tr_s=tr_s, system="s")

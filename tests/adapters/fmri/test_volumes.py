@@ -138,6 +138,15 @@ def test_the_unit_of_time_is_obeyed(unit, zoom, seconds):
     assert header_tr(image)[0] == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("unit", ["meter", "micron"])
+def test_places_are_in_mm(tmp_path, unit):
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2, 3), np.float32), np.eye(4))
+    image.header.set_xyzt_units(unit, "sec")
+    nibabel.save(image, tmp_path / "mouse.nii")
+    with pytest.raises(FormatError, match=rf"mouse.nii' states its places in {unit}.* Expected mm"):
+        load_image(tmp_path / "mouse.nii")
+
+
 def test_a_lazy_run_travels_to_another_process(folder):
     array = lazy_volumes(load_image(folder / "scaled.nii.gz"), np.ones(SHAPE[:3], bool), allow_nan=False)
     np.testing.assert_array_equal(array.compute(scheduler="processes", num_workers=1), array.compute())

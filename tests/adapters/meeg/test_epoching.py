@@ -72,6 +72,13 @@ def test_events_of_a_bids_folder_by_file_and_by_table(tmp_path):
         open_meeg(raw(), events=two, stimulus_column="stim_file", **AROUND)
 
 
+def test_large_numbers_beside_missing_ones_stay_different_stimuli():
+    ids = [1234567, 1234568, np.nan, 0.25, 1234567]  # a missing cell makes floats of the column
+    x = open_meeg(raw(), events=table(image=ids), stimulus_column="image", **AROUND)
+    assert list(x.stimulus_id.values) == ["1234567", "1234568", "0.25", "1234567"]
+    assert list(x.repetition.values) == [0, 0, 0, 1]
+
+
 def test_triggers_that_agree_are_recorded():
     x = open_meeg(raw(triggers=ONSETS + 0.01), events=table(), trigger_channel="STI", **AROUND)
     np.testing.assert_allclose(x.onset_s, ONSETS)

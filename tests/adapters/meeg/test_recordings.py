@@ -63,6 +63,18 @@ def test_metadata_names_the_stimulus_and_labels_the_trials():
         open_meeg(made, system="s", stimulus_column="imag")
 
 
+def test_trials_that_name_no_stimulus_are_no_presentations():
+    for column, ids in (
+        ([7, np.nan, 1234567, 7, np.nan, 7], ["7", "1234567", "7", "7"]),
+        (["a", "n", None, "n/a", "", "b"], ["a", "n", "b"]),
+    ):
+        x = open_meeg(epochs(metadata=pd.DataFrame({"image": column})), system="s", stimulus_column="image")
+        assert list(x.stimulus_id.values) == ids
+        assert list(x.trial.values) == [i for i, value in enumerate(column) if not (pd.isna(value) or value in ("n/a", ""))]
+    with pytest.raises(FormatError, match="none names a stimulus"):
+        open_meeg(epochs(metadata=pd.DataFrame({"image": [np.nan] * 6})), system="s", stimulus_column="image")
+
+
 def test_trials_keep_their_number_after_rejection():
     made = epochs()
     made.drop([0, 3])
