@@ -286,8 +286,11 @@ def _bins(x: xr.DataArray) -> dict[str, tuple[tuple[str, ...], Any, dict[str, An
 
 
 def _matches(source: Any) -> str:
-    """HDF5 with the dims presentation and neuroid."""
-    if not is_path(source) or first_bytes(Path(source), 8) != b"\x89HDF\r\n\x1a\n":
+    """HDF5 with the dims presentation and neuroid; the classic format is recognised too, and refused with how to convert it."""
+    start = first_bytes(Path(source), 4096) if is_path(source) else b""
+    if start[:3] == b"CDF" and all(dim.encode() in start for dim in _DIMS[:2]):
+        return "netCDF of the classic format that names presentation and neuroid"
+    if start[:8] != b"\x89HDF\r\n\x1a\n":
         return ""
     h5py = require("h5py", extra="spikes", purpose="netCDF-4")
     try:

@@ -1,6 +1,7 @@
 import h5py
 import numpy as np
 import pytest
+import xarray as xr
 
 import brainalign as ba
 from brainalign.adapters.brainscore import adapter, open_brainscore, save_brainscore
@@ -181,6 +182,13 @@ def test_files_that_are_no_assembly(tmp_path):
         open_brainscore(tmp_path / "b.nc", **WHO)
     assert not adapter.matches(tmp_path / "b.nc")
     assert adapter.matches(file) == "netCDF-4 with the dims presentation and neuroid"
+
+
+def test_what_xarray_writes_by_scipy_is_named_with_how_to_convert_it(tmp_path):
+    x = xr.DataArray(VALUES[:, :, 0], dims=("presentation", "neuroid"), coords={"stimulus_id": ("presentation", list("abac"))})
+    x.to_netcdf(tmp_path / "old.nc", engine="scipy")
+    with pytest.raises(FormatError, match=r"old.nc' is a netCDF file of the classic format.*nccopy -k nc4"):
+        ba.open_responses(tmp_path / "old.nc")
 
 
 def test_bins_that_end_before_they_start_and_values_that_are_nan(tmp_path):

@@ -210,6 +210,12 @@ def _trials(
     pair = next((pair for pair in _CONTRASTS if set(pair) <= set(rows)), None)
     shown = options["stimulus_column"]
     if shown is None and pair is not None:
+        odd = np.flatnonzero(((rows[list(pair)] < 0) | (rows[list(pair)] > 1)).any(axis=1))
+        if odd.size:
+            raise FormatError(
+                f"{source} has the contrasts {rows.loc[odd[0], list(pair)].tolist()} in row {odd[0]}. Expected 0 to 1 on each side, NaN for none: "
+                "if they are signed or in percent, name the stimulus with `stimulus_column=`."
+            )
         rows = rows.assign(stimulus_id=[_sides(*row) for row in rows[list(pair)].to_numpy(np.float64)])
         shown, options = pair, {**options, "stimulus_column": "stimulus_id", "blank": [BLANK]}
     named, how = presented(rows, source=source, **options)

@@ -15,7 +15,7 @@ from brainalign.adapters.files import per_run_ids
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.responses import responses
-from brainalign.core.schema import DIMS, dim_of
+from brainalign.core.schema import DIMS, as_labels, dim_of
 
 UNKNOWN = "unknown"
 _SLACK_S = 1e-9  # a window that ends where the recording does may be late by the rounding of a sum
@@ -106,14 +106,14 @@ def event_rows(
 
     Returns
     -------
-    (ndarray of str (event,), DataFrame)
+    (ndarray (event,), DataFrame)
     """
     renamed = {
         name: f"event_{name}" for name in events.columns if name in taken or name in DIMS or dim_of(name) in ("neuroid", "time")
     }
     rows = events.drop(columns=["stimulus_id", "repetition"], errors="ignore").rename(columns=renamed).reset_index(drop=True)
     rows = rows.assign(**{name: value for name, value in known(who).items() if name != "run" or "run" not in rows})
-    return events["stimulus_id"].astype(str).to_numpy(object), rows
+    return as_labels(events["stimulus_id"].to_numpy()), rows  # numbers with a point are refused: 1.0 is no name for 1
 
 
 def note_windows(x: xr.DataArray, onsets: np.ndarray, edges: np.ndarray) -> xr.DataArray:
@@ -154,6 +154,10 @@ def check_events(events: pd.DataFrame, *, source: str = "events=") -> pd.DataFra
     FormatError
         A missing column, an onset that is no number, onsets that go back, two events at one time.
     """
+    if not isinstance(events, pd.DataFrame):
+        raise ParameterError(
+            f"{source} got {preview([events])} ({type(events).__name__}). Expected a DataFrame with `stimulus_id` and `onset_s`."
+        )
     require_columns(events, ["stimulus_id", "onset_s"], source)
     if not len(events):
         raise FormatError(f"{source} has no rows. Expected at least one event: look at what was selected.")
@@ -207,6 +211,10 @@ def check_recorded(
     starts, stops = onsets + edges[0], onsets + edges[-1]
     if recorded_s is None:
         first, last = spikes_s
+        if first == np.inf:
+            raise ParameterError(
+                f"{source} holds no spike at all. Expected at least one, or what was recorded: `recorded_s=(start, stop)`."
+            )
         outside, what = (stops <= first) | (starts > last), "the first and the last spike are at"
         mend = "check the unit and the clock of the onsets, or say what was recorded with `recorded_s=(start, stop)`"
     else:

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.lazy import Spans, whole_chunks
-from brainalign.adapters.spikes.nwb_tables import labels, member, row_ids, text_of
+from brainalign.adapters.spikes.nwb_tables import labels, member, refuse_other_units, row_ids, text_of
 from brainalign.adapters.spikes.traces import trace_responses
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -160,10 +160,10 @@ def _rois(node: Any, n_frames: int, n_rois: int, name: str, path: Path) -> tuple
 
 def _times(node: Any, n_frames: int, name: str, path: Path) -> tuple[np.ndarray, str]:
     """Return when each frame was taken, and how that is known."""
-    stamps = member(node, "timestamps")
+    stamps, start = member(node, "timestamps"), member(node, "starting_time")
+    refuse_other_units(start if stamps is None else stamps, f"{str(path)!r}: {name!r}")
     if stamps is not None:
         return np.asarray(stamps[()], dtype=np.float64), "timestamps"
-    start = member(node, "starting_time")
     rate = None if start is None else start.attrs.get("rate")
     if start is None or rate is None or not float(rate) > 0:
         raise FormatError(

@@ -106,6 +106,27 @@ def member(group: Any, path: str) -> Any:
     return node
 
 
+def refuse_other_units(times: Any, source: str) -> None:
+    """Refuse times that say that they are no seconds, the one unit that NWB has for them.
+
+    Parameters
+    ----------
+    times : h5py.Dataset or None
+    source : str
+        For the message.
+
+    Raises
+    ------
+    FormatError
+        Its attribute ``unit`` names another one.
+    """
+    unit = _text(times.attrs.get("unit", "seconds")) if times is not None else "seconds"
+    if str(unit).strip().lower() not in ("s", "second", "seconds"):
+        raise FormatError(
+            f"{source} has {times.name.rpartition('/')[2]!r} in {unit!r}. Expected seconds, as NWB says: write the file again in seconds."
+        )
+
+
 def column(table: Any, name: str) -> Any:
     """Return one column of a table, however ragged it is.
 

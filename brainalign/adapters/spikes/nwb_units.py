@@ -12,7 +12,7 @@ import numpy as np
 from brainalign.adapters.files import naming
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.spikes.alignment import UNKNOWN, check_spike_times
-from brainalign.adapters.spikes.nwb_tables import bounds, column, labels, member, row_ids
+from brainalign.adapters.spikes.nwb_tables import bounds, column, labels, member, refuse_other_units, row_ids
 from brainalign.adapters.spikes.quality import good_units, refuse_none
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.schema import DIMS, dim_of
@@ -75,6 +75,7 @@ def read_units(file: Any, quality: Mapping[str, Any] | None, source: str) -> Uni
     times = member(table, "spike_times")
     if times is None or getattr(times, "ndim", 0) != 1 or times.dtype.kind not in "iuf":
         raise FormatError(f"{source} has units without `spike_times`. Its columns are {sorted(table.keys())}.")
+    refuse_other_units(times, source)
     ends, ids = bounds(table, "spike_times_index", times.size), row_ids(table)
     if ends.size != ids.size + 1:
         raise FormatError(

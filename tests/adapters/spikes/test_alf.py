@@ -172,6 +172,14 @@ def test_what_must_be_said(tmp_path):
         open_alf(session, system="m", edges_s=EDGES, sorter="pykilosort", events="trials")
 
 
+@pytest.mark.parametrize("contrast", [-0.25, 25.0])
+def test_contrasts_in_another_unit(tmp_path, contrast):
+    session = ibl(tmp_path)
+    np.save(session / "alf" / "_ibl_trials.contrastLeft.npy", [contrast, np.nan, np.nan, 0.0])
+    with pytest.raises(FormatError, match=r"has the contrasts \[.*\] in row 0. Expected 0 to 1"):
+        open_alf(session, system="m", edges_s=EDGES, events="trials")
+
+
 def test_what_is_no_session(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     assert not adapter.matches(tmp_path)

@@ -6,7 +6,7 @@ import pytest
 
 from brainalign.adapters.spikes.alignment import check_edges, check_events, check_recorded, check_spike_times, first_and_last
 from brainalign.adapters.spikes.trains import open_spikes
-from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.errors import FormatError, ParameterError, SchemaError
 
 
 @pytest.mark.parametrize(
@@ -24,8 +24,8 @@ def test_times_that_go_back_are_refused_with_the_place():
 
 
 def opened(onsets, times=(0.1, 1.1, 2.1), edges=(0.0, 0.5, 1.0), **options):
-    columns = {name: options.pop(name) for name in ("region", "time") if name in options}
-    events = pd.DataFrame({"stimulus_id": [f"s{i}" for i in range(len(onsets))], "onset_s": onsets, **columns})
+    columns = {name: options.pop(name) for name in ("stimulus_id", "region", "time") if name in options}
+    events = pd.DataFrame({"stimulus_id": [f"s{i}" for i in range(len(onsets))], "onset_s": onsets} | columns)
     return open_spikes({"u": list(times)}, time_unit="s", edges_s=edges, system="m", events=events, **options)
 
 
@@ -72,6 +72,20 @@ def test_windows_where_nothing_was_recorded_are_refused():
 def test_events_that_cannot_be(onsets, says):
     with pytest.raises(FormatError, match=says):
         opened(onsets)
+
+
+def test_what_are_no_events_or_no_names():
+    with pytest.raises(ParameterError, match=r"events= got 'trials.tsv' \(str\). Expected a DataFrame"):
+        check_events("trials.tsv")
+    with pytest.raises(SchemaError, match=r"`stimulus_id` of dtype float64. Expected strings"):
+        opened([0.0, 1.0], stimulus_id=[1.0, 2.0])
+    assert opened([0.0, 1.0], stimulus_id=[1, 2]).stimulus_id.values.tolist() == ["1", "2"]
+
+
+def test_units_without_any_spike():
+    with pytest.raises(ParameterError, match=r"x holds no spike at all.*`recorded_s=\(start, stop\)`"):
+        check_recorded(np.zeros(1), np.array([0.0, 1.0]), source="x", recorded_s=None, spikes_s=(np.inf, -np.inf))
+    check_recorded(np.zeros(1), np.array([0.0, 1.0]), source="x", recorded_s=(0, 1), spikes_s=(np.inf, -np.inf))
 
 
 def test_a_column_that_names_neuroids_is_kept_under_another_name():

@@ -102,6 +102,19 @@ def test_series_that_cannot_be(nwb, options, says):
         open_nwb(imaging(nwb, **options), system="m", series="DfOverF")
 
 
+@pytest.mark.parametrize(("unit", "fits"), [("seconds", True), ("Second", True), ("milliseconds", False), (b"ms", False)])
+def test_times_in_other_units_are_refused(nwb, unit, fits):
+    path = imaging(nwb)
+    with h5py.File(path, "r+") as file:
+        series = file["processing/ophys/DfOverF/RoiResponseSeries"]
+        series["timestamps" if "timestamps" in series else "starting_time"].attrs["unit"] = unit
+    if fits:
+        open_nwb(path, system="m", series="DfOverF")
+    else:
+        with pytest.raises(FormatError, match=r"RoiResponseSeries' has '.*' in 'm.*s'. Expected seconds"):
+            open_nwb(path, system="m", series="DfOverF")
+
+
 def test_edges_and_events_go_together(nwb):
     with pytest.raises(ParameterError, match="edges_s= without events="):
         open_nwb(imaging(nwb), system="m", series="DfOverF", edges_s=[0, 1])

@@ -75,3 +75,10 @@ def test_damaged_tables(path, name, value, says):
         file["units"][name] = value
     with pytest.raises(FormatError, match=says):
         read(path)
+
+
+def test_spike_times_in_another_unit(path):
+    with h5py.File(path, "r+") as file:
+        file["units/spike_times"].attrs["unit"] = "samples"
+    with pytest.raises(FormatError, match=r"has 'spike_times' in 'samples'. Expected seconds"):
+        read(path)
