@@ -140,9 +140,7 @@ def _stimuli(value: Any) -> Any:
     if isinstance(value, Mapping) and set(value) == {"path", "name"}:
         return Item(value["path"], f"stimuli/{value['name']}")
     if isinstance(value, Mapping) and "call" in value:
-        module = public("stimuli")
-        makers = [name for name, made in inspect.getmembers(module, inspect.isfunction) if made.__module__ == module.__name__]
-        return _call(value, "call", [name for name in makers if not name.startswith("_")], "stimuli", prefix="stimuli.")
+        return _call(value, "call", public("stimuli").__all__, "stimuli", prefix="stimuli.")
     raise ParameterError(
         f'stimuli is {value!r}. Expected a table: {{path = "study.zarr", name = "images"}} for what a study holds, or '
         '{call = "from_bids", ...} for a function of `ba.stimuli`.'
