@@ -232,6 +232,16 @@ def worker():
         yield pool
 
 
+def test_index_base_scale_and_what_decided_the_labels_are_recorded(made):
+    _, source, options = made
+    x = ba.open_responses(source, **options)
+    steps = ba.core.provenance(x).steps
+    opened = [step for step in steps if step["verb"].startswith("open:")]
+    assert all({"index_base", "scale", "source"} <= step["params"].keys() for step in opened[:1])
+    assert steps[-1]["params"]["because"]
+    assert {"stimulus_id", "repetition", "neuroid_id", "system"} <= set(x.coords)
+
+
 def test_another_process_reads_the_same(made, worker):
     _, source, options = made
     x = ba.open_responses(source, **options)

@@ -126,6 +126,8 @@ def read_confounds(
         **chosen,
         "tr_s": step,
         "first_onset_s": start,
+        "index_base": 0,
+        "scale": 1.0,
     }
     return record_opening(x, "confounds", [file.path.name for file in files], params)
 

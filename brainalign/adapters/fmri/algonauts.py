@@ -17,6 +17,7 @@ from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.delimited import read_table, require_columns
 from brainalign.adapters.files import Format, existing, is_path, naming, record_opening
 from brainalign.adapters.fmri.nsd import REGIONS
+from brainalign.adapters.fmri.nsd_design import IMAGES
 from brainalign.adapters.fmri.runs import LONGEST_TR_S
 from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import open_hdf5, open_npy
@@ -143,12 +144,14 @@ def _image_ids(folder: Path) -> list[str]:
     """Return the ids of the images in the order of the rows, which their names count from 1."""
     found = {file.name: _IMAGE.fullmatch(file.name) for file in folder.glob("*.png")} if folder.is_dir() else {}
     numbered = {int(match[1]): match[2] for match in found.values() if match}
-    strange = [name for name, match in found.items() if not match]
+    strange = [
+        name for name, match in found.items() if not match or int(match[2][4:]) >= IMAGES
+    ]  # an id past the last counts from 1
     if not found or strange or sorted(numbered) != list(range(1, len(found) + 1)):
         lacking = sorted(set(range(1, max(numbered, default=0) + 1)) - set(numbered))
         raise FormatError(
             f"{str(folder)!r} holds {len(found)} images; numbers {preview(lacking)} are missing, other names are {preview(strange)}. Expected "
-            "'train-0001_nsd-00013.png' and so on, one for each row: they say what each row is."
+            f"'train-0001_nsd-00013.png' and so on, one for each row, up to nsd-{IMAGES - 1}: they say what each row is."
         )
     return [numbered[number] for number in sorted(numbered)]
 

@@ -86,7 +86,7 @@ def open_timecourses(
             np.concatenate([values for _, values in tables]), stimulus_id=ids, neuroid_id=columns, region=columns, sampling_rate_hz=1.0 / step, system=system, modality="fmri", units=units,
             presentation=rows, allow_nan=allow_nan,
         )  # fmt: skip
-    params = {"tr_s": step, "first_onset_s": start, "regions": columns, "run": names}
+    params = {"tr_s": step, "first_onset_s": start, "regions": columns, "run": names, "index_base": 0, "scale": 1.0}
     return record_opening(x, "timecourses", [file.name for file in files], params)
 
 

@@ -82,6 +82,13 @@ def test_files_of_another_person_or_missing(subject):
         open_algonauts(subject)
 
 
+def test_an_image_that_is_counted_from_1_is_refused(subject):
+    images = subject / "training_split/training_images"
+    (images / "train-0002_nsd-72999.png").rename(images / "train-0002_nsd-73000.png")
+    with pytest.raises(FormatError, match=r"other names are 'train-0002_nsd-73000.png'.* up to nsd-72999"):
+        open_algonauts(subject)
+
+
 def test_masks_of_another_person(subject):
     np.save(subject / "roi_masks/rh.streams_challenge_space.npy", np.zeros(7))
     with pytest.raises(FormatError, match=r"'rh.streams_challenge_space.npy' has shape \(7,\). Expected 2 vertices"):

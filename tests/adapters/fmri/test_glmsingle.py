@@ -98,9 +98,10 @@ def test_the_last_stage_is_taken_unless_another_is_named(tmp_path):
 
 def test_labels_come_from_a_list_a_file_or_a_column(tmp_path):
     python(tmp_path / f"{TYPED}.hdf5")
-    table = pd.DataFrame({"image": IDS, "run": ["1"] * 5 + ["2"] * 5, "onset_s": np.arange(N) * 4.0})
+    table = pd.DataFrame({"image": IDS, "repetition": 7, "run": ["1"] * 5 + ["2"] * 5, "onset_s": np.arange(N) * 4.0})
     x = open_glmsingle(tmp_path, system="s", stimulus_id="image", presentation=table)
     assert (list(x.stimulus_id.values), x.run.values[5], float(x.onset_s[2])) == (IDS, "2", 8.0)
+    assert list(x.repetition.values) == [i // 4 for i in range(N)]  # counted, whatever a table says
     table.to_csv(tmp_path / "events.tsv", sep="\t", index=False)
     again = open_glmsingle(tmp_path, system="s", stimulus_id="image", presentation=tmp_path / "events.tsv")
     np.testing.assert_array_equal(again.onset_s, x.onset_s)

@@ -186,6 +186,10 @@ def test_missing_sidecars_and_wrong_grids_are_named(folder, tmp_path):
     with pytest.raises(FormatError, match=r"holds float32 at 'betas'\. Expected whole numbers"):
         open_nsd(home, design=design)  # 300 times too small, were it divided as int16 is
     with h5py.File(home / "betas_session02.hdf5", "w") as file:
+        file["betas"] = np.zeros((TRIALS - 1, 2, 4, 3), np.int16)
+    with pytest.raises(FormatError, match=r"session02\.hdf5' has the shape \(3, 4, 2, 749\), .* the 750 trials of session 2"):
+        open_nsd(home, design=design)
+    with h5py.File(home / "betas_session02.hdf5", "w") as file:
         file["beta"] = np.zeros(3)
     with pytest.raises(FormatError, match=r"no array of betas at 'betas'.*\['beta'\]"):
         open_nsd(home, design=design)

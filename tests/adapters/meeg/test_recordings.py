@@ -48,7 +48,13 @@ def test_epochs_keep_values_times_and_names():
 
 def test_metadata_names_the_stimulus_and_labels_the_trials():
     metadata = pd.DataFrame(
-        {"stimulus_id": list("abcabc"), "image": [f"i{k}" for k in range(6)], "channel": 1.0, "run": list("112233")}
+        {
+            "stimulus_id": list("abcabc"),
+            "image": [f"i{k}" for k in range(6)],
+            "channel": 1.0,
+            "run": list("112233"),
+            "repetition": 7,
+        }
     )
     made = epochs(metadata=metadata)
     x = open_meeg(made, system="s")
@@ -56,6 +62,7 @@ def test_metadata_names_the_stimulus_and_labels_the_trials():
     assert list(x.condition.values) == ["face", "house"] * 3
     assert list(x.run.values) == list("112233")
     assert x.metadata_channel.dims == ("presentation",)
+    assert list(x.repetition.values) == [0, 0, 0, 1, 1, 1]  # counted, whatever a file says
     by_image = open_meeg(made, system="s", stimulus_column="image")
     assert by_image.stimulus_id.values[5] == "i5"
     assert list(by_image.metadata_stimulus_id.values) == list("abcabc")
@@ -99,6 +106,14 @@ def test_bad_and_other_channels():
     assert open_meeg(made, system="s", picks="grad").shape[1] == 1
     with pytest.raises(ParameterError, match=r"picks='eeg'.*\['eog', 'grad', 'mag'\]"):
         open_meeg(made, system="s", picks="eeg")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(value):
+    made = epochs()
+    made.get_data(copy=False)[2, 1, 5] = value
+    with pytest.raises(FormatError, match=r"1 values that are NaN or infinite, the first in row 2 of 'MAG 1'"):
+        open_meeg(made, system="s")
 
 
 def test_two_modalities_are_not_mixed_unless_asked():
