@@ -5,6 +5,7 @@ from pathlib import Path
 project = "brainalign"
 author = "The brainalign developers"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.viewcode", "numpydoc", "myst_parser"]
+myst_heading_anchors = 2  # links to sections, as they work on the pages of a repository
 html_theme = "furo"
 exclude_patterns = ["_build"]
 autosummary_generate = False
