@@ -222,7 +222,8 @@ def _listed(given: Any, kind: str, nested: bool) -> tuple[list[Path], Path | Non
     """Return files, and the folder they were asked for by."""
     single = isinstance(given, (str, os.PathLike))
     if single and not Path(given).is_file():
-        return list_files(given, SUFFIXES[kind], what=_NOUNS[kind], nested=nested), Path(given)
+        folder = Path(os.path.abspath(given))  # files are named below it, wherever the process works
+        return list_files(folder, SUFFIXES[kind], what=_NOUNS[kind], nested=nested), folder
     return paths_of(given, owner=f"from_{_NOUNS[kind]}s"), None
 
 

@@ -261,7 +261,7 @@ def _hash_files(folder: Path, paths: list[str], must_exist: bool) -> list[str]:
 def _column(name: str, values: Any, length: int) -> Array:
     array = as_labels(getattr(values, "values", values))
     if array.ndim == 0:
-        return np.full(length, array[()], dtype=array.dtype)
+        return np.repeat(array, length)
     if array.shape != (length,):
         raise ParameterError(f"stimuli.table got `{name}` of shape {array.shape}. Expected {length} values, one a presentation.")
     return array
