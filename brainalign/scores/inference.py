@@ -110,12 +110,13 @@ def null_scores(both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *
     """
     from tqdm.auto import tqdm
 
-    shape = both.target.shape[1:]
-    together = 1 if both.model.is_classifier else max(1, _VALUES // both.target.size)
+    target = both.target.compute()  # once, where it is lazy
+    shape = target.shape[1:]
+    together = 1 if both.model.is_classifier else max(1, _VALUES // target.size)
     out = []
     for start in tqdm(range(0, len(orders), together), desc="permutations", disable=not progress):
         some = orders[start : start + together]
-        moved = score(replace(both, target=_side_by_side(both.target, some)))
+        moved = score(replace(both, target=_side_by_side(target, some)))
         out.append(moved.reshape(len(some), *shape).astype(np.float32))
     return np.concatenate(out)
 
