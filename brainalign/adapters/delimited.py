@@ -125,6 +125,26 @@ def as_id(value: Any) -> str:
     return str(int(value)) if isinstance(value, (float, np.floating)) and float(value).is_integer() else str(value)
 
 
+def plain_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of numbers and text alone, in which a cell without text is ``n/a``.
+
+    Parameters
+    ----------
+    table : DataFrame
+
+    Returns
+    -------
+    DataFrame
+
+    Examples
+    --------
+    >>> plain_cells(pd.DataFrame({"note": ["x", None], "rt": [0.5, np.nan]})).values.tolist()
+    [['x', 0.5], ['n/a', nan]]
+    """
+    texts = [column for column in table.columns if table[column].dtype.kind not in "iufb"]
+    return table.assign(**{name: table[name].astype(object).where(table[name].notna(), MISSING[0]).astype(str) for name in texts})
+
+
 def require_columns(table: pd.DataFrame, columns: Sequence[str], source: str) -> None:
     """Refuse a table that lacks a column, and list those that it has.
 

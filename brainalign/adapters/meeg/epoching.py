@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.delimited import MISSING, as_id, numeric_columns, read_table, require_columns
+from brainalign.adapters.delimited import as_id, numeric_columns, plain_cells, read_table, require_columns
 from brainalign.adapters.files import reading
 from brainalign.adapters.meeg.triggers import checked_onsets, trigger_onsets
 from brainalign.core.errors import FormatError, ParameterError
@@ -74,6 +74,7 @@ def cut(
             f"{name!r} is a raw recording and events={'None' if how.events is None else 'given'}, tmin={how.tmin!r}, tmax={how.tmax!r}. Expected all "
             "three: an array (event, 3), a table, or 'annotations'; and the seconds around each event; or events='samples'."
         )
+    _check_window(how)
     check_choice("align", how.align, ("table", "trigger"), owner="open_meeg")
     check_choice("overlap", how.overlap, ("flag", "raise"), owner="open_meeg")
     check_number("tolerance_s", how.tolerance_s, owner="open_meeg", low=0.0)
@@ -107,6 +108,17 @@ def cut(
         "window_overlaps": _overlapping(onset_s, how, rate, name),
     }
     return epochs, labels, record
+
+
+def _check_window(how: Cut) -> None:
+    first, last = (check_number(name, getattr(how, name), owner="open_meeg") for name in ("tmin", "tmax"))
+    pair = how.baseline is None or (isinstance(how.baseline, (tuple, list)) and len(how.baseline) == 2)
+    ends = [float(first), *(at for at in how.baseline or () if at is not None), float(last)] if pair else []
+    if first >= last or not ends or not all(isinstance(at, (int, float)) for at in ends) or ends != sorted(ends):
+        raise ParameterError(
+            f"open_meeg got tmin={how.tmin!r}, tmax={how.tmax!r} and baseline={how.baseline!r}. Expected seconds that ascend, and the two ends of a "
+            "baseline between them, such as tmin=-0.2, tmax=0.8, baseline=(None, 0)."
+        )
 
 
 def _epochs(mne: Any, raw: Any, table: pd.DataFrame, how: Cut, proj: bool, name: str) -> tuple[Any, np.ndarray[Any, Any]]:
@@ -146,7 +158,8 @@ def _table(raw: Any, how: Cut, stimulus_column: str | None, name: str) -> pd.Dat
     if isinstance(events, str) and events == "annotations":
         table, source = _from_annotations(raw, name), f"the annotations of {name!r}"
     elif isinstance(events, pd.DataFrame):
-        table, source = events.copy(), "`events=`"
+        # rows are told apart by their index, which tables that were put together may repeat
+        table, source = events.copy() if events.index.is_unique else events.reset_index(drop=True), "`events=`"
     elif isinstance(events, (str, Path)):
         table, source = read_table(events, header=True), str(events)
     else:
@@ -185,8 +198,7 @@ def _labelled(table: pd.DataFrame, stimulus_column: str | None, source: str) -> 
     for column in [column for column in ("onset_s", "duration_s") if column in table]:
         if table[column].dtype.kind not in "iuf":
             table[column] = numeric_columns(table.astype({column: str}), [column], source)[:, 0]
-    for column in [column for column in table.columns if table[column].dtype.kind not in "iufb"]:
-        table[column] = table[column].astype(object).where(table[column].notna(), MISSING[0]).astype(str)
+    table = plain_cells(table)
     ids = [as_id(value) for value in table[chosen]]
     if chosen != "stimulus_id" and "stimulus_id" in table:
         table = table.rename(columns={"stimulus_id": "event_stimulus_id"})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.delimited import as_id
+from brainalign.adapters.delimited import as_id, plain_cells
 from brainalign.adapters.files import Format, check_finite, naming, per_run_ids, reading, record_opening
 from brainalign.adapters.meeg.epoching import Cut, cut
 from brainalign.adapters.meeg.files import kind_of, load
@@ -246,7 +246,7 @@ def _trials(epochs: Any, stimulus_column: str | None, name: str) -> tuple[list[s
     names = {code: label for label, code in epochs.event_id.items()}
     condition = [names[code] for code in epochs.events[:, 2]]
     labels: dict[str, Any] = {"condition": condition, "trial": np.asarray(epochs.selection)}
-    metadata = epochs.metadata
+    metadata = None if epochs.metadata is None else plain_cells(epochs.metadata)
     present = [] if metadata is None else [str(column) for column in metadata.columns]
     if stimulus_column is not None and stimulus_column not in present:
         raise FormatError(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from brainalign.adapters.delimited import plain_cells
 from brainalign.adapters.files import Format, naming, record_opening
 from brainalign.adapters.meeg.lazy_epochs import open_epochs
 from brainalign.adapters.meeg.recordings import channel_labels
@@ -63,7 +64,7 @@ def open_things_meg(path: Any, *, system: str, subject: str | int | None = None)
         raise FormatError(
             f"{str(file)!r} has no metadata column {missing[0]!r}. Its columns are {present}. Expected THINGS-MEG's."
         )
-    ids = _image_names(metadata, file)
+    ids, plain = _image_names(metadata, file), plain_cells(metadata)
     rows: dict[str, Any] = {
         "subject": person,
         "trial": np.asarray(epochs.selection),
@@ -72,7 +73,7 @@ def open_things_meg(path: Any, *, system: str, subject: str | int | None = None)
     for column in present:
         name = _NAMES.get(column, column)
         taken = name in rows or name in ("stimulus_id", "repetition") or dim_of(name) not in (None, "presentation")
-        cells = metadata[column].to_numpy()
+        cells = plain[column].to_numpy()
         rows[f"metadata_{name}" if taken else name] = cells.astype(str) if name in ("session", "run") else cells
     rows = {name: np.broadcast_to(np.asarray(value), len(epochs)) for name, value in rows.items()}
     labels = channel_labels(epochs)

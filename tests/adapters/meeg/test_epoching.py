@@ -169,6 +169,23 @@ def test_annotations_about_the_recording_are_no_stimuli_and_bad_spans_drop_trial
         open_meeg(made, events="annotations", event_id=["d"], **AROUND)
 
 
+def test_tables_that_were_put_together_keep_all_their_rows():
+    twice = pd.concat([table()[:2], table().iloc[2:].reset_index(drop=True)])  # the index goes 0 1 0 1 2
+    x = open_meeg(raw(), events=twice, check_ids=list("abcaz"), max_mismatched=1, **AROUND)
+    assert list(x.trial.values) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [{"tmin": 0.5, "tmax": 0.1}, {"baseline": (-0.5, 0)}, {"baseline": (0.1, 0)}, {"baseline": ("a", 0)}, {"baseline": 0.1}],
+)
+def test_windows_that_cannot_be_are_named(window):
+    with pytest.raises(ParameterError, match=r"Expected seconds that ascend, .* baseline=\(None, 0\)"):
+        open_meeg(raw(), events=table(), **{**AROUND, **window})
+    with pytest.raises(ParameterError, match="'tmin' parameter of open_meeg"):
+        open_meeg(raw(), events=table(), **{**AROUND, "tmin": "a"})
+
+
 def test_nothing_is_subtracted_unless_asked():
     x = open_meeg(raw(), events=table(), **AROUND)
     y = open_meeg(raw(), events=table(), baseline=(None, 0), **AROUND)

@@ -54,6 +54,7 @@ def test_metadata_names_the_stimulus_and_labels_the_trials():
             "channel": 1.0,
             "run": list("112233"),
             "repetition": 7,
+            "note": ["x", None] * 3,
         }
     )
     made = epochs(metadata=metadata)
@@ -62,6 +63,7 @@ def test_metadata_names_the_stimulus_and_labels_the_trials():
     assert list(x.condition.values) == ["face", "house"] * 3
     assert list(x.run.values) == list("112233")
     assert x.metadata_channel.dims == ("presentation",)
+    assert list(x.note.values) == ["x", "n/a"] * 3
     assert list(x.repetition.values) == [0, 0, 0, 1, 1, 1]  # counted, whatever a file says
     by_image = open_meeg(made, system="s", stimulus_column="image")
     assert by_image.stimulus_id.values[5] == "i5"
