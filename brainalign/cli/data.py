@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import logging
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import FormatError, ParameterError, SchemaError
 
 
 def check_path(path: str, *, format: str | None = None, options: Sequence[str] = (), output: str | None = None) -> int:
@@ -49,7 +50,8 @@ def check_path(path: str, *, format: str | None = None, options: Sequence[str] =
         print(f"{name}: {_summary(x)}; {_count(found)}")
         for row in found.itertuples():
             where = f" ({row.where})" if row.where else ""
-            print(f"  {row.severity}: {row.check}: {row.n} {row.what}{where}. {row.mend}")
+            count = "" if row.severity == "error" else f"{row.n} "  # what validate raises counts for itself
+            print(f"  {row.severity}: {row.check}: {count}{row.what.removesuffix('.')}{where}. {row.mend}")
     if output is not None:
         print(report(results, output, title=f"Check of {Path(path).name}"))
     return int(any((findings(result).severity == "error").any() for result in results.values()))
@@ -90,7 +92,7 @@ def read_options(given: Sequence[str]) -> dict[str, Any]:
 
 def _recordings(path: str, format: str | None, options: dict[str, Any]) -> Iterator[tuple[str, xr.DataArray, Any]]:
     """Yield name, responses and stimuli: those of a study, or what one file or folder holds."""
-    from brainalign.dataset.open import find_format, open_responses, open_study
+    from brainalign.dataset.open import find_format, open_study
 
     study = Path(path).is_dir() and "name" not in options and format in (None, "store") and not (Path(path) / "_labels").exists()
     if study and find_format(path)[0] == "store":
@@ -100,9 +102,25 @@ def _recordings(path: str, format: str | None, options: dict[str, Any]) -> Itera
             x = node["responses"]
             yield name, x, next((table for table in tables if _shared(x, table)), None)
         return
+    yield Path(path).name, _open_with_nan(path, format, options), None
+
+
+def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr.DataArray:
+    """Open what may hold NaN that nobody declared: it is to be reported, with all its places, rather than refused at the first one."""
+    from brainalign.dataset.open import FORMATS, find_format, open_responses
+
     with _spoken():
-        x = open_responses(path, format=format, **options)
-    yield Path(path).name, x, None
+        name = find_format(path)[0] if format is None and Path(path).exists() else format
+        able = name is not None and "allow_nan" in signature(FORMATS.get(name).open).parameters and "allow_nan" not in options
+        try:
+            x = open_responses(path, format=format, **options)
+        except (FormatError, SchemaError):
+            if not able:
+                raise
+        else:
+            if not able or x.chunks is None or x.attrs["allow_nan"]:
+                return x
+    return open_responses(path, format=format, **options, allow_nan=True).assign_attrs(allow_nan=False)
 
 
 def _shared(x: xr.DataArray, table: xr.Dataset) -> bool:

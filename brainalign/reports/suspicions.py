@@ -28,6 +28,9 @@ PLAUSIBLE_SD = {
 LONG_EPOCH_S, LONG_GAP_S = 60.0, 600.0
 
 
+_OF_ONE = {"have": "has", "are": "is"}
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that stands out."""
@@ -69,14 +72,16 @@ def of_labels(x: xr.DataArray, stimuli: Any, count: Callable[[Any], Any]) -> Ite
         selected = set(np.unique(x.coords["repetition"].values).tolist()) != set(np.unique(count(labels)).tolist())
         if wrong.size and not selected:  # rows that were selected keep the count they had
             yield Finding(
-                "warning", "repetitions that do not count", wrong.size, "`repetition` differs from counting the presentations",
+                "warning", "repetitions that do not count", wrong.size,
+                _agreeing(wrong.size, "presentations have a `repetition` other than counting gives"),
                 f"presentations {preview(wrong)}", "Build the array with `ba.responses`, which counts them.",
             )  # fmt: skip
     if stimuli is not None and "stimulus_id" in stimuli:
         lost = known[~pd.Series(known).isin(np.asarray(stimuli["stimulus_id"]).astype(object)).to_numpy()]
         if lost.size and lost.size < known.size:  # none in common: rows of a continuous recording
             yield Finding(
-                "warning", "ids that match no stimulus", lost.size, f"of {known.size} ids are not among the stimuli", preview(lost),
+                "warning", "ids that match no stimulus", lost.size,
+                f"of {known.size} ids {'is' if lost.size == 1 else 'are'} not among the stimuli", preview(lost),
                 "Look for another index base or a missing extension, and rename one side.",
             )  # fmt: skip
 
@@ -105,26 +110,40 @@ def of_values(x: xr.DataArray, table: xr.Dataset, all_whole: bool) -> Iterator[F
         "clipped values": "Look at the range of the recording or of the conversion to integers; drop what is saturated.",
     }
     several = {
-        "declared NaN": (declared, "neuroids have NaN or infinite values"),
-        "constant neuroids": (np.flatnonzero(status == "constant"), "neuroids have the same value throughout"),
-        "duplicated time courses": (_twins(x, table), "neuroids have the values of another one"),
+        "declared NaN": (declared, "NaN or infinite values"),
+        "constant neuroids": (np.flatnonzero(status == "constant"), "the same value throughout"),
+        "duplicated time courses": (_twins(x, table), "the values of another one"),
         "clipped values": (
             _clipped(x, table),
-            f"neuroids have over {CLIPPED_SHARE:.0%} of their values on their minimum or maximum",
+            f"over {CLIPPED_SHARE:.0%} of their values on their minimum or maximum",
         ),
     }
     for name, (where, what) in several.items():
         if where.size:
-            yield Finding("warning", name, where.size, what, f"neuroids {preview(ids[where])}", mends[name])
+            yield Finding(
+                "warning",
+                name,
+                where.size,
+                _agreeing(where.size, f"neuroids have {what}"),
+                f"neuroids {preview(ids[where])}",
+                mends[name],
+            )
     same = np.flatnonzero(table["same_as"].values >= 0)
     coarse = all_whole or (table["minimum"].values == 0).any()  # few values, or rectified: rows of few neuroids are often equal
     if same.size and x.dtype.kind == "f" and (status == "ok").any() and (not coarse or x[0].size >= 20):
         pairs = [f"{x.stimulus_id.values[row]!s} = {x.stimulus_id.values[table.same_as.values[row]]!s}" for row in same[:3]]
         yield Finding(
-            "warning", "equal presentations of different stimuli", same.size, "presentations have the values of one with another id",
+            "warning", "equal presentations of different stimuli", same.size,
+            _agreeing(same.size, "presentations have the values of one with another id"),
             ", ".join(pairs) + (", ..." if same.size > 3 else ""), "Look for a row that was written twice, or ids that were shifted.",
         )  # fmt: skip
     yield from _of_scale(x, table, all_whole)
+
+
+def _agreeing(n: int, what: str) -> str:
+    """Return what is said of several, ``neuroids have ...``, as it is said of ``n``."""
+    noun, verb, rest = what.split(" ", 2)
+    return what if n != 1 else f"{noun.removesuffix('s')} {_OF_ONE.get(verb, f'{verb}s')} {rest}"
 
 
 def _twins(x: xr.DataArray, table: xr.Dataset) -> np.ndarray[Any, Any]:
@@ -159,20 +178,23 @@ def _of_scale(x: xr.DataArray, table: xr.Dataset, all_whole: bool) -> Iterator[F
         middle = float(np.median(sd[here])) if here.any() else 0.0
         if here.any() and not low <= middle <= high:
             yield Finding(
-                "warning", "implausible scale", int(here.sum()), f"neuroids in {unit} have a median standard deviation of {middle:.2g} {unit}",
+                "warning", "implausible scale", int(here.sum()),
+                _agreeing(int(here.sum()), f"neuroids have a median standard deviation of {middle:.2g} {unit}"),
                 f"neuroids {preview(x.neuroid_id.values[here])}", "Look at the unit of the file, and multiply, or correct `units`.",
             )  # fmt: skip
     middle = float(np.median(sd[sd > 0])) if (sd > 0).any() else 0.0
     percent = any("%" in str(unit) or "percent" in str(unit) for unit in units[:1])
     if x.attrs["modality"] == "fmri" and ((all_whole and x.dtype.kind == "f" and middle > 20) or (percent and middle > 50)):
         yield Finding(
-            "warning", "implausible scale", x.shape[1], f"neuroids look like unscaled integers (median standard deviation {middle:.3g})", "all",
+            "warning", "implausible scale", x.shape[1],
+            _agreeing(x.shape[1], f"neuroids look like unscaled integers (median standard deviation {middle:.3g})"), "all",
             "Betas of NSD are stored as % signal change × 300, other files have a slope: divide, or open the file with its scale.",
         )  # fmt: skip
     if x.attrs["modality"] == "spikes" and "bin" in str(units[0]) and (table["minimum"].values < 0).any():
         where = np.flatnonzero(table["minimum"].values < 0)
         yield Finding(
-            "warning", "negative counts", where.size, "neuroids have negative spike counts", f"neuroids {preview(x.neuroid_id.values[where])}",
+            "warning", "negative counts", where.size,
+            _agreeing(where.size, "neuroids have negative spike counts"), f"neuroids {preview(x.neuroid_id.values[where])}",
             "If a baseline was taken off, say so in `units`.",
         )  # fmt: skip
 
@@ -192,11 +214,11 @@ def of_timing(x: xr.DataArray, stimuli: Any) -> Iterator[Finding]:
     if "time" in x.coords:
         time = x.coords["time"].values
         steps = np.diff(time)
-        if steps.size and np.ptp(steps) > 0.01 * np.median(steps):
+        odd = np.abs(steps - np.median(steps)) > 0.01 * np.median(steps) if steps.size else steps
+        if odd.any():
             yield Finding(
-                "warning", "irregular time axis", int((np.abs(steps - np.median(steps)) > 0.01 * np.median(steps)).sum()),
-                f"steps are not {np.median(steps):.4g} s", f"after {preview(time[:-1][np.abs(steps - np.median(steps)) > 0.01 * np.median(steps)])} s",
-                "Look for samples that were dropped; resample where a method needs even steps.",
+                "warning", "irregular time axis", int(odd.sum()), _agreeing(int(odd.sum()), f"steps are not {np.median(steps):.4g} s"),
+                f"after {preview(time[:-1][odd])} s", "Look for samples that were dropped; resample where a method needs even steps.",
             )  # fmt: skip
         if x.attrs.get("time_reference") == "stimulus onset" and np.ptp(time) > LONG_EPOCH_S:
             yield Finding(
@@ -211,7 +233,9 @@ def of_timing(x: xr.DataArray, stimuli: Any) -> Iterator[Finding]:
         if bad.size:
             what, mend = _TIMING[name]
             shown = [f"{table.onset_s[row]:g} s in run {table.run[row]}" for row in bad[:3]]
-            yield Finding("warning", name, bad.size, what, ", ".join(shown) + (", ..." if bad.size > 3 else ""), mend)
+            yield Finding(
+                "warning", name, bad.size, _agreeing(bad.size, what), ", ".join(shown) + (", ..." if bad.size > 3 else ""), mend
+            )
     steps = table.groupby("run", sort=False).onset_s.diff().dropna()
     if len(steps) and steps.median() > LONG_GAP_S:
         yield Finding(
@@ -269,7 +293,8 @@ def _beyond(table: pd.DataFrame, events: pd.DataFrame) -> Iterator[Finding]:
         first = late.iloc[0]
         end = ends.get(first.run, np.nan)
         yield Finding(
-            "warning", "events beyond the run", len(late), "events start before or after the recording of their run",
+            "warning", "events beyond the run", len(late),
+            _agreeing(len(late), "events start before or after the recording of their run"),
             f"the first at {first.onset_s:g} s in run {first.run}, which ends at {end:g} s",
             "Look at the repetition time, the unit of onsets, and whether the run was cut.",
         )  # fmt: skip

@@ -17,7 +17,7 @@ def test_a_study_is_checked_recording_by_recording(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path / "s.zarr"), "--output", str(tmp_path / "page.html")]) == 0
     said = capsys.readouterr().out
     assert "alive: fmri, 80 presentation × 90 neuroid in a.u., 20 stimuli, 4 presentations each; nothing stands out" in said
-    assert "warning: constant neuroids: 1 neuroids have the same value throughout (neuroids 'V1-003')" in said
+    assert "warning: constant neuroids: 1 neuroid has the same value throughout (neuroids 'V1-003')" in said
     assert "<h2>dead</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
@@ -34,6 +34,25 @@ def test_a_file_says_its_format_and_its_errors_decide_the_status(tmp_path, capsy
     assert main(["data", "check", str(tmp_path / "x.npy")]) == 1
     assert "needs `modality=`, `system=`" in capsys.readouterr().err
     assert main(["data", "check", str(tmp_path / "gone.npy")]) == 1
+
+
+@pytest.mark.parametrize("file", ["lazy.npy", "in_memory.csv"])
+def test_nan_that_nobody_declared_is_reported_with_all_its_places(tmp_path, capsys, file):
+    values = np.random.default_rng(0).normal(size=(30, 4))
+    values[3, 1], values[:, 2] = np.nan, np.inf
+    np.save(tmp_path / "lazy.npy", values)
+    rows = [",".join([f"i{i}", *map(str, row)]) for i, row in enumerate(values)]
+    (tmp_path / "in_memory.csv").write_text("\n".join(["stimulus_id,a,b,c,d", *rows]))
+    ids = ["neuroid_id=['a', 'b', 'c', 'd']", f"stimulus_id={[f'i{i}' for i in range(30)]}"] if file == "lazy.npy" else []
+    flags = [part for option in ("modality=fmri", "system=s", *ids) for part in ("--option", option)]
+    assert main(["data", "check", str(tmp_path / file), *flags]) == 1
+    assert (
+        "error: values that are not finite: has NaN or infinite values in 2 of 4 neuroids ('b', 'c'). " in capsys.readouterr().out
+    )
+    assert main(["data", "check", str(tmp_path / file), *flags, "--option", "allow_nan=True"]) == 0
+    assert "warning: declared NaN: 2 neuroids have NaN or infinite values (neuroids 'b', 'c')" in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path / file), *flags, "--option", "allow_nan=False"]) == 1
+    assert "allow_nan=True" in capsys.readouterr().err
 
 
 def test_options_are_literals_or_text():
