@@ -13,10 +13,16 @@ import brainalign as ba
 PAIR_VERBS = {
     "align": lambda source, target: ba.align(source, target)[1],
     "evaluate": lambda source, target: ba.evaluate(
-        source, target, model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0
+        source,
+        target,
+        model=ba.Ridge(alphas=[1.0, 100.0], cv=3),
+        cv=3,
+        ceiling=ba.noise_ceiling(target, random_state=0),
+        n_permutations=9,
+        random_state=0,
     ),
     "compare": lambda source, target: ba.compare(
-        source, target, by=("group", "group"), model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, random_state=0
+        source, target, by=("group", "group"), model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, n_permutations=9, random_state=0
     ),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
 }
@@ -25,7 +31,7 @@ SINGLE_VERBS = {
     "average_repeats": lambda x: ba.average_repeats(x),
     "split": lambda x: ba.split(x, n_splits=3, random_state=0),
     "rdm": lambda x: ba.rdm(x),
-    "noise_ceiling": lambda x: ba.noise_ceiling(x, random_state=0),
+    "noise_ceiling": lambda x: ba.noise_ceiling(x, units="r2", random_state=0),
     "bands": lambda x: ba.bands(a=x, b=x),
 }
 #: Feature steps, on a continuous recording and the rows that another one wants.
@@ -169,6 +175,7 @@ def test_stored_sides_give_the_scores_of_those_in_memory(systems, tmp_path):
     lazy = {kind: ba.open_responses(store, name=str(systems[kind].system.values[0])) for kind in ("brain", "network")}
     for source, target in (("network", "brain"), ("brain", "network")):
         model = ba.Ridge(alphas=[10.0])
-        here = ba.evaluate(systems[source], systems[target], model=model, cv=3, random_state=0)
-        there = ba.evaluate(lazy[source], lazy[target], model=model, cv=3, random_state=0)
+        options = {"model": model, "cv": 3, "n_permutations": 9, "random_state": 0}
+        here, there = ba.evaluate(systems[source], systems[target], **options), ba.evaluate(lazy[source], lazy[target], **options)
         np.testing.assert_allclose(there.score.values, here.score.values, atol=1e-6)
+        np.testing.assert_array_equal(there.p_value.values, here.p_value.values)
