@@ -260,7 +260,7 @@ def _sidecars(file: BidsFile) -> list[tuple[tuple[int, int], Path]]:
     levels = folders[: names.index(person) + 2] if person in names else folders[:1]
     ranked = {exact: (-1, 0)} if exact.is_file() else {}
     for level, folder in enumerate(levels):
-        for path in sorted([*folder.glob(f"*_{file.suffix}.json"), folder / f"{file.suffix}.json"]):
+        for path in sorted([*folder.glob(f"[!.]*_{file.suffix}.json"), folder / f"{file.suffix}.json"]):
             entities = parse(path).entities
             if path not in ranked and path.is_file() and file.entities and entities.items() <= file.entities.items():
                 ranked[path] = (level, -len(entities))

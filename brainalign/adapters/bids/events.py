@@ -100,7 +100,7 @@ def read_events(
 def _tables(folder: Path, wanted: dict[str, Any], datatype: str | None) -> list[tuple[Path, BidsFile]]:
     """Return the tables, each with what its run is known by: the table itself, or the recording that inherits it."""
     person = folder / f"sub-{wanted['sub']}"
-    shared = [parse(path) for level in (folder, person, *person.glob("ses-*")) for path in sorted(level.glob("*_events.tsv"))]
+    shared = [parse(path) for level in (folder, person, *person.glob("ses-*")) for path in sorted(level.glob("[!.]*_events.tsv"))]
     if not shared:
         files = _one_datatype(find(folder, wanted, suffix="events", extensions=[".tsv"], what="events"), datatype, folder)
         _refuse_ambiguous(files)
@@ -111,7 +111,7 @@ def _tables(folder: Path, wanted: dict[str, Any], datatype: str | None) -> list[
     refuse_several(recordings, but=("ses", "run", "echo", "part", "split"), what="recordings")
     found = []
     for run in in_order(list({(file.entities.get("ses"), file.entities.get("run")): file for file in recordings}.values())):
-        own = [parse(path) for path in sorted(run.path.parent.glob("*_events.tsv"))]
+        own = [parse(path) for path in sorted(run.path.parent.glob("[!.]*_events.tsv"))]
         fits = [table for table in (*shared, *own) if table.entities.items() <= run.entities.items()]
         if not fits:
             raise FormatError(

@@ -112,9 +112,9 @@ def in_order(files: Sequence[BidsFile]) -> list[BidsFile]:
     FormatError
         Two are of one run.
     """
-    seen: dict[tuple[str | None, ...], Path] = {}
+    seen: dict[Any, Path] = {}
     for file in files:
-        other = seen.setdefault(tuple(file.entities.get(key) for key in _VARY), file.path)
+        other = seen.setdefault(tuple(_natural(file.entities.get(key, ""))[:2] for key in _VARY), file.path)
         if other != file.path:
             raise FormatError(f"{str(other)!r} and {str(file.path)!r} are one run. Expected one file: remove the other.")
     return sorted(files, key=lambda file: [_natural(file.entities.get(key, "")) for key in _VARY])
@@ -270,5 +270,6 @@ def _refuse_kinds(files: Sequence[BidsFile]) -> None:
         )
 
 
-def _natural(label: str) -> tuple[int, int, str]:
-    return (0, int(label), label) if label.isdigit() else (1, 0, label)
+def _natural(label: str) -> tuple[str, int, str]:
+    """Return a key that sorts 10 after 9, numbers before names; its first two parts are the same for 1 and 01."""
+    return ("", int(label), label) if label.isdecimal() else (label or "-", 0, label)

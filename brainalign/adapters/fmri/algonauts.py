@@ -95,7 +95,7 @@ def open_algonauts(
         x = _images(found, system or found.name, split, region, dict(region_names or {}), {**common, "units": units or "z"})
         params = {"split": split, "region": region, "index_base": 0, "scale": 1.0}
         return record_opening(x, "algonauts", [f"{side}_{split}_fmri.npy" for side in _SIDES], params)
-    files = sorted(found.glob("*_bold.h5")) if found.is_dir() else [existing(found)]
+    files = sorted(found.glob("[!.]*_bold.h5")) if found.is_dir() else [existing(found)]
     if not files:
         raise FormatError(
             f"{str(found)!r} has no folder '{split}_split' (2023) and no '*_bold.h5' (2025). Expected the folder of one person, or one of its files."
@@ -142,7 +142,7 @@ def _images(
 
 def _image_ids(folder: Path) -> list[str]:
     """Return the ids of the images in the order of the rows, which their names count from 1."""
-    found = {file.name: _IMAGE.fullmatch(file.name) for file in folder.glob("*.png")} if folder.is_dir() else {}
+    found = {file.name: _IMAGE.fullmatch(file.name) for file in folder.glob("[!.]*.png")} if folder.is_dir() else {}
     numbered = {int(match[1]): match[2] for match in found.values() if match}
     strange = [
         name for name, match in found.items() if not match or int(match[2][4:]) >= IMAGES

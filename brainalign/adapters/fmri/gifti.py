@@ -165,7 +165,7 @@ def _side(file: Path, said: GiftiFile) -> str:
 def _by_run(surfaces: list[_Surface], run: str | Sequence[str] | None) -> tuple[list[str], dict[str, list[_Surface]]]:
     """Return the names of the runs and, for each hemisphere, its surfaces in that order."""
     check_one_person([surface.file for surface in surfaces])
-    given = None if run is None or isinstance(run, str) else [str(name) for name in run]
+    given = None if run is None or isinstance(run, (str, int)) else [str(name) for name in run]
     if not surfaces or (given is not None and len(given) != len(surfaces)):
         run_names(given, [surface.file for surface in surfaces])  # says what is wrong
     sides: dict[str, dict[str, _Surface]] = {}

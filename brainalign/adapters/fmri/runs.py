@@ -39,7 +39,7 @@ def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[st
     check_one_person(files)
     found = [re.search(r"(?:^|_)run-([A-Za-z0-9]+)", file.name) for file in files]
     if run is not None:
-        names = [run] if isinstance(run, str) else [str(name) for name in run]
+        names = [str(run)] if isinstance(run, (str, int)) else [str(name) for name in run]
     elif files and all(found):
         names = [match.group(1) for match in found if match]
     else:

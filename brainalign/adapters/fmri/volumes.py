@@ -139,7 +139,10 @@ class _VolumeRead:
             low, high = int(wanted.min()), int(wanted.max()) + 1
             for row, slab in zip(out, self._slabs(range(rows.start, rows.stop), low, high), strict=True):
                 picked = slab[wanted - low]
-                row[:] = picked if (self.slope, self.inter) == (1.0, 0.0) else picked.astype(np.float64) * self.slope + self.inter
+                with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
+                    row[:] = (
+                        picked if (self.slope, self.inter) == (1.0, 0.0) else picked.astype(np.float64) * self.slope + self.inter
+                    )
         if not (self.allow_nan or np.isfinite(out).all()):
             names = [f"voxel {name}" for name in self.names[columns]]
             check_finite(out, str(self.file), names, self.allow_nan, first_row=rows.start)

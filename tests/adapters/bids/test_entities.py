@@ -105,6 +105,12 @@ def test_sidecars_of_others_do_not_hold(tree):
     (root.parent / "task-x_bold.json").unlink()
 
 
+def test_what_macos_leaves_beside_files_is_no_sidecar(tmp_path):
+    file = tmp_path / "sub-01_task-a_bold.nii.gz"
+    (tmp_path / "._sub-01_task-a_bold.json").write_bytes(b"\x00\x05\x16\x07")
+    assert stated(file, "RepetitionTime") is None
+
+
 def test_two_statements_of_one_rank_must_agree(tree):
     root = tree("sub-01/func/sub-01_task-x_run-1_bold.nii.gz")
     for name, tr in (("task-x_bold.json", 1), ("run-1_bold.json", 2)):

@@ -105,6 +105,13 @@ def test_two_kinds_of_recording_are_two_sets_of_presentations(study):
         read_events(root, subject="01", task="a", datatype="eeg")
 
 
+def test_what_macos_leaves_beside_files_is_no_table(study):
+    root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n")
+    for place in (root, root / "sub-01", root / "sub-01/func"):
+        (place / "._task-a_events.tsv").write_bytes(b"\x00\x05\x16\x07")
+    assert read_events(root, subject="01", task="a").onset.tolist() == [1.0]
+
+
 def test_two_files_of_one_run_must_be_told_apart(study):
     study("sub-01_task-a_acq-lo_run-1_events.tsv", HEADER + "1\t1\tx.png\n")
     root = study("sub-01_task-a_acq-hi_run-1_events.tsv", HEADER + "2\t1\tx.png\n")

@@ -16,6 +16,15 @@ def test_runs_come_in_the_order_of_their_numbers(tree):
     assert one_session(files) is None
 
 
+def test_sessions_are_in_order_and_run_1_is_run_01(tree):
+    for ses in ("10", "2", "1"):
+        tree.path(f"sub-01_ses-{ses}_task-x_run-1_bold.nii.gz").write_bytes(b"x")
+    assert [file.entities["ses"] for file in bold_runs(tree.root)] == ["1", "2", "10"]
+    tree.path("sub-01_ses-2_task-x_run-01_bold.nii.gz").write_bytes(b"x")
+    with pytest.raises(FormatError, match=r"run-01_bold.nii.gz' and '.*run-1_bold.nii.gz' are one run"):
+        bold_runs(tree.root)
+
+
 def test_preprocessed_is_what_is_meant_where_nothing_is_said(tree):
     for desc in ("preproc", "smoothAROMAnonaggr"):
         tree.path(f"sub-01_task-x_space-A_desc-{desc}_bold.nii.gz").write_bytes(b"x")

@@ -151,6 +151,7 @@ def test_films_are_chosen_by_name_and_only_they_are_read(tmp_path, bytes_read, b
 
 def test_a_folder_of_files_is_one_person(bold):
     films(bold.parent / "sub-01_task-movie10_bold.h5", bourne01=np.ones((2, 10)))
+    (bold.parent / "._sub-01_task-movie10_bold.h5").write_bytes(b"\x00\x05\x16\x07")  # of macOS
     x = open_algonauts(bold.parent)
     assert x.sizes["presentation"] == 18
     assert set(x.film.values.tolist()) == {"s01e01a", "s01e02a", "life01", "bourne01"}

@@ -14,6 +14,7 @@ def test_runs_are_named_by_the_argument_then_the_entity_then_one():
     assert run_names(None, files) == ["02", "01"]
     assert run_names(["a", "b"], files) == ["a", "b"]
     assert run_names("rest", files[:1]) == ["rest"]
+    assert run_names(3, files[:1]) == ["3"]
     assert run_names(None, [Path("bold.nii")]) == ["1"]
     for run, some in ((None, [Path("a.nii"), Path("b.nii")]), (["a", "a"], files), (None, [])):
         with pytest.raises(ParameterError, match="one name a file, none twice"):
