@@ -1,6 +1,8 @@
 """What is opened of spikes, calcium, networks and plain arrays can travel: from another folder, to another process, into a study and back."""
 
 import os
+import re
+from pathlib import Path
 
 import dask
 import h5py
@@ -9,6 +11,7 @@ import pytest
 from scipy.io import savemat
 
 import brainalign as ba
+from brainalign.dataset.open import find_format
 
 RNG = np.random.default_rng(0)
 EDGES = [0.0, 0.5, 1.0]
@@ -166,7 +169,9 @@ def store(folder):
     return folder / "study.zarr", {}
 
 
-#: What each makes, and whether its values stay in the file, as the table of formats says.
+INDEX = Path(__file__).parents[2] / "docs" / "formats" / "index.md"
+
+#: What is made, and whether its values stay in the file.
 LAZY = {
     store: True, nwb_units: True, nwb_bins: True, nwb_traces: True, nwb_means: True, alf: False, steinmetz: False, spikes: False,
     suite2p: True, brainscore: True, net2brain: True, thingsvision: True, npy: True, npz: True, h5: True, csv: False, matlab: False,
@@ -183,6 +188,8 @@ def made(request, tmp_path_factory):
 def test_values_stay_in_the_file_where_the_format_is_lazy(made):
     _, source, options, lazy = made
     assert (ba.open_responses(source, **options).chunks is not None) == lazy
+    said = dict(re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]+) \| \[", INDEX.read_text(encoding="utf-8"), re.M))
+    assert said[find_format(source)[0]] in ("all but csv", "7.3 over 16 MB", "yes" if lazy else "no")
 
 
 def test_a_relative_path_holds_after_the_folder_was_left(made, monkeypatch, tmp_path):

@@ -58,6 +58,18 @@ def test_round_trip_is_identical(tmp_path):
         assert round_trip(case, tmp_path).identical(case)
 
 
+def test_opening_reads_labels_and_a_block_its_chunks(tmp_path, bytes_read):
+    x = ba.responses(
+        np.random.default_rng(0).normal(size=(2048, 3072)), stimulus_id=np.arange(2048), neuroid_id=np.arange(3072), modality="ann",
+        system="net", layer=np.repeat(["a", "b", "c"], 1024),
+    )  # fmt: skip
+    save_responses(x, tmp_path / "s.zarr", name="net")
+    adapter.open(tmp_path / "s.zarr")[0, 0].compute()  # modules are files, too
+    assert bytes_read(adapter.open, tmp_path / "s.zarr") < 300_000  # of 25 MB
+    y = adapter.open(tmp_path / "s.zarr")
+    assert bytes_read(y[:1000, 1024:2048].compute) < 1024 * 1024 * 4 + 100_000
+
+
 def test_nan_policy_is_kept(tmp_path):
     x = make()
     declared = x.copy(deep=True).assign_attrs(allow_nan=True)
