@@ -111,7 +111,10 @@ def of_values(x: xr.DataArray, table: xr.Dataset, all_whole: bool) -> Iterator[F
     }
     several = {
         "declared NaN": (declared, "NaN or infinite values"),
-        "constant neuroids": (np.flatnonzero(status == "constant"), "the same value throughout"),
+        "constant neuroids": (
+            np.flatnonzero(status == "constant") if x[:, 0].size > 1 else np.array([], dtype=int),
+            "the same value throughout",
+        ),
         "duplicated time courses": (_twins(x, table), "the values of another one"),
         "clipped values": (
             _clipped(x, table),
@@ -184,7 +187,12 @@ def _of_scale(x: xr.DataArray, table: xr.Dataset, all_whole: bool) -> Iterator[F
             )  # fmt: skip
     middle = float(np.median(sd[sd > 0])) if (sd > 0).any() else 0.0
     percent = any("%" in str(unit) or "percent" in str(unit) for unit in units[:1])
-    if x.attrs["modality"] == "fmri" and ((all_whole and x.dtype.kind == "f" and middle > 20) or (percent and middle > 50)):
+    centred = (
+        bool((table["minimum"].values[sd > 0] < 0).mean() > 0.5) if (sd > 0).any() else False
+    )  # volumes of a scanner are positive
+    if x.attrs["modality"] == "fmri" and (
+        (all_whole and centred and x.dtype.kind == "f" and middle > 20) or (percent and middle > 50)
+    ):
         yield Finding(
             "warning", "implausible scale", x.shape[1],
             _agreeing(x.shape[1], f"neuroids look like unscaled integers (median standard deviation {middle:.3g})"), "all",
@@ -228,7 +236,10 @@ def of_timing(x: xr.DataArray, stimuli: Any) -> Iterator[Finding]:
     if "onset_s" not in x.coords or x.coords["onset_s"].dims != ("presentation",):
         return
     table = _runs(x.coords, x.shape[0])
-    for name, check in (("onsets that go back", _back), ("irregular spacing", _gaps), ("overlapping events", _overlaps)):
+    checks = {"onsets that go back": _back, "irregular spacing": _gaps, "overlapping events": _overlaps}
+    if "time" in x.dims or pd.Series(x.coords["stimulus_id"].values.astype(object)).duplicated().any():
+        del checks["irregular spacing"]  # rows are events, whose spacing is the design; volumes and bins have names of their own
+    for name, check in checks.items():
         bad = np.concatenate([check(run) for _, run in table.groupby("run", sort=False)])
         if bad.size:
             what, mend = _TIMING[name]

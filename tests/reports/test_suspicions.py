@@ -16,6 +16,8 @@ def recording(values, modality="fmri", **options):
     ("what", "modality", "values"),
     [
         ("rectified units", "ann", np.maximum(np.random.default_rng(0).normal(size=(300, 4)), 0)),
+        ("volumes of a scanner", "fmri", np.random.default_rng(0).normal(900, 40, size=(300, 4)).round()),
+        ("one presentation", "fmri", np.ones((1, 4))),
         ("coarse integers", "fmri", np.random.default_rng(0).normal(500, 3, size=(300, 4)).round()),
         ("answers on a scale", "behaviour", np.random.default_rng(0).choice([1.0, 4.0, 7.0], p=[0.2, 0.6, 0.2], size=(300, 4))),
         ("few counts", "spikes", np.random.default_rng(0).poisson(0.3, size=(300, 4))),
@@ -23,6 +25,15 @@ def recording(values, modality="fmri", **options):
 )
 def test_what_is_natural_is_not_called_clipped_or_copied(what, modality, values):
     assert findings(check(recording(values, modality)))["check"].tolist() == [], what
+
+
+def test_the_spacing_of_events_is_the_design():
+    onsets = np.r_[np.arange(20) * 3.0, 70 + np.arange(20) * 3.0]
+    values = np.random.default_rng(0).normal(size=(40, 4))
+    labels = {"neuroid_id": np.arange(4), "modality": "fmri", "system": "s", "onset_s": onsets}
+    assert findings(check(ba.responses(values, stimulus_id=np.arange(40), **labels)))["check"].tolist() == ["irregular spacing"]
+    assert findings(check(ba.responses(values, stimulus_id=np.arange(40) // 2, **labels))).empty
+    assert findings(check(ba.responses(values[..., None], stimulus_id=np.arange(40), time=[0.0], **labels))).empty
 
 
 @pytest.mark.real
