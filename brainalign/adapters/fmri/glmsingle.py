@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from brainalign.adapters.delimited import numeric_columns, read_ids, read_table,
 from brainalign.adapters.files import Format, existing, naming, reading, record_opening
 from brainalign.adapters.fmri.betas import grid_map, mask_map, names_in
 from brainalign.adapters.fmri.hdf5voxels import array_shape, first_key, lazy_trials
+from brainalign.adapters.fmri.voxels import grid_json, places_mm
 from brainalign.adapters.matfile import is_mat
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_choice
@@ -101,7 +101,7 @@ def open_glmsingle(
             presentation=rows, neuroid=columns, subject=subject, session=session, allow_nan=allow_nan,
         )  # fmt: skip
     if grid is not None:
-        x.attrs["grid"] = json.dumps(grid)
+        x.attrs["grid"] = grid
     return record_opening(x, "glmsingle", [file.name], {"key": key, "index_base": 0, "scale": 1.0, "n_voxels": int(keep.sum())})
 
 
@@ -162,14 +162,13 @@ def _ids(stimulus_id: Any, table: pd.DataFrame | None, n_trials: int, file: Path
     return [str(name) for name in ids]
 
 
-def _places(space: tuple[int, ...], mask: Any, file: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any], dict[str, Any] | None]:
+def _places(space: tuple[int, ...], mask: Any, file: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any], str | None]:
     """Return which places to take, what they are called, and the grid where there is one."""
     n = int(np.prod(space))
     flat = n == space[0]
     keep = np.ones(n, dtype=bool)
     if mask is None:
-        grid = None if flat else {"shape": list(space), "affine": None, "order": "C"}
-        return keep, {"neuroid_id": np.arange(n)}, grid
+        return keep, {"neuroid_id": np.arange(n)}, None if flat else grid_json(space, None)
     shape = _mask_shape(mask) if flat else space
     values, affine = grid_map(mask, shape, file)
     inside = np.flatnonzero(mask_map(values, "the mask"))
@@ -181,9 +180,8 @@ def _places(space: tuple[int, ...], mask: Any, file: Path) -> tuple[np.ndarray[A
         keep = np.isin(np.arange(n), inside)
     columns: dict[str, Any] = {"neuroid_id": inside}
     if affine is not None:
-        xyz = np.stack(np.unravel_index(inside, shape), axis=1) @ affine[:3, :3].T + affine[:3, 3]
-        columns |= {name: xyz[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
-    return keep, columns, {"shape": list(shape), "affine": None if affine is None else affine.tolist(), "order": "C"}
+        columns |= places_mm(np.stack(np.unravel_index(inside, shape), axis=1), affine)
+    return keep, columns, grid_json(shape, affine)
 
 
 def _mask_shape(mask: Any) -> tuple[int, ...]:

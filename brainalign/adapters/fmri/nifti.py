@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import xarray as xr
 from brainalign.adapters.files import Format, existing, first_bytes, is_path, naming, record_opening
 from brainalign.adapters.fmri.runs import common_tr, run_names, run_rows, stated_tr
 from brainalign.adapters.fmri.volumes import header_tr, lazy_volumes, load_image
-from brainalign.adapters.fmri.voxels import check_same_grid, select_voxels
+from brainalign.adapters.fmri.voxels import check_same_grid, grid_json, select_voxels
 from brainalign.adapters.joining import joined
 from brainalign.core.parameters import check_number
 from brainalign.core.responses import responses
@@ -96,7 +95,7 @@ def open_images(
             joined(parts), neuroid_id=np.flatnonzero(keep), neuroid=voxels, presentation=rows,
             stimulus_id=ids, sampling_rate_hz=1.0 / step, system=system, modality="fmri", units=units, allow_nan=allow_nan,
         )  # fmt: skip
-    x.attrs["grid"] = json.dumps({"shape": list(keep.shape), "affine": np.asarray(images[0].affine).tolist(), "order": "C"})
+    x.attrs["grid"] = grid_json(keep.shape, images[0].affine)
     params = {"tr_s": step, "override_tr": override_tr, "run": names, "n_voxels": int(keep.sum()), "mask": _said(mask)}
     scales = [[float(image.dataobj.slope), float(image.dataobj.inter)] for image in images]
     params |= {"labels": _said(labels), "index_base": 0, "scale": scales}

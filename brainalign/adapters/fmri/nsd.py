@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from brainalign.adapters.fmri.betas import choose_sessions, grid_map, mask_map, 
 from brainalign.adapters.fmri.hdf5voxels import array_shape, lazy_trials
 from brainalign.adapters.fmri.nsd_design import TRIALS, read_design
 from brainalign.adapters.fmri.volumes import lazy_volumes
+from brainalign.adapters.fmri.voxels import grid_json, places_mm
 from brainalign.adapters.joining import joined
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_number, preview
@@ -124,9 +124,7 @@ def open_nsd(
             presentation=rows, neuroid=columns,
         )  # fmt: skip
     if grid.shape:
-        x.attrs["grid"] = json.dumps(
-            {"shape": list(grid.shape), "affine": None if affine is None else affine.tolist(), "order": "C"}
-        )
+        x.attrs["grid"] = grid_json(grid.shape, affine)
     params = {"subject": number, "sessions": chosen, "index_base": 1, "scale": grid.scale, "zscore": zscore, "regions": regions}
     return record_opening(x, "nsd", [file.name for session in chosen for file in files[session].values()], params)
 
@@ -228,8 +226,7 @@ def _neuroids(
         columns |= {"ncsnr": ratio, "nc_singletrial": 100.0 * ratio**2 / (ratio**2 + 1.0)}
     at = np.flatnonzero(keep)
     if grid.shape and affines:
-        xyz = np.stack(np.unravel_index(at, grid.shape), axis=1) @ affines[0][:3, :3].T + affines[0][:3, 3]
-        columns |= {name: xyz[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
+        columns |= places_mm(np.stack(np.unravel_index(at, grid.shape), axis=1), affines[0])
     columns["neuroid_id"] = at
     if not grid.shape:
         side = np.repeat([_SIDES[side] for side in grid.sizes], list(grid.sizes.values())).astype(object)[keep]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,43 @@ def select_voxels(
         regions = _regions(codes[keep].astype(np.int64), labels, region_names)
     if not keep.any():
         raise FormatError(f"the mask or labels leave 0 of {keep.size} voxels of {str(file)!r}. Expected some: look at the mask.")
-    xyz = np.argwhere(keep) @ np.asarray(image.affine)[:3, :3].T + np.asarray(image.affine)[:3, 3]
-    places = {name: xyz[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
+    places = places_mm(np.argwhere(keep), np.asarray(image.affine))
     return keep, places if regions is None else {**places, "region": regions}
+
+
+def places_mm(ijk: np.ndarray[Any, Any], affine: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return where voxels are.
+
+    Parameters
+    ----------
+    ijk : ndarray of int, (voxel, 3)
+    affine : ndarray, (4, 4)
+
+    Returns
+    -------
+    dict of str to ndarray (voxel,), mm
+        ``x_mm y_mm z_mm``.
+    """
+    return dict(zip(("x_mm", "y_mm", "z_mm"), (ijk @ affine[:3, :3].T + affine[:3, 3]).T, strict=True))
+
+
+def grid_json(shape: Sequence[int], affine: np.ndarray[Any, Any] | None) -> str:
+    """Return what it takes to write a map on a grid of voxels back, for the attr ``grid``.
+
+    Parameters
+    ----------
+    shape : sequence of int
+    affine : ndarray, (4, 4), optional
+        None where it is not known.
+
+    Returns
+    -------
+    str
+        JSON; voxels are numbered in C order.
+    """
+    return json.dumps(
+        {"shape": [int(n) for n in shape], "affine": None if affine is None else np.asarray(affine).tolist(), "order": "C"}
+    )
 
 
 def mask_values(mask: Any, image: Any, file: Path) -> np.ndarray[Any, Any]:

@@ -222,6 +222,7 @@ def _averages(
     unnamed = [i for i, item in enumerate(evokeds) if not (item.comment or "").strip()]
     if unnamed:
         raise FormatError(f"{name!r}: average {unnamed[0]} has no comment. Expected its condition there: set `evoked.comment`.")
+    first.info["bads"] = [channel for channel in first.ch_names if any(channel in item.info["bads"] for item in picked)]
     ids = [str(item.comment) for item in evokeds]
     labels = {"condition": ids, "n_repeats": [int(item.nave) for item in evokeds]}
     return first, np.stack([item.data for item in picked]).astype(np.float32), ids, labels

@@ -136,6 +136,9 @@ def test_averages_are_rows_named_by_their_comment():
     assert list(x.stimulus_id.values) == ["face", "house"]
     assert list(x.n_repeats.values) == [3, 3]
     assert open_meeg(evokeds[0], system="s").shape[0] == 1
+    evokeds[1].info["bads"] = ["MAG 1"]
+    assert list(open_meeg(evokeds, system="s").bad.values) == [False, True]
+    assert evokeds[0].info["bads"] == []
     with pytest.raises(FormatError, match="differ in 1 channels: 'MAG 1'"):
         open_meeg([evokeds[0], evokeds[1].copy().pick(["MAG 0"])], system="s")
     with pytest.raises(FormatError, match=r"runs from -0.1 to 0.2 s and 'house' from 0 to 0.2 s"):
