@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import first_bytes, is_path, reading
-from brainalign.adapters.lazy import Spans, check_stored, lazy_array, open_hdf5, open_npy, read_npy_header
+from brainalign.adapters.hdf5 import check_stored, open_hdf5
+from brainalign.adapters.lazy import Spans, lazy_array, open_npy, read_npy_header
 from brainalign.core.errors import FormatError, require
 
 _MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"\x89HDF\r\n\x1a\n": "hdf5"}

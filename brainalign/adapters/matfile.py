@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
-from brainalign.adapters.lazy import check_stored, open_hdf5
+from brainalign.adapters.hdf5 import check_stored, open_hdf5
 from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview

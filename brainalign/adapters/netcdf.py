@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, first_bytes, reading
-from brainalign.adapters.lazy import Spans, check_stored, lazy_array, leading, whole_chunks
+from brainalign.adapters.hdf5 import check_stored, whole_chunks
+from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
 _NO_VARIABLE = "This is a netCDF dimension but not a netCDF variable."

@@ -19,7 +19,8 @@ SETUP = """
 import sys, h5py, numpy as np
 from pathlib import Path
 import brainalign as ba
-from brainalign.adapters.lazy import open_hdf5, open_npy
+from brainalign.adapters.hdf5 import open_hdf5
+from brainalign.adapters.lazy import open_npy
 from brainalign.adapters.store.zarrays import create_array, response_chunks
 
 def write(file, n_rows, n_neuroids):

@@ -19,8 +19,9 @@ from brainalign.adapters.files import Format, existing, is_path, naming, record_
 from brainalign.adapters.fmri.nsd import REGIONS
 from brainalign.adapters.fmri.nsd_design import IMAGES
 from brainalign.adapters.fmri.runs import LONGEST_TR_S
+from brainalign.adapters.hdf5 import open_hdf5
 from brainalign.adapters.joining import joined
-from brainalign.adapters.lazy import open_hdf5, open_npy
+from brainalign.adapters.lazy import open_npy
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.responses import responses

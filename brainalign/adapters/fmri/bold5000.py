@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from brainalign.adapters.files import Format, check_finite, existing, naming, re
 from brainalign.adapters.fmri.betas import choose_sessions, grid_map, image_ids, mask_map, names_in, scaled
 from brainalign.adapters.fmri.hdf5voxels import first_key
 from brainalign.adapters.fmri.volumes import lazy_volumes, load_image
+from brainalign.adapters.fmri.voxels import grid_json, places_mm
+from brainalign.adapters.hdf5 import open_hdf5
 from brainalign.adapters.joining import joined
-from brainalign.adapters.lazy import open_hdf5, open_npy
+from brainalign.adapters.lazy import open_npy
 from brainalign.adapters.matfile import is_mat, read_mat
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import did_you_mean, preview
@@ -177,8 +178,7 @@ def _volumes(
         keep = mask_map(inside, "the mask").reshape(grid)
     columns: dict[str, Any] = {"neuroid_id": np.flatnonzero(keep)}
     if affine is not None:
-        xyz = np.argwhere(keep) @ affine[:3, :3].T + affine[:3, 3]
-        columns |= {name: xyz[:, axis] for axis, name in enumerate(("x_mm", "y_mm", "z_mm"))}
+        columns |= places_mm(np.argwhere(keep), affine)
     lengths = {number: int(image.shape[3]) for number, image in images.items()}
     for number in chosen:
         if lengths[number] % TRIALS_PER_RUN:
@@ -191,9 +191,8 @@ def _volumes(
         "subject": [found.subject] * sum(taken), "session": np.repeat([f"{number:02d}" for number in chosen], taken).astype(object),
         "run": np.concatenate([np.arange(n) // TRIALS_PER_RUN + 1 for n in taken]).astype(str).astype(object),
     }  # fmt: skip
-    shown = {"shape": list(grid), "affine": None if affine is None else affine.tolist(), "order": "C"}
     first = sum(lengths[number] for number in before if number < chosen[0])
-    return scaled(values, taken, zscore, owner="open_bold5000"), columns, rows, first, {"grid": json.dumps(shown)}
+    return scaled(values, taken, zscore, owner="open_bold5000"), columns, rows, first, {"grid": grid_json(grid, affine)}
 
 
 def _regions(found: _Found, wanted: Sequence[str] | None, allow_nan: bool) -> tuple[Any, dict[str, Any]]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from brainalign.adapters.containers import kind_of
 from brainalign.adapters.files import check_finite, existing, reading
-from brainalign.adapters.lazy import Spans, check_stored, lazy_array
+from brainalign.adapters.hdf5 import check_stored
+from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.matfile import is_mat
 from brainalign.core.errors import FormatError, require
 

@@ -13,8 +13,9 @@ import xarray as xr
 from brainalign.adapters.containers import headers, kind_of
 from brainalign.adapters.files import Format, existing, naming, reading, record_opening
 from brainalign.adapters.fmri.runs import LONGEST_TR_S
+from brainalign.adapters.hdf5 import check_stored, open_hdf5, whole_chunks
 from brainalign.adapters.joining import joined
-from brainalign.adapters.lazy import Spans, check_stored, lazy_array, open_hdf5, whole_chunks
+from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
 from brainalign.core.responses import responses

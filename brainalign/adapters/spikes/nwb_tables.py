@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.adapters.files import existing, first_bytes, reading
-from brainalign.adapters.lazy import check_stored
+from brainalign.adapters.hdf5 import check_stored
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 

@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 import brainalign as ba
-from brainalign.adapters.lazy import open_hdf5, open_npy
+from brainalign.adapters.hdf5 import open_hdf5
+from brainalign.adapters.lazy import open_npy
 from brainalign.core.errors import ParameterError, SchemaError
 
 

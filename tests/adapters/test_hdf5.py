@@ -1,0 +1,53 @@
+import h5py
+import numpy as np
+import pytest
+
+from brainalign.adapters.hdf5 import open_hdf5, whole_chunks
+from brainalign.core.errors import FormatError
+
+VALUES = np.arange(6 * 50 * 40, dtype=np.float32).reshape(6, 50, 40)
+
+
+def test_a_block_reads_its_own_chunks(tmp_path, bytes_read):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", data=np.zeros((2000, 500), dtype=np.float32), chunks=(100, 50))
+    stored = open_hdf5(tmp_path / "a.h5", "x")
+    assert bytes_read(stored[:, 7:9].compute) < 2000 * 50 * 4 + 60_000
+
+
+def test_what_is_no_array_of_numbers(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["group/betas"] = VALUES
+        file["text"] = "no numbers"
+    for key, said in (("group", "a group"), ("beta", "nothing"), ("text", "numbers")):
+        with pytest.raises(FormatError, match=said):
+            open_hdf5(tmp_path / "a.h5", key)
+
+
+def test_chunks_are_whole_chunks_of_the_file():
+    assert whole_chunks((1000, 700), (10, 70), 4) == (1000, 700)
+    assert whole_chunks((10**6, 10**4), (100, 10), 4) == (400, 10**4)
+    assert whole_chunks((10, 10), None, 4) == (10, 10)
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_dataset_that_was_never_written_is_refused(tmp_path, compression):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", shape=(10**7, 10**6), chunks=(100, 100), dtype=np.float32, compression=compression)
+    with pytest.raises(FormatError, match=r"holds 0 bytes at '/x'; its header promises 40000000000000"):
+        open_hdf5(tmp_path / "a.h5", "x")
+
+
+def test_links_to_other_files_are_not_followed(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = VALUES
+    layout = h5py.VirtualLayout(shape=VALUES.shape, dtype=VALUES.dtype)
+    layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "x", shape=VALUES.shape)
+    (tmp_path / "raw.bin").write_bytes(bytes(24))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["link"] = h5py.ExternalLink(tmp_path / "other.h5", "x")
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("raw", shape=(3,), dtype=np.float64, external=[(str(tmp_path / "raw.bin"), 0, 24)])
+    for key in ("link", "virtual", "raw"):
+        with pytest.raises(FormatError, match=r"a.h5' keeps the values of .* in another file"):
+            open_hdf5(tmp_path / "a.h5", key)
