@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.lazy import Spans, whole_chunks
+from brainalign.adapters.hdf5 import whole_chunks
+from brainalign.adapters.lazy import Spans
 from brainalign.adapters.spikes.nwb_tables import labels, member, refuse_other_units, row_ids, text_of
 from brainalign.adapters.spikes.traces import trace_responses
 from brainalign.core.errors import FormatError, require
