@@ -114,7 +114,7 @@ def choose_sessions(found: Mapping[int, Any], wanted: Sequence[int] | None, fold
     ----------
     found : mapping of int to object
         Sessions of the folder, numbered from 1.
-    wanted : sequence of int, optional
+    wanted : int or sequence of int, optional
     folder : Path
         For the message.
 
@@ -128,11 +128,12 @@ def choose_sessions(found: Mapping[int, Any], wanted: Sequence[int] | None, fold
     FormatError
         A session is missing.
     ParameterError
-        Nothing is asked for, or one session twice.
+        Nothing is asked for, what is no number from 1, or one session twice.
     """
-    chosen = list(range(1, max(found) + 1)) if wanted is None else sorted(int(number) for number in wanted)
-    if not chosen or len(set(chosen)) != len(chosen):
-        raise ParameterError(f"the 'sessions' are {list(wanted or [])}. Expected numbers of sessions, from 1, each once.")
+    asked = range(1, max(found) + 1) if wanted is None else np.atleast_1d(wanted).tolist()
+    if not asked or len(set(asked)) != len(asked) or not all(isinstance(number, int) and number > 0 for number in asked):
+        raise ParameterError(f"the 'sessions' are {asked}. Expected numbers of sessions, from 1, each once.")
+    chosen = sorted(asked)
     missing = [number for number in chosen if number not in found]
     if missing:
         raise FormatError(

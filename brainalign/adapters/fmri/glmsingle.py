@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.delimited import numeric_columns, read_ids, read_table, require_columns
+from brainalign.adapters.delimited import as_id, numeric_columns, plain_cells, read_ids, read_table, require_columns
 from brainalign.adapters.files import Format, existing, naming, reading, record_opening
 from brainalign.adapters.fmri.betas import grid_map, mask_map, names_in
 from brainalign.adapters.fmri.hdf5voxels import array_shape, first_key, lazy_trials
@@ -137,7 +137,7 @@ def _file(path: Path, model: str | None) -> Path:
 
 def _table(presentation: Any) -> pd.DataFrame | None:
     if not isinstance(presentation, (str, Path)):
-        return None if presentation is None else pd.DataFrame(presentation).reset_index(drop=True)
+        return None if presentation is None else plain_cells(pd.DataFrame(presentation).reset_index(drop=True))
     table = read_table(presentation, header=True)
     numbers = {
         name: numeric_columns(table, [name], str(presentation))[:, 0] for name in ("onset_s", "duration_s") if name in table
@@ -152,14 +152,14 @@ def _ids(stimulus_id: Any, table: pd.DataFrame | None, n_trials: int, file: Path
     elif isinstance(stimulus_id, (str, Path)):
         ids = read_ids(stimulus_id)
     else:
-        ids = list(stimulus_id)
+        ids = np.atleast_1d(np.asarray(stimulus_id, dtype=object)).tolist()
     for what, n in (("`stimulus_id=`", len(ids)), ("`presentation=`", len(table) if table is not None else n_trials)):
         if n != n_trials:
             raise ParameterError(
                 f"{str(file)!r} holds betas of {n_trials} trials, and {what} has {n} rows. Expected one a trial, of all runs, without "
                 "events that were not in the design."
             )
-    return [str(name) for name in ids]
+    return [as_id(name) for name in ids]
 
 
 def _places(space: tuple[int, ...], mask: Any, file: Path) -> tuple[np.ndarray[Any, Any], dict[str, Any], str | None]:

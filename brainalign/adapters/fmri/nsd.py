@@ -256,6 +256,10 @@ def _map(grid: _Grid, source: Any, affines: list[Any]) -> np.ndarray[Any, Any]:
 
 
 def _members(labels: np.ndarray[Any, Any], source: Any, region_names: Any) -> dict[str, np.ndarray[Any, Any]]:
+    if isinstance(source, np.ndarray):
+        raise ParameterError(
+            f"open_nsd got rois= an {_said(source)}. Expected label images, whose names say what their numbers stand for."
+        )
     stem = re.sub(r"^(lh|rh)\.|\.(nii|nii\.gz|mgz|mgh)$", "", Path(source).name)
     names = dict(enumerate(REGIONS.get(stem, ()), 1)) | dict(region_names or {})
     codes = np.unique(labels[labels >= 1])

@@ -65,7 +65,7 @@ def open_sources(
     """
     mne = require("mne", extra="meeg", purpose="reading source estimates")
     items = list(source) if isinstance(source, (list, tuple)) else [source]
-    ids = [stimulus_id] if isinstance(stimulus_id, str) else [str(each) for each in stimulus_id]
+    ids = [str(each) for each in np.atleast_1d(np.asarray(stimulus_id, dtype=object))]
     if not items or len(ids) != len(items):
         raise ParameterError(
             f"open_sources got {len(items)} estimates and {len(ids)} stimulus_id. Expected one name an estimate."

@@ -46,7 +46,8 @@ def test_sessions_are_numbered_and_none_goes_missing(tmp_path):
         choose_sessions({1: "", 3: ""}, None, tmp_path)
     with pytest.raises(FormatError, match="lacks session 9"):
         choose_sessions({1: ""}, [1, 9], tmp_path)
-    for wrong in ([], [1, 1]):
+    assert choose_sessions({2: "", 1: ""}, 2, tmp_path) == [2]
+    for wrong in ([], [1, 1], [1.5], [0], ["1"]):
         with pytest.raises(ParameterError, match="each once"):
             choose_sessions({1: ""}, wrong, tmp_path)
 

@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 import brainalign as ba
 from brainalign.adapters.fmri.glmsingle import adapter, open_glmsingle
-from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.errors import FormatError, ParameterError, SchemaError
 from brainalign.dataset.open import FORMATS
 
 GRID, N = (4, 3, 2), 10
@@ -109,6 +109,13 @@ def test_labels_come_from_a_list_a_file_or_a_column(tmp_path):
     assert list(open_glmsingle(tmp_path, system="s", stimulus_id=str(tmp_path / "ids.txt")).stimulus_id.values) == IDS
     with pytest.raises(FormatError, match=r"no column 'images'.* Did you mean 'image'\?"):
         open_glmsingle(tmp_path, system="s", stimulus_id="images", presentation=table)
+    numbers = pd.DataFrame({"image": [1234567.0, 1234568.0, *range(8)], "note": [None, *"abcdefghi"]})
+    x = open_glmsingle(tmp_path, system="s", stimulus_id="image", presentation=numbers)
+    assert (list(x.stimulus_id.values[:3]), list(x.note.values[:2])) == (["1234567", "1234568", "0"], ["n/a", "a"])
+    with pytest.raises(SchemaError, match=r"no `stimulus_id` at presentations 3"):
+        open_glmsingle(tmp_path, system="s", stimulus_id=[*IDS[:3], np.nan, *IDS[4:]])
+    with pytest.raises(ParameterError, match="betas of 10 trials, and `stimulus_id=` has 1 rows"):
+        open_glmsingle(tmp_path, system="s", stimulus_id=5)
     with pytest.raises(ParameterError, match="betas of 10 trials, and `stimulus_id=` has 9 rows"):
         open_glmsingle(tmp_path, system="s", stimulus_id=IDS[1:])
     with pytest.raises(ParameterError, match="betas of 10 trials, and `presentation=` has 9 rows"):

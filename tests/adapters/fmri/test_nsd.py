@@ -131,6 +131,8 @@ def test_labels_of_other_images_need_names(folder, tmp_path):
     own = image(tmp_path / "own.nii.gz", np.arange(24, dtype=np.int16).reshape(GRID) % 3)
     with pytest.raises(ParameterError, match="labels '1', '2' without names"):
         open_nsd(folder, rois=own)
+    with pytest.raises(ParameterError, match=r"rois= an array of shape \(3, 4, 2\)\. Expected label images"):
+        open_nsd(folder, rois=np.ones(GRID))
     assert set(open_nsd(folder, rois=own, region_names={1: "a", 2: "b"}).region.values) == {"a", "b"}
 
 

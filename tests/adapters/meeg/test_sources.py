@@ -3,7 +3,7 @@ import pytest
 
 import brainalign as ba
 from brainalign.adapters.meeg.sources import adapter, open_sources
-from brainalign.core.errors import FormatError, ParameterError
+from brainalign.core.errors import FormatError, ParameterError, SchemaError
 from brainalign.dataset.open import FORMATS
 
 mne = pytest.importorskip("mne")
@@ -91,6 +91,11 @@ def test_what_does_not_fit_is_named():
         open_sources(made, stimulus_id="a", **ASKED)
     with pytest.raises(ParameterError, match="got a ndarray"):
         open_sources(np.zeros(3), stimulus_id="a", **ASKED)
+
+
+def test_an_estimate_needs_a_name():
+    with pytest.raises(SchemaError, match="no `stimulus_id` at presentations 0"):
+        open_sources(surface(), stimulus_id=None, **ASKED)
 
 
 def test_truncated_files_and_missing_hemispheres(tmp_path):
