@@ -187,6 +187,8 @@ def test_sessions_are_told_apart(tree):
     bold = ba.open_responses(tree.root)
     assert x.stimulus_id.values.tolist() == bold.stimulus_id.values.tolist()
     assert ba.Clean(confounds=x).transform(bold).shape == bold.shape
+    one = read_confounds(tree.root, strategy=["motion"], session="ses-b")
+    np.testing.assert_array_equal(one.values, x.values[x.session.values == "b"])
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".json"])

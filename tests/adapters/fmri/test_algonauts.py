@@ -89,6 +89,20 @@ def test_an_image_that_is_counted_from_1_is_refused(subject):
         open_algonauts(subject)
 
 
+def test_the_images_of_the_test_come_where_their_responses_are(subject):
+    part = subject / "test_split"
+    (part / "test_images").mkdir(parents=True)
+    (part / "test_images/test-0001_nsd-00845.png").touch()
+    with pytest.raises(FormatError, match=r"no file '.*lh_test_fmri.npy'"):  # the challenge keeps them to itself
+        open_algonauts(subject, split="test")
+    (part / "test_fmri").mkdir()
+    for side, values in (("lh", LH), ("rh", RH)):
+        np.save(part / f"test_fmri/{side}_test_fmri.npy", values[:1])
+    x = open_algonauts(subject, split="test")
+    assert x.stimulus_id.values.tolist() == ["nsd-00845"]
+    np.testing.assert_array_equal(x.values, np.hstack([LH, RH])[:1])
+
+
 def test_masks_of_another_person(subject):
     np.save(subject / "roi_masks/rh.streams_challenge_space.npy", np.zeros(7))
     with pytest.raises(FormatError, match=r"'rh.streams_challenge_space.npy' has shape \(7,\). Expected 2 vertices"):
@@ -139,6 +153,12 @@ def test_films_are_runs_and_a_film_shown_again_repeats(bold):
     ba.validate(x, deep=True)
 
 
+def test_the_tr_is_in_seconds(bold):
+    assert open_algonauts(bold, tr_s=1.5).onset_s.values[4] == 6.0
+    with pytest.raises(ParameterError, match=r"'tr_s' .* range \(0, 50.0\]. Got 1490"):
+        open_algonauts(bold, tr_s=1490)
+
+
 def test_films_are_chosen_by_name_and_only_they_are_read(tmp_path, bytes_read, bold):
     x = open_algonauts(bold, films=["s01*"])
     assert set(x.film.values.tolist()) == {"s01e01a", "s01e02a"}
@@ -175,6 +195,7 @@ def test_other_files(tmp_path):
     file = films(tmp_path / "sub-01_c_bold.h5", s01e01a=np.array([[1.0, np.nan]]))
     with pytest.raises(FormatError, match="neuroid 1"):
         open_algonauts(file).compute()
+    assert np.isnan(open_algonauts(file, allow_nan=True).values[0, 1])
 
 
 def test_words_of_each_volume(tmp_path):

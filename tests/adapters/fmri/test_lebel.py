@@ -65,6 +65,12 @@ def test_trimming_is_asked_for_and_recorded(person):
         open_lebel(person, trim=5, **FIRST)
 
 
+def test_the_tr_is_in_seconds(person):
+    assert open_lebel(person, tr_s=2.0, **FIRST).onset_s.values[1] == 12.045
+    with pytest.raises(ParameterError, match=r"Got 2004\.5"):
+        open_lebel(person, tr_s=2004.5, **FIRST)
+
+
 def test_the_first_onset_must_be_said(person):
     with pytest.raises(ParameterError, match="first_onset_s"):
         ba.open_responses(person)
