@@ -225,6 +225,8 @@ def sniff(source: Any) -> tuple[list[str] | None, np.ndarray[Any, Any]] | None:
         rows = [_split(line, _delimiter(lines[0])) for line in lines]
     except csv.Error:
         return None
+    if len(rows) > 2 and len(rows[-1]) < len(rows[0]):
+        del rows[-1]  # a table that was cut is one still: its reader names the row
     if len({len(row) for row in rows}) != 1:
         return None
     named = any(not _is_number(cell) for cell in rows[0])

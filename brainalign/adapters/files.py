@@ -73,6 +73,8 @@ def existing(path: Any) -> Path:
     if not isinstance(path, (str, Path)):
         raise ParameterError(f"expected the path of a file. Got {path!r} ({type(path).__name__}) instead.")
     found = Path(path)
+    if found.is_dir():
+        raise FormatError(f"{str(found)!r} is a folder. Expected a file: name one in it, or another format with `format=`.")
     if not found.is_file():
         near = (
             f" The folder {str(found.parent)!r} exists."

@@ -62,12 +62,12 @@ class FileArray:
         spans, rest = zip(*map(_span, key, self.shape), strict=True)
         source = self.files[0] if self.files else self.what
         with reading(source, self.what):
-            block = self.read(spans).astype(self.dtype, copy=False)
+            block = self.read(spans).astype(self.dtype, copy=False, casting="same_kind")  # complex numbers are not cut in half
             wanted = tuple(span.stop - span.start for span in spans)
             if block.shape != wanted:
                 raise FormatError(f"{str(source)!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated.")
         if self.finite_axis is not None:
-            _refuse_not_finite(block, spans, self.finite_axis, self.files[0])
+            _refuse_not_finite(block, spans, self.finite_axis, self.files)
         for axis in reversed(range(len(rest))):  # one by one: two lists of numbers are not paired up
             block = block[(slice(None),) * axis + (rest[axis],)]
         return block
@@ -274,14 +274,15 @@ def _span(part: Any, size: int) -> tuple[slice, Any]:
     return slice(low, high + 1), slice(None, None, step)
 
 
-def _refuse_not_finite(block: np.ndarray[Any, Any], spans: Spans, axis: int, file: Path) -> None:
+def _refuse_not_finite(block: np.ndarray[Any, Any], spans: Spans, axis: int, files: Sequence[Path]) -> None:
     """Refuse NaN and infinity in a block, and say where they are in the whole array."""
     if block.dtype.kind != "f" or np.isfinite(block).all():
         return
     bad = ~np.isfinite(block)
     at = [int(i) + span.start for i, span in zip(np.argwhere(bad)[0], spans, strict=True)]
+    source = repr(str(files[0])) if len(files) == 1 else f"the array of {str(files[0])!r} and {len(files) - 1} more files"
     raise FormatError(
-        f"{str(file)!r} holds {int(bad.sum())} values that are NaN or infinite in the block that was read, the first at {tuple(at)}: neuroid "
+        f"{source} holds {int(bad.sum())} values that are NaN or infinite in the block that was read, the first at {tuple(at)}: neuroid "
         f"{at[axis]}, counted from 0. Expected finite numbers: leave such neuroids out, or declare NaN with `allow_nan=True`."
     )
 

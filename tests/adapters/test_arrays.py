@@ -174,6 +174,12 @@ def test_truncated_files_are_named(tmp_path, name, share):
         open_arrays(tmp_path / name, **WHO, stimulus_id=["a"], neuroid_id=["b"])
 
 
+def test_a_table_that_was_cut_is_recognised_and_its_row_named(tmp_path):
+    (tmp_path / "a.csv").write_text("stimulus_id,n1\na,1\nb")
+    with pytest.raises(FormatError, match=r"a.csv' has 1 cells in row 2 \('b'\). Expected 2"):
+        ba.open_responses(tmp_path / "a.csv", modality="ann", system="net")
+
+
 def test_nan_must_be_declared_and_names_must_be_unique(tmp_path):
     values = VALUES.copy()
     values[2, 1] = np.nan

@@ -77,6 +77,8 @@ def test_sniff_sees_header_and_numbers_and_declines_the_rest(tmp_path):
     assert header == ["a", "b"]
     np.testing.assert_array_equal(rows, [[1, np.nan]])
     assert sniff(write(tmp_path / "u.txt", "1 2\n3\n")) is None
+    assert sniff(write(tmp_path / "v.csv", "a,b\n1,2\n3,4\n5"))[1].tolist() == [[1, 2], [3, 4]]  # cut: its reader says so
+    assert sniff(write(tmp_path / "w.csv", "a,b\n1,2\n3,4\n5,6,7\n")) is None
     (tmp_path / "b.bin").write_bytes(b"\x00\x01")
     assert sniff(tmp_path / "b.bin") is None
     assert sniff(np.zeros(3)) is None

@@ -12,6 +12,8 @@ from brainalign.dataset.open import FORMATS
 def test_missing_and_empty_files_are_named(tmp_path):
     with pytest.raises(FormatError, match=r"no file '.*gone.csv'\. The folder"):
         existing(tmp_path / "gone.csv")
+    with pytest.raises(FormatError, match=r"is a folder. Expected a file"):
+        existing(tmp_path)
     (tmp_path / "empty.csv").touch()
     with pytest.raises(FormatError, match=r"empty.csv' has 0 bytes"):
         existing(tmp_path / "empty.csv")

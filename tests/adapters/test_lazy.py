@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainalign.adapters.hdf5 import open_hdf5
-from brainalign.adapters.lazy import leading, open_npy
+from brainalign.adapters.lazy import lazy_array, leading, open_npy
 from brainalign.core.errors import FormatError
 
 VALUES = np.arange(6 * 50 * 40, dtype=np.float32).reshape(6, 50, 40)
@@ -88,6 +88,22 @@ def test_values_become_the_dtype_that_is_asked_for(tmp_path):
     np.save(tmp_path / "a.npy", VALUES.astype(np.float64))
     array = open_npy(tmp_path / "a.npy", dtype=np.float32)
     assert (array.dtype, array[:2].compute().dtype) == (np.float32, np.float32)
+    np.save(tmp_path / "b.npy", VALUES * 1j)
+    with pytest.raises(FormatError, match=r"b.npy' could not be read as numpy .*Cannot cast"):
+        open_npy(tmp_path / "b.npy", dtype=np.float32).compute()
+
+
+def test_of_several_files_the_array_is_named_with_the_place(tmp_path):
+    files = [tmp_path / "a.bin", tmp_path / "b.bin"]
+    for file in files:
+        file.touch()
+    array = lazy_array(_block, (3, 2), np.float32, files=files, what="bytes", finite_axis=1)
+    with pytest.raises(FormatError, match=r"the array of '.*a.bin' and 1 more files holds 1 values .* the first at \(2, 1\)"):
+        array.compute()
+
+
+def _block(spans):
+    return np.array([[1, 2], [3, 4], [5, np.nan]], dtype=np.float32)[spans]
 
 
 @pytest.mark.parametrize("cut", [0, 5, 40, 200, 5000])

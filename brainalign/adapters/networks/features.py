@@ -194,6 +194,8 @@ def _net2brain(folder: Path, layer: Any, files: str | None, allow_nan: bool) -> 
             raise ParameterError(
                 f"open_features got layer={wanted!r}; {str(folder)!r} has {preview(all_layers, 12)}.{did_you_mean(wanted, all_layers)}"
             )
+    if not layers or len(set(layers)) < len(layers):
+        raise ParameterError(f"open_features got layer={layers}. Expected at least one layer, each once.")
     out = {}
     for name in layers:
         places = [(held[name][0], stimulus) if per == "layers" else (held[stimulus][0], name) for stimulus in names]
@@ -211,7 +213,12 @@ def _one_layer(name: str, places: list[tuple[Path, str]], arrays: Mapping[Path, 
                 f"{str(file)!r} has no array {key!r}, which {places[0][0].name!r} has; it has {preview(arrays[file], 12)}. Expected the same "
                 "layers and stimuli in every file: extract them again, or choose others."
             )
-        shapes.append(arrays[file][key][0])
+        shape, dtype = arrays[file][key]
+        if dtype.kind not in "iufb":
+            raise FormatError(
+                f"{str(file)!r} has dtype {dtype} for {key!r}. Expected real numbers: extract or convert them again."
+            )
+        shapes.append(shape)
         if shapes[-1] != shapes[0]:
             raise FormatError(
                 f"{str(file)!r} has shape {shapes[-1]} for {key!r}, and {str(places[0][0])!r} {shapes[0]} for {places[0][1]!r}, layer {name!r}. "

@@ -133,6 +133,17 @@ def test_a_layer_that_one_file_lacks_or_has_in_another_shape(tmp_path):
         open_features(folder, **NET)
     with pytest.raises(ParameterError, match=r"layer='con'; .* has 'fc', 'conv'. Did you mean 'conv'"):
         open_features(folder, layer="con", **NET)
+    for layers in ([], ["conv", "conv"]):
+        with pytest.raises(ParameterError, match=r"got layer=\[.*Expected at least one layer, each once"):
+            open_features(folder, layer=layers, **NET)
+
+
+def test_what_are_no_real_numbers_is_named(tmp_path):
+    folder = net2brain(tmp_path / "f", {"fc": FLAT})
+    for wrong in (FLAT[:1] * 1j, np.array([["a", "b"]])):
+        np.savez(folder / "c.png.npz", fc=wrong)
+        with pytest.raises(FormatError, match=r"c.png.npz' has dtype .* for 'fc'. Expected real numbers"):
+            open_features(folder, **NET)
 
 
 def test_stimuli_that_one_layer_lacks_or_has_more(tmp_path):
