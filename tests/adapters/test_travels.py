@@ -1,8 +1,10 @@
 """What is opened can travel, whatever the format: from another folder, to another process, into a study and back."""
 
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import dask
 import h5py
@@ -156,6 +158,19 @@ def pereira(folder):
     return file, {}
 
 
+def timecourses(folder):
+    np.savetxt(folder / "run-1.tsv", noise(4, 2), header="V1\tIT", comments="", delimiter="\t")
+    return folder / "run-1.tsv", {"system": "s", "tr_s": 2.0}
+
+
+def raw(folder):
+    mne = pytest.importorskip("mne")
+    made = mne.io.RawArray(1e-6 * RNG.normal(size=(2, 500)), mne.create_info(["Pz", "Oz"], 100.0, "eeg"), verbose="error")
+    made.set_annotations(mne.Annotations([1.0, 2.0, 3.0], 0.1, ["größe", "b", "größe"]))
+    made.save(folder / "a_raw.fif", verbose="error")
+    return folder / "a_raw.fif", {"system": "s", "events": "annotations", "tmin": -0.1, "tmax": 0.2}
+
+
 def epochs(folder, name="a-epo.fif", **columns):
     mne = pytest.importorskip("mne")
     table = pd.DataFrame({"stimulus_id": ["größe", "b", "größe"], "note": [None, "x", np.nan], "rt": [0.5, np.nan, 1], **columns})
@@ -199,7 +214,7 @@ def noise(*shape):
 
 MAKERS = [
     nifti, gifti, cifti, cifti_maps, bids, nsd, nsd_surface, glmsingle, things_fmri, bold5000, algonauts_2023, algonauts_2025, lebel,
-    tuckute, pereira, epochs, things_meg, things_eeg2, sources,
+    tuckute, pereira, timecourses, raw, epochs, things_meg, things_eeg2, sources,
 ]  # fmt: skip
 
 
@@ -256,6 +271,21 @@ def test_a_study_gives_back_what_was_opened(made, tmp_path):
     back = ba.open_responses(tmp_path / "study.zarr", name="x")
     assert back.identical(x)
     assert ba.core.provenance(back).steps == ba.core.provenance(x).steps
+
+
+def test_links_to_content_elsewhere_are_followed(made, tmp_path):
+    """DataLad keeps content under names of its own, which say neither the person nor the format."""
+    folder, source, options = made
+    (tmp_path / "objects").mkdir()
+    for number, file in enumerate(file for file in sorted(folder.rglob("*")) if file.is_file()):
+        link, kept = tmp_path / file.relative_to(folder.parent), tmp_path / "objects" / f"MD5E-{number}"
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, kept)
+        link.symlink_to(kept)
+    there = [tmp_path / Path(item).relative_to(folder.parent) for item in (source if isinstance(source, list) else [source])]
+    x, y = (ba.open_responses(item, **options) for item in (source, there if isinstance(source, list) else there[0]))
+    np.testing.assert_array_equal(y.values, x.values)
+    assert y.coords.to_dataset().identical(x.coords.to_dataset())
 
 
 def test_opening_and_reading_write_nothing(made):

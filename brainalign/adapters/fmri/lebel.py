@@ -77,7 +77,7 @@ def open_lebel(
         found = {file.stem: file for file in sorted(folder.glob("*.hf5")) if not file.name.startswith(".")}
     else:
         file = existing(folder)
-        found, folder = {file.stem: file}, file.resolve().parent
+        found, folder = {file.stem: file}, file.absolute().parent
     if not found:
         raise FormatError(f"{str(folder)!r} holds no '*.hf5'. Expected the folder of one person, a file a story.")
     step = check_number("tr_s", tr_s, owner="open_lebel", low=0, low_open=True, high=LONGEST_TR_S)

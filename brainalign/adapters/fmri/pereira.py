@@ -77,7 +77,7 @@ def open_pereira(
     values = values.astype(np.float32)
     check_finite(values, source, np.arange(values.shape[1]), allow_nan)
     name = experiment or file.stem.removeprefix("examples_")
-    who = system or file.resolve().parent.name
+    who = system or file.absolute().parent.name  # a link of DataLad leads to a folder of another name
     with naming(repr(file.name)):
         x = responses(
             values, stimulus_id=[f"{name}.{index}" for index in range(len(values))], neuroid_id=np.arange(values.shape[1]), system=who,
