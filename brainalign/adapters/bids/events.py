@@ -13,8 +13,7 @@ import pandas as pd
 from brainalign.adapters.bids.entities import BidsFile, check_entities, find, parse, refuse_absent, refuse_several
 from brainalign.adapters.bids.layout import in_order
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns
-from brainalign.adapters.files import existing
-from brainalign.adapters.fmri.runs import stated_tr
+from brainalign.adapters.fmri.runs import run_files, stated_tr
 from brainalign.adapters.fmri.volumes import header_tr, load_image
 from brainalign.core.errors import FormatError, OptionalDependencyError, ParameterError
 from brainalign.core.parameters import check_choice
@@ -89,7 +88,7 @@ def read_events(
         files = _tables(folder, wanted, datatype)
         names = [table.relative_to(folder).as_posix() for table, _ in files]
     else:
-        paths = [existing(item) for item in ([source] if isinstance(source, (str, Path)) else source)]
+        paths = run_files(source)
         if len(set(paths)) < len(paths):
             raise ParameterError(f"read_events got {[path.name for path in paths]}, one of them twice. Expected each table once.")
         files, names = [(path, parse(path)) for path in paths], [path.name for path in paths]

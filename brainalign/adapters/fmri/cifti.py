@@ -14,7 +14,7 @@ import xarray as xr
 
 from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, reading, record_opening
 from brainalign.adapters.fmri.grayordinates import PREFIX, columns_of, grid_of_axis, is_parcellated, places_of, structures_of
-from brainalign.adapters.fmri.runs import common_tr, map_rows, run_names, run_rows, stated_tr
+from brainalign.adapters.fmri.runs import common_tr, map_rows, run_files, run_names, run_rows, stated_tr
 from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, ParameterError, require
@@ -86,7 +86,7 @@ def open_cifti(
     OptionalDependencyError
         nibabel is not installed.
     """
-    files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
+    files = run_files(path)
     names = run_names(run, files)
     images = [_load(file) for file in files]
     first = images[0]

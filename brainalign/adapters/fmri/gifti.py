@@ -14,7 +14,16 @@ import xarray as xr
 
 from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, record_opening
 from brainalign.adapters.fmri.giftixml import GiftiFile, describe, read_arrays
-from brainalign.adapters.fmri.runs import LONGEST_TR_S, check_one_person, common_tr, map_rows, run_names, run_rows, stated_tr
+from brainalign.adapters.fmri.runs import (
+    LONGEST_TR_S,
+    check_one_person,
+    common_tr,
+    map_rows,
+    run_files,
+    run_names,
+    run_rows,
+    stated_tr,
+)
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.core.errors import FormatError
 from brainalign.core.parameters import check_number, preview
@@ -84,7 +93,7 @@ def open_gifti(
     ParameterError
         Runs without names.
     """
-    files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
+    files = run_files(path)
     names, sides = _by_run([_surface(file) for file in files], run)
     kept = _kept(labels, {side: surfaces[0] for side, surfaces in sides.items()})
     every = [surface for surfaces in sides.values() for surface in surfaces]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, existing, first_bytes, is_path, naming, record_opening
-from brainalign.adapters.fmri.runs import common_tr, run_names, run_rows, stated_tr
+from brainalign.adapters.files import Format, first_bytes, is_path, naming, record_opening
+from brainalign.adapters.fmri.runs import common_tr, run_files, run_names, run_rows, stated_tr
 from brainalign.adapters.fmri.volumes import header_tr, lazy_volumes, load_image
 from brainalign.adapters.fmri.voxels import check_same_grid, grid_json, select_voxels
 from brainalign.adapters.joining import joined
@@ -80,7 +80,7 @@ def open_images(
     OptionalDependencyError
         nibabel is not installed.
     """
-    files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
+    files = run_files(path)
     names = run_names(run, files)
     images = [load_image(file, n_dims=4) for file in files]
     for file, image in zip(files[1:], images[1:], strict=True):

@@ -10,12 +10,31 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.bids.entities import stated
-from brainalign.adapters.files import per_run_ids
+from brainalign.adapters.files import existing, per_run_ids
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number, preview
 
 _TR_TOLERANCE = 1e-3  # relative: headers hold float32, sidecars are rounded to the millisecond
 LONGEST_TR_S = 50.0  # what is longer was written in milliseconds
+
+
+def run_files(path: Any) -> list[Path]:
+    """Return the files of runs, each of which is there.
+
+    Parameters
+    ----------
+    path : str, Path or sequence of them
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    FormatError
+        One is missing or empty.
+    """
+    return [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
 
 
 def run_names(run: str | Sequence[str] | None, files: Sequence[Path]) -> list[str]:

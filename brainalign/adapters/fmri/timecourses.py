@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
-from brainalign.adapters.fmri.runs import LONGEST_TR_S, run_names, run_rows
+from brainalign.adapters.files import Format, check_finite, naming, record_opening
+from brainalign.adapters.fmri.runs import LONGEST_TR_S, run_files, run_names, run_rows
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number
 from brainalign.core.responses import responses
@@ -70,7 +70,7 @@ def open_timecourses(
     """
     step = check_number("tr_s", tr_s, owner="open_timecourses", low=0, low_open=True, high=LONGEST_TR_S)
     start = check_number("first_onset_s", first_onset_s, owner="open_timecourses")
-    files = [existing(item) for item in ([path] if isinstance(path, (str, Path)) else path)]
+    files = run_files(path)
     names = run_names(run, files)
     tables = [_read(file, regions, delimiter, allow_nan) for file in files]
     columns = tables[0][0]

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainalign.adapters.fmri.runs import common_tr, map_rows, run_names, run_rows, stated_tr
+from brainalign.adapters.fmri.runs import common_tr, map_rows, run_files, run_names, run_rows, stated_tr
 from brainalign.core.errors import FormatError, ParameterError
 
 CALL = {"header": "no TimeStep", "owner": "open_x"}
@@ -19,6 +19,13 @@ def test_runs_are_named_by_the_argument_then_the_entity_then_one():
     for run, some in ((None, [Path("a.nii"), Path("b.nii")]), (["a", "a"], files), (None, [])):
         with pytest.raises(ParameterError, match="one name a file, none twice"):
             run_names(run, some)
+
+
+def test_one_path_is_one_run_and_each_file_is_there(tmp_path):
+    (tmp_path / "a.nii").write_bytes(b"x")
+    assert run_files(str(tmp_path / "a.nii")) == run_files([tmp_path / "a.nii"]) == [tmp_path / "a.nii"]
+    with pytest.raises(FormatError, match=r"no file '.*b\.nii'"):
+        run_files([tmp_path / "a.nii", tmp_path / "b.nii"])
 
 
 def test_files_are_of_one_person_and_none_is_there_twice():
