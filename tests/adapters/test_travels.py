@@ -1,6 +1,7 @@
 """What is opened can travel, whatever the format: from another folder, to another process, into a study and back."""
 
 import os
+import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -18,6 +19,7 @@ from scipy.io import savemat
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, FormatError
+from brainalign.dataset.open import find_format
 
 RNG = np.random.default_rng(0)
 AFFINE = np.diag([2.0, 2, 2, 1])
@@ -317,3 +319,11 @@ def test_data_sets_that_name_other_stimuli_are_told_apart_by_their_ids(tmp_path)
     )
     with pytest.raises(AlignmentError, match=r"share 0 of .*'nsd-.*'dog_00s'"):
         ba.evaluate(images, things, cv=2)
+
+
+def test_the_page_says_whether_values_stay_in_the_file(made):
+    _, source, options = made
+    page = Path(__file__).parents[2] / "docs" / "formats" / "index.md"
+    rows = re.findall(r"^\| (`.*?`) \|.*\| ([^|]+) \| \[", page.read_text(encoding="utf-8"), re.M)
+    (said,) = [lazy for names, lazy in rows if f"`{find_format(source)[0]}`" in names]
+    assert said in ("large epochs", "no" if ba.open_responses(source, **options).chunks is None else "yes")
