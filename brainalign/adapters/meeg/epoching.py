@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.delimited import as_id, numeric_columns, plain_cells, read_table, require_columns
+from brainalign.adapters.delimited import MISSING, as_id, numeric_columns, plain_cells, read_table, require_columns
 from brainalign.adapters.files import reading
 from brainalign.adapters.meeg.triggers import checked_onsets, trigger_onsets
 from brainalign.core.errors import FormatError, ParameterError
@@ -132,7 +132,7 @@ def _epochs(mne: Any, raw: Any, table: pd.DataFrame, how: Cut, proj: bool, name:
             f"{name!r} has two events at sample {sample[second]}: {ids.iloc[first]!r} in row {table.index[first]} and {ids.iloc[second]!r} in row {table.index[second]}. "
             "Expected one presentation at a time: choose with `event_id=`, or drop a row."
         )
-    conditions = table["condition"] if "condition" in table else table["stimulus_id"]
+    conditions = [as_id(value) or MISSING[0] for value in table["condition" if "condition" in table else "stimulus_id"]]
     codes = {kind: code for code, kind in enumerate(sorted(set(conditions)), 1)}
     array = np.column_stack([sample, np.zeros_like(sample), [codes[kind] for kind in conditions]])
     metadata = table.drop(columns=["onset_s", "condition"], errors="ignore").reset_index(drop=True)
@@ -220,10 +220,11 @@ def _from_array(raw: Any, events: Any, event_id: Any) -> pd.DataFrame:
         raise ParameterError(
             f"`events=` has shape {array.shape} and dtype {array.dtype}. Expected integers, (event, 3): sample, 0, code."
         )
-    if not isinstance(event_id, dict) or not event_id:
+    codes = list(event_id.values()) if isinstance(event_id, dict) else []
+    if not codes or not all(isinstance(code, (int, np.integer)) for code in codes) or len(set(codes)) < len(codes):
         raise ParameterError(
-            f"`events=` holds the codes {preview(np.unique(array[:, 2]))} and there is no event_id. Expected `event_id={{name: code}}`, which "
-            "says what each code stands for."
+            f"`events=` holds the codes {preview(np.unique(array[:, 2]))} and event_id is {event_id!r}. Expected `event_id={{name: code}}`, which "
+            "says what each code stands for, with one name a code."
         )
     names = {int(code): str(label) for label, code in event_id.items()}
     keep = np.flatnonzero(np.isin(array[:, 2], list(names)))
@@ -240,7 +241,7 @@ def _chosen(table: pd.DataFrame, event_id: Any, name: str) -> pd.DataFrame:
     """Return the rows of the stimuli that were named; all where none were."""
     if event_id is None:
         return table
-    wanted = [str(each) for each in event_id]
+    wanted = [event_id] if isinstance(event_id, str) else [str(each) for each in event_id]
     there = sorted(set(table["stimulus_id"]))
     absent = [each for each in wanted if each not in there]
     if absent:
@@ -260,7 +261,7 @@ def _checked_ids(table: pd.DataFrame, how: Cut, stimulus_column: str | None, nam
         read = read_table(second, header=True)
         require_columns(read, [column], str(second))
         second = read[column].str.strip()
-    ids, others = list(table["stimulus_id"]), [str(each) for each in second]
+    ids, others = list(table["stimulus_id"]), [as_id(each) for each in second]
     if len(others) != len(ids):
         raise FormatError(
             f"{name!r} has {len(ids)} events and check_ids= names {len(others)}. Expected one name an event, in their order."

@@ -144,7 +144,9 @@ def open_meeg(
     picked, values, ids, labels = read(mne, loaded, picks, stimulus_column, name)
     applied = [str(each["desc"]) for each in picked.info["projs"] if each["active"]]
     record |= {"projections": applied} if applied else {}
-    rows = labels | rows | given
+    rows = labels | rows
+    _refuse_other(rows, given, name)
+    rows |= given
     return record_opening(_labelled(picked, values, ids, rows, modality, system, name), "meeg", [name], record)
 
 
@@ -162,6 +164,18 @@ def _labelled(
             presentation={key: np.broadcast_to(np.asarray(value), len(ids)) for key, value in rows.items()},
             neuroid=columns, sampling_rate_hz=float(picked.info["sfreq"]), modality=kind, system=system,
         )  # fmt: skip
+
+
+def _refuse_other(rows: Mapping[str, Any], given: Mapping[str, str], name: str) -> None:
+    """Refuse events of another person, session or run than the recording is said to be of."""
+    prefix = {"subject": "sub-", "session": "ses-", "run": "run-"}
+    for key, value in given.items():
+        there = {str(each).removeprefix(prefix[key]) for each in np.atleast_1d(rows.get(key, value))}
+        if there != {str(value).removeprefix(prefix[key])}:
+            raise ParameterError(
+                f"open_meeg got {key}={value!r} for {name!r}, whose events or metadata are of {preview(sorted(there))}. Expected one {key}: leave "
+                "the option out, or take the events of this recording."
+            )
 
 
 def _pick(instance: Any, picks: Any, name: str) -> Any:

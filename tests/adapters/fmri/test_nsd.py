@@ -295,7 +295,7 @@ def test_folders_are_recognised_by_their_files(folder, tmp_path, labels):
 def test_damaged_files(tmp_path, folder, name, survives_damage):
     home = tmp_path / "subj02"
     home.mkdir()
-    small = {"subjectim": SUBJECTIM[:, :50], "masterordering": np.tile(np.arange(1, 51), 30)[None], "sharedix": SHARED[:, :9]}
+    small = {"subjectim": SUBJECTIM[:, :50], "masterordering": np.tile(np.arange(1, 51), 30)[None], "sharedix": SHARED[:9]}
     savemat(home / "nsd_expdesign.mat", small)
     for session in (1, 2):
         (home / f"betas_session{session:02d}.hdf5").write_bytes((folder / f"betas_session{session:02d}.hdf5").read_bytes())

@@ -186,6 +186,28 @@ def test_windows_that_cannot_be_are_named(window):
         open_meeg(raw(), events=table(), **{**AROUND, "tmin": "a"})
 
 
+def test_events_of_another_person_are_refused():
+    mine = table(subject="01", run="2")
+    assert set(open_meeg(raw(), events=mine, subject="sub-01", run="2", **AROUND).subject.values) == {"sub-01"}
+    with pytest.raises(ParameterError, match=r"subject='02' for 'RawArray', whose events or metadata are of '01'"):
+        open_meeg(raw(), events=mine, subject="02", **AROUND)
+
+
+def test_names_may_be_numbers():
+    x = open_meeg(
+        raw(), events=table(stimulus_id=[1, 2, 3, 1, 2], condition=[1.0, 2, np.nan, 1, 2]), check_ids=[1.0, 2, 3, 1, 2], **AROUND
+    )
+    assert list(x.stimulus_id.values) == list("12312")
+    assert list(x.condition.values) == ["1", "2", "n/a", "1", "2"]
+    assert open_meeg(raw(), events=table(stimulus_id=["tone"] * 4 + ["click"]), event_id="click", **AROUND).shape[0] == 1
+
+
+@pytest.mark.parametrize("event_id", [{1: "a"}, {"a": 1, "b": 1}, ["a"], {}])
+def test_codes_have_one_name_each(event_id):
+    with pytest.raises(ParameterError, match=r"holds the codes 1 and event_id is .*one name a code"):
+        open_meeg(raw(), events=np.array([[200, 0, 1]]), event_id=event_id, **AROUND)
+
+
 def test_nothing_is_subtracted_unless_asked():
     x = open_meeg(raw(), events=table(), **AROUND)
     y = open_meeg(raw(), events=table(), baseline=(None, 0), **AROUND)

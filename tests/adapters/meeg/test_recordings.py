@@ -187,7 +187,7 @@ def test_raw_recordings_ask_for_all_that_is_needed():
     events = np.array([[300, 0, 7]])
     with pytest.raises(ParameterError, match="events=None, tmin=None"):
         open_meeg(raw(), system="s")
-    with pytest.raises(ParameterError, match="codes 7 and there is no event_id"):
+    with pytest.raises(ParameterError, match="codes 7 and event_id is None"):
         open_meeg(raw(), system="s", events=events, tmin=0, tmax=1)
     with pytest.raises(ParameterError, match=r"shape \(3,\)"):
         open_meeg(raw(), system="s", events=events[0], event_id={"a": 7}, tmin=0, tmax=1)
