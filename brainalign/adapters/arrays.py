@@ -12,7 +12,7 @@ import xarray as xr
 
 from brainalign.adapters.containers import headers, kind_of, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, check_finite, existing, first_bytes, is_path, naming, record_opening
+from brainalign.adapters.files import NAMES, Format, check_finite, existing, first_bytes, is_path, naming, record_opening
 from brainalign.adapters.meeg.things_eeg2 import is_things_eeg2
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
@@ -103,7 +103,9 @@ def open_arrays(
     check_finite(values, str(file), names, allow_nan)
     with naming(repr(file.name)):
         x = responses(values, stimulus_id=labels.pop("stimulus_id"), presentation=labels, neuroid_id=names, **common)
-    return record_opening(x, "arrays", [file.name], {"stimulus_column": stimulus_column, **common})
+    return record_opening(
+        x, "arrays", [file.name], {"stimulus_column": stimulus_column, "scale": 1.0, "index_base": NAMES, **common}
+    )
 
 
 def _from_arrays(
@@ -126,7 +128,9 @@ def _from_arrays(
         )
     with naming(repr(file.name)):
         x = responses(values, **given, **tables, **common)
-    return record_opening(x, "arrays", [file.name], {"key": name, "dims": list(dims), **common})
+    return record_opening(
+        x, "arrays", [file.name], {"key": name, "dims": list(dims), "scale": 1.0, "index_base": NAMES, **common}
+    )
 
 
 def _from_table(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, existing, first_bytes, is_path, naming, reading, record_opening
+from brainalign.adapters.files import NAMES, Format, existing, first_bytes, is_path, naming, reading, record_opening
 from brainalign.adapters.netcdf import Variable, is_scale, open_variable, read_header, read_variable, write_netcdf
 from brainalign.core.errors import FormatError, ParameterError, StoreError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -103,7 +103,7 @@ def open_brainscore(
         "stimulus_coord": stimulus_coord,
         "left_out": left_out or None,
         "scale": 1.0,
-        "index_base": "none: ids are names",
+        "index_base": NAMES,
     }
     return record_opening(x, "brainscore", [file.name], {**params, "units": x.attrs.get("units")})
 

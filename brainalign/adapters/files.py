@@ -15,6 +15,9 @@ import xarray as xr
 from brainalign.core.errors import BrainAlignError, FormatError, ParameterError, SchemaError
 from brainalign.core.provenance import write_step
 
+#: The ``index_base`` of sources whose stimuli and neuroids are named, not counted.
+NAMES = "none: ids are names"
+
 
 @dataclass(frozen=True)
 class Format:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
+from brainalign.adapters.files import NAMES, Format, check_finite, existing, naming, record_opening
 from brainalign.adapters.fmri.pereira import is_pereira
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
 from brainalign.adapters.meeg.eeglab import is_eeglab
@@ -93,6 +93,7 @@ def open_matlab(
             neuroid={name: _labels(variables, field, source) for name, field in (neuroid or {}).items()}, allow_nan=allow_nan, **given,
         )  # fmt: skip
     params = {"values": values, "dims": list(axes), "stimulus_id": stimulus_id, "stimulus_format": stimulus_format, "time": time}
+    params |= {"time_unit": time_unit if time is not None else None, "units": units, "scale": 1.0, "index_base": NAMES}
     return record_opening(x, "matlab", [file.name], params)
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.adapters.containers import headers, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table
-from brainalign.adapters.files import Format, check_finite, naming, reading, record_opening
+from brainalign.adapters.files import NAMES, Format, check_finite, naming, reading, record_opening
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.adapters.matfile import read_mat
 from brainalign.core.errors import FormatError, ParameterError
@@ -100,7 +100,7 @@ def open_features(
             _side_by_side([found.values for found in layers.values()]), stimulus_id=ids, neuroid_id=neuroid.pop("neuroid_id"), neuroid=neuroid,
             modality="ann", system=system, units=units, deterministic=True, allow_nan=allow_nan,
         )  # fmt: skip
-    params = {"files": files, "layers": list(layers), "scale": 1.0, "index_base": "none: ids are names"}
+    params = {"files": files, "layers": list(layers), "scale": 1.0, "index_base": NAMES}
     return record_opening(x, "features", [folder.name, *sources[:3]], params)
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, is_path, naming, record_opening
+from brainalign.adapters.files import NAMES, Format, is_path, naming, record_opening
 from brainalign.adapters.spikes.alignment import (
     check_edges,
     check_events,
@@ -113,6 +113,7 @@ def open_spikes(
         who={"run": run, "subject": subject},
     )
     params = {"time_unit": time_unit, "edges_s": edges, "sampling_rate_hz": sampling_rate_hz, "recorded_s": recorded_s}
+    params |= {"scale": 1.0, "index_base": NAMES}
     return record_opening(x, "spikes", files, params)
 
 
