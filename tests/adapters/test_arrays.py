@@ -174,6 +174,15 @@ def test_truncated_files_are_named(tmp_path, name, share):
         open_arrays(tmp_path / name, **WHO, stimulus_id=["a"], neuroid_id=["b"])
 
 
+def test_a_table_of_labels_alone_and_files_of_pickles(tmp_path):
+    (tmp_path / "a.csv").write_text("stimulus_id,run\na,1\nb,1\n")
+    with pytest.raises(FormatError, match=r"has the columns 'stimulus_id', 'run', none of them a neuroid"):
+        ba.open_responses(tmp_path / "a.csv", modality="ann", system="net")
+    np.savez(tmp_path / "steinmetz_part1.npz", dat=np.array([{"spks": np.zeros((2, 3, 250))}], dtype=object))  # as of Neuromatch
+    with pytest.raises(FormatError, match=r"part1.npz:dat.npy' holds pickled Python objects, which can run code"):
+        ba.open_responses(tmp_path / "steinmetz_part1.npz", modality="spikes", system="m")
+
+
 def test_a_table_that_was_cut_is_recognised_and_its_row_named(tmp_path):
     (tmp_path / "a.csv").write_text("stimulus_id,n1\na,1\nb")
     with pytest.raises(FormatError, match=r"a.csv' has 1 cells in row 2 \('b'\). Expected 2"):

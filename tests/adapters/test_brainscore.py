@@ -184,6 +184,20 @@ def test_files_that_are_no_assembly(tmp_path):
     assert adapter.matches(file) == "netCDF-4 with the dims presentation and neuroid"
 
 
+def test_dims_of_other_kinds_are_named(tmp_path):
+    sizes = {"presentation": 4, "neuroid": 3, "fold": 2}
+    labels = {
+        key: ((dim,), value, {})
+        for dim, held in (("presentation", PRESENTATION), ("neuroid", NEUROID))
+        for key, value in held.items()
+    }
+    write_netcdf(tmp_path / "a.nc", sizes, {**labels, "data": (tuple(sizes), VALUES, {})}, {})
+    with pytest.raises(
+        FormatError, match=r"has dims \('presentation', 'neuroid', 'fold'\) for 'data'. .*average or select the others"
+    ):
+        open_brainscore(tmp_path / "a.nc", **WHO)
+
+
 def test_what_xarray_writes_by_scipy_is_named_with_how_to_convert_it(tmp_path):
     x = xr.DataArray(VALUES[:, :, 0], dims=("presentation", "neuroid"), coords={"stimulus_id": ("presentation", list("abac"))})
     x.to_netcdf(tmp_path / "old.nc", engine="scipy")

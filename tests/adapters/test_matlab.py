@@ -108,6 +108,12 @@ def test_fields_that_do_not_fit_are_named(recording, tmp_path):
         open_matlab(recording, values="long", stimulus_id="TE.direction", **options)
     with pytest.raises(FormatError, match=r"'speed' has shape|'cube' has shape"):
         open_matlab(recording, values=["flat", "D.speed"], stimulus_id="TE.direction", **options)
+    with pytest.raises(FormatError, match=r"cell array 'names' holds 2 cells of sizes 1. Expected vectors of numbers"):
+        open_matlab(recording, values="names", stimulus_id="TE.direction", **options)
+    with pytest.raises(ParameterError, match=r"'D.neuron\*' names 2 fields of .*: 'neuron1', 'neuron2'"):
+        open_matlab(recording, values="D.neuron*", stimulus_id="D.neuron*", **options)
+    with pytest.raises(FormatError, match=r"the field 'flat' has shape .* Expected one label a row"):
+        open_matlab(recording, values="D.neuron*", stimulus_id="flat", **options)
     savemat(tmp_path / "nan.mat", {"x": np.array([[1.0, np.nan], [1.0, 2.0]])})
     with pytest.raises(FormatError, match=r"nan.mat' holds 1 values .* first in row 0 of 'b'"):
         open_matlab(

@@ -171,6 +171,20 @@ def test_names_and_rows_must_be_of_one_run(tmp_path):
         open_features(tmp_path / "h", **NET)
 
 
+def test_containers_without_features_list_what_they_hold(tmp_path):
+    folder = thingsvision(tmp_path / "f")
+    for file in folder.glob("features*"):
+        file.unlink()
+    savemat(folder / "features.mat", {"x": FLAT})
+    with pytest.raises(FormatError, match=r"features.mat' has the fields 'x'. Expected 'features', or the names"):
+        open_features(folder, layer="fc", **NET)
+    (folder / "features.mat").unlink()
+    with h5py.File(folder / "features.h5", "w") as file:
+        file["x"] = FLAT
+    with pytest.raises(FormatError, match=r"features.h5' holds 'x'. Expected an array 'features'"):
+        open_features(folder, layer="fc", **NET)
+
+
 def test_two_names_that_become_one_id_need_ids(tmp_path):
     folder = thingsvision(tmp_path / "f", names=["a/1.jpg", "b/1.jpg", "c.jpg", "d.jpg"])
     with pytest.raises(FormatError, match=r"both called '1': 'a/1.jpg' and 'b/1.jpg'.*stimulus_id="):

@@ -63,6 +63,14 @@ def test_regions_of_the_clusters_themselves_and_numbers_of_an_atlas(probe):
     assert found.labels["region"].tolist() == ["385", "unknown", "170"]
 
 
+def test_without_names_of_places_there_is_no_region(probe):
+    found = probe(**{"clusters.channels": [0, 1, 2], "channels.acronym": None, "channels.site": [0, 1, 2, 3]})
+    assert found.region_from is None
+    assert "region" not in found.labels
+    own = probe(**{"clusters.channels": [0, 1, 2], "clusters.acronym": np.array(["a", "b", "c"])})
+    assert (own.region_from, own.labels["channel"].size) == ("clusters.acronym", 3)
+
+
 def test_metrics_are_joined_on_their_cluster(probe, tmp_path):
     (tmp_path / "clusters.metrics.csv").write_text("cluster_id,label\n2,1\n0,0.33\n")
     found = probe()

@@ -102,6 +102,18 @@ def test_series_that_cannot_be(nwb, options, says):
         open_nwb(imaging(nwb, **options), system="m", series="DfOverF")
 
 
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [("data", r"has no `data` of numbers, .* It holds \['rois'"), ("rois", "has no `rois`, so its columns have no names")],
+)
+def test_what_a_series_lacks_is_named(nwb, lost, says):
+    path = imaging(nwb)
+    with h5py.File(path, "r+") as file:
+        del file["processing/ophys/DfOverF/RoiResponseSeries"][lost]
+    with pytest.raises(FormatError, match=says):
+        open_nwb(path, system="m", series="DfOverF")
+
+
 @pytest.mark.parametrize(("unit", "fits"), [("seconds", True), ("Second", True), ("milliseconds", False), (b"ms", False)])
 def test_times_in_other_units_are_refused(nwb, unit, fits):
     path = imaging(nwb)

@@ -77,6 +77,20 @@ def test_damaged_tables(path, name, value, says):
         read(path)
 
 
+def test_what_the_table_of_units_lacks_is_named(path):
+    with h5py.File(path, "r+") as file:
+        ends = file["units/obs_intervals_index"][()][:-1]
+        del file["units/obs_intervals_index"]
+        file["units/obs_intervals_index"] = ends
+        file["units/obs_intervals_index"][-1] = len(file["units/obs_intervals"])
+    with pytest.raises(FormatError, match=r"obs_intervals for 1 units, and 2 units"):
+        read(path)
+    with h5py.File(path, "r+") as file:
+        del file["units/id"]
+    with pytest.raises(FormatError, match=r"the table '/units' has no `id`"):
+        read(path)
+
+
 def test_spike_times_in_another_unit(path):
     with h5py.File(path, "r+") as file:
         file["units/spike_times"].attrs["unit"] = "samples"

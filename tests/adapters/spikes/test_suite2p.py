@@ -145,6 +145,9 @@ def test_files_that_do_not_fit(folder):
     (folder / "F.npy").write_bytes((folder / "F.npy").read_bytes()[:-100])
     with pytest.raises(FormatError, match="its header promises"):
         open_suite2p(folder, system="m", sampling_rate_hz=RATE)
+    np.save(folder / "F.npy", traces["F"][0])
+    with pytest.raises(FormatError, match=r"F.npy' has shape \(80,\) and dtype float32. Expected numbers, \(roi, frame\)"):
+        open_suite2p(folder, system="m", sampling_rate_hz=RATE)
     with pytest.raises(FormatError, match=r"Expected F.npy, or folders plane0"):
         open_suite2p(folder.parent.parent, system="m", sampling_rate_hz=RATE)
 

@@ -86,6 +86,18 @@ def test_what_could_be_mistaken_must_be_said(tmp_path):
         open_spikes(tmp_path / "t.txt", time_unit="s", unit="u", edges_s=[0, 1], system="m", region={"v": "V1"})
 
 
+def test_what_a_table_must_say(tmp_path):
+    (tmp_path / "t.csv").write_text("unit,spike_time\na,0.1\na,n/a\n")
+    options = {"time_unit": "s", "edges_s": [0, 1], "system": "m"}
+    with pytest.raises(ParameterError, match=r"unit_column='unit' without time_column. .* has 'unit', 'spike_time'"):
+        open_spikes(tmp_path / "t.csv", unit_column="unit", **options)
+    with pytest.raises(FormatError, match=r"t.csv' has no spike time in row 1 of column 'spike_time'"):
+        open_spikes(tmp_path / "t.csv", unit_column="unit", time_column="spike_time", **options)
+    with pytest.raises(ParameterError, match="empty mapping"):
+        open_spikes({}, **options)
+    assert open_spikes({"u": [0.1], "v": [0.2]}, region="V1", **options).region.values.tolist() == ["V1", "V1"]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

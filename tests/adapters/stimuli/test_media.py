@@ -50,7 +50,10 @@ def test_images_of_several_sizes_are_a_list(tmp_path):
 
 def test_only_the_wanted_rows_are_read(tmp_path):
     save(tmp_path / "a.png", colours(0))
-    assert read_content(images(tmp_path, ["a.png", "missing.png"]), slice(0, 1)).shape == (1, 4, 5, 3)
+    stimuli = images(tmp_path, ["a.png", "missing.png"])
+    assert read_content(stimuli, slice(0, 1)).shape == (1, 4, 5, 3)
+    with pytest.raises(FormatError, match=r"there is no image '.*missing.png'. Expected it below the attr `root`"):
+        read_content(stimuli, slice(0, 2))
 
 
 def test_texts_and_arrays_come_as_they_are():

@@ -117,6 +117,17 @@ def test_a_cut_within_a_string_is_named(write):
         read_textgrid(write(LONG[: LONG.index("said")]), tier="word")
 
 
+def test_tiers_that_hold_no_words_are_named(write):
+    head = '"ooTextFile"\n"TextGrid"\n0\n1\n'
+    for text, says in (
+        (head + "<absent>\n", "has no tiers"),
+        (head + '<exists>\n1\n"IntervalTier"\n"word"\n0\n1\n0\n', "has nothing in tier 'word'"),
+        (head + '<exists>\n1\n"FormantTier"\n"word"\n0\n1\n0\n', "a tier of class 'FormantTier'. Expected 'IntervalTier'"),
+    ):
+        with pytest.raises(FormatError, match=says):
+            read_textgrid(write(text))
+
+
 def test_other_files_are_refused(write):
     with pytest.raises(FormatError, match=r"starts with \['ooTextFile', 'Pitch 1'\]"):
         read_textgrid(write(SHORT.replace('"TextGrid"', '"Pitch 1"')))

@@ -1,3 +1,5 @@
+import shutil
+
 import dask.array as da
 import numpy as np
 import pandas as pd
@@ -180,6 +182,19 @@ def test_damage_is_found_when_opened(tmp_path, damage):
     assert adapter.matches(tmp_path / "s")
     with pytest.raises(StoreError, match=rf"(?s)/s/responses/net.*{message}.*(again|anew)"):
         adapter.open(tmp_path / "s")
+
+
+def test_parts_of_two_stores_are_not_one(tmp_path):
+    save_responses(make(), tmp_path / "s", name="net")
+    for other, says in (
+        (make(n_rows=8), "has shape .* Expected 8 presentations of 2 neuroids"),
+        (make(layer="aac"), "other groups"),
+    ):
+        save_responses(other, tmp_path / "t", name="net", overwrite=True)
+        shutil.rmtree(tmp_path / "s/responses/net/_labels")
+        shutil.copytree(tmp_path / "t/responses/net/_labels", tmp_path / "s/responses/net/_labels")
+        with pytest.raises(StoreError, match=says):
+            adapter.open(tmp_path / "s")
 
 
 def test_newer_schema_is_refused(tmp_path):
