@@ -194,9 +194,12 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     for name in table.columns:
         if name in ("onset", "duration", "subject", "session", "run", "file"):
             continue
-        cells = table[name].astype(object).where(table[name].notna(), MISSING)  # a column that one run lacks
+        cells = table[name].astype(object)
+        cells = cells.where(
+            table[name].notna() & (cells != ""), MISSING
+        )  # a column that one run lacks, a cell that was left empty
         known = cells[cells != MISSING]
-        numeric = len(known) > 0 and all(cell and _NUMBER.fullmatch(cell) and any(c.isdigit() for c in cell) for cell in known)
+        numeric = len(known) > 0 and all(_NUMBER.fullmatch(cell) and any(c.isdigit() for c in cell) for cell in known)
         if not numeric:
             table[name] = cells
         elif len(known) == len(cells) and all(re.fullmatch(r"[-+]?\d{1,18}", cell) for cell in cells):

@@ -67,6 +67,13 @@ def test_a_column_that_one_run_lacks_is_missing_there(study):
     assert read_events(root, subject="01", task="a").word.tolist() == ["x", "n/a"]
 
 
+def test_a_cell_that_was_left_empty_is_missing(study):
+    root = study("sub-01_task-a_events.tsv", "onset\tduration\tstim_file\trt\n1\t1\t\t0.5\n2\t1\tx.png\t\n")
+    events = read_events(root, subject="01", task="a")
+    assert events.stim_file.tolist() == ["n/a", "x.png"]
+    np.testing.assert_array_equal(events.rt, [0.5, np.nan])
+
+
 def test_a_missing_column_lists_those_that_are_there(study):
     root = study("sub-01_task-a_events.tsv", HEADER + "1\t1\tx.png\n")
     with pytest.raises(FormatError, match=r"no column 'trial_type'. Its columns are 'onset', 'duration', 'stim_file'"):
