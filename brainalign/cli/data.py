@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 from collections.abc import Iterator, Sequence
-from inspect import signature
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,10 @@ def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr
 
     with _spoken():
         name = find_format(path)[0] if format is None and Path(path).exists() else format
-        able = name is not None and "allow_nan" in signature(FORMATS.get(name).open).parameters and "allow_nan" not in options
+        known = signature(FORMATS.get(name).open).parameters if name is not None else {}
+        if "system" in known and known["system"].default is Parameter.empty:
+            options = {"system": Path(path).name, **options}  # a check asks nothing of whom it was recorded from
+        able = "allow_nan" in known and "allow_nan" not in options
         try:
             x = open_responses(path, format=format, **options)
         except (FormatError, SchemaError):

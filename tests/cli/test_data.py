@@ -32,7 +32,7 @@ def test_a_file_says_its_format_and_its_errors_decide_the_status(tmp_path, capsy
     assert "is opened as 'arrays': it starts as files of numpy do" in spoken.err
     assert "x.npy: fmri, 30 presentation × 4 neuroid, 30 stimuli, 1 presentation each; nothing stands out" in spoken.out
     assert main(["data", "check", str(tmp_path / "x.npy")]) == 1
-    assert "needs `modality=`, `system=`" in capsys.readouterr().err
+    assert "needs `modality=`" in capsys.readouterr().err
     assert main(["data", "check", str(tmp_path / "gone.npy")]) == 1
 
 
@@ -59,3 +59,10 @@ def test_options_are_literals_or_text():
     assert read_options(["tr_s=2.0", "mask=a=b.nii", "runs=[1, 2]"]) == {"tr_s": 2.0, "mask": "a=b.nii", "runs": [1, 2]}
     with pytest.raises(ParameterError, match=r"--option 'tr_s'\. Expected key=value"):
         read_options(["tr_s"])
+
+
+@pytest.mark.real
+def test_a_recording_is_checked_without_saying_whose_it_is(shared_data, capsys):
+    file = shared_data("eeg-visual-attention") / "eeglab_data.set"
+    assert main(["data", "check", str(file), "--option", "events=samples"]) == 0
+    assert "eeglab_data.set: eeg, 30,504 presentation × 30 neuroid in V" in capsys.readouterr().out
