@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import logging
 from collections.abc import Iterator, Sequence
-from inspect import Parameter, signature
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
 from brainalign.core.errors import FormatError, ParameterError, SchemaError
+from brainalign.core.parameters import missing_options
 
 
 def check_path(path: str, *, format: str | None = None, options: Sequence[str] = (), output: str | None = None) -> int:
@@ -111,10 +112,10 @@ def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr
 
     with _spoken():
         name = find_format(path)[0] if format is None and Path(path).exists() else format
-        known = signature(FORMATS.get(name).open).parameters if name is not None else {}
-        if "system" in known and known["system"].default is Parameter.empty:
-            options = {"system": Path(path).name, **options}  # a check asks nothing of whom it was recorded from
-        able = "allow_nan" in known and "allow_nan" not in options
+        reader = FORMATS.get(name).open if name is not None else open_responses
+        unsaid = [option for option in missing_options(reader, options) if option == "system"]
+        options = options | dict.fromkeys(unsaid, Path(path).name)  # a check asks nothing of whom it was recorded from
+        able = "allow_nan" in signature(reader).parameters and "allow_nan" not in options
         try:
             x = open_responses(path, format=format, **options)
         except (FormatError, SchemaError):
