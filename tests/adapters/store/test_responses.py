@@ -184,6 +184,12 @@ def test_damage_is_found_when_opened(tmp_path, damage):
         adapter.open(tmp_path / "s")
 
 
+@pytest.mark.parametrize("file", ["zarr.json", "_labels/zarr.json", "_labels/stimulus_id/zarr.json", "a/zarr.json", "a/c/0/0"])
+def test_any_damage_gives_a_typed_error(tmp_path, survives_damage, file):
+    save_responses(make(), tmp_path / "s", name="net")
+    assert survives_damage(tmp_path / "s/responses/net" / file, lambda: adapter.open(tmp_path / "s").compute(), examples=25)
+
+
 def test_parts_of_two_stores_are_not_one(tmp_path):
     save_responses(make(), tmp_path / "s", name="net")
     for other, says in (
