@@ -13,7 +13,7 @@ import brainalign as ba
 
 pytestmark = pytest.mark.bench
 
-N_ROWS, N_NEUROIDS, ROUNDS, MAX_MEMORY = 8192, 32768, 3, 2**29
+N_ROWS, N_NEUROIDS, ROUNDS, MAX_MEMORY = 8192, 32768, 7, 2**30
 
 SETUP = """
 import sys, h5py, numpy as np
