@@ -78,7 +78,8 @@ def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: 
     chunk = max(prod(target.array.chunks) for target in targets) * x.dtype.itemsize
     n_chunks = max(1, min(_MOST_CHUNKS, max_memory // (4 * _COPIES * chunk)))
     n_workers = n_readers(x.data, max_memory // 3)
-    budget = max_memory - n_chunks * _COPIES * chunk - _in_flight(x.data, n_workers, max_memory)
+    spare = max_memory // 16  # what libraries keep beside values
+    budget = max_memory - spare - n_chunks * _COPIES * chunk - _in_flight(x.data, n_workers, max_memory)
     units = [(target, columns) for target in targets for columns in _spans(n_of(target.positions), target.array.chunks[1])]
     positions = [part_of(target.positions, columns) for target, columns in units]
     tiles = plan_tiles(x.data, positions, step=targets[0].array.chunks[0], budget=max(0, budget), owner="save")
