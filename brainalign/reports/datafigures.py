@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -53,16 +54,13 @@ def values(check: xr.Dataset) -> Figure:
     picture = check["picture"].values
     centre, width = (np.ma.masked_invalid(picture).mean(axis=0), np.ma.masked_invalid(picture).std(axis=0))
     scaled = (picture - centre.filled(0)) / np.where(width.filled(0) > 0, width.filled(1), 1)
-    with house_style():
-        figure = new_figure((4.4, 3.0))
-        axes = figure.subplots()
+    across, down = f"neuroid (of {check.sizes['neuroid']:,})", f"presentation (of {check.sizes['presentation']:,})"
+    with _axes((4.4, 3.0), across, down) as axes:
         image = axes.imshow(scaled, aspect="auto", cmap="RdBu_r", vmin=-3, vmax=3, interpolation="nearest")
-        axes.set_xlabel(f"neuroid (of {check.sizes['neuroid']:,})")
-        axes.set_ylabel(f"presentation (of {check.sizes['presentation']:,})")
         axes.set_xticks([])
         axes.set_yticks([])
-        figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02).outline.set_visible(False)
-    return figure
+        axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02).outline.set_visible(False)
+    return axes.figure
 
 
 def spread(check: xr.Dataset) -> Figure:
@@ -77,9 +75,8 @@ def spread(check: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
     """
     sd, status = check["sd"].values, check["status"].values.astype(object)
-    with house_style():
-        figure = new_figure((4.4, 3.0))
-        axes = figure.subplots()
+    units = check.attrs.get("units")
+    with _axes((4.4, 3.0), "neuroid", f"standard deviation ({units})" if units else "standard deviation") as axes:
         for name in dict.fromkeys(["ok", *status]):
             here = np.flatnonzero(status == name)
             if here.size:
@@ -88,11 +85,8 @@ def spread(check: xr.Dataset) -> Figure:
                 )
         if (sd > 0).any():
             axes.set_yscale("symlog", linthresh=float(np.min(sd[sd > 0])))
-        axes.set_xlabel("neuroid")
-        units = check.attrs.get("units")
-        axes.set_ylabel(f"standard deviation ({units})" if units else "standard deviation")
         axes.legend()
-    return figure
+    return axes.figure
 
 
 def extremes(check: xr.Dataset) -> Figure:
@@ -109,15 +103,11 @@ def extremes(check: xr.Dataset) -> Figure:
     at = [check[f"n_at_{side}"].values.astype(float) for side in ("minimum", "maximum")]
     varied = check["status"].values.astype(object) != "constant"
     most = max(float(np.max(side[varied], initial=10.0)) for side in at)
-    with house_style():
-        figure = new_figure((3.4, 3.0))
-        axes = figure.subplots()
+    with _axes((3.4, 3.0), "values on the minimum", "values on the maximum") as axes:
         axes.scatter(at[0][varied], at[1][varied], s=8, color=PALETTE[0], alpha=0.5, rasterized=True)
         axes.set_xlim(-0.05 * most, 1.05 * most)
         axes.set_ylim(-0.05 * most, 1.05 * most)
-        axes.set_xlabel("values on the minimum")
-        axes.set_ylabel("values on the maximum")
-    return figure
+    return axes.figure
 
 
 def repeats(check: xr.Dataset) -> Figure:
@@ -132,13 +122,9 @@ def repeats(check: xr.Dataset) -> Figure:
     matplotlib.figure.Figure
     """
     times = pd.Series(check["stimulus_id"].values.astype(object)).value_counts().value_counts().sort_index()
-    with house_style():
-        figure = new_figure((3.0, 2.4))
-        axes = figure.subplots()
+    with _axes((3.0, 2.4), "presentations", "stimuli") as axes:
         axes.bar([str(n) for n in times.index], times.to_numpy(), color=PALETTE[0])
-        axes.set_xlabel("presentations")
-        axes.set_ylabel("stimuli")
-    return figure
+    return axes.figure
 
 
 def spacing(check: xr.Dataset) -> Figure:
@@ -154,12 +140,18 @@ def spacing(check: xr.Dataset) -> Figure:
     """
     onset = check["onset_s"].values.astype(float)
     run = check["run"].values.astype(object) if "run" in check.coords and check["run"].ndim else np.full(onset.size, "")
-    with house_style():
-        figure = new_figure((4.4, 2.4))
-        axes = figure.subplots()
+    with _axes((4.4, 2.4), "presentation", "step (s)") as axes:
         for number, name in enumerate(dict.fromkeys(run)):
             here = np.flatnonzero(run == name)
             axes.plot(here[1:], np.diff(onset[here]), ".", ms=2.5, color=PALETTE[number % 2], rasterized=True)
-        axes.set_xlabel("presentation")
-        axes.set_ylabel("step (s)")
-    return figure
+    return axes.figure
+
+
+@contextmanager
+def _axes(size: tuple[float, float], across: str, down: str) -> Iterator[Any]:
+    """Give the one pair of axes of a new figure, in the house's style."""
+    with house_style():
+        axes = new_figure(size).subplots()
+        axes.set_xlabel(across)
+        axes.set_ylabel(down)
+        yield axes

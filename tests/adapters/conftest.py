@@ -1,7 +1,10 @@
 """What the tests of every reader share: damage, from which a reader must come back with responses or a typed error."""
 
+import shutil
 import signal
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,3 +64,25 @@ def survives_damage():
         return len(refused)
 
     return check
+
+
+@pytest.fixture(scope="module")
+def worker():
+    """Return one other process, which knows nothing of this one."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.fixture
+def link_tree():
+    """Return a function that makes a folder anew out of links to files of other names, as DataLad keeps them."""
+
+    def link(folder, into):
+        (into / "objects").mkdir()
+        for number, file in enumerate(file for file in sorted(folder.rglob("*")) if file.is_file()):
+            made, kept = into / file.relative_to(folder.parent), into / "objects" / f"MD5E-{number}"
+            made.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, kept)
+            made.symlink_to(kept)
+
+    return link

@@ -47,7 +47,9 @@ def test_arrays_come_back_as_they_were(tmp_path, protocol, form):
 
 def test_what_numpy_saves_today_is_read(tmp_path):
     np.save(tmp_path / "a.npy", HELD)
-    same(read_pickled(tmp_path / "a.npy", unpickle=True)["values"], HELD["values"])
+    found = read_pickled(tmp_path / "a.npy", unpickle=True)
+    assert list(found) == list(HELD)
+    same(found["values"], HELD["values"])
 
 
 def test_nothing_is_loaded_unless_asked(tmp_path):

@@ -2,9 +2,6 @@
 
 import os
 import re
-import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import dask
@@ -242,13 +239,6 @@ def test_a_relative_path_holds_after_the_folder_was_left(made, monkeypatch, tmp_
     assert x.coords.to_dataset().identical(whole.coords.to_dataset())
 
 
-@pytest.fixture(scope="module")
-def worker():
-    """Return one other process, which knows nothing of this one."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
 def test_index_base_scale_and_what_decided_the_labels_are_recorded(made):
     _, source, options = made
     x = ba.open_responses(source, **options)
@@ -275,15 +265,10 @@ def test_a_study_gives_back_what_was_opened(made, tmp_path):
     assert ba.core.provenance(back).steps == ba.core.provenance(x).steps
 
 
-def test_links_to_content_elsewhere_are_followed(made, tmp_path):
+def test_links_to_content_elsewhere_are_followed(made, tmp_path, link_tree):
     """DataLad keeps content under names of its own, which say neither the person nor the format."""
     folder, source, options = made
-    (tmp_path / "objects").mkdir()
-    for number, file in enumerate(file for file in sorted(folder.rglob("*")) if file.is_file()):
-        link, kept = tmp_path / file.relative_to(folder.parent), tmp_path / "objects" / f"MD5E-{number}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, kept)
-        link.symlink_to(kept)
+    link_tree(folder, tmp_path)
     there = [tmp_path / Path(item).relative_to(folder.parent) for item in (source if isinstance(source, list) else [source])]
     x, y = (ba.open_responses(item, **options) for item in (source, there if isinstance(source, list) else there[0]))
     np.testing.assert_array_equal(y.values, x.values)

@@ -2,9 +2,6 @@
 
 import os
 import re
-import shutil
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import dask
@@ -205,13 +202,6 @@ def test_a_relative_path_holds_after_the_folder_was_left(made, monkeypatch, tmp_
     assert x.coords.to_dataset().identical(whole.coords.to_dataset())
 
 
-@pytest.fixture(scope="module")
-def worker():
-    """Return one other process, which knows nothing of this one."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
 def test_another_process_reads_the_same(made, worker):
     _, source, options, _ = made
     x = ba.open_responses(source, **options)
@@ -226,15 +216,10 @@ def test_index_base_and_scale_are_recorded(made):
     assert not opened or steps[-1]["params"]["because"]
 
 
-def test_links_to_content_elsewhere_are_followed(made, tmp_path):
+def test_links_to_content_elsewhere_are_followed(made, tmp_path, link_tree):
     """DataLad keeps content under names of its own."""
     folder, source, options, _ = made
-    (tmp_path / "objects").mkdir()
-    for number, file in enumerate(file for file in sorted(folder.rglob("*")) if file.is_file()):
-        link, kept = tmp_path / file.relative_to(folder.parent), tmp_path / "objects" / f"MD5E-{number}"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, kept)
-        link.symlink_to(kept)
+    link_tree(folder, tmp_path)
     x, y = (ba.open_responses(item, **options) for item in (source, tmp_path / source.relative_to(folder.parent)))
     np.testing.assert_array_equal(y.values, x.values)
     assert y.coords.to_dataset().identical(x.coords.to_dataset())
