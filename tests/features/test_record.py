@@ -269,7 +269,8 @@ def test_memory_does_not_grow_with_the_number_of_stimuli(tmp_path):
         record(Wide(), images(n), store=tmp_path / f"{len(peaks)}", progress=False)
         peaks.append(tracemalloc.get_traced_memory()[1] / 2**20)
         tracemalloc.stop()
-    assert peaks[2] < peaks[1] + 4  # MB; the values grew by 48 MB
+    # MB; the values grew by 48 MB, and one more chunk of 4 MB may be on its way to the disk, with its compressed copy
+    assert peaks[2] < peaks[1] + 9
 
 
 def test_import_of_the_package_loads_no_torch():
