@@ -5,29 +5,28 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from sklearn.base import clone
 
-from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
-from brainalign.core.grids import grid_attrs, grid_of
+from brainalign.core.errors import LeakWarning, ParameterError, SplitError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.protocols import Metric
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
 from brainalign.dataset.split import Folds, split
-from brainalign.engine.moments import column_status
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
-from brainalign.scores.ceiling import ceiling_of_averages, noise_ceiling
+from brainalign.scores.controls import Controls, with_controls
+from brainalign.scores.heldout import score_pair
 from brainalign.scores.inference import NULLS, choose_null, null_orders, null_scores, with_p_values
+from brainalign.scores.joined import join_results
 from brainalign.scores.metrics import METRICS
-from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair, rows_of_fold
+from brainalign.scores.normalised import normalise
+from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair
 
 
 def evaluate(
@@ -42,8 +41,10 @@ def evaluate(
     join: str = "inner",
     repeats: str = "average",
     time: str = "match",
+    controls: Any = "auto",
     n_permutations: int = 0,
     null: str = "auto",
+    n_bootstraps: int = 0,
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -75,22 +76,31 @@ def evaluate(
         presentations and test on averages. Chains that mix presentations keep them all.
     time : {"match", "flatten"}
         Where both sides have time: predict each time point from the same one, or from all.
+    controls : {"auto", "none"}, sequence of str, or dict of DataArray
+        What else is scored, in the source's place: features that are ``"constant"``; a ``"random-projection"`` of which stimulus it is,
+        as wide as the source; the real source with the target's stimuli ``"shuffled"``, or, for presentations in time (with
+        ``onset_s``), each run ``"shifted"`` in a circle; and ``"autocorrelation"``, the time of each row alone. Names choose among them;
+        a dict adds responses of one's own, such as those of :func:`brainalign.controls` (pixels, an untrained network).
     n_permutations : int
         Fit and score this often with the target's rows moved, and add p-values; 1,000 or more for a claim.
     null : {"auto", "exchange", "shift"}
         Exchange stimuli within each fold; or, for presentations in time (with ``onset_s``), shift each run in a circle by 10 s or more. ``"auto"`` shifts what has times: neighbours in time are alike, and exchanging them calls noise significant.
+    n_bootstraps : int
+        Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim.
     random_state : int, Generator or None
-        For folds and permutations that are drawn.
+        For folds, controls, permutations and bootstraps that are drawn.
     progress : bool
         Show a progress bar over folds.
 
     Returns
     -------
     Dataset
-        ``score`` (neuroid[, time]), pooled over folds from fold-centred sums; ``score_by_fold``; ``alpha`` (fold,
-        neuroid) where the mapping chooses one; ``n_presentations``, ``n_undefined_folds``; with a ceiling,
-        ``ceiling`` and ``score_normalized``; with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and
-        ``p_value_max``, which holds for all scores of one target together. The coordinate ``status`` names neuroids that have no score. The attr
+        ``score`` (neuroid[, time]), pooled over folds from fold-centred sums; ``score_by_fold``; ``alpha`` and
+        ``cv_score`` (fold, neuroid) where the mapping chooses by inner folds; ``n_presentations``, ``n_undefined_folds``;
+        ``score_control`` (control, neuroid) and ``score_minus_best_control``; with a ceiling, ``ceiling`` and ``score_normalized``;
+        with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and ``p_value_max``, which holds for all scores
+        of one target together; with bootstraps, ``ci_low`` and ``ci_high`` (95%) and the draws, ``score_bootstrap`` (bootstrap, neuroid),
+        the same for every source. The coordinate ``status`` names neuroids that have no score. The attr
         ``report`` (JSON) says what was joined, dropped, averaged, split and fitted outside the folds.
 
     Raises
@@ -113,8 +123,10 @@ def evaluate(
     True
     """
     seed = check_random_state(random_state, owner="evaluate")  # drawn once: the systems of a dict share their folds
-    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, n_permutations, null, seed, progress)
-    return without_nulls(score_systems(source, target, asked))
+    asked = Asked(
+        model, cv, groups, metric, ceiling, join, repeats, time, Controls.asked(controls), n_permutations, null, n_bootstraps, seed, progress
+    )  # fmt: skip
+    return _without_nulls(score_systems(source, target, asked))
 
 
 @dataclass(frozen=True)
@@ -129,24 +141,12 @@ class Asked:
     join: str
     repeats: str
     time: str
+    controls: Controls
     n_permutations: int
     null: str
+    n_bootstraps: int
     random_state: Any
     progress: bool
-
-
-def without_nulls(out: xr.Dataset) -> xr.Dataset:
-    """Return a result without its null scores, of which only the p-values are kept.
-
-    Parameters
-    ----------
-    out : Dataset
-
-    Returns
-    -------
-    Dataset
-    """
-    return out.drop_vars("null_score", errors="ignore")
 
 
 def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
@@ -163,42 +163,18 @@ def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
         For a single pair with permutations also ``null_score`` (permutation, neuroid[, time]).
     """
     if isinstance(source, Mapping):
-        parts = {str(name): without_nulls(score_systems(x, target, asked)) for name, x in source.items()}
-        return _joined(parts, "source", xr.Variable("source", as_labels(list(parts))))
+        parts = {str(name): _without_nulls(score_systems(x, target, asked)) for name, x in source.items()}
+        return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))))
     if not isinstance(target, Mapping):
         return _one_pair(source, target, asked)
-    return _joined({str(name): without_nulls(_one_pair(source, x, asked)) for name, x in target.items()}, "target", "neuroid")
+    return join_results(
+        {str(name): _without_nulls(_one_pair(source, x, asked)) for name, x in target.items()}, "target", "neuroid"
+    )
 
 
-def _joined(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Dataset:
-    """Join the results of several systems; what was dropped from each, and how each was made, stays in report and provenance."""
-    if not parts:
-        raise ParameterError(f"evaluate got an empty dict as its {side}. Expected at least one responses array by name.")
-    results = list(parts.values())
-    if any(part.fold.values.tolist() != results[0].fold.values.tolist() for part in results):
-        results = [part.assign_coords(fold=np.arange(part.sizes["fold"])) for part in results]  # their folds share no names
-    if side == "target":
-        results = _with_the_same_labels(list(results))
-    out = xr.concat(results, dim, data_vars="all", coords="different", compat="equals", join="outer", combine_attrs="override")
-    if len({grid_of(part) for part in parts.values()}) > 1:  # the first one's would misplace the others
-        out.neuroid_id.attrs.pop("grid", None)
-    out.attrs["report"] = json.dumps({"each": {name: json.loads(part.attrs["report"]) for name, part in parts.items()}})
-    return write_step(out, "evaluate", params={"each": side}, inputs=parts)
-
-
-def _with_the_same_labels(results: list[xr.Dataset]) -> list[xr.Dataset]:
-    """Give each result the neuroid labels that any has: where a system lacks one, text is empty and a number is NaN."""
-    tables = [coords_of(part, "neuroid") for part in results]
-    for name in dict.fromkeys(name for table in tables for name in table):
-        kinds = {table[name].dtype.kind if name in table else "" for table in tables}
-        if len(kinds) == 1:
-            continue
-        text = not kinds <= {"", "b", "i", "u", "f"}  # ids may be text in one system and integers in another
-        for i, table in enumerate(tables):
-            values = table.get(name, np.full(results[i].sizes["neuroid"], "" if text else np.nan))
-            labels = as_labels([str(value) for value in values.tolist()] if text else values.astype(np.float64))
-            results[i] = results[i].assign_coords({name: ("neuroid", labels)})
-    return results
+def _without_nulls(out: xr.Dataset) -> xr.Dataset:
+    """Of the null scores only the p-values are kept."""
+    return out.drop_vars("null_score", errors="ignore")
 
 
 def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
@@ -213,25 +189,28 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     folds = _folds(timed, asked.cv, asked.groups, seed)
     both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time)
     _refuse_single_rows(both, metric.name)
-    run = partial(_each_time if "time" in both.source.dims and "time" in both.target.dims else _score, metric=metric)
-    out = run(both, progress=asked.progress)
+    out = score_pair(both, metric, n_bootstraps=asked.n_bootstraps, seed=seed, progress=asked.progress)
+    run = partial(score_pair, metric=metric)
     if null:
         orders = null_orders(both, null=null, n_permutations=asked.n_permutations, seed=seed)
         chance = null_scores(both, orders, lambda moved: run(moved).score.values, progress=asked.progress)
         out["null_score"] = (("permutation", *out.score.dims), chance)
         out = with_p_values(out, out.null_score).assign_attrs(null=null)
+    if asked.controls:
+        pair_of = partial(pair, target=timed, model=model, folds=folds, join=asked.join, repeats=repeats, time=asked.time)
+        out = with_controls(out, asked.controls, both, source, pair_of=pair_of, score=run, seed=seed)
     if asked.ceiling is not None:
-        out = _normalise(out, asked.ceiling, target, metric.name, seed, mean_inverse_repeats(both, target))
+        averaged = mean_inverse_repeats(both, target)
+        out = normalise(out, asked.ceiling, target, metric=metric.name, seed=seed, averaged=averaged)
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)
     out.attrs |= {"metric": metric.name, "report": json.dumps(both.report)}
     params = {
         "model": model, "metric": metric.name, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"],
-        "n_permutations": asked.n_permutations, "null": null,
+        "time": asked.time, "controls": out.control.values.tolist() if "control" in out.coords else [],
+        "n_permutations": asked.n_permutations, "null": null, "n_bootstraps": asked.n_bootstraps,
     }  # fmt: skip
-    return write_step(
-        out, "evaluate", params=params | {"time": asked.time}, inputs={"source": source, "target": target}, seed=seed
-    )
+    return write_step(out, "evaluate", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
 def _refuse_single_rows(both: Pair, metric: str) -> None:
@@ -260,7 +239,8 @@ def _check(asked: Asked, model: Chain) -> tuple[Metric, str]:
     check_choice("time", asked.time, ("match", "flatten"), owner="evaluate")
     check_choice("join", asked.join, ("inner", "exact"), owner="evaluate")
     check_choice("null", asked.null, NULLS, owner="evaluate")
-    check_number("n_permutations", asked.n_permutations, owner="evaluate", low=0, integer=True)
+    for name in ("n_permutations", "n_bootstraps"):
+        check_number(name, getattr(asked, name), owner="evaluate", low=0, integer=True)
     return metric, "keep" if model.is_classifier else asked.repeats
 
 
@@ -281,112 +261,3 @@ def _folds(target: xr.DataArray, cv: Any, groups: str | None, seed: int) -> Fold
             )
         return cv
     return split(target, by=groups, n_splits=cv, random_state=seed)
-
-
-def _score(both: Pair, metric: Metric, progress: bool = False) -> xr.Dataset:
-    """Fit and test in every fold; keep only sums."""
-    from tqdm.auto import tqdm
-
-    shape = both.target.shape[1:]
-    sums, alphas, tested = [], [], 0
-    for fold in tqdm(both.folds, desc="folds", disable=not progress):
-        model, prediction, truth = _fit_fold(both, fold)
-        sums.append(metric.sums(*_defined(_columns(truth), _columns(prediction))))
-        tested += len(truth)
-        if hasattr(model, "alpha_"):
-            alphas.append(_alpha_per_target(model.alpha_, shape))
-    score, by_fold = metric.score(metric.pool(sums)), np.stack([metric.score(fold) for fold in sums])
-    dims = both.target.dims[1:]
-    variables = {
-        "score": (dims, score.reshape(shape)),
-        "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape)),
-        "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
-        "n_presentations": ((), tested),
-    }
-    if alphas and alphas[0] is not None:
-        variables["alpha"] = (("fold", *dims), np.stack(alphas))
-    labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
-    labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
-    labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
-    labels["status"] = ("neuroid", _status(both.target))
-    labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
-    return xr.Dataset(variables, coords=labels)
-
-
-def _alpha_per_target(alpha: Any, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
-    """Return one penalty a target; None where the numbers that a mapping calls ``alpha_`` are something else."""
-    values = np.asarray(alpha, dtype=np.float64)
-    return values.reshape(shape) if values.size == np.prod(shape) else np.full(shape, values.item()) if values.size == 1 else None
-
-
-def _fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, Any]:
-    """Return the fitted model, its predictions for the test rows, and the truth."""
-    if len(both.source) != len(both.target) or both.model.mixes:
-        model = clone(both.model).fit(both.source, both.target, rows=fold.train)
-        return model, model.predict(both.source, both.target, rows=fold.test), both.target[fold.test]
-    x_train, y_train, x_test, y_test = rows_of_fold(both, fold, both.report["repeats"])
-    model = clone(both.model).fit(x_train, y_train)
-    return model, model.predict(x_test), y_test
-
-
-def _defined(truth: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Blank the columns that this fold cannot score: they add nothing to the pooled sums, and are NaN in the fold's own."""
-    bad = ~(np.isfinite(truth) & np.isfinite(prediction)).all(axis=0)
-    return (np.where(bad, 0, truth), np.where(bad, 0, prediction)) if bad.any() else (truth, prediction)
-
-
-def _columns(x: Any) -> np.ndarray[Any, Any]:
-    values = np.asarray(x)
-    return values.reshape(len(values), -1)
-
-
-def _each_time(both: Pair, metric: Metric, progress: bool = False) -> xr.Dataset:
-    """Predict every time point of the target from the same one of the source."""
-    parts = []
-    for i in range(both.target.sizes["time"]):
-        now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
-        parts.append(_score(now, metric))
-    out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
-    return out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
-
-
-def _status(target: xr.DataArray) -> np.ndarray[Any, Any]:
-    """Say which neuroids have a score to find: all presentations and times of a neuroid are one column."""
-    values = np.moveaxis(target.values, 1, -1)
-    return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
-
-
-def _normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, metric: str, seed: int, averaged: float) -> xr.Dataset:
-    """Divide a score in r by the ceiling in r, and one in R² by its square; both of rows that average as many presentations."""
-    if metric not in ("pearson", "r2"):
-        raise ParameterError(f"evaluate got a ceiling for metric={metric!r}. Expected 'pearson' or 'r2': leave `ceiling` out.")
-    if isinstance(ceiling, str):
-        check_choice("ceiling", ceiling, ("repeat",), owner="evaluate")
-        ceiling = noise_ceiling(target, random_state=seed)
-    if not isinstance(ceiling, xr.DataArray):
-        raise ParameterError(
-            f"The 'ceiling' parameter of evaluate must be 'repeat', a DataArray from `ba.noise_ceiling`, or None. Got {ceiling!r} instead."
-        )
-    if "time" in out.dims and "time" in ceiling.coords:  # the two sides were joined on the times that they share
-        ceiling = ceiling.isel(time=np.isclose(ceiling.time.values[:, None], out.time.values, rtol=0, atol=1e-6).any(axis=1))
-    kind, wanted = ceiling.attrs.get("kind"), "r" if metric == "pearson" else "r2"
-    if kind not in ("r", wanted):
-        raise ParameterError(
-            f"evaluate got a ceiling of kind {kind!r} for scores of metric={metric!r}. Expected {wanted!r}: a score in r is divided by "
-            f"√reliability, one in R² by reliability. Make it with `ba.noise_ceiling(target, units={wanted!r})`."
-        )
-    values = ceiling_of_averages(ceiling, averaged)
-    values = values if kind == wanted else values**2
-    if values.shape != out.score.shape:
-        raise ParameterError(
-            f"evaluate got a ceiling of shape {values.shape} for scores of shape {out.score.shape}. Expected the same."
-        )
-    if "neuroid_id" in ceiling.coords and not np.array_equal(ceiling.neuroid_id.values, out.neuroid_id.values):
-        at = int(np.flatnonzero(ceiling.neuroid_id.values != out.neuroid_id.values)[0])
-        raise AlignmentError(
-            f"evaluate got a ceiling whose neuroid {at} is {ceiling.neuroid_id.values[at]!s}, where the target's is "
-            f"{out.neuroid_id.values[at]!s}. Expected the target's neuroids in its order: make it with `ba.noise_ceiling(target)`."
-        )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        normalized = np.where(values > 0, out.score.values / values, np.nan)
-    return out.assign(ceiling=(out.score.dims, values), score_normalized=(out.score.dims, normalized))

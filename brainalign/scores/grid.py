@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_random_state, did_you_mean
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels, validate
+from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of
 from brainalign.scores.ceiling import noise_ceiling
+from brainalign.scores.cells import Grid
+from brainalign.scores.controls import Controls
 from brainalign.scores.evaluate import Asked, score_systems
-from brainalign.scores.inference import with_p_values
 
 
 def compare(
@@ -34,8 +35,10 @@ def compare(
     join: str = "inner",
     repeats: str = "average",
     time: str = "match",
+    controls: Any = "auto",
     n_permutations: int = 0,
     null: str = "auto",
+    n_bootstraps: int = 0,
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -46,7 +49,7 @@ def compare(
     source, target : DataArray, (presentation, neuroid[, time])
     by : tuple of two str
         Neuroid coordinates that group the source and the target: ``("layer", "region")``.
-    model, cv, groups, metric, ceiling, join, repeats, time, n_permutations, null, random_state
+    model, cv, groups, metric, ceiling, join, repeats, time, controls, n_permutations, null, n_bootstraps, random_state
         As in :func:`evaluate`; one permutation is the same draw in every cell.
     aggregate : {"median", "mean"}
         Over the neuroids of a target group whose status is ``"ok"``.
@@ -59,8 +62,11 @@ def compare(
         ``score`` (source_<a>, target_<b>[, time]); ``score_neuroid`` (source_<a>, neuroid[, time]);
         ``n_features`` (source_<a>) and ``n_neuroids`` (target_<b>). With a ceiling, ``ceiling`` (target_<b>) and
         ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays unbiased
-        where ceilings are low. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the
-        highest null score of the whole grid.
+        where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the
+        highest null score of the whole grid. With bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``. Where the mapping
+        compares alphas on inner folds, ``score_of_chosen`` (target_<b>) is what the best source group scores when it is chosen in
+        each fold by the inner folds of its training rows, and ``chosen_<a>`` (fold, target_<b>) says which it was; the attr ``choice``
+        says whether there is such a score: the highest entry of the table itself is chosen on the rows that it is scored on.
 
     Raises
     ------
@@ -94,14 +100,20 @@ def compare(
     seed = check_random_state(random_state, owner="compare")
     if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
         ceiling = noise_ceiling(target, random_state=seed)
-    asked = Asked(model, cv, groups, metric, ceiling, join, repeats, time, n_permutations, null, seed, False)
+    wanted = Controls.asked(controls)
+    asked = Asked(
+        model, cv, groups, metric, ceiling, join, repeats, time, wanted, n_permutations, null, n_bootstraps, seed, progress=False
+    )  # fmt: skip
     parts = []
-    for positions in tqdm(source_groups.values(), desc=f"compare by {by[0]}", disable=not progress):
-        parts.append(score_systems(source.isel(neuroid=positions), target, asked))
-    out = _grid(parts, f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
+    for label, positions in tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress):
+        here = replace(asked, controls=wanted.of_group(by[0], label, first=not parts))
+        parts.append(score_systems(source.isel(neuroid=positions), target, here))
+    grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
+    out = grid.assemble(parts, wanted.shared(by[0]))
     out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": aggregate, "report": parts[0].attrs["report"]}
     params = {"by": by, "aggregate": aggregate, "model": model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
-    params |= {"n_permutations": n_permutations, "null": parts[0].attrs.get("null")}
+    params |= {"n_permutations": n_permutations, "null": parts[0].attrs.get("null"), "n_bootstraps": n_bootstraps}
+    params["controls"] = out.control.values.tolist() if "control" in out.coords else []
     return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
@@ -115,49 +127,3 @@ def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, 
         )
     codes, labels = pd.factorize(coords[name].astype(object))
     return {label: np.flatnonzero(codes == i) for i, label in enumerate(labels)}
-
-
-def _grid(
-    parts: list[xr.Dataset], rows: str, columns: str, source_groups: dict[Any, Any], target_groups: dict[Any, Any], aggregate: str
-) -> xr.Dataset:
-    scores = np.stack([part.score.values for part in parts])  # (group, neuroid[, time])
-    dims = parts[0].score.dims
-    reduce = np.nanmedian if aggregate == "median" else np.nanmean
-    ok = parts[0].status.values == "ok"
-    cells = [positions[ok[positions]] for positions in target_groups.values()]
-    variables: dict[str, Any] = {
-        "score": ((rows, columns, *dims[1:]), _per_group(scores, cells, reduce)),
-        "score_neuroid": ((rows, *dims), scores),
-        "n_features": ((rows,), [len(positions) for positions in source_groups.values()]),
-        "n_neuroids": ((columns,), [len(cell) for cell in cells]),
-    }
-    if "ceiling" in parts[0]:
-        ceilings = parts[0].ceiling.values[None]
-        known = np.isfinite(ceilings)  # at each time: a sensor without a ceiling before the response may have one during it
-        top, mean_ceiling = (_per_group(np.where(known, x, np.nan), cells, _mean) for x in (scores, ceilings))
-        variables["ceiling"] = ((columns, *dims[1:]), mean_ceiling[0])
-        variables["score_normalized"] = (variables["score"][0], top / mean_ceiling)
-    coords: dict[str, Any] = {rows: as_labels(list(source_groups)), columns: as_labels(list(target_groups))}
-    coords |= {name: coord for name, coord in parts[0].coords.items() if coord.dims in (("neuroid",), ("time",))}
-    out = xr.Dataset(variables, coords=coords)
-    if "null_score" not in parts[0]:
-        return out
-    chance = np.stack([_per_group(part.null_score.values, cells, reduce) for part in parts], axis=1)
-    return with_p_values(out, xr.DataArray(chance, dims=("permutation", *variables["score"][0]))).assign_attrs(
-        null=parts[0].attrs["null"]
-    )
-
-
-def _per_group(values: np.ndarray[Any, Any], cells: list[np.ndarray[Any, Any]], reduce: Any) -> np.ndarray[Any, Any]:
-    """Reduce (group, neuroid[, time]) over the neuroids of each cell; an empty cell is NaN."""
-    empty = np.full((values.shape[0], *values.shape[2:]), np.nan)
-    with warnings.catch_warnings():  # where every neuroid is NaN, NaN is the answer and no news
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return np.stack([reduce(values[:, cell], axis=1) if cell.size else empty for cell in cells], axis=1)
-
-
-def _mean(values: np.ndarray[Any, Any], axis: int) -> np.ndarray[Any, Any]:
-    """Mean of what is defined, NaN where nothing is; `np.nanmean` warns of every such cell."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis))

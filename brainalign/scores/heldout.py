@@ -1,0 +1,130 @@
+"""Fitting and testing in every fold: the loop that each score, null and control goes through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from sklearn.base import clone
+
+from brainalign.core.grids import grid_attrs
+from brainalign.core.protocols import Metric
+from brainalign.core.schema import as_labels
+from brainalign.core.tables import coords_of
+from brainalign.engine.moments import Numbers, column_status
+from brainalign.scores.draws import Held, bootstrap_scores, interval, units_of
+from brainalign.scores.pairing import Pair, rows_of_fold
+
+
+def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int = 0, progress: bool = False) -> xr.Dataset:
+    """Fit a model on the training rows of each fold and score its predictions of the test rows.
+
+    Parameters
+    ----------
+    both : Pair
+        Where source and target both have ``time``, each time point of the target is predicted from the same one of the source.
+    metric : Metric
+    n_bootstraps : int
+        Draws of the test stimuli.
+    seed : int
+        Of the draws.
+    progress : bool
+
+    Returns
+    -------
+    Dataset
+        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha`` and ``cv_score`` (fold,
+        neuroid[, time]) where the mapping chose by inner folds; ``score_bootstrap`` (bootstrap, ...), ``ci_low`` and ``ci_high``.
+    """
+    if "time" not in both.source.dims or "time" not in both.target.dims:
+        return _score(both, metric, n_bootstraps, seed, progress)
+    parts = []
+    for i in range(both.target.sizes["time"]):
+        now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
+        parts.append(_score(now, metric, n_bootstraps, seed, False))
+    out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
+    return out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
+
+
+def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool) -> xr.Dataset:
+    from tqdm.auto import tqdm
+
+    dims, shape = both.target.dims[1:], both.target.shape[1:]
+    sums, chosen, held, tested = [], [], [], 0
+    for fold in tqdm(both.folds, desc="folds", disable=not progress):
+        model, prediction, truth = _fit_fold(both, fold)
+        y, p = _defined(_columns(truth), _columns(prediction))
+        sums.append(metric.sums(y, p))
+        tested += len(y)
+        chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in ("alpha", "cv_score")})
+        if n_bootstraps:
+            held.append(Held(y, p, units_of(truth)))
+    by_fold = np.stack([metric.score(fold) for fold in sums])
+    variables: dict[str, Any] = {
+        "score": (dims, np.asarray(metric.score(metric.pool(sums))).reshape(shape)),
+        "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape)),
+        "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
+        "n_presentations": ((), tested),
+    }
+    for name in ("alpha", "cv_score"):
+        columns = [fold[name] for fold in chosen]
+        if all(column is not None and not np.isnan(column).all() for column in columns):
+            variables[name] = (("fold", *dims), np.stack(columns))
+    out = xr.Dataset(variables, coords=_labels(both))
+    if not held:
+        return out
+    draws = bootstrap_scores(held, metric, n_bootstraps, seed).reshape(-1, *shape)
+    out["score_bootstrap"] = (("bootstrap", *dims), draws)
+    return out.assign(interval(out.score_bootstrap))
+
+
+def _labels(both: Pair) -> dict[str, Any]:
+    labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
+    labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
+    labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
+    labels["status"] = ("neuroid", _status(both.target))
+    labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
+    return labels
+
+
+def _per_target(values: Any, shape: tuple[int, ...]) -> Numbers | None:
+    """Return one number a target; None where a mapping has none, or calls something else by that name."""
+    if values is None:
+        return None
+    numbers = np.asarray(values, dtype=np.float64)
+    return (
+        numbers.reshape(shape)
+        if numbers.size == np.prod(shape)
+        else np.full(shape, numbers.item())
+        if numbers.size == 1
+        else None
+    )
+
+
+def _fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, xr.DataArray]:
+    """Return the fitted model, its predictions for the test rows, and the truth."""
+    if len(both.source) != len(both.target) or both.model.mixes:
+        model = clone(both.model).fit(both.source, both.target, rows=fold.train)
+        return model, model.predict(both.source, both.target, rows=fold.test), both.target[fold.test]
+    x_train, y_train, x_test, y_test = rows_of_fold(both, fold, both.report["repeats"])
+    model = clone(both.model).fit(x_train, y_train)
+    return model, model.predict(x_test), y_test
+
+
+def _defined(truth: Numbers, prediction: Numbers) -> tuple[Numbers, Numbers]:
+    """Blank the columns that this fold cannot score: they add nothing to the pooled sums, and are NaN in the fold's own."""
+    bad = ~(np.isfinite(truth) & np.isfinite(prediction)).all(axis=0)
+    return (np.where(bad, 0, truth), np.where(bad, 0, prediction)) if bad.any() else (truth, prediction)
+
+
+def _columns(x: Any) -> Numbers:
+    values = np.asarray(x)
+    return values.reshape(len(values), -1)
+
+
+def _status(target: xr.DataArray) -> Numbers:
+    """Say which neuroids have a score to find: all presentations and times of a neuroid are one column."""
+    values = np.moveaxis(target.values, 1, -1)
+    return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))

@@ -1,0 +1,42 @@
+"""The loop over folds: what a mapping chose on inner folds is kept, and a choice of the best of many null sources scores nothing."""
+
+import numpy as np
+
+import brainalign as ba
+
+
+def null_study(n=60, layers=12, width=4, v=30, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = [f"s{i}" for i in range(n)]
+    names = np.repeat([f"l{i}" for i in range(layers)], width)
+    x = ba.responses(rng.normal(size=(n, layers * width)), stimulus_id=ids, neuroid_id=np.arange(layers * width), layer=names,
+                     modality="ann", system="net")  # fmt: skip
+    y = ba.responses(
+        rng.normal(size=(n, v)), stimulus_id=ids, neuroid_id=np.arange(v), modality="fmri", system="s", region=["V1"] * v
+    )
+    return x, y
+
+
+def test_the_inner_score_of_the_chosen_alpha_is_kept():
+    x, y = null_study()
+    out = ba.evaluate(x, y, cv=3, controls="none", random_state=0)
+    assert out.cv_score.dims == ("fold", "neuroid")
+    fixed = ba.evaluate(x, y, model=ba.Ridge(alphas=[1.0]), cv=3, controls="none", random_state=0)
+    assert "cv_score" not in fixed
+    assert (fixed.alpha == 1.0).all()
+
+
+def test_the_best_of_many_null_layers_scores_nothing_once_it_is_chosen_inside():
+    """Picked on the test rows, the best of 12 null layers looks like a finding in one neuroid after another."""
+    inside, outside = [], []
+    model = ba.Ridge(alphas=[1.0, 100.0], cv=3)
+    for seed in range(6):
+        x, y = null_study(v=1, seed=seed)
+        out = ba.compare(x, y, by=("layer", "region"), model=model, cv=3, controls="none", random_state=seed)
+        outside.append(float(out.score.max()))
+        inside.append(float(out.score_of_chosen.max()))
+    assert np.mean(outside) > 0.15
+    assert abs(np.mean(inside)) < 0.12
+    fixed = ba.compare(x, y, by=("layer", "region"), model=ba.Ridge(alphas=[1.0]), cv=3, controls="none", random_state=0)
+    assert fixed.attrs["choice"].startswith("not held out")
+    assert "score_of_chosen" not in fixed
