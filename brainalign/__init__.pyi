@@ -23,6 +23,7 @@ from .features.binning import BinTime as BinTime
 from .features.chain import chain as chain
 from .features.clean import Clean as Clean
 from .features.clean import ZScore as ZScore
+from .features.controls import controls as controls
 from .features.delay import Delay as Delay
 from .features.hemodynamic import HRF as HRF
 from .features.record import record as record

@@ -53,6 +53,10 @@ class LeakWarning(UserWarning):
     """Something was fitted or chosen outside the training folds."""
 
 
+class NullWarning(UserWarning):
+    """A null assumes more than these data can hold: its p-values come out too small."""
+
+
 class DegenerateNeuroidWarning(UserWarning):
     """Some neuroids are constant or NaN; their scores are NaN and named by ``status``."""
 

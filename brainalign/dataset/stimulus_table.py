@@ -13,6 +13,7 @@ import xarray as xr
 
 from brainalign.adapters.stimuli.folders import resolve
 from brainalign.adapters.stimuli.media import array_bytes, content_hashes, hash_bytes, hash_file
+from brainalign.adapters.stimuli.media import read_content as read_content  # the door for features, which do not reach adapters
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.schema import PRESENTATION_COORDS, as_labels, dim_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,14 +10,25 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import SplitError
+from brainalign.core.errors import NullWarning, SplitError
 from brainalign.core.tables import coords_of, presentation_table
+from brainalign.dataset.folds import RUN_LABELS
 from brainalign.engine.moments import Numbers
-from brainalign.engine.resample import draw_shifts, exchanged, false_discovery_rate, p_of_the_maximum, p_values
+from brainalign.engine.resample import (
+    distinct_orders,
+    draw_shifts,
+    exchange_orders,
+    false_discovery_rate,
+    p_of_the_maximum,
+    p_values,
+)
+from brainalign.engine.shifts import autocorrelation_time
 from brainalign.scores.pairing import Pair
 
-NULLS = ("auto", "exchange", "shift")
-_LEAST_SHIFT_S = 10.0  # shorter shifts leave the two sides as alike as they were
+NULLS = ("auto", "exchange", "shift", "runs")
+_LEAST_TIMES = 8  # runs shorter than this many autocorrelation times are no circles: docs/calibration.md
+_LEAST_RUNS = 5  # of one length, for whole runs to be exchanged: 119 other orders
+_COLUMNS = 1000  # looked at to tell how long a recording is like itself
 _LEAST_STIMULI = 5  # of a fold, for stimuli to be exchanged within it: 120 orders
 _VALUES = 2**24  # of permuted targets that go through the model together: 64 MB
 
@@ -26,30 +38,56 @@ def choose_null(null: str, x: xr.DataArray) -> str:
 
     Parameters
     ----------
-    null : {"auto", "exchange", "shift"}
+    null : {"auto", "exchange", "shift", "runs"}
     x : DataArray, (presentation, ...)
 
     Returns
     -------
-    {"exchange", "shift"}
+    {"exchange", "shift", "runs"}
+        ``"auto"`` exchanges whole runs where they are too short to be shifted in a circle, and five or more have one length.
 
     Raises
     ------
     SplitError
         Rows of a continuous recording are to be exchanged: neighbours are alike, and noise would look significant. Or rows
-        without times are to be shifted.
+        without times are to be shifted, or runs of which no two have one length are to be exchanged.
+
+    Warns
+    -----
+    NullWarning
+        Runs are shifted that are shorter than eight times their autocorrelation, for want of runs to exchange.
     """
     timed = "onset_s" in coords_of(x, "presentation")
-    if null == "auto":
-        return "shift" if timed else "exchange"
-    if null == "shift" and not timed:
-        raise SplitError("null='shift' got presentations without `onset_s`. Expected rows in time: use null='exchange'.")
+    if null in ("shift", "runs") and not timed:
+        raise SplitError(f"null={null!r} got presentations without `onset_s`. Expected rows in time: use null='exchange'.")
     if null == "exchange" and timed:
         raise SplitError(
             "null='exchange' got presentations in time (they have `onset_s`). Expected null='shift': neighbours in time are alike, and "
             "exchanging them calls noise significant. Drop `onset_s` where presentations are independent."
         )
-    return null
+    if not timed:
+        return "exchange"
+    runs = runs_of(presentation_table(x))
+    lengths, counts = np.unique([len(run) for run in runs], return_counts=True)
+    if null == "runs" and counts.max() < 2:
+        raise SplitError(
+            f"null='runs' got runs of {', '.join(map(str, lengths.tolist()))} rows. Expected some of one length to exchange: use null='shift'."
+        )
+    if null == "runs":
+        return null
+    lasts = _lasts(x, runs)
+    if lengths.mean() >= _LEAST_TIMES * lasts:
+        return "shift"
+    if null == "auto" and counts.max() >= _LEAST_RUNS and len(lengths) == 1:
+        return "runs"
+    warnings.warn(
+        f"Runs of {lengths.mean():.0f} rows are shifted in a circle that are alike over {lasts:.1f} rows. Expected runs {_LEAST_TIMES} times "
+        f"as long, or {_LEAST_RUNS} or more of one length to exchange (null='runs'): the ends of so short a run do not fit, and about 8% of "
+        "noise passes p ≤ .05. Take slow drifts out on both sides (`ba.Clean`), or ask for p ≤ .02.",
+        NullWarning,
+        stacklevel=2,
+    )
+    return "shift"
 
 
 def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Numbers:
@@ -58,33 +96,56 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
     Parameters
     ----------
     both : Pair
-    null : {"exchange", "shift"}
-        Exchange whole stimuli within each test fold (over all of them where a fold has fewer than five); or shift each run in a
-        circle, by 10 s or more.
+    null : {"exchange", "shift", "runs"}
+        Exchange whole stimuli within each test fold (over all of them where a fold has fewer than five); shift each run in a
+        circle; or exchange whole runs of one length, which holds however slow they are.
     n_permutations : int
     seed : int
 
     Returns
     -------
     ndarray of int, (permutation, presentation)
-        Fewer where a single run has fewer shifts.
+        Fewer where a single run has fewer shifts, or runs fewer orders.
     """
     rng = np.random.default_rng(seed)
     rows = presentation_table(both.target)
-    if null == "shift":
-        return _shifted(rows, n_permutations, rng)
+    if null != "exchange":
+        return time_orders(runs_of(rows), null=null, n_permutations=n_permutations, rng=rng)
     fold_of = np.full(len(rows), -1)
     for number, fold in enumerate(both.folds):
         fold_of[fold.test] = number
     stimulus = pd.factorize(rows["stimulus_id"])[0]
     if min(len(np.unique(stimulus[fold.test])) for fold in both.folds) < _LEAST_STIMULI:
         fold_of[:] = 0
-    parts = [np.flatnonzero(fold_of == number) for number in np.unique(fold_of)]
-    orders = np.tile(np.arange(len(rows)), (n_permutations, 1))
-    for order in orders:
-        for part in parts:
-            order[part] = part[exchanged(stimulus[part], rng)]
-    return orders
+    return exchange_orders(stimulus, n_permutations, rng, within=fold_of)
+
+
+def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator) -> Numbers:
+    """Return orders of rows in time: each run shifted in a circle, or whole runs exchanged.
+
+    Parameters
+    ----------
+    runs : list of ndarray of int
+        From :func:`runs_of`.
+    null : {"shift", "runs"}
+    n_permutations : int
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of int, (permutation, presentation)
+    """
+    rows, lengths = np.concatenate(runs), np.array([len(run) for run in runs])
+    if null == "runs":
+        orders = distinct_orders(np.repeat(np.arange(len(runs)), lengths), n_permutations, rng)
+    else:
+        shifts = draw_shifts(lengths, n_permutations, rng)
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        within = np.arange(len(rows)) - starts
+        orders = starts + (within + np.repeat(shifts, lengths, axis=1)) % np.repeat(lengths, lengths)
+    out = np.empty_like(orders)
+    out[:, rows] = rows[orders]
+    return out
 
 
 def null_scores(both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *, progress: bool = False) -> Numbers:
@@ -153,21 +214,26 @@ def _side_by_side(target: xr.DataArray, orders: Numbers) -> xr.DataArray:
     )
 
 
-def _shifted(rows: pd.DataFrame, n_permutations: int, rng: np.random.Generator) -> Numbers:
+def _lasts(x: xr.DataArray, runs: list[Numbers]) -> float:
+    """Return over how many rows nine in ten columns, or all but the slowest, are like themselves."""
+    some = x[:, :: -(-x.shape[1] // _COLUMNS)].values
+    return float(np.quantile(autocorrelation_time(some.reshape(len(some), -1), runs), 0.9))
+
+
+def runs_of(rows: pd.DataFrame) -> list[Numbers]:
+    """Return the rows of each run, in the order of time.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        A presentation table with ``onset_s``.
+
+    Returns
+    -------
+    list of ndarray of int
+    """
     onsets = rows["onset_s"].to_numpy(dtype=np.float64)
-    runs = _runs(rows, onsets)
-    steps = [np.median(np.diff(onsets[run])) if len(run) > 1 else np.inf for run in runs]
-    least = [max(1, int(np.ceil(_LEAST_SHIFT_S / step))) if step > 0 else 1 for step in steps]
-    shifts = draw_shifts([len(run) for run in runs], least, n_permutations, rng)
-    orders = np.empty((len(shifts), len(rows)), dtype=np.int64)
-    for run, shift in zip(runs, shifts.T, strict=True):
-        orders[:, run] = run[(np.arange(len(run)) + shift[:, None]) % len(run)]
-    return orders
-
-
-def _runs(rows: pd.DataFrame, onsets: Numbers) -> list[Numbers]:
-    """Return the rows of each run, in the order of time."""
-    labels = [name for name in ("subject", "session", "run") if name in rows]
+    labels = [name for name in RUN_LABELS if name in rows]
     codes = rows.groupby(labels, sort=False, dropna=False).ngroup().to_numpy() if labels else np.zeros(len(rows), dtype=np.int64)
     order = np.lexsort((onsets, codes))
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)

@@ -4,11 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainalign.engine.resample import (
+    block_orders,
+    distinct_orders,
+    draw_phases,
     draw_shifts,
+    draw_signs,
+    exchange_orders,
     exchanged,
     false_discovery_rate,
     p_of_the_maximum,
     p_values,
+    turn_phases,
 )
 
 RNG = np.random.default_rng(0)
@@ -56,14 +62,67 @@ def test_every_group_comes_to_every_place():
     assert counts.min() > 150
 
 
-def test_shifts_are_no_shorter_than_asked():
-    shifts = draw_shifts([100, 50], [10, 5], 2000, RNG)
+def test_groups_change_places_within_their_part_only():
+    groups, parts = np.repeat(np.arange(12), 2), np.repeat([0, 1, 2], 8)
+    orders = exchange_orders(groups, 40, RNG, within=parts)
+    assert (parts[orders] == parts).all()
+    assert (groups[orders[:, 0::2]] == groups[orders[:, 1::2]]).all()
+    assert (np.sort(orders, axis=1) == np.arange(24)).all()
+
+
+@pytest.mark.parametrize(("n", "draws", "wanted"), [(4, 1000, 23), (5, 1000, 119), (6, 100, 100), (30, 50, 50)])
+def test_few_groups_have_only_so_many_orders(n, draws, wanted):
+    orders = distinct_orders(np.repeat(np.arange(n), 3), draws, RNG)
+    assert len(orders) == len(np.unique(orders, axis=0)) == wanted
+    assert (orders != np.arange(3 * n)).any(axis=1).all()
+
+
+def test_blocks_of_neighbours_stay_together_within_their_run():
+    lengths, block = [23, 40], 5
+    orders = block_orders(lengths, block, 60, RNG)
+    for start, n in ((0, 23), (23, 40)):
+        part = orders[:, start : start + n] - start
+        assert (np.sort(part, axis=1) == np.arange(n)).all()
+        assert ((np.diff(part, axis=1) % n == 1).sum(axis=1) >= n - n // block).all()  # all but the seams
+    assert np.unique(orders[:, 0]).size > 15
+    assert block_orders([3], 10, 4, RNG).shape == (4, 3)  # a run shorter than a block turns as a whole
+
+
+def test_every_shift_of_every_run_is_drawn():
+    shifts = draw_shifts([10, 5], 2000, RNG)
     assert shifts.shape == (2000, 2)
-    assert [shifts.min(axis=0).tolist(), shifts.max(axis=0).tolist()] == [[10, 5], [90, 45]]
-    assert draw_shifts([8, 4], [10, 1], 5, RNG).max() <= 7
+    assert [shifts.min(axis=0).tolist(), shifts.max(axis=0).tolist()] == [[0, 0], [9, 4]]
 
 
-@pytest.mark.parametrize(("n", "draws", "wanted"), [(50, 1000, 31), (50, 7, 7)])
-def test_a_single_run_has_only_so_many_shifts(n, draws, wanted):
-    shifts = draw_shifts([n], [10], draws, RNG)
+@pytest.mark.parametrize(("draws", "wanted"), [(1000, 49), (7, 7)])
+def test_a_single_run_has_only_so_many_shifts(draws, wanted):
+    shifts = draw_shifts([50], draws, RNG)
     assert len(shifts) == len(np.unique(shifts)) == wanted
+    assert shifts.min() >= 1
+
+
+@pytest.mark.parametrize("n", [40, 41])
+def test_other_phases_keep_spectra_and_correlations_at_all_lags(n):
+    x = RNG.normal(size=(n, 3)).cumsum(axis=0)
+    (phases,) = draw_phases([n], 5, RNG)
+    for angles in phases:
+        turned = turn_phases(x, angles)
+        np.testing.assert_allclose(np.abs(np.fft.rfft(turned, axis=0)), np.abs(np.fft.rfft(x, axis=0)), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(np.cov(turned.T), np.cov(x.T), rtol=1e-10)
+        for lag in (1, 7):
+            before, after = (np.roll(y, lag, axis=0).T @ y for y in (x, turned))
+            np.testing.assert_allclose(after, before, rtol=1e-10)
+        assert np.abs(turned - x).max() > 0.1
+
+
+def test_signs_of_few_units_are_all_there_are():
+    signs = draw_signs(5, 1000, RNG)
+    assert len(np.unique(signs, axis=0)) == 31
+    assert (signs.sum(axis=1) < 5).all()
+    x = RNG.normal(size=5) + 0.5
+    every = np.array(np.meshgrid(*[[1, -1]] * 5)).reshape(5, -1).T
+    wanted = (every @ x >= x.sum() - 1e-12).mean()
+    assert p_values(x.sum() - 1e-12, signs @ x) == pytest.approx(wanted)
+    drawn = draw_signs(40, 500, RNG)
+    assert drawn.shape == (500, 40)
+    assert abs(drawn.mean()) < 0.03

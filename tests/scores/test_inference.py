@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import binom
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError, SplitError
+from brainalign.core.errors import NullWarning, ParameterError, SplitError
 from brainalign.dataset.folds import Fold
-from brainalign.scores.inference import null_orders
+from brainalign.scores.inference import choose_null, null_orders
 from brainalign.scores.pairing import Pair
 
 FAST = {"modality": "fmri", "system": "brain"}
@@ -71,7 +71,32 @@ def test_orders_of_runs_are_circles():
             assert (target.run.values[order[inside]] == run).all()
             moved = (at[order[inside]] - at[inside]) % 20
             assert np.unique(moved).size == 1
-            assert 5 <= moved[0] <= 15  # 10 s in either direction
+
+
+def test_orders_of_short_runs_are_whole_runs():
+    order_in_time = np.random.default_rng(0).permutation(60)
+    coords = {name: np.asarray(values)[order_in_time] for name, values in in_runs(60, 6).items()}
+    _, target = sides(np.zeros((60, 1)), np.zeros((60, 1)), **coords)
+    orders = null_orders(Pair(target, target, ba.chain(ba.Ridge()), []), null="runs", n_permutations=1000, seed=0)
+    assert len(orders) == 719
+    at = target.onset_s.values
+    assert all((at[order] == at).all() for order in orders)
+    assert all(np.unique(target.run.values[order[target.run.values == "0"]]).size == 1 for order in orders)
+
+
+def test_slow_noise_in_short_runs_is_exchanged_by_run_or_named():
+    rng = np.random.default_rng(6)
+    slow = autocorrelated(360, 20, 0.95, rng)
+    _, target = sides(np.zeros((360, 1)), slow, **in_runs(360, 6))
+    assert choose_null("auto", target) == "runs"
+    with pytest.warns(NullWarning, match=r"Runs of 60 rows .* alike over \d"):
+        assert choose_null("shift", target) == "shift"
+    with pytest.warns(NullWarning, match="null='runs'"):  # three runs have too few orders
+        assert choose_null("auto", target[:180]) == "shift"
+    _, long = sides(np.zeros((600, 1)), autocorrelated(600, 20, 0.8, rng), **in_runs(600, 2))
+    assert choose_null("auto", long) == "shift"
+    with pytest.raises(SplitError, match="40, 60 rows"):
+        choose_null("runs", target[20:120])
 
 
 def test_labels_are_decoded_again():

@@ -48,7 +48,7 @@ STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
 MAPPINGS = {"Classifier", "Ridge", "chain"}
 OTHER = {
-    "TorchResponder", "TransformersResponder", "adapters", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
+    "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
     "responses", "simulate", "stimuli",
 }  # fmt: skip
 

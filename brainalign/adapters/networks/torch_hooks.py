@@ -24,6 +24,7 @@ from brainalign.adapters.networks.capture import (
     select,
 )
 from brainalign.adapters.networks.checkpoints import load_checkpoint
+from brainalign.adapters.networks.untrained import Untrainable
 from brainalign.adapters.networks.weights import WeightsHash, describe_callable, digest, stable_repr
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
@@ -41,7 +42,7 @@ _CHANNELS_FIRST = (
 )  # fmt: skip
 
 
-class TorchResponder:
+class TorchResponder(Untrainable):
     """Layers of any ``torch.nn.Module``, as responses.
 
     Parameters

@@ -19,6 +19,7 @@ from brainalign.adapters.networks.capture import OnDemand, Tap, capture, check_c
 from brainalign.adapters.networks.feeds import Feed, describe_processor, replaced, signal_feeds, text_feed, text_feeds
 from brainalign.adapters.networks.pooling import POOLS, patch_coords
 from brainalign.adapters.networks.text_windows import Tokens, Window, check_length, encode_texts, encode_words, word_windows
+from brainalign.adapters.networks.untrained import Untrainable
 from brainalign.adapters.networks.weights import WeightsHash, digest
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
@@ -27,7 +28,7 @@ from brainalign.core.protocols import Piece
 from brainalign.core.tables import presentation_table
 
 
-class TransformersResponder:
+class TransformersResponder(Untrainable):
     """Layers of a stock Hugging Face network for text, images or sounds, as responses.
 
     Parameters
@@ -353,9 +354,7 @@ class TransformersResponder:
             raise CapabilityError(f"{self.system!r} takes {self.inputs}. Got stimuli of kind {kind!r}, expected one of {fits}.")
         if self.pool is not None and (kind == "word") != (self.pool == "word"):
             mend = "leave `pool` out and choose `pool_pieces`" if kind == "word" else "build a table of words, kind='word'"
-            raise ParameterError(
-                f"pool={self.pool!r} does not fit stimuli of kind {kind!r}. Expected 'word' for words only: {mend}."
-            )
+            raise ParameterError(f"pool={self.pool!r} does not fit stimuli of kind {kind!r}; 'word' is for words only: {mend}.")
         return self.pool_pieces if kind == "word" else self.pool or "mean"
 
     def _windows(self, stimuli: xr.Dataset) -> list[Window]:
