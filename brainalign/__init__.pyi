@@ -31,7 +31,9 @@ from .features.reduce import Reduce as Reduce
 from .features.words import WordsToVolumes as WordsToVolumes
 from .geometry.compare import compare_rdms as compare_rdms
 from .geometry.rdm import rdm as rdm
+from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
+from .models.pls import PLS as PLS
 from .models.readout import readout as readout
 from .models.ridge import Ridge as Ridge
 from .neurons.attribution import attribute as attribute
