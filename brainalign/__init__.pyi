@@ -33,6 +33,7 @@ from .geometry.compare import compare_rdms as compare_rdms
 from .geometry.rdm import rdm as rdm
 from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
+from .models.kernel import KernelRidge as KernelRidge
 from .models.pls import PLS as PLS
 from .models.readout import readout as readout
 from .models.ridge import Ridge as Ridge
