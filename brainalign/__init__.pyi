@@ -38,6 +38,8 @@ from .models.pls import PLS as PLS
 from .models.readout import readout as readout
 from .models.ridge import Ridge as Ridge
 from .neurons.attribution import attribute as attribute
+from .scores.bootstrap import bootstrap as bootstrap
 from .scores.ceiling import noise_ceiling as noise_ceiling
 from .scores.evaluate import evaluate as evaluate
 from .scores.grid import compare as compare
+from .scores.permutation import permutation_test as permutation_test
