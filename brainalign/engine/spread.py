@@ -8,7 +8,7 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-#: A unit with this many times the median standard deviation is massive.
+#: A feature of this many times the usual size is massive.
 MASSIVE = 100.0
 
 
@@ -50,7 +50,7 @@ def spread(values: Array) -> tuple[float, int]:
     top_share : float
         0 where nothing varies.
     n_massive : int
-        Features with a standard deviation, or a mean, of over 100 times the median standard deviation of those that vary.
+        Features whose size, the larger of standard deviation and mean, is over 100 times the median size of those that vary.
 
     Examples
     --------
@@ -63,4 +63,4 @@ def spread(values: Array) -> tuple[float, int]:
     if total == 0.0:
         return 0.0, 0
     size = np.maximum(sd, np.abs(wide.mean(axis=0)))
-    return float((sd**2).max() / total), int((size > MASSIVE * np.median(sd[sd > 0])).sum())
+    return float((sd**2).max() / total), int((size > MASSIVE * np.median(size[sd > 0])).sum())

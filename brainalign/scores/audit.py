@@ -118,8 +118,8 @@ def source_facts(both: Pair) -> dict[str, Any]:
     -------
     dict
         ``n_features``; of at most 512 rows (``n_rows``): ``n_directions``, how many independent ones the features span, ``top_share``,
-        the share of all variance that one feature holds, and ``n_massive``, how many have over 100 times the median standard
-        deviation. Where source and target have the same rows: ``n_known``, how many tested presentations have exactly the
+        the share of all variance that one feature holds, and ``n_massive``, how many are over 100 times as large as is
+        usual. Where source and target have the same rows: ``n_known``, how many tested presentations have exactly the
         source responses of a training presentation of another stimulus.
     """
     n = len(both.source)

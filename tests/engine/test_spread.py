@@ -34,3 +34,7 @@ def test_massive_units_are_counted(how):
     values = RNG.normal(size=(200, 50))
     values[:, 7] = how(values[:, 7])
     assert spread(values)[1] == 1
+
+
+def test_what_is_large_throughout_is_not_massive():
+    assert spread(1000 + RNG.normal(size=(50, 20)))[1] == 0
