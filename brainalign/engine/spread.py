@@ -1,4 +1,4 @@
-"""How variance is spread over features: independent directions, and features that hold most of it alone."""
+"""How variance is spread over features: independent directions, one that holds most of it, features that dwarf the others."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Array = np.ndarray[Any, Any]
 MASSIVE = 100.0
 
 
-def n_directions(values: Array) -> int:
-    """Return how many linearly independent directions the rows of a table vary in.
+def directions(values: Array) -> tuple[int, float]:
+    """Return how many linearly independent directions the rows of a table vary in, and how much of it lies in the largest.
 
     Parameters
     ----------
@@ -21,25 +21,27 @@ def n_directions(values: Array) -> int:
 
     Returns
     -------
-    int
+    n_directions : int
         Rank of the centred table, at most ``row - 1``; directions below the rounding of float32 are none.
+    top_share : float
+        Share of all variance that the first principal component holds; 0 where nothing varies.
 
     Examples
     --------
-    >>> n_directions(np.array([[0.0, 0.0, 1.0], [1.0, 2.0, 1.0], [2.0, 4.0, 1.0]]))
-    1
+    >>> directions(np.array([[0.0, 0.0, 1.0], [1.0, 2.0, 1.0], [2.0, 4.0, 1.0]]))
+    (1, 1.0)
     """
     centred = values - values.mean(axis=0)
     gram = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
-    power = np.linalg.eigvalsh(gram)
-    largest = power[-1] if power.size else 0.0
-    scale = max(largest, np.finfo(np.float64).tiny)
+    power = np.maximum(np.linalg.eigvalsh(gram), 0)
     noise = (np.finfo(np.float32).eps * np.abs(values).max(initial=0.0)) ** 2 * values.size  # of what was stored in float32
-    return int((power > max(noise, scale * np.finfo(np.float64).eps * max(values.shape))).sum())
+    least = max(noise, power.max(initial=0.0) * np.finfo(np.float64).eps * max(values.shape))
+    found = power[power > least]
+    return found.size, float(found[-1] / found.sum()) if found.size else 0.0
 
 
-def spread(values: Array) -> tuple[float, int]:
-    """Return the share of all variance that a single feature holds, and how many features are massive.
+def n_massive(values: Array) -> int:
+    """Return how many features dwarf the others.
 
     Parameters
     ----------
@@ -47,20 +49,15 @@ def spread(values: Array) -> tuple[float, int]:
 
     Returns
     -------
-    top_share : float
-        0 where nothing varies.
-    n_massive : int
+    int
         Features whose size, the larger of standard deviation and mean, is over 100 times the median size of those that vary.
 
     Examples
     --------
-    >>> spread(np.array([[0.0, 0.0], [3.0, 1.0]]))
-    (0.9, 0)
+    >>> n_massive(np.array([[0.0, 1.0, 900.0], [1.0, 0.0, 901.0]]))
+    1
     """
     wide = values.astype(np.float64)
     sd = wide.std(axis=0)
-    total = float((sd**2).sum())
-    if total == 0.0:
-        return 0.0, 0
     size = np.maximum(sd, np.abs(wide.mean(axis=0)))
-    return float((sd**2).max() / total), int((size > MASSIVE * np.median(size[sd > 0])).sum())
+    return int((size > MASSIVE * np.median(size[sd > 0])).sum()) if (sd > 0).any() else 0

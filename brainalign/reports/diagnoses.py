@@ -12,14 +12,14 @@ import xarray as xr
 
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import is_lazy, provenance
-from brainalign.engine.spread import spread
+from brainalign.engine.spread import directions, n_massive
 from brainalign.reports.table import kind_of
 
 FEW_NEUROIDS = 3
 COMPLETENESS = 0.01
 #: Reliability of a neuroid below which a score over its ceiling says little.
 RELIABILITY_FLOOR = 0.1
-#: Share of alphas at the end of their grid that is worth a word, and of all variance in one of ten features or more.
+#: Share of alphas at the end of their grid that is worth a word, and of all variance in one direction of ten features or more.
 EDGE_SHARE, TOP_SHARE, FEW_FEATURES = 0.05, 0.5, 10
 _ROWS = 512  # of a recording in memory that are looked at
 
@@ -211,7 +211,7 @@ def _of_source(facts: dict[str, Any]) -> list[str]:
 
 
 def _lopsided(facts: dict[str, Any], what: str) -> list[str]:
-    """Features that are much larger than the others."""
+    """Say where a few features, or one direction of them, are much larger than the rest."""
     found = []
     if facts.get("n_massive"):
         found.append(
@@ -220,8 +220,8 @@ def _lopsided(facts: dict[str, Any], what: str) -> list[str]:
         )
     if facts.get("top_share", 0) > TOP_SHARE and facts.get("n_features", 0) >= FEW_FEATURES:
         found.append(
-            f"One of {facts['n_features']} features holds {facts['top_share']:.0%} of the variance of the {what}: an RDM of it is that "
-            "feature's, whatever the others tell. Scale the features to compare what they tell."
+            f"One direction holds {facts['top_share']:.0%} of the variance of the {what}, which has {facts['n_features']} features: distances are "
+            "of little else, whatever the others tell. Scale or whiten before comparing geometries."
         )
     return found
 
@@ -230,8 +230,8 @@ def _facts_of(x: xr.DataArray) -> dict[str, Any]:
     rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _ROWS)).astype(np.int64))
     values = np.asarray(x.values[rows], dtype=np.float64)
     flat = np.moveaxis(values, 1, -1).reshape(-1, x.shape[1])
-    top_share, n_massive = spread(flat[:, np.isfinite(flat).all(axis=0)])
-    return {"n_features": x.shape[1], "top_share": top_share, "n_massive": n_massive}
+    known = flat[:, np.isfinite(flat).all(axis=0)]
+    return {"n_features": x.shape[1], "top_share": directions(known)[1], "n_massive": n_massive(known)}
 
 
 def _count(n: int, noun: str) -> str:

@@ -9,7 +9,7 @@ import xarray as xr
 from sklearn.feature_selection import SelectorMixin
 
 from brainalign.core.provenance import all_steps, provenance
-from brainalign.engine.spread import n_directions, spread
+from brainalign.engine.spread import directions, n_massive
 from brainalign.features.chain import Chain, is_mixing, is_stateless
 from brainalign.scores.pairing import Pair
 
@@ -118,7 +118,7 @@ def source_facts(both: Pair) -> dict[str, Any]:
     -------
     dict
         ``n_features``; of at most 512 rows (``n_rows``): ``n_directions``, how many independent ones the features span, ``top_share``,
-        the share of all variance that one feature holds, and ``n_massive``, how many are over 100 times as large as is
+        the share of all variance that lies in one of them, and ``n_massive``, how many are over 100 times as large as is
         usual. Where source and target have the same rows: ``n_known``, how many tested presentations have exactly the
         source responses of a training presentation of another stimulus.
     """
@@ -126,9 +126,9 @@ def source_facts(both: Pair) -> dict[str, Any]:
     rows = np.unique(np.linspace(0, n - 1, min(n, _AT_MOST)).astype(np.int64))
     values = np.asarray(both.source[rows]).reshape(len(rows), -1).astype(np.float64)
     values = values[:, np.isfinite(values).all(axis=0)]
-    top_share, n_massive = spread(values)
-    facts: dict[str, Any] = {"n_features": values.shape[1], "n_rows": len(rows), "n_directions": n_directions(values)}
-    facts |= {"top_share": round(top_share, 4), "n_massive": n_massive}
+    n_directions, top_share = directions(values)
+    facts: dict[str, Any] = {"n_features": values.shape[1], "n_rows": len(rows), "n_directions": n_directions}
+    facts |= {"top_share": round(top_share, 4), "n_massive": n_massive(values)}
     if n == len(both.target) and values.shape[1] >= _FEW and not both.model.mixes and "onset_s" not in both.target.coords:
         facts["n_known"] = _known(both)
     return facts

@@ -83,7 +83,7 @@ def test_what_a_source_is_made_of_is_said(scores):
     assert noted(scores, source_facts=facts) == noted(scores)
     odd = noted(scores, source_facts=facts | {"n_directions": 6, "top_share": 0.93, "n_massive": 1, "n_known": 4})
     assert "spans 6 independent directions, with 40 features in 100 presentations" in odd
-    assert "One of 40 features holds 93% of the variance of the source" in odd
+    assert "One direction holds 93% of the variance of the source, which has 40 features" in odd
     assert "1 feature is over 100 times as large as is usual in the source" in odd
     assert "4 tested presentations have exactly the source responses of a training presentation of another name" in odd
     assert "independent" not in noted(scores, source_facts=facts | {"n_rows": 30, "n_directions": 29})  # as many as there can be
@@ -95,8 +95,8 @@ def test_a_recording_with_one_massive_unit_is_told_apart():
     values[:, 3] *= 1000
     large = study.fmri.copy(data=values)
     assert any("1 feature is over 100 times as large as is usual in the recording" in text for text in diagnose(large))
-    assert any("One of 15 features holds 100% of the variance" in text for text in diagnose(large))
-    assert not any("feature" in text for text in diagnose(study.fmri))
+    assert any("One direction holds 100% of the variance of the recording" in text for text in diagnose(large))
+    assert not diagnose(study.fmri)
     assert not any("feature" in text for text in diagnose(large.chunk({"neuroid": 2})))  # not read for a note's sake
 
 
