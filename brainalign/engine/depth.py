@@ -1,4 +1,4 @@
-"""Where along an ordered set of layers a column of scores lies: its peak, its centre of mass, the mixture of layers that predicts best."""
+"""Where along an ordered set of layers a column of scores lies: its peak and its centre of mass."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from itertools import permutations
 from math import factorial
 
 import numpy as np
-from scipy.optimize import nnls
 
 from brainalign.engine.moments import Numbers
-
-_RIDGE = 1e-9  # of the mean diagonal: layers whose errors are equal share the weight
 
 
 def depth_of_peak(scores: Numbers) -> Numbers:
@@ -56,35 +53,6 @@ def centre_of_mass(scores: Numbers) -> Numbers:
     places = np.arange(len(scores)) / max(len(scores) - 1, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.tensordot(places, weights, axes=1) / weights.sum(axis=0))
-
-
-def simplex_weights(moments: Numbers) -> Numbers:
-    """Return the weights, none below 0 and of sum 1, with which predictions are mixed for the smallest squared error.
-
-    Parameters
-    ----------
-    moments : ndarray, (column, layer, layer)
-        Σ e_i e_j of the held-out errors of layers i and j.
-
-    Returns
-    -------
-    ndarray of float64, (layer, column)
-        NaN where the errors are not finite.
-
-    Notes
-    -----
-    The minimum of sᵀPs on the simplex is u / Σu, where u ≥ 0 minimises uᵀPu / 2 − Σu: non-negative least squares with the Cholesky
-    factor of P. Stacked regression: Breiman (1996); Lin et al. (2024).
-    """
-    n = moments.shape[1]
-    out = np.full((n, len(moments)), np.nan)
-    for column, P in enumerate(np.asarray(moments, dtype=np.float64)):
-        if not np.isfinite(P).all() or np.trace(P) <= 0:
-            continue
-        factor = np.linalg.cholesky(P / np.trace(P) + _RIDGE / n * np.eye(n))
-        u, _ = nnls(factor.T, np.linalg.solve(factor, np.ones(n)))
-        out[:, column] = u / u.sum()
-    return out
 
 
 def exchanged_orders(n: int, n_draws: int, rng: np.random.Generator) -> Numbers:

@@ -10,19 +10,13 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.core.parameters import check_number, check_random_state, did_you_mean, preview
+from brainalign.core.parameters import check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
-from brainalign.dataset.split import split
+from brainalign.core.schema import as_labels
 from brainalign.engine.correlate import correlation_matrix
-from brainalign.engine.depth import centre_of_mass, depth_of_peak, exchanged_orders, simplex_weights
+from brainalign.engine.depth import centre_of_mass, depth_of_peak, exchanged_orders
 from brainalign.engine.moments import Numbers
-from brainalign.features.chain import Chain, chain
-from brainalign.models.ridge import Ridge
-from brainalign.scores.evaluate import _fit_fold
 from brainalign.scores.inference import with_p_values
-from brainalign.scores.pairing import pair
 
 
 def hierarchy(
@@ -45,8 +39,9 @@ def hierarchy(
         The target's groups from low to high; or a number for each (distance from V1, timescale); or one for each neuroid.
     over : str, optional
         ``"neuroid"``, or the dim of the target's groups (default, except where ``order`` has a number for each neuroid).
-    weights : DataArray, (source_<a>, neuroid[, time]), optional
-        From :func:`layer_weights`: adds the summary ``"simplex"``.
+    weights : DataArray, (band, neuroid[, time]), optional
+        How much of each source group predicts a neuroid best, mixed with weights of sum 1:
+        ``ba.Stacked(bands="layer", weights="simplex").fit(source, target).weight_map()``. Adds the summary ``"simplex"``.
     null : array (permutation, unit) or callable, optional
         Other orders of the same units, such as spun maps, or ``null(order, n_permutations, rng)`` that makes them. By default whole
         groups change places, in every possible way where there are at most six; single neuroids never do, for neighbours are alike.
@@ -103,72 +98,6 @@ def hierarchy(
     return write_step(out, "hierarchy", params=params | {"n_permutations": n_permutations}, inputs=inputs, seed=seed)
 
 
-def layer_weights(
-    source: xr.DataArray,
-    target: xr.DataArray,
-    *,
-    by: str,
-    model: Any = None,
-    cv: Any = None,
-    groups: str | None = None,
-    join: str = "inner",
-    repeats: str = "average",
-    random_state: int | np.random.Generator | None = None,
-) -> xr.DataArray:
-    """Return the mixture of layers that predicts each neuroid best: stacked regression.
-
-    Parameters
-    ----------
-    source, target : DataArray, (presentation, neuroid[, time])
-    by : str
-        Neuroid coordinate that groups the source: ``"layer"``.
-    model, cv, groups, join, repeats, random_state
-        As in :func:`evaluate`.
-
-    Returns
-    -------
-    DataArray, (source_<by>, neuroid[, time])
-        Weights ≥ 0 of sum 1 that minimise the squared error of mixed held-out predictions; NaN for a degenerate neuroid.
-
-    Notes
-    -----
-    The sum of 1 suits layers, which are redundant: of two spaces that complement each other it takes half of each, where their joint
-    ridge adds both.
-
-    Examples
-    --------
-    >>> import brainalign as ba
-    >>> study = ba.simulate(n_stimuli=100, random_state=0)
-    >>> weights = layer_weights(study.network, study.brain, by="layer", cv=4, random_state=0)
-    >>> weights[:, weights.region.values == "IT"].mean("neuroid").values.argmax().item()   # it reads the last of four
-    3
-    """
-    validate(source, name="source")
-    validate(target, name="target")
-    labels = coords_of(source, "neuroid")
-    if by not in labels:
-        raise ParameterError(
-            f"layer_weights got by={by!r}. Expected a neuroid coordinate of the source: {preview(sorted(labels), 8)}.{did_you_mean(by, labels)}"
-        )
-    seed = check_random_state(random_state, owner="layer_weights")
-    mapping = model if isinstance(model, Chain) else chain(Ridge() if model is None else model)
-    folds = split(target, by=groups, n_splits=cv, random_state=seed) if cv is None or isinstance(cv, int) else cv
-    codes, names = pd.factorize(labels[by].astype(object))
-    errors = []
-    for code in range(len(names)):
-        both = pair(source.isel(neuroid=np.flatnonzero(codes == code)), target, mapping, folds, join=join, repeats=repeats)
-        held = [_fit_fold(both, fold)[1:] for fold in both.folds]
-        errors.append(np.concatenate([np.asarray(truth, dtype=np.float64) - np.asarray(guess) for guess, truth in held]))
-    flat = np.stack(errors).reshape(len(names), len(errors[0]), -1)
-    weights = simplex_weights(np.einsum("inc,jnc->cij", flat, flat, optimize=True)).reshape(len(names), *errors[0].shape[1:])
-    coords: dict[Any, Any] = {name: c for name, c in both.target.coords.items() if "presentation" not in c.dims}
-    out = xr.DataArray(
-        weights, dims=(f"source_{by}", *both.target.dims[1:]), coords=coords | {f"source_{by}": as_labels(names)}, name="weight"
-    )
-    params = {"by": by, "model": mapping, "cv": both.report["folds"], "repeats": both.report["repeats"]}
-    return write_step(out, "layer_weights", params=params, inputs={"source": source, "target": target}, seed=seed)
-
-
 def _sides(result: Any) -> tuple[str, str]:
     """Return the dims of the source's and of the target's groups."""
     dims = [str(dim) for dim in result["score"].dims[:2]] if isinstance(result, xr.Dataset) and "score" in result else []
@@ -217,8 +146,8 @@ def _depths(scores: xr.DataArray, weights: xr.DataArray | None, over: str, colum
             or weights[weights.dims[0]].values.tolist() != scores[scores.dims[0]].values.tolist()
         ):
             raise ParameterError(
-                f"hierarchy got weights {dict(weights.sizes)} for scores {dict(scores.sizes)}. Expected `layer_weights` of the same source groups "
-                "and neuroids."
+                f"hierarchy got weights {dict(weights.sizes)} for scores {dict(scores.sizes)}. Expected the same source groups "
+                "and neuroids in both, as of `ba.Stacked(bands=...)`."
             )
         mass = weights
         if over == columns:

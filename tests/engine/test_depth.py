@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
 
 from brainalign.engine.correlate import pearson_columns
-from brainalign.engine.depth import centre_of_mass, depth_of_peak, exchanged_orders, simplex_weights
+from brainalign.engine.depth import centre_of_mass, depth_of_peak, exchanged_orders
 
 
 @pytest.mark.parametrize(("peak", "by_peak", "by_mass"), [(1.0, 0.990, 0.998), (0.1, 0.901, 0.960), (0.03, 0.487, 0.688)])
@@ -28,39 +27,6 @@ def test_positions_are_from_0_to_1_whatever_the_shape():
         np.testing.assert_allclose(place(scores)[:, 0], [0, 0.5, 1])
         assert np.isnan(place(-scores - 0.1)).all()
         assert place(np.ones((1, 4))).tolist() == [0.0] * 4
-
-
-def moments_of(*predictions, y):
-    errors = np.stack([y - p for p in predictions])
-    return np.einsum("inc,jnc->cij", errors, errors)
-
-
-def test_two_complementary_spaces_and_junk():
-    rng = np.random.default_rng(0)
-    a, b, noise, junk = rng.normal(size=(4, 4000, 20))
-    y = a + b + noise
-    weights = simplex_weights(moments_of(a, b, 0.05 * junk, y=y))
-    np.testing.assert_allclose(weights.sum(axis=0), 1.0)
-    np.testing.assert_allclose(weights.mean(axis=1), [0.5, 0.5, 0.0], atol=0.03)
-    many = simplex_weights(moments_of(a + b, a, b, y=y))
-    assert many[0].min() > 0.9
-
-
-def test_it_is_the_minimum_on_the_simplex():
-    rng = np.random.default_rng(1)
-    root = rng.normal(size=(6, 5, 8))
-    moments = root @ root.swapaxes(1, 2)
-    weights = simplex_weights(moments)
-    for P, w in zip(moments, weights.T, strict=True):
-        found = minimize(lambda s, P=P: s @ P @ s, np.full(5, 0.2), bounds=[(0, 1)] * 5, constraints={"type": "eq", "fun": lambda s: s.sum() - 1},
-                         options={"ftol": 1e-14})  # fmt: skip
-        np.testing.assert_allclose(w, found.x, atol=1e-5)
-
-
-def test_equal_layers_share_and_missing_ones_are_nan():
-    np.testing.assert_allclose(simplex_weights(np.ones((1, 3, 3)))[:, 0], 1 / 3, rtol=1e-5)
-    assert np.isnan(simplex_weights(np.full((1, 2, 2), np.nan))).all()
-    assert np.isnan(simplex_weights(np.zeros((1, 2, 2)))).all()
 
 
 def test_all_orders_where_there_are_few():

@@ -6,7 +6,7 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.scores.hierarchy import hierarchy, layer_weights
+from brainalign.scores.hierarchy import hierarchy
 
 REGIONS = ["V1", "V2", "V4", "IT"]
 
@@ -111,9 +111,8 @@ def test_neuroids_without_a_score_have_no_depth():
 def test_layers_and_regions_change_roles_and_weights_find_the_planted_layer():
     study = ba.simulate(n_stimuli=120, n_neuroids=10, random_state=0)
     forward = ba.compare(study.network, study.brain, by=("layer", "region"), cv=4, random_state=0)
-    weights = layer_weights(study.network, study.brain, by="layer", cv=4, random_state=0)
-    assert weights.dims == ("source_layer", "neuroid")
-    np.testing.assert_allclose(weights.sum("source_layer"), 1.0)
+    source, target, _ = ba.align(study.network, ba.average_repeats(study.brain))
+    weights = ba.Stacked(bands="layer", weights="simplex").fit(source, target).weight_map()
     out = hierarchy(forward, ["V1", "V4", "IT"], weights=weights)
     assert out["summary"].values.tolist() == ["argmax", "centre-of-mass", "simplex"]
     assert (out.score > 0.8).all()
@@ -124,8 +123,6 @@ def test_layers_and_regions_change_roles_and_weights_find_the_planted_layer():
     assert (depth.score > 0.7).all()
     with pytest.raises(ParameterError, match="same source groups"):
         hierarchy(forward, ["V1", "V4", "IT"], weights=weights[:3])
-    with pytest.raises(ParameterError, match="by='layers'"):
-        layer_weights(study.network, study.brain, by="layers")
 
 
 def test_bad_input_is_named():
