@@ -37,6 +37,8 @@ from .models.kernel import KernelRidge as KernelRidge
 from .models.pls import PLS as PLS
 from .models.readout import readout as readout
 from .models.ridge import Ridge as Ridge
+from .models.stacked import Stacked as Stacked
+from .models.spatial import SpatialReadout as SpatialReadout
 from .neurons.attribution import attribute as attribute
 from .scores.bootstrap import bootstrap as bootstrap
 from .scores.ceiling import noise_ceiling as noise_ceiling

@@ -61,7 +61,7 @@ STEPS = {
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-MAPPINGS = {"Classifier", "KernelRidge", "PLS", "Ridge", "chain"}
+MAPPINGS = {"Classifier", "KernelRidge", "PLS", "Ridge", "Stacked", "chain"}
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
     "responses", "simulate", "stimuli",
