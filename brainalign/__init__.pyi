@@ -31,10 +31,17 @@ from .features.reduce import Reduce as Reduce
 from .features.words import WordsToVolumes as WordsToVolumes
 from .geometry.compare import compare_rdms as compare_rdms
 from .geometry.rdm import rdm as rdm
+from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
+from .models.kernel import KernelRidge as KernelRidge
+from .models.pls import PLS as PLS
 from .models.readout import readout as readout
 from .models.ridge import Ridge as Ridge
+from .models.stacked import Stacked as Stacked
+from .models.spatial import SpatialReadout as SpatialReadout
 from .neurons.attribution import attribute as attribute
+from .scores.bootstrap import bootstrap as bootstrap
 from .scores.ceiling import noise_ceiling as noise_ceiling
 from .scores.evaluate import evaluate as evaluate
 from .scores.grid import compare as compare
+from .scores.permutation import permutation_test as permutation_test

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -185,6 +185,25 @@ def provenance(x: xr.DataArray | xr.Dataset, *, verify: bool | None = None) -> P
     check = not is_lazy(x) if verify is None else verify
     altered = None if mark is None or not check else fingerprint(x) != mark
     return Provenance(tuple(entry["steps"]), mark, altered)
+
+
+def all_steps(steps: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Walk the steps of a result and of everything that went into it.
+
+    Parameters
+    ----------
+    steps : iterable of dict
+        Of :class:`Provenance`.
+
+    Yields
+    ------
+    dict
+        A step before the steps of its inputs.
+    """
+    for step in steps:
+        yield step
+        for lineage in step.get("lineage", {}).values():
+            yield from all_steps(lineage)
 
 
 def _read(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:

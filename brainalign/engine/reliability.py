@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from brainalign.engine.correlate import pearson_columns
-from brainalign.engine.moments import Numbers
+from brainalign.engine.correlate import pearson_columns, ranks
+from brainalign.engine.moments import Numbers, deviations
 
 _TILE = 2**22  # values of one half that are worked on at a time: 32 MB
 
@@ -162,6 +162,45 @@ def explainable_variance(trials: Numbers) -> Numbers:
         z = (trials - trials.mean(axis=1, keepdims=True)) / trials.std(axis=1, keepdims=True)
     raw = z.mean(axis=0).var(axis=0)
     return np.asarray(raw - (1.0 - raw) / (len(trials) - 1))
+
+
+def geometry_bounds(pairs: Numbers, metric: str) -> tuple[Numbers, Numbers]:
+    """Return how well the geometry that subjects share explains each subject's dissimilarities: from the others, and from all.
+
+    Parameters
+    ----------
+    pairs : ndarray, (pair, subject)
+        Dissimilarities; no NaN.
+    metric : {"pearson", "spearman", "cosine"}
+        By which models are compared; dissimilarities are pooled accordingly (z-scored, ranked, or divided by their root mean square).
+
+    Returns
+    -------
+    lower, upper : ndarray of float64, (subject,)
+        Similarity of each subject to the mean of the others, which the true model reaches or passes, and to the mean of all, which no
+        model passes on average (for ranks, hardly any).
+
+    Notes
+    -----
+    Nili et al. (2014), PLoS Computational Biology 10: e1003553.
+    """
+    values = np.asarray(pairs, dtype=np.float64)
+    if metric == "spearman":
+        values = ranks(values)  # pooled as they are: sums of ranks tie exactly
+    else:
+        values = deviations(values) if metric == "pearson" else values
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = values / np.sqrt(np.square(values).sum(axis=0))
+    total = values.sum(axis=1, keepdims=True)
+    lower, upper = (_similarity(values, pooled, metric) for pooled in (total - values, np.broadcast_to(total, values.shape)))
+    return lower, upper
+
+
+def _similarity(values: Numbers, pooled: Numbers, metric: str) -> Numbers:
+    if metric != "cosine":
+        return pearson_columns(values, ranks(pooled) if metric == "spearman" else pooled)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray((values * pooled).sum(axis=0) / np.sqrt(np.square(values).sum(axis=0) * np.square(pooled).sum(axis=0)))
 
 
 def extrapolate(rho: Numbers, known: float, wanted: float) -> Numbers:

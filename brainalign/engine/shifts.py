@@ -149,7 +149,7 @@ def autocorrelation_time(x: Numbers, runs: Sequence[Numbers]) -> Numbers:
 
 
 def _gathered(parts: Sequence[Numbers], shifts: Numbers) -> Numbers:
-    out = parts[0][shifts[:, 0] % len(parts[0])]
+    out = np.asarray(parts[0][shifts[:, 0] % len(parts[0])])
     for part, shift in zip(parts[1:], shifts.T[1:], strict=True):
         out += part[shift % len(part)]
     return out

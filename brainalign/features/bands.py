@@ -74,6 +74,48 @@ def bands(**named: xr.DataArray) -> xr.DataArray:
     return write_step(validate(out, name="the result"), "bands", params={"bands": list(named)}, inputs=named)
 
 
+def band_labels(bands: Any, X: Any, *, owner: str) -> tuple[Array, Array]:
+    """Return the bands of a source, and the band of each of its features.
+
+    Parameters
+    ----------
+    bands : str or sequence, (feature,)
+        A neuroid coordinate of the source, or a label for each feature.
+    X : DataArray or ndarray, (presentation, neuroid[, time])
+        With a time dim, every neuroid at every time is a feature.
+    owner : str
+        What the user called, for the message.
+
+    Returns
+    -------
+    names : ndarray of str, (band,)
+        In order of first appearance.
+    codes : ndarray of int, (feature,)
+        Positions in ``names``.
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate, or not one label a feature.
+    """
+    times, n_features = int(np.prod(np.shape(X)[2:])), int(np.prod(np.shape(X)[1:]))
+    known = coords_of(X, "neuroid") if isinstance(X, xr.DataArray) else {}
+    if isinstance(bands, str) and bands not in known:
+        raise ParameterError(
+            f"The 'bands' parameter of {owner} is {bands!r}, which is no neuroid coordinate of the source (it has "
+            f"{preview(sorted(known), 8) or 'none: it is a plain array'}). Expected one, or a label for each feature: join named spaces with "
+            "`ba.bands(a=..., b=...)`."
+        )
+    labels = np.repeat(known[bands], times) if isinstance(bands, str) else np.asarray(bands)
+    if labels.shape != (n_features,):
+        raise ParameterError(
+            f"The 'bands' parameter of {owner} has the shape {labels.shape}. Expected one label for each of {n_features} features, or the "
+            "name of a neuroid coordinate."
+        )
+    codes, names = pd.factorize(labels.astype(object))
+    return as_labels([str(name) for name in names]), codes
+
+
 def _check_times(named: dict[str, xr.DataArray]) -> None:
     (first_name, first), *others = named.items()
     for name, x in others:

@@ -4,9 +4,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["brainmap", "datacheck", "datafigures", "diagnoses", "figures", "table", "html"],
+    submodules=["brainmap", "claims", "datacheck", "datafigures", "diagnoses", "figures", "table", "html"],
     submod_attrs={
         "brainmap": ["to_brain"],
+        "claims": ["claim", "evidence"],
         "datacheck": ["check", "findings"],
         "html": ["report"],
         "table": ["summary", "tidy"],

@@ -7,14 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from brainalign.core.parameters import preview
-from brainalign.core.provenance import provenance
+from brainalign.core.provenance import is_lazy, provenance
+from brainalign.engine.spread import directions, n_massive
 from brainalign.reports.table import kind_of
 
 FEW_NEUROIDS = 3
 COMPLETENESS = 0.01
+#: Reliability of a neuroid below which a score over its ceiling says little.
+RELIABILITY_FLOOR = 0.1
+#: Share of alphas at the end of their grid that is worth a word, and of all variance in one direction of ten features or more.
+EDGE_SHARE, TOP_SHARE, FEW_FEATURES = 0.05, 0.5, 10
+_ROWS = 512  # of a recording in memory that are looked at
 
 
 def diagnose(result: Any) -> list[str]:
@@ -37,12 +44,14 @@ def diagnose(result: Any) -> list[str]:
     if not isinstance(result, (xr.Dataset, xr.DataArray)):
         return []
     found = _scores(result) if isinstance(result, xr.Dataset) and "score" in result else []
+    if kind_of(result) == "responses" and not is_lazy(result):
+        found += _lopsided(_facts_of(result), "recording")
     if kind_of(result) == "attribution" and result.attrs.get("completeness_error", 0.0) > COMPLETENESS:
         found.append(
             f"The attributions miss the response they explain by {result.attrs['completeness_error']:.1%}: raise `n_steps`."
         )
     for prefix, report in _reports(join_report(result)):
-        found += [f"{prefix}{text}" for text in _dropped(report)]
+        found += [f"{prefix}{text}" for text in (*_dropped(report), *_of_source(report.get("source_facts", {})))]
         found += [f"{prefix}Leak: {leak}." for leak in report.get("leaks", [])]
         if _forced(report):
             found.append(f"{prefix}The folds were forced: related presentations may lie on both sides of a split.")
@@ -65,6 +74,31 @@ def join_report(result: Any) -> dict[str, Any]:
     """
     text = getattr(result, "attrs", {}).get("report", "{}")
     return dict(json.loads(text)) if isinstance(text, str) else {}
+
+
+def decided(result: Any) -> pd.DataFrame:
+    """Return which data touched which decision, as a result says it.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray
+
+    Returns
+    -------
+    DataFrame
+        Columns ``decision``, ``by``, ``data`` and ``held out``, and ``of`` where several systems were scored; empty where the
+        result does not say.
+    """
+    rows = [
+        {"of": prefix.removesuffix(": "), **{name.replace("_", " "): value for name, value in entry.items()}}
+        for prefix, report in _reports(join_report(result))
+        for entry in report.get("decisions", [])
+    ]
+    table = pd.DataFrame(rows)
+    if not len(table):
+        return table
+    table["held out"] = ["yes" if flag else "no" for flag in table["held out"]]
+    return table if table["of"].any() else table.drop(columns="of")
 
 
 def _reports(report: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -105,7 +139,7 @@ def _scores(result: xr.Dataset) -> list[str]:
         found.append(f"{_count(n, 'score')} undefined in at least one fold; those folds were left out, not counted as 0.")
     if "ceiling" in result:
         found += _over_ceiling(result)
-    return found
+    return [*found, *_at_the_edge(result), *_best_of_many(result)]
 
 
 def _left_out(result: xr.Dataset) -> list[str]:
@@ -123,11 +157,81 @@ def _over_ceiling(result: xr.Dataset) -> list[str]:
     ceiling = result["ceiling"].values
     missing = int(np.isnan(ceiling).sum())
     found = [f"{missing} of {ceiling.size} ceilings could not be estimated."] if missing else []
+    low = int((ceiling ** (1 if result.attrs.get("metric") == "r2" else 2) < RELIABILITY_FLOOR).sum())
+    if low:
+        found.append(
+            f"{low} of {ceiling.size} ceilings stand on a reliability under {RELIABILITY_FLOOR}: what is divided by them is mostly noise."
+        )
     if "score_normalized" in result:
         over = int((result["score_normalized"].values > 1).sum())
         if over:
             found.append(f"{_count(over, 'normalised score')} above 1 (noise of the estimate; nothing is clipped).")
     return found
+
+
+def _at_the_edge(result: xr.Dataset) -> list[str]:
+    """Alphas that were the smallest or the largest candidate."""
+    if "alpha_at_edge" not in result:
+        return []
+    share = float(np.mean(result["alpha_at_edge"].values))
+    if share <= EDGE_SHARE:
+        return []
+    return [
+        f"{share:.0%} of the chosen alphas lie at the end of their grid: widen `alphas`, or look for a source without signal."
+    ]
+
+
+def _best_of_many(result: xr.Dataset) -> list[str]:
+    """Say of a grid, which invites to look for its best row, that this row was not chosen on other presentations."""
+    sources = [dim for dim in result["score"].dims if str(dim).startswith("source_") and result.sizes[dim] > 1]
+    choices = decided(result)
+    nested = len(choices) and ((choices["decision"] == "layer") & (choices["held out"] == "yes")).any()
+    if not sources or nested:
+        return []
+    (name, *_) = (str(dim).removeprefix("source_") for dim in sources)
+    return [
+        f"The best {name} of each target is not held out: it was found on the presentations that score it. Report the whole table."
+    ]
+
+
+def _of_source(facts: dict[str, Any]) -> list[str]:
+    found = _lopsided(facts, "source") if facts else []
+    possible = min(facts.get("n_features", 0), facts.get("n_rows", 0) - 1)
+    if facts.get("n_directions", possible) < possible:
+        found.append(
+            f"The source spans {facts['n_directions']} independent directions, with {facts['n_features']} features in "
+            f"{facts['n_rows']} presentations: its width is not its richness."
+        )
+    if facts.get("n_known"):
+        found.append(
+            f"{facts['n_known']} tested presentations have exactly the source responses of a training presentation of another name: the same "
+            "content twice? Give it one `stimulus_id`, or group the folds by content."
+        )
+    return found
+
+
+def _lopsided(facts: dict[str, Any], what: str) -> list[str]:
+    """Say where a few features, or one direction of them, are much larger than the rest."""
+    found = []
+    if facts.get("n_massive"):
+        found.append(
+            f"{_count(facts['n_massive'], 'feature')} over 100 times as large as is usual in the {what}: dot products, distances and "
+            "correlations between patterns are made of little else. Scale the features, or look at them apart."
+        )
+    if facts.get("top_share", 0) > TOP_SHARE and facts.get("n_features", 0) >= FEW_FEATURES:
+        found.append(
+            f"One direction holds {facts['top_share']:.0%} of the variance of the {what}, which has {facts['n_features']} features: distances are "
+            "of little else, whatever the others tell. Scale or whiten before comparing geometries."
+        )
+    return found
+
+
+def _facts_of(x: xr.DataArray) -> dict[str, Any]:
+    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _ROWS)).astype(np.int64))
+    values = np.asarray(x.values[rows], dtype=np.float64)
+    flat = np.moveaxis(values, 1, -1).reshape(-1, x.shape[1])
+    known = flat[:, np.isfinite(flat).all(axis=0)]
+    return {"n_features": x.shape[1], "top_share": directions(known)[1], "n_massive": n_massive(known)}
 
 
 def _count(n: int, noun: str) -> str:

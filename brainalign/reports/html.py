@@ -21,9 +21,10 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import provenance
 from brainalign.reports import figures
+from brainalign.reports.claims import claim_of, evidence
 from brainalign.reports.datacheck import findings
 from brainalign.reports.datafigures import pictures
-from brainalign.reports.diagnoses import diagnose, join_report
+from brainalign.reports.diagnoses import decided, diagnose, join_report
 from brainalign.reports.drawing import house_style, in_words
 from brainalign.reports.table import kind_of, summary, tidy
 from brainalign.reports.writing import write_whole
@@ -157,9 +158,14 @@ def _result(item: Any, heading: str) -> list[str]:
     notes = diagnose(item)
     if notes:
         parts.append('<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
+    if claim_of(item):
+        parts.append(_table(evidence(item)))
     drawn = [_figure(figure, heading, caption) for caption, figure in _figures(item)]
     listed = [_folded(label, _table(table)) if folded else _table(table) for label, table, folded in _tables(item)]
     parts += [*listed, *drawn] if kind_of(item) == "check" else [*drawn, *listed]  # findings before their pictures
+    choices = decided(item)
+    if len(choices):
+        parts.append(_folded("Which data touched which decision", _table(choices)))
     joined = _flat(join_report(item))
     if joined:
         rows = pd.DataFrame({"": list(joined), "value": [str(value) for value in joined.values()]})
@@ -241,6 +247,8 @@ def _flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten a nested report; entries that are empty or zero say nothing and are left out."""
     out: dict[str, Any] = {}
     for name, value in entries.items():
+        if name == "decisions":  # they have a table of their own
+            continue
         label = f"{prefix}{str(name).replace('_', ' ')}"
         if isinstance(value, Mapping):
             out |= _flat(value, f"{label}: ")

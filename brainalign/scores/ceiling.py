@@ -2,69 +2,104 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import SchemaError
+from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.grids import grid_attrs
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
 from brainalign.engine.moments import Numbers, column_status
-from brainalign.engine.reliability import explainable_variance, extrapolate, signal_and_noise, signal_power, split_half
+from brainalign.engine.reliability import (
+    explainable_variance,
+    extrapolate,
+    geometry_bounds,
+    signal_and_noise,
+    signal_power,
+    split_half,
+)
+from brainalign.scores.consistency import check_others, consistency
 
-METHODS = ("split-half", "variance", "signal-power", "explainable-variance")
+METHODS = ("split-half", "variance", "signal-power", "explainable-variance", "inter-system")
 _UNITS = {"r": "Pearson r", "r2": "R²"}
+_RDM_UNITS = {"spearman": "Spearman r", "pearson": "Pearson r", "cosine": "cosine"}
 
 
 def noise_ceiling(
     responses: xr.DataArray,
     *,
     method: str = "split-half",
-    units: str = "r",
-    n_splits: int = 100,
+    units: str | None = None,
+    n_splits: int | None = None,
+    others: Any = None,
+    pool: bool = False,
+    model: Any = None,
+    cv: Any = None,
+    floor: float = 0.3,
     random_state: int | np.random.Generator | None = None,
 ) -> xr.DataArray:
     """Return the highest score that a model could reach with the repeat-averaged responses.
 
     Parameters
     ----------
-    responses : DataArray, (presentation, neuroid[, time])
+    responses : DataArray, (presentation, neuroid[, time]), or RDMs (subject, ..., stimulus, stimulus_2)
         Repeats share a ``stimulus_id`` (and a ``subject``, where several are in the array).
-    method : {"split-half", "variance", "signal-power", "explainable-variance"}
+    method : {"split-half", "variance", "signal-power", "explainable-variance", "inter-system"}
         Correlate the averages of random, equal halves of each stimulus's repeats; or compare variances: within and between stimuli
         (NSD's ncsnr; any numbers of repeats); of the sum of repeats and of each (Schoppe's CCmax); or of z-scored repeats (Gallant's
-        explainable variance). The last two need as many repeats of each stimulus.
-    units : {"r", "r2"}
-        What is to be divided by it: a score in Pearson r, or one in R².
-    n_splits : int
-        Random splits to average the correlation over; split-half only.
+        explainable variance). The last two need as many repeats of each stimulus. ``"inter-system"``: what ``others`` predict. RDMs
+        have one method, bounds from how alike those of the subjects are.
+    units : {"r", "r2"}, or for RDMs {"spearman", "pearson", "cosine"}
+        What is to be divided by it: a score in Pearson r (default), or one in R²; for RDMs the metric by which they are compared.
+    n_splits : int, optional
+        Random splits to average the correlation over; default 100, or 10 where a mapping is fitted to each half.
+    others : DataArray, or dict of them
+        Other subjects, animals or networks that saw the same stimuli; inter-system only, as are the next four.
+    pool : bool
+        Let them predict together; by default each predicts alone and the mean over them is taken, never the best.
+    model, cv : as in :func:`evaluate`
+        What predicts one system from another, and on which folds.
+    floor : float
+        Reliability below which a correction is not made, but NaN.
     random_state : int, Generator or None
 
     Returns
     -------
-    DataArray, (neuroid[, time]); 0 to 1
-        Attrs: ``kind`` is ``units``, by which a score in the other units is refused; ``method``, ``seed``, ``n_repeats`` (mean per
+    DataArray, (neuroid[, time]), 0 to 1; of RDMs (bound, ...), with ``bound`` ``"lower"`` and ``"upper"``
+        Attrs: ``kind`` is ``units``, by which a score in other units is refused; ``method``, ``seed``, ``n_repeats`` (mean per
         stimulus), ``reliability_kind``. The coordinate ``status`` says why a ceiling is NaN: ``"constant"``, ``"nan"``, or
-        ``"unreliable"`` where repeats do not agree at all; ``ncsnr`` is √(S/N), one presentation's signal-to-noise ratio. 1 for a
-        recording that is marked ``deterministic`` and has no repeats.
+        ``"unreliable"`` where repeats do not agree at all (inter-system: less than ``floor``); ``ncsnr`` is √(S/N), one presentation's
+        signal-to-noise ratio. 1 for a recording that is marked ``deterministic`` and has no repeats.
+
+        Inter-system: the score of a noise-free model that knows what the others know. Coordinates, all in r: ``raw``, what they
+        predict; ``one_sided``, divided by √reliability of the target; ``two_sided``, also by that of the prediction;
+        ``target_reliability``, ``source_reliability`` and ``n_systems`` that passed the floor.
 
     Raises
     ------
     SchemaError
-        Fewer than three stimuli are repeated, and the recording is not deterministic; unequal repeats for a method that needs equal ones.
+        Fewer than three stimuli are repeated, and the recording is not deterministic; unequal repeats for a method that needs equal
+        ones; RDMs of fewer than two subjects.
+    AlignmentError
+        Fewer than ten stimuli are repeated in every system.
+    ParameterError
+        ``others`` missing or not wanted; an impossible choice.
 
     Notes
     -----
     With S the variance of the signal over stimuli, N that of the noise and R repeats, the repeat-average has the reliability
     ρ = S / (S + N/R); the ceiling is ρ in R² and √ρ in r. Where counts differ, 1/R is the mean over stimuli. Formulas:
-    :mod:`brainalign.engine.reliability`.
+    :mod:`brainalign.engine.reliability`; between systems, :func:`brainalign.scores.consistency.consistency`.
 
     ``score_normalized`` of :func:`evaluate` is then what the literature calls CCnorm (``metric="pearson"`` over the ceiling of
     ``"signal-power"``), signal power explained (``"r2"`` over the same) and the fraction of explainable variance explained (``"r2"``
-    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means, as :func:`compare` does: the
-    mean of ratios is too high where ceilings are low.
+    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means (:func:`ratio_of_means`), as
+    :func:`compare` does: the mean of ratios is too high where ceilings are low. Between systems the correction on one side understates
+    what they share, and that on both overshoots at low reliability (1.10 for 1 at .44).
 
     Examples
     --------
@@ -77,11 +112,22 @@ def noise_ceiling(
     >>> round(float(ba.noise_ceiling(x, random_state=0).mean()), 1)   # √(1 / (1 + 1/4)) = 0.894
     0.9
     """
-    validate(responses)
+    if isinstance(responses, xr.DataArray) and responses.dims[-2:] == ("stimulus", "stimulus_2"):
+        return _of_rdms(responses, "spearman" if units is None else units)
     check_choice("method", method, METHODS, owner="noise_ceiling")
-    check_choice("units", units, tuple(_UNITS), owner="noise_ceiling")
+    validate(responses)
+    units = check_choice("units", "r" if units is None else units, tuple(_UNITS), owner="noise_ceiling")
+    n_splits = (10 if method == "inter-system" else 100) if n_splits is None else n_splits
     check_number("n_splits", n_splits, owner="noise_ceiling", low=1, integer=True)
     seed = check_random_state(random_state, owner="noise_ceiling")
+    if method == "inter-system":
+        check_number("floor", floor, owner="noise_ceiling", low=0.0, high=1.0)
+        options = {"model": model, "cv": cv, "n_splits": n_splits}
+        return _from_others(responses, check_others(others, responses), options, pool=pool, units=units, floor=floor, seed=seed)
+    if others is not None:
+        raise ParameterError(
+            f"noise_ceiling got `others` for method={method!r}. Expected method='inter-system': other systems are no repeats."
+        )
     codes = _stimulus_codes(responses)
     counts = np.bincount(codes)
     inverse = float(np.mean(1.0 / counts))
@@ -124,9 +170,141 @@ def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> N
     known = ceiling.attrs.get("mean_inverse_repeats")
     if known is None or np.isclose(known, mean_inverse_repeats):
         return values
+    if "target_reliability" in ceiling.coords:  # what other systems share of the signal stays, the target's noise changes
+        rho = ceiling.coords["target_reliability"].values
+        noisier = extrapolate(rho, known, mean_inverse_repeats) / rho
+        return np.asarray(values * (noisier if ceiling.attrs.get("kind") == "r2" else np.sqrt(noisier)))
     if ceiling.attrs.get("kind") == "r2":
         return extrapolate(values, known, mean_inverse_repeats)
     return np.asarray(np.sqrt(extrapolate(values**2, known, mean_inverse_repeats)))
+
+
+def ratio_of_means(result: xr.Dataset, by: str, *, floor: float = 0.0) -> xr.Dataset:
+    """Return the scores of groups of neuroids, raw and over their ceiling, from the neuroids that are reliable enough.
+
+    Parameters
+    ----------
+    result : Dataset
+        From :func:`evaluate`, with ``score`` and ``ceiling`` (..., neuroid[, time]).
+    by : str
+        Neuroid coordinate: ``"region"``.
+    floor : float
+        Reliability (ρ, the squared ceiling in r) below which a neuroid is left out: of both means, and whatever its score is.
+
+    Returns
+    -------
+    Dataset
+        ``score``, ``ceiling`` (means over the neuroids that are kept) and ``score_normalized`` (their ratio), each (..., by[, time]);
+        ``score_all``, the mean over all neuroids that have a score; ``n_neuroids`` and ``n_left_out``.
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate, or a result without a ceiling.
+
+    Notes
+    -----
+    Selection looks at the reliability alone: neuroids picked by their score would make noise look like a score. Without a floor, a
+    group at noise level is still off, for only ceilings that came out positive are there.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> study = ba.simulate(n_stimuli=80, random_state=0)
+    >>> result = ba.evaluate(study.network, study.brain, cv=4, ceiling="repeat")
+    >>> ratio_of_means(result, "region", floor=0.3).score_normalized.dims
+    ('region',)
+    """
+    if "ceiling" not in result or by not in result.coords or result.coords[by].dims != ("neuroid",):
+        known = [name for name, c in result.coords.items() if c.dims == ("neuroid",)]
+        raise ParameterError(
+            f"ratio_of_means got by={by!r} and a result of {', '.join(map(str, result.data_vars))}. Expected one of {', '.join(map(str, known))}, "
+            'and a `ceiling`: pass `ceiling="repeat"` to `ba.evaluate`.'
+        )
+    score, ceiling = xr.broadcast(result["score"], result["ceiling"])
+    rho = ceiling if result.attrs.get("metric") == "r2" else ceiling**2
+    scored = score.notnull()
+    kept = scored & (ceiling > 0) & (rho >= floor)
+    groups = [
+        (name, np.flatnonzero(result.coords[by].values == name)) for name in pd.unique(result.coords[by].values.astype(object))
+    ]
+
+    def over(x: xr.DataArray, reduce: str) -> xr.DataArray:
+        parts = [getattr(x.isel(neuroid=members).drop_vars(x.coords), reduce)("neuroid") for _, members in groups]
+        named = xr.concat(parts, pd.Index(as_labels([name for name, _ in groups]), name=by))
+        out: xr.DataArray = named.transpose(*(by if dim == "neuroid" else dim for dim in x.dims))
+        return out
+
+    top, bottom = over(score.where(kept), "mean"), over(ceiling.where(kept), "mean")
+    named = {"score": top, "ceiling": bottom, "score_normalized": top / bottom, "score_all": over(score.where(scored), "mean")}
+    counts = {"n_neuroids": over(kept, "sum"), "n_left_out": over(scored & ~kept, "sum")}
+    rest = {name: c for name, c in result.coords.items() if "neuroid" not in c.dims and "fold" not in c.dims}
+    out = xr.Dataset({**named, **counts}, attrs={"metric": result.attrs.get("metric"), "floor": floor}).assign_coords(rest)
+    return write_step(out, "ratio_of_means", params={"by": by, "floor": floor}, inputs={"result": result})
+
+
+def _from_others(
+    responses: xr.DataArray,
+    others: dict[str, xr.DataArray],
+    options: dict[str, Any],
+    *,
+    pool: bool,
+    units: str,
+    floor: float,
+    seed: int,
+) -> xr.DataArray:
+    """Divide the mean of what others predict by the mean of what noise leaves of it, over those that pass the floor."""
+    groups = [others] if pool else [{name: x} for name, x in others.items()]
+    streams = np.random.SeedSequence(seed).spawn(len(groups))
+    parts = [consistency(group, responses, **options, seed=stream) for group, stream in zip(groups, streams, strict=True)]
+    raw, target, source = (np.stack([getattr(part, name) for part in parts]) for name in ("raw", "target", "source"))
+    reliable = (target >= floor) & (source >= floor) & np.isfinite(raw)
+    with np.errstate(invalid="ignore"):
+        top, of_target, of_source, of_both = (
+            np.where(reliable, x, 0.0).sum(axis=0) / reliable.sum(axis=0)
+            for x in (raw, np.sqrt(target), np.sqrt(source), np.sqrt(target * source))
+        )
+        labels = {"raw": raw.mean(axis=0), "one_sided": top / of_target, "two_sided": top / of_both}
+        values = top / of_source
+    status = column_status(responses.values).astype(object)
+    labels |= {
+        "target_reliability": target.mean(axis=0),
+        "source_reliability": source.mean(axis=0),
+        "n_systems": reliable.sum(axis=0),
+    }
+    labels["status"] = as_labels(np.where((status == "ok") & np.isnan(values), "unreliable", status))
+    out = _labelled(values if units == "r" else values**2, labels, responses)
+    params = {"method": "inter-system", "units": units, "pool": pool, "floor": floor, **options}
+    out.attrs = {
+        "kind": units, "units": _UNITS[units], "method": "inter-system", "reliability_kind": "inter-system",
+        "n_splits": options["n_splits"], "seed": seed, "floor": floor, "systems": list(others), "pool": int(pool),
+        "n_repeats": 1.0 / parts[0].mean_inverse_repeats, "mean_inverse_repeats": parts[0].mean_inverse_repeats,
+        "n_stimuli": min(part.n_stimuli for part in parts),
+    }  # fmt: skip
+    return write_step(out, "noise_ceiling", params=params, inputs={"responses": responses, **others}, seed=seed)
+
+
+def _of_rdms(rdms: xr.DataArray, units: str) -> xr.DataArray:
+    check_choice("units", units, tuple(_RDM_UNITS), owner="noise_ceiling")
+    leading = [str(dim) for dim in rdms.dims[:-2]]
+    over = next((dim for dim in leading if dim == "subject" or len(leading) == 1), None)
+    if over is None or rdms.sizes[over] < 2:
+        raise SchemaError(
+            f"noise_ceiling got RDMs {dict(rdms.sizes)}. Expected two or more along `subject`: make them with `ba.rdm(x, by='subject')`, or "
+            "rename the dim along which subjects lie, `rdms.rename(system='subject')`."
+        )
+    first, second = np.triu_indices(rdms.sizes["stimulus"], 1)
+    rest = [dim for dim in leading if dim != over]
+    pairs = rdms.transpose(*rest, "stimulus", "stimulus_2", over).values[..., first, second, :].astype(np.float64)
+    bounds = np.full((2, *pairs.shape[:-2]), np.nan)
+    for cell in np.ndindex(pairs.shape[:-2]):
+        known = np.isfinite(pairs[cell]).all(axis=1)
+        if known.sum() >= 3:
+            bounds[(slice(None), *cell)] = [side.mean() for side in geometry_bounds(pairs[cell][known], units)]
+    coords = {name: c for name, c in rdms.coords.items() if set(c.dims) <= set(rest)}
+    out = xr.DataArray(bounds, dims=("bound", *rest), coords=coords | {"bound": as_labels(["lower", "upper"])}, name="ceiling")
+    out.attrs = {"kind": units, "units": _RDM_UNITS[units], "method": "rdm", "n_subjects": rdms.sizes[over]}
+    return write_step(out, "noise_ceiling", params={"units": units}, inputs={"responses": rdms})
 
 
 def _reliability(values: Numbers, codes: Numbers, method: str, n_splits: int, rng: np.random.Generator) -> Numbers:
@@ -154,7 +332,7 @@ def _reliability(values: Numbers, codes: Numbers, method: str, n_splits: int, rn
 def _stimulus_codes(responses: xr.DataArray) -> Numbers:
     names = [name for name in ("subject", "stimulus_id") if name in responses.coords and responses.coords[name].dims]
     table = pd.DataFrame({name: responses.coords[name].values.astype(object) for name in names})
-    return table.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
+    return np.asarray(table.groupby(names, sort=False, dropna=False).ngroup())
 
 
 def _refuse_too_few(counts: Numbers) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import did_you_mean
-from brainalign.core.provenance import provenance
+from brainalign.core.provenance import all_steps, provenance
 from brainalign.core.schema import SCHEMA_VERSION, as_labels
 from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
@@ -244,15 +243,7 @@ def leaks_of(**sides: xr.DataArray) -> list[str]:
     """
     found: dict[str, None] = {}
     for side, x in sides.items():
-        for step in _all_steps(provenance(x, verify=False).steps):
+        for step in all_steps(provenance(x, verify=False).steps):
             if step["verb"] in FITTED_BY_HAND:
                 found[f"{side}: {step['verb']} was fitted on all presentations, test ones included; put it into the chain"] = None
     return list(found)
-
-
-def _all_steps(steps: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Walk the steps of a result and of everything that went into it."""
-    for step in steps:
-        yield step
-        for lineage in step.get("lineage", {}).values():
-            yield from _all_steps(lineage)

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata, spearmanr
 
-from brainalign.engine.reliability import explainable_variance, extrapolate, signal_and_noise, signal_power, split_half
+from brainalign.engine.reliability import (
+    explainable_variance,
+    extrapolate,
+    geometry_bounds,
+    signal_and_noise,
+    signal_power,
+    split_half,
+)
 
 S, N = 0.3, 0.7
 
@@ -94,3 +102,29 @@ def test_extrapolation_goes_there_and_back():
     rho = np.linspace(0.01, 0.99, 9)
     np.testing.assert_allclose(extrapolate(extrapolate(rho, 1.0, 0.2), 0.2, 1.0), rho)
     np.testing.assert_allclose(extrapolate(rho, 0.5, 0.25), 2 * rho / (1 + rho))
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman", "cosine"])
+def test_geometry_bounds_are_those_of_nili(metric):
+    rng = np.random.default_rng(0)
+    x = rng.gamma(2.0, size=(45, 1)) + rng.gamma(1.0, size=(45, 6))
+
+    def similarity(a, b):
+        if metric == "cosine":
+            return a @ b / np.sqrt((a @ a) * (b @ b))
+        return np.corrcoef(a, b)[0, 1] if metric == "pearson" else spearmanr(a, b).statistic
+
+    pool = {"pearson": lambda v: (v - v.mean()) / v.std(), "spearman": rankdata, "cosine": lambda v: v / np.sqrt(np.mean(v**2))}
+    pooled = np.stack([pool[metric](v) for v in x.T], axis=1)
+    lower, upper = geometry_bounds(x, metric)
+    others = [np.delete(pooled, k, axis=1).mean(axis=1) for k in range(6)]
+    np.testing.assert_allclose(upper, [similarity(v, pooled.mean(axis=1)) for v in x.T], rtol=1e-12)
+    np.testing.assert_allclose(lower, [similarity(v, mean) for v, mean in zip(x.T, others, strict=True)], rtol=1e-12)
+    assert (lower < upper).all()
+
+
+def test_a_subject_without_geometry_has_no_bound():
+    x = np.c_[np.random.default_rng(0).normal(size=(10, 2)), np.ones(10)]
+    lower, upper = geometry_bounds(x, "pearson")
+    assert np.isnan(lower).any()
+    assert np.isnan(upper).any()

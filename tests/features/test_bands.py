@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.provenance import is_lazy, provenance
+from brainalign.features.bands import band_labels
 
 
 def space(values, ids, **more):
@@ -96,3 +97,19 @@ def test_bad_input():
         ba.bands(a=a, b=timed)
     with pytest.raises(ParameterError, match="different time axes"):
         ba.bands(a=timed.assign_coords(time=[0.0, 0.2]), b=timed)
+
+
+def test_each_feature_has_its_band():
+    x = ba.bands(b=space(np.ones((2, 2)), ["x", "y"]), a=space(np.ones((2, 1)), ["x", "y"]))
+    names, codes = band_labels("band", x, owner="F")
+    assert (names.tolist(), codes.tolist()) == (["b", "a"], [0, 0, 1])
+    timed = space(np.ones((1, 1, 2)), ["x"], time=[0.0, 0.1])
+    assert band_labels("band", ba.bands(a=timed, b=timed), owner="F")[1].tolist() == [0, 0, 1, 1]
+    names, codes = band_labels([3, 1, 3], x, owner="F")
+    assert (names.tolist(), codes.tolist()) == (["3", "1"], [0, 1, 0])
+    with pytest.raises(ParameterError, match=r"'bands' parameter of F is 'lag', which is no neuroid coordinate .* has 'band', "):
+        band_labels("lag", x, owner="F")
+    with pytest.raises(ParameterError, match=r"'bands' parameter of F is 'band', .*none: it is a plain array"):
+        band_labels("band", x.values, owner="F")
+    with pytest.raises(ParameterError, match=r"has the shape \(2,\)\. Expected one label for each of 3 features"):
+        band_labels([1, 2], x, owner="F")

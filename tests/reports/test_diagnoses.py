@@ -1,7 +1,10 @@
 import json
 
+import numpy as np
+import pytest
+
 import brainalign as ba
-from brainalign.reports.diagnoses import diagnose, join_report
+from brainalign.reports.diagnoses import decided, diagnose, join_report
 
 
 def test_everything_that_stands_out_is_said(grid, scores, attributions):
@@ -49,3 +52,59 @@ def test_each_system_of_one_call_is_named():
     found = [text for text in diagnose(result) if "dropped" in text]
     assert found == ["sub-02: 10 presentations of the source were dropped (10 ids without a counterpart)."]
     assert not any("altered" in text for text in diagnose(result))
+
+
+def noted(result, **report):
+    return " ".join(diagnose(result.assign_attrs(report=json.dumps(report))))
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.5, "50% of the chosen alphas lie at the end"), (0.0, "")])
+def test_alphas_at_the_edge_of_their_grid_are_counted(scores, share, told):
+    at_edge = np.arange(12).reshape(2, 6) < 12 * share
+    assert told in noted(scores.assign(alpha_at_edge=(("fold", "neuroid"), at_edge)))
+    assert ("alphas" in noted(scores.assign(alpha_at_edge=(("fold", "neuroid"), at_edge)))) == bool(told)
+
+
+def test_ceilings_that_are_mostly_noise_are_counted(scores):
+    low = scores.assign(ceiling=("neuroid", [0.1, 0.2, 0.3, 0.4, 0.5, 0.9]))
+    assert "3 of 6 ceilings stand on a reliability under 0.1" in noted(low)
+    assert "1 of 6 ceilings stand on" in noted(low.assign_attrs(metric="r2").assign(ceiling=low.ceiling.clip(0.05) - 0.05))
+
+
+def test_a_best_layer_is_not_held_out_unless_it_was_chosen_elsewhere(grid):
+    assert "The best layer of each target is not held out" in noted(grid)
+    assert "held out" not in noted(grid[{"source_layer": [0]}])
+    inner = [{"decision": "layer", "by": "compare", "data": "inner folds", "held_out": True}]
+    assert "held out" not in noted(grid, decisions=inner)
+
+
+def test_what_a_source_is_made_of_is_said(scores):
+    facts = {"n_features": 40, "n_rows": 100, "n_directions": 40, "top_share": 0.1, "n_massive": 0, "n_known": 0}
+    assert noted(scores, source_facts=facts) == noted(scores)
+    odd = noted(scores, source_facts=facts | {"n_directions": 6, "top_share": 0.93, "n_massive": 1, "n_known": 4})
+    assert "spans 6 independent directions, with 40 features in 100 presentations" in odd
+    assert "One direction holds 93% of the variance of the source, which has 40 features" in odd
+    assert "1 feature is over 100 times as large as is usual in the source" in odd
+    assert "4 tested presentations have exactly the source responses of a training presentation of another name" in odd
+    assert "independent" not in noted(scores, source_facts=facts | {"n_rows": 30, "n_directions": 29})  # as many as there can be
+
+
+def test_a_recording_with_one_massive_unit_is_told_apart():
+    study = ba.simulate(n_stimuli=20, n_neuroids=5, modalities=("fmri",), random_state=0)
+    values = study.fmri.values.copy()
+    values[:, 3] *= 1000
+    large = study.fmri.copy(data=values)
+    assert any("1 feature is over 100 times as large as is usual in the recording" in text for text in diagnose(large))
+    assert any("One direction holds 100% of the variance of the recording" in text for text in diagnose(large))
+    assert not diagnose(study.fmri)
+    assert not any("feature" in text for text in diagnose(large.chunk({"neuroid": 2})))  # not read for a note's sake
+
+
+def test_decisions_are_a_table(scores, grid):
+    entry = {"decision": "alphas", "by": "Ridge", "data": "inner folds", "held_out": True}
+    one = decided(scores.assign_attrs(report=json.dumps({"decisions": [entry, {**entry, "held_out": False}]})))
+    assert one.columns.tolist() == ["decision", "by", "data", "held out"]
+    assert one["held out"].tolist() == ["yes", "no"]
+    each = {"each": {name: {"decisions": [entry]} for name in ("sub-01", "sub-02")}}
+    assert decided(scores.assign_attrs(report=json.dumps(each)))["of"].tolist() == ["sub-01", "sub-02"]
+    assert not len(decided(grid))

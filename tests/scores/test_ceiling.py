@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.engine.correlate import pearson_columns
 from brainalign.engine.reliability import signal_and_noise, signal_power, split_halves
-from brainalign.scores.ceiling import ceiling_of_averages
+from brainalign.scores.ceiling import ceiling_of_averages, ratio_of_means
 
 S, N = 0.3, 0.7
 
@@ -172,3 +174,101 @@ def test_halves_are_equal_disjoint_and_of_one_stimulus():
             np.testing.assert_allclose(half.sum(axis=1), 1.0)
             assert (half > 0).sum(axis=1).tolist() == [1, 2]
             assert [set(codes[row > 0].tolist()) for row in half] == [{0}, {1}]
+
+
+def test_a_network_with_dropout_has_the_ceiling_of_its_repeats():
+    """Recorded several times with dropout on, it is a recording like any other; without, its ceiling is 1."""
+    import torch
+
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(20, 60), torch.nn.Tanh(), torch.nn.Dropout(0.3), torch.nn.Linear(60, 8))
+    images = ba.stimuli.table(
+        np.random.default_rng(0).normal(size=(300, 20)), stimulus_id=[f"s{i}" for i in range(300)], kind="array"
+    )
+    still = ba.record(ba.TorchResponder(net, layers="3", system="net"), images, progress=False)
+    assert ba.noise_ceiling(still).values.tolist() == [1.0] * 8
+    responder = ba.TorchResponder(net, layers="3", system="net", dropout=True)
+    assert not responder.deterministic
+    one = ba.record(responder, images, progress=False)
+    with pytest.raises(SchemaError, match="0 of 300 stimuli are repeated"):
+        ba.noise_ceiling(one)
+    trials = xr.concat(
+        [one, *(ba.record(responder, images, progress=False) for _ in range(3))], "presentation", combine_attrs="override"
+    )
+    ceiling = ba.noise_ceiling(trials, n_splits=20, random_state=0)
+    # What it would be with endless repeats is the network without dropout, up to a factor that r does not see.
+    average = ba.average_repeats(trials)
+    r = [np.corrcoef(still[:, k], average[:, k])[0, 1] for k in range(8)]
+    np.testing.assert_allclose(ceiling, r, atol=0.03)
+
+
+def test_spikes_drawn_from_rates_have_the_ceiling_of_poisson():
+    rng = np.random.default_rng(0)
+    rate = rng.gamma(4.0, size=(600, 40))
+    counts = rng.poisson(np.repeat(rate, 3, axis=0))
+    x = ba.responses(
+        counts, stimulus_id=np.repeat(np.arange(600), 3), neuroid_id=range(40), modality="ann", system="snn", units="count"
+    )
+    ceiling = ba.noise_ceiling(x, n_splits=20, random_state=0)
+    assert float((ceiling**2).mean()) == pytest.approx(4 / (4 + 4 / 3), abs=0.01)  # signal and noise variance are both 4
+
+
+def test_bounds_of_a_geometry():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(12, 30))
+    subjects = [f"p{k}" for k in range(5)]
+    x = ba.responses(np.concatenate([truth + rng.normal(size=truth.shape) for _ in subjects]), stimulus_id=np.tile([f"s{i}" for i in range(12)], 5),
+                     subject=np.repeat(subjects, 12), neuroid_id=range(30), modality="fmri", system="all")  # fmt: skip
+    rdms = ba.rdm(x, by="subject")
+    bounds = ba.noise_ceiling(rdms)
+    assert bounds.dims == ("bound",)
+    assert (bounds.attrs["kind"], bounds.attrs["n_subjects"]) == ("spearman", 5)
+    model = ba.compare_rdms(ba.rdm(x[:12].copy(data=truth)), rdms).score
+    lower, upper = bounds.values
+    assert lower < float(model.mean()) < upper
+    pearson = ba.noise_ceiling(rdms, units="pearson")
+    assert pearson.attrs["kind"] == "pearson"
+    with pytest.raises(ParameterError, match="kind 'spearman'"):
+        ba.evaluate(x[:12], x[:12], cv=3, ceiling=bounds)
+    with pytest.raises(ParameterError, match="'units' parameter"):
+        ba.noise_ceiling(rdms, units="r2")
+    with pytest.raises(SchemaError, match="two or more along `subject`"):
+        ba.noise_ceiling(rdms[:1])
+    regions = xr.concat([rdms, rdms], "region").assign_coords(region=["V1", "IT"])
+    both = ba.noise_ceiling(regions)
+    assert both.dims == ("bound", "region")
+    np.testing.assert_allclose(both.sel(region="IT"), bounds)
+    with pytest.raises(SchemaError, match="rename"):
+        ba.noise_ceiling(regions.rename(subject="person"))
+
+
+def test_ratio_of_means_selects_by_reliability_and_keeps_the_raw_score():
+    rng = np.random.default_rng(1)
+    signal = rng.normal(size=(300, 400)) * np.where(
+        np.arange(400) < 200, 0.1, 1.0
+    )  # a region that hardly responds, and one that does
+    trials = np.repeat(signal, 3, axis=0) + rng.normal(size=(900, 400))
+    labels = {
+        "stimulus_id": np.repeat([f"s{i}" for i in range(300)], 3),
+        "neuroid_id": range(400),
+        "region": np.repeat(["dim", "bright"], 200),
+    }
+    x = ba.responses(trials, modality="fmri", system="p", **labels)
+    average = ba.average_repeats(x)
+    ceiling = ba.noise_ceiling(x, method="variance")
+    r = pearson_columns(signal, average.values)
+    scored = xr.Dataset({"score": ("neuroid", r), "ceiling": ceiling}, coords=ceiling.coords, attrs={"metric": "pearson"})
+    out = ratio_of_means(scored, "region")
+    assert out.score_normalized.sel(region="bright") == pytest.approx(1.0, abs=0.01)
+    assert (
+        abs(out.score_normalized.sel(region="dim") - 1.0) > 0.1
+    )  # of a perfect model: what is at noise level is not to be normalised
+    strict = ratio_of_means(scored, "region", floor=0.3)
+    assert strict.n_neuroids.values.tolist() == [0, 200]
+    assert np.isnan(strict.score_normalized.sel(region="dim"))
+    assert strict.n_left_out.sel(region="dim") == 200
+    np.testing.assert_allclose(strict.score_all, [r[:200].mean(), r[200:].mean()])
+    with pytest.raises(ParameterError, match="by='area'"):
+        ratio_of_means(scored, "area")
+    with pytest.raises(ParameterError, match='ceiling="repeat"'):
+        ratio_of_means(scored.drop_vars("ceiling"), "region")

@@ -9,6 +9,12 @@ import xarray as xr
 
 import brainalign as ba
 
+
+def predicted_and_held_out(source, target):
+    x, y, _ = ba.align(ba.average_repeats(source), ba.average_repeats(target))
+    return ba.Ridge(alphas=[10.0]).fit(x[:40], y[:40]).predict(x[40:]), y[40:]
+
+
 #: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
 PAIR_VERBS = {
     "align": lambda source, target: ba.align(source, target)[1],
@@ -23,6 +29,15 @@ PAIR_VERBS = {
     ),
     "compare": lambda source, target: ba.compare(
         source, target, by=("group", "group"), model=ba.Ridge(alphas=[1.0, 100.0], cv=3), cv=3, n_permutations=9, random_state=0
+    ),
+    "permutation_test": lambda source, target: ba.permutation_test(
+        *predicted_and_held_out(source, target), n_permutations=9, random_state=0
+    ),
+    "bootstrap": lambda source, target: ba.bootstrap(
+        ba.compare(source, target, by=("group", "group"), model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0),
+        over="target_group",
+        between="source_group",
+        random_state=0,
     ),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
 }
@@ -46,7 +61,7 @@ STEPS = {
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-MAPPINGS = {"Classifier", "Ridge", "chain"}
+MAPPINGS = {"Classifier", "KernelRidge", "PLS", "Ridge", "Stacked", "chain"}
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
     "responses", "simulate", "stimuli",

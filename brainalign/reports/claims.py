@@ -1,0 +1,166 @@
+"""Claims: a result with the hypothesis it was made for, and the evidence that a reader should ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.provenance import write_step
+
+_MEND = {
+    "interval": "bootstrap the scores",
+    "null percentile": "score with `n_permutations=1000`",
+    "best control": "score with `controls=`",
+    "ceiling": "score with `ceiling=` where stimuli are repeated",
+    "n": "keep `n_presentations` in the result",
+}
+
+
+def claim(result: xr.Dataset, *, hypothesis: str, alternative: str, test: str) -> xr.Dataset:
+    """Return a result that carries what it is claimed to show.
+
+    Parameters
+    ----------
+    result : Dataset
+        Of :func:`brainalign.evaluate` or :func:`~brainalign.compare`, or the part of it that the claim is about.
+    hypothesis : str
+        What the result is held to show.
+    alternative : str
+        What else could explain it, and would have to be given up.
+    test : str
+        Which outcome decides between the two, stated so that it could have come out otherwise.
+
+    Returns
+    -------
+    Dataset
+        With the attr ``claim`` (JSON), which ``ba.reports.report`` shows beside the evidence.
+
+    Raises
+    ------
+    ParameterError
+        No result with scores, or one of the three is empty.
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"score": ("neuroid", [0.3, 0.5])}, attrs={"metric": "pearson"})
+    >>> claimed = claim(result, hypothesis="V1 reads layer 1", alternative="any layer would do",
+    ...                 test="layer 1 scores higher than untrained layer 1 in 95 of 100 bootstraps")
+    >>> evidence(claimed).set_index("evidence").value["null percentile"]
+    'missing: score with `n_permutations=1000`'
+    """
+    if not isinstance(result, xr.Dataset) or "score" not in result:
+        raise ParameterError(
+            f"claim got a {type(result).__name__} without `score`. Expected a result of `ba.evaluate` or `ba.compare`."
+        )
+    said = {"hypothesis": hypothesis, "alternative": alternative, "test": test}
+    for name, text in said.items():
+        if not isinstance(text, str) or not text.strip():
+            raise ParameterError(f"The {name!r} parameter of claim must be a sentence. Got {text!r} instead.")
+    return write_step(result.assign_attrs(claim=json.dumps(said)), "claim", params=said, inputs={"result": result})
+
+
+def claim_of(result: Any) -> dict[str, str]:
+    """Return the claim that a result carries: ``hypothesis``, ``alternative``, ``test``; empty where it has none.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray
+
+    Returns
+    -------
+    dict
+    """
+    text = getattr(result, "attrs", {}).get("claim")
+    return dict(json.loads(text)) if isinstance(text, str) else {}
+
+
+def evidence(result: xr.Dataset) -> pd.DataFrame:
+    """Return what stands behind a result, and say of each part that is missing how it could be had.
+
+    Parameters
+    ----------
+    result : Dataset
+        With ``score``. Several scores are summed up by their median.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``evidence`` and ``value``: hypothesis, alternative and test (of a :func:`claim`), effect, interval, null
+        percentile, best control, ceiling, n.
+    """
+    said = claim_of(result)
+    rows = {name: said.get(name, "missing: `ba.reports.claim`") for name in ("hypothesis", "alternative", "test")}
+    numbers = {
+        "effect": _effect(result), "interval": _interval(result), "null percentile": _null_percentile(result),
+        "best control": _best_control(result), "ceiling": _ceiling(result), "n": _n(result),
+    }  # fmt: skip
+    rows |= {name: text or f"missing: {_MEND[name]}" for name, text in numbers.items()}
+    return pd.DataFrame({"evidence": list(rows), "value": list(rows.values())})
+
+
+def _effect(result: xr.Dataset) -> str:
+    score = _finite(result["score"])
+    metric = result.attrs.get("metric", "score")
+    if not score.size:
+        return f"{metric} is not defined"
+    if score.size == 1:
+        return f"{metric} {score[0]:.3f}"
+    low, middle, high = np.quantile(score, [0.25, 0.5, 0.75])
+    return f"{metric} {middle:.3f}, median of {score.size} scores (quartiles {low:.3f} and {high:.3f})"
+
+
+def _interval(result: xr.Dataset) -> str:
+    if not {"ci_low", "ci_high"} <= set(result.data_vars):
+        return ""
+    low, high = _finite(result["ci_low"]), _finite(result["ci_high"])
+    text = f"{_middle(low)} to {_middle(high)}"
+    return text if low.size == 1 else f"{text} (medians); {int((low > 0).sum())} of {low.size} lie above 0"
+
+
+def _null_percentile(result: xr.Dataset) -> str:
+    """Say where the observed score lies among those of the null, which p = (1 + #{null ≥ score}) / (1 + B) tells."""
+    if "p_value" not in result:
+        return ""
+    p, n = _finite(result["p_value"]), int(result.attrs.get("n_permutations", 0))
+    below = 100 * (1 - (p * (n + 1) - 1) / n) if n else 100 * (1 - p)
+    of = f" of {n} null scores" if n else ""
+    if p.size == 1:
+        return f"{below[0]:.1f}{of} (p = {p[0]:.2g})"
+    name = "p_value_max" if "p_value_max" in result else "p_value"
+    passed = int((_finite(result[name]) <= 0.05).sum())
+    return f"{_middle(below, 1)}{of} (median); {passed} of {p.size} pass {name} ≤ .05"
+
+
+def _best_control(result: xr.Dataset) -> str:
+    if "score_minus_best_control" not in result:
+        return ""
+    ahead = _finite(result["score_minus_best_control"])
+    text = f"{_middle(ahead)} below the score"
+    return text if ahead.size == 1 else f"{text} (median); {int((ahead > 0).sum())} of {ahead.size} are ahead of every control"
+
+
+def _ceiling(result: xr.Dataset) -> str:
+    values = _finite(result["ceiling"]) if "ceiling" in result else np.array([])
+    return f"{values.mean():.3f}" + (f", mean of {values.size}" if values.size > 1 else "") if values.size else ""
+
+
+def _n(result: xr.Dataset) -> str:
+    if "n_presentations" not in result:
+        return ""
+    counts = np.unique(np.asarray(result["n_presentations"].values))
+    shown = f"{counts[0]:,}" if counts.size == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    return f"{shown} presentations, {_finite(result['score']).size} scores"
+
+
+def _finite(x: xr.DataArray) -> np.ndarray[Any, Any]:
+    values = np.asarray(x.values, dtype=np.float64).ravel()
+    return values[np.isfinite(values)]
+
+
+def _middle(values: np.ndarray[Any, Any], digits: int = 3) -> str:
+    return f"{np.median(values):.{digits}f}" if values.size else "not defined"

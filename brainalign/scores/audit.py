@@ -1,0 +1,161 @@
+"""What a reader has to know before believing a score: which data touched which decision, and what the source is made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from sklearn.feature_selection import SelectorMixin
+
+from brainalign.core.provenance import all_steps, provenance
+from brainalign.engine.spread import directions, n_massive
+from brainalign.features.chain import Chain, is_mixing, is_stateless
+from brainalign.scores.pairing import Pair
+
+#: Options of a mapping that list candidates; None stands for a grid of its own.
+_CANDIDATES = ("alphas", "n_components", "candidates")
+#: Steps that were applied by hand, with what they saw.
+_BY_HAND = {
+    "Reduce": ("reduction", "all presentations"),
+    "ZScore": ("scaling", "each run by itself, tested ones too"),
+    "Clean": ("cleaning", "each run by itself, tested ones too"),
+    "open:glmsingle": ("response function, noise components and shrinkage of betas", "repeats of all presentations"),
+}
+_TRAINING, _INNER = "training presentations", "inner folds of the training presentations"
+_AT_MOST = 512  # rows that are looked at for directions and variances
+_TOGETHER = 256  # rows in memory
+_FEW = 10  # features with which rows may be equal by chance
+
+
+def audit(both: Pair, model: Chain, **sides: xr.DataArray) -> dict[str, Any]:
+    """Return what is to be said of a score beside it, as plain JSON.
+
+    Parameters
+    ----------
+    both : Pair
+        As it is scored.
+    model : Chain
+        As it was given.
+    **sides : DataArray
+        Source and target as they were given, by argument name.
+
+    Returns
+    -------
+    dict
+        ``decisions``, as of :func:`decisions`, and ``source_facts``, as of :func:`source_facts`.
+    """
+    return {"decisions": decisions(model, **sides), "source_facts": source_facts(both)}
+
+
+def decisions(model: Chain, **sides: xr.DataArray) -> list[dict[str, Any]]:
+    """Say of everything that was learned or chosen from data, which presentations it was learned from.
+
+    Parameters
+    ----------
+    model : Chain
+    **sides : DataArray
+        Source and target as they were given, by argument name.
+
+    Returns
+    -------
+    list of dict
+        ``decision`` (what), ``by`` (which step), ``data`` (on what), ``held_out`` (whether tested presentations had no part in
+        it). A mapping of one's own says more by an attribute ``decides_on``: decision to data, such as
+        ``{"early stopping": "a tenth of the training presentations"}``.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> for entry in decisions(ba.chain(StandardScaler(), ba.Ridge())):
+    ...     print(entry["decision"], "|", entry["by"], "|", entry["data"], "|", entry["held_out"])
+    fit | StandardScaler | training presentations | True
+    alphas | Ridge | inner folds of the training presentations | True
+    weights | Ridge | training presentations | True
+    """
+    found = []
+    for side, x in sides.items():
+        for step in all_steps(provenance(x, verify=False).steps):
+            what, data = _BY_HAND.get(step["verb"], ("", ""))
+            entry = {"decision": f"{what} of the {side}", "by": step["verb"], "data": data, "held_out": False}
+            if what and entry not in found:
+                found.append(entry)
+    for step in model.steps[:-1]:
+        if is_stateless(step):
+            found.append(_entry("scaling", step, _BY_HAND["ZScore"][1], held_out=False))
+        elif not is_mixing(step):
+            found.append(_entry("feature selection" if isinstance(step, SelectorMixin) else "fit", step, _TRAINING))
+    return found + _of_mapping(model.steps[-1])
+
+
+def _of_mapping(mapping: Any) -> list[dict[str, Any]]:
+    options = mapping.get_params(deep=False) if hasattr(mapping, "get_params") else {}
+    found = [_entry(name, mapping, _INNER) for name in _CANDIDATES if name in options and _is_choice(options[name])]
+    if options.get("early_stopping") not in (None, False):
+        share = options.get("validation_fraction")
+        found.append(_entry("early stopping", mapping, f"a share of {share} of the training presentations" if share else _INNER))
+    found += [_entry(what, mapping, data) for what, data in getattr(mapping, "decides_on", {}).items()]
+    return [*found, _entry("weights", mapping, _TRAINING)]
+
+
+def _entry(decision: str, step: Any, data: str, *, held_out: bool = True) -> dict[str, Any]:
+    return {"decision": decision, "by": type(step).__name__, "data": data, "held_out": held_out}
+
+
+def _is_choice(value: Any) -> bool:
+    return value is None or np.size(value) > 1
+
+
+def source_facts(both: Pair) -> dict[str, Any]:
+    """Return what the source is made of.
+
+    Parameters
+    ----------
+    both : Pair
+
+    Returns
+    -------
+    dict
+        ``n_features``; of at most 512 rows (``n_rows``): ``n_directions``, how many independent ones the features span, ``top_share``,
+        the share of all variance that lies in one of them, and ``n_massive``, how many are over 100 times as large as is
+        usual. Where source and target have the same rows: ``n_known``, how many tested presentations have exactly the
+        source responses of a training presentation of another stimulus.
+    """
+    n = len(both.source)
+    rows = np.unique(np.linspace(0, n - 1, min(n, _AT_MOST)).astype(np.int64))
+    values = np.asarray(both.source[rows]).reshape(len(rows), -1).astype(np.float64)
+    values = values[:, np.isfinite(values).all(axis=0)]
+    n_directions, top_share = directions(values)
+    facts: dict[str, Any] = {"n_features": values.shape[1], "n_rows": len(rows), "n_directions": n_directions}
+    facts |= {"top_share": round(top_share, 4), "n_massive": n_massive(values)}
+    if n == len(both.target) and values.shape[1] >= _FEW and not both.model.mixes and "onset_s" not in both.target.coords:
+        facts["n_known"] = _known(both)
+    return facts
+
+
+def _known(both: Pair) -> int:
+    """Count tested presentations whose source responses are known, to the last bit, from another stimulus in training."""
+    code = _row_codes(both.source)
+    stimulus = np.unique(both.source.stimulus_id.values, return_inverse=True)[1]
+    known = np.zeros(len(code), dtype=bool)
+    for fold in both.folds:
+        trained = np.unique(np.stack([code[fold.train], stimulus[fold.train]]), axis=1)
+        names, count = np.unique(trained[0], return_counts=True)
+        own = np.isin(
+            code[fold.test] * (stimulus.max() + 1) + stimulus[fold.test], trained[0] * (stimulus.max() + 1) + trained[1]
+        )
+        others = np.zeros(code.max() + 1, dtype=np.int64)
+        others[names] = count
+        known[fold.test] |= others[code[fold.test]] - own > 0
+    return int(known.sum())
+
+
+def _row_codes(x: xr.DataArray) -> np.ndarray[Any, Any]:
+    """Return one number a row, equal for equal rows; rows of zeros alone are no stimulus, and each is its own."""
+    seen: dict[Any, int] = {}
+    codes = np.empty(len(x), dtype=np.int64)
+    for start in range(0, len(x), _TOGETHER):
+        for row, values in enumerate(np.asarray(x[start : start + _TOGETHER]), start):
+            codes[row] = seen.setdefault(hash(values.tobytes()) if values.any() else ("zeros", row), len(seen))
+    return codes

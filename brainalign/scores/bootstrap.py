@@ -1,0 +1,241 @@
+"""``bootstrap``: how far a score would move with other stimuli, other subjects or both, and which differences are more than that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.parameters import check_number, check_random_state
+from brainalign.core.provenance import provenance, write_step
+from brainalign.core.schema import as_labels
+from brainalign.engine.bootstrap import draw_weights, two_factor_variance
+from brainalign.engine.moments import Numbers
+from brainalign.engine.resample import false_discovery_rate, p_of_the_maximum, p_values
+from brainalign.scores.units import check_result, unit_scores
+
+
+def bootstrap(
+    result: Any,
+    *,
+    over: str | Sequence[str],
+    between: str | None = None,
+    level: float = 0.95,
+    n_bootstraps: int = 1000,
+    random_state: int | np.random.Generator | None = None,
+) -> xr.Dataset:
+    """Draw stimuli, subjects or both anew: intervals of scores, and of the differences of layers or models.
+
+    Parameters
+    ----------
+    result : Dataset, or dict of them
+        With ``score``. A dict compares whole results, such as two models on the same folds.
+    over : str, or two of them
+        What is drawn, and so what the interval generalises to. ``"stimulus"`` reads the ``score_bootstrap`` that
+        ``evaluate(..., n_bootstraps=1000)`` and ``compare`` keep: fitted models, tested on redrawn stimuli. Anything else
+        names a dim of the score or a coordinate of its neuroids, such as ``"subject"``. ``("subject", "stimulus")`` draws both.
+    between : str, optional
+        Dim of the score along which every pair is compared, such as ``"source_layer"``. Of a dict always its names, ``"result"``.
+    level : float
+        Share of intervals that hold the truth.
+    n_bootstraps : int
+        Draws of subjects; redrawn stimuli are as many as the result keeps.
+    random_state : int, Generator or None
+        For draws of subjects.
+
+    Returns
+    -------
+    Dataset
+        ``score``, ``ci_low`` and ``ci_high`` with the dims of the score; ``n_bootstraps``. With ``between`` or a dict also
+        ``difference`` (pair, ...), the first minus the second of each pair, with ``difference_low``, ``difference_high`` and two-sided
+        ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all pairs and scores together. Coordinates ``first`` and
+        ``second`` (pair) name them.
+
+    Raises
+    ------
+    SchemaError, ParameterError
+        The result keeps no redrawn stimuli, or results to compare were drawn with different seeds; there is no such dim.
+
+    Notes
+    -----
+    Draws are paired: one draw of stimuli or subjects serves every layer and model. Their variance is that of n units, too small by
+    (n − 1) / n, and for two kinds of units drawn at once too large (:func:`brainalign.engine.bootstrap.two_factor_variance`);
+    percentiles are stretched to the corrected standard error times the t of min(n) − 1 degrees of freedom, and p compares the
+    difference with its draws on that scale.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> rng = np.random.default_rng(0)
+    >>> scores = xr.DataArray(0.3 + 0.05 * rng.normal(size=(8, 2)), dims=("subject", "layer"), coords={"layer": ["early", "late"]})
+    >>> scores[:, 1] += 0.2
+    >>> out = ba.bootstrap(xr.Dataset({"score": scores}), over="subject", between="layer", random_state=0)
+    >>> bool(out.ci_low[0] < 0.3 < out.ci_high[0]), bool(out.p_value[0] < 0.01)
+    (True, True)
+    """
+    check_number("level", level, owner="bootstrap", low=0.5, high=0.9999)
+    check_number("n_bootstraps", n_bootstraps, owner="bootstrap", low=2, integer=True)
+    seed = check_random_state(random_state, owner="bootstrap")
+    units = (over,) if isinstance(over, str) else tuple(over)
+    if len(set(units)) != len(units) or not 1 <= len(units) <= 2 or (len(units) == 2 and "stimulus" not in units):
+        raise ParameterError(
+            f"The 'over' parameter of bootstrap must be 'stimulus', a kind of unit, or both, as ('subject', 'stimulus'). Got {over!r} instead."
+        )
+    inputs = dict(result) if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else {"result": result}
+    joined = _joined(inputs, units) if len(inputs) > 1 else check_result(next(iter(inputs.values()), None), owner="bootstrap")
+    between = "result" if len(inputs) > 1 else between
+    drawn = _draw(joined, units, n_bootstraps, np.random.default_rng(seed))
+    low, high = drawn.interval(level)
+    named = {"score": drawn.score, "ci_low": low, "ci_high": high}
+    out = xr.Dataset({name: drawn.template.copy(data=values) for name, values in named.items()})
+    if between is not None:
+        out = out.merge(_differences(drawn, between, level))
+    params = {"over": list(units), "between": between, "level": level, "n_bootstraps": drawn.n}
+    return write_step(out.assign_attrs(params | {"n_units": drawn.n_units}), "bootstrap", params=params, inputs=inputs, seed=seed)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A score, and what it was when units were drawn anew.
+
+    Attributes
+    ----------
+    template : DataArray
+        The score with its labels.
+    score : ndarray, (...)
+    draws : ndarray, (draw, ...)
+    parts : tuple of ndarray, (draw, ...)
+        Where two kinds of units were drawn: what it was when only the one, and only the other was.
+    n_units : list of int
+    """
+
+    template: xr.DataArray
+    score: Numbers
+    draws: Numbers
+    parts: tuple[Numbers, ...]
+    n_units: list[int]
+
+    @property
+    def n(self) -> int:
+        """Number of draws."""
+        return len(self.draws)
+
+    @property
+    def scale(self) -> Numbers:
+        """By how much draws are too close together, or too far apart."""
+        least = min(self.n_units)
+        if not self.parts:
+            return np.full(self.score.shape, np.sqrt(least / (least - 1)))
+        variances = [part.var(axis=0, ddof=1) for part in (*self.parts, self.draws)]
+        corrected = two_factor_variance(*variances, n_first=self.n_units[0], n_second=self.n_units[1])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(variances[2] > 0, np.sqrt(corrected / variances[2]), 1.0)
+
+    def interval(self, level: float) -> tuple[Numbers, Numbers]:
+        """Return its ends."""
+        tail = (1.0 - level) / 2.0
+        stretch = self.scale * stats.t.isf(tail, min(self.n_units) - 1) / stats.norm.isf(tail)
+        low, high = np.quantile(self.draws, [tail, 1.0 - tail], axis=0)
+        return self.score + stretch * (low - self.score), self.score + stretch * (high - self.score)
+
+    def minus(self, axis: int, first: list[int], second: list[int]) -> Drawn:
+        """Return differences of positions along an axis of the score, which becomes the first."""
+
+        def pairs(x: Numbers, lead: int) -> Numbers:
+            x = np.moveaxis(x, axis + lead, lead)
+            return x.take(first, axis=lead) - x.take(second, axis=lead)
+
+        return Drawn(
+            self.template, pairs(self.score, 0), pairs(self.draws, 1), tuple(pairs(x, 1) for x in self.parts), self.n_units
+        )
+
+    def p(self) -> tuple[Numbers, Numbers]:
+        """Return two-sided p-values of no difference: alone, and for all together."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            spread = self.draws.std(axis=0, ddof=1)
+            t = np.abs(self.score) / (self.scale * spread)
+            null = np.abs(self.draws - self.draws.mean(axis=0)) / spread
+        observed = stats.norm.isf(stats.t.sf(t, min(self.n_units) - 1))  # as far out in a normal as t is among few units
+        return p_values(observed, null), p_of_the_maximum(observed, null)
+
+
+def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
+    parts = [check_result(part, owner="bootstrap", name=f"result {name!r}") for name, part in results.items()]
+    seeds = {name: _seed(part) for name, part in results.items()}
+    if "stimulus" in units and len(set(seeds.values())) > 1:
+        raise ParameterError(
+            f"bootstrap got results whose stimuli were drawn with the seeds {seeds}. Expected one, so that draws are paired: pass the same "
+            "`random_state` to each `ba.evaluate`."
+        )
+    kept = [name for name in ("score", "score_bootstrap", "n_presentations") if all(name in part for part in parts)]
+    try:
+        return xr.concat([part[kept] for part in parts], xr.Variable("result", as_labels(list(results))), join="exact", coords="minimal",
+                         compat="override", combine_attrs="drop")  # fmt: skip
+    except ValueError as error:
+        raise ParameterError(
+            f"bootstrap got results that differ in their labels ({error}). Expected the same neuroids."
+        ) from error
+
+
+def _seed(result: xr.Dataset) -> Any:
+    steps = provenance(result, verify=False).steps
+    return steps[-1]["seed"] if steps else None
+
+
+def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator) -> Drawn:
+    others = [name for name in units if name != "stimulus"]
+    redrawn = _redrawn(result) if "stimulus" in units else None
+    n_stimuli = int(result.n_presentations.max()) if "n_presentations" in result else np.iinfo(np.int64).max
+    if not others:
+        return Drawn(
+            result.score, result.score.values, redrawn.transpose("bootstrap", *result.score.dims).values, (), [n_stimuli]
+        )
+    scores = unit_scores(result, others[0], owner="bootstrap")
+    mean = scores.mean(others[0], skipna=False)
+    weights = draw_weights(scores.sizes[others[0]], n_bootstraps if redrawn is None else redrawn.sizes["bootstrap"], rng)
+    weights = weights / weights.shape[1]
+    by_unit = np.tensordot(weights, scores.values, 1)
+    if redrawn is None:
+        return Drawn(mean, mean.values, by_unit, (), [weights.shape[1]])
+    both = (
+        unit_scores(result, others[0], owner="bootstrap", variable="score_bootstrap").transpose(*scores.dims, "bootstrap").values
+    )
+    by_both = np.einsum("bu,u...b->b...", weights, both)
+    by_stimulus = np.moveaxis(both.mean(axis=0), -1, 0)
+    return Drawn(mean, mean.values, by_both, (by_unit, by_stimulus), [weights.shape[1], n_stimuli])
+
+
+def _redrawn(result: xr.Dataset) -> xr.DataArray:
+    if "score_bootstrap" not in result:
+        raise SchemaError(
+            f"bootstrap over 'stimulus' got a result without `score_bootstrap` (it has {', '.join(map(str, result.data_vars))}). Expected the "
+            "scores of redrawn stimuli: `ba.evaluate(..., n_bootstraps=1000)`."
+        )
+    return result.score_bootstrap
+
+
+def _differences(drawn: Drawn, between: str, level: float) -> xr.Dataset:
+    dims = drawn.template.dims
+    if drawn.template.sizes.get(between, 0) < 2:
+        raise ParameterError(
+            f"bootstrap got between={between!r}; the score has the sizes {dict(drawn.template.sizes)}. Expected a dim of two or more."
+        )
+    first, second = (list(side) for side in zip(*combinations(range(drawn.template.sizes[between]), 2), strict=True))
+    pairs = drawn.minus(dims.index(between), first, second)
+    (low, high), (p, p_max) = pairs.interval(level), pairs.p()
+    rest = tuple(dim for dim in dims if dim != between)
+    columns = {"difference": pairs.score, "difference_low": low, "difference_high": high, "p_value": p}
+    columns |= {"p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
+    names = (
+        drawn.template.coords[between].values if between in drawn.template.coords else np.arange(drawn.template.sizes[between])
+    )
+    return xr.Dataset(
+        {name: (("pair", *rest), values) for name, values in columns.items()},
+        {"first": ("pair", names[first]), "second": ("pair", names[second])},
+    )

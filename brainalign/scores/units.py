@@ -1,0 +1,171 @@
+"""What a claim generalises over: the scores of each subject, system or fold, taken out of a result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.core.parameters import check_number, did_you_mean
+from brainalign.core.schema import as_labels
+from brainalign.core.tables import coords_of
+from brainalign.engine.resample import draw_signs
+from brainalign.scores.inference import with_p_values
+
+_FOLDS = "folds are independent. They share training rows, so that they are not quite, and p is too small where scores of folds move together"
+
+
+def check_result(result: Any, *, owner: str, name: str = "result") -> xr.Dataset:
+    """Return a result of a verb that scores, or say what was given instead.
+
+    Parameters
+    ----------
+    result : Dataset
+    owner, name : str
+        The verb and the argument, for the message.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    SchemaError
+        No Dataset with ``score``.
+    """
+    if isinstance(result, xr.Dataset) and "score" in result:
+        return result
+    held = f"a Dataset of {', '.join(map(str, result))}" if isinstance(result, xr.Dataset) else f"a {type(result).__name__}"
+    raise SchemaError(
+        f"{owner} got {held} as its {name}. Expected a Dataset with `score`: make it with `ba.evaluate` or `ba.compare`."
+    )
+
+
+def unit_scores(result: xr.Dataset, over: str, *, owner: str, variable: str = "score") -> xr.DataArray:
+    """Return the scores of each unit that a claim is to hold beyond.
+
+    Parameters
+    ----------
+    result : Dataset
+        With ``score``.
+    over : str
+        A dim of the score, ``"fold"`` (of ``score_by_fold``), or a coordinate of its neuroids, whose scores are then averaged
+        within each unit where their status is ``"ok"``.
+    owner : str
+        The verb, for messages.
+    variable : str
+        ``"score_bootstrap"`` for the scores of redrawn stimuli.
+
+    Returns
+    -------
+    DataArray, (<over>, ...)
+        NaN where a unit has no score.
+
+    Raises
+    ------
+    ParameterError
+        There is no such dim or coordinate, or fewer than two units.
+
+    Examples
+    --------
+    >>> people = xr.Dataset({"score": ("neuroid", [0.1, 0.3, 0.4])}, {"subject": ("neuroid", ["a", "a", "b"])})
+    >>> unit_scores(people, "subject", owner="test").values.tolist()
+    [0.2, 0.4]
+    """
+    scores = result["score_by_fold" if over == "fold" and "score_by_fold" in result else variable]
+    if over in scores.dims:
+        found = scores.transpose(over, ...)
+    elif over in coords_of(scores, "neuroid"):
+        found = _averaged(scores, over, result)
+    else:
+        known = [str(dim) for dim in scores.dims] + sorted(coords_of(scores, "neuroid"))
+        raise ParameterError(
+            f"{owner} got over={over!r}; the result has {', '.join(known) or 'one score'}. Expected a dim of `score`, or a coordinate of its "
+            f"neuroids that names the units: join results with `xr.concat(results, {over!r})`.{did_you_mean(over, known)}"
+        )
+    if found.sizes[over] < 2:
+        raise ParameterError(
+            f"{owner} got over={over!r} with one unit. Expected two or more: a single one says nothing of others."
+        )
+    return found
+
+
+def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.random.Generator) -> xr.Dataset:
+    """Test the mean score of units, or the mean difference of two results, by changing signs of units.
+
+    Parameters
+    ----------
+    x : Dataset
+    y : Dataset or None
+    over : str
+        As in :func:`unit_scores`.
+    against : float
+        The score that is no effect.
+    n : int
+        Permutations; all there are where there are fewer.
+    rng : Generator
+
+    Returns
+    -------
+    Dataset
+        ``score`` (the mean, or mean difference) with its p-values (of a difference two-sided), and ``n_units``.
+
+    Raises
+    ------
+    SchemaError, ParameterError, AlignmentError
+        The results are none, name no such units, or differ in what they hold.
+    """
+    check_number("against", against, owner="permutation_test")
+    if over is None:
+        raise ParameterError(
+            "permutation_test got results without `over`. Expected the units that change sign: over='subject' or 'fold'."
+        )
+    scores = unit_scores(check_result(x, owner="permutation_test", name="x"), over, owner="permutation_test")
+    if y is not None:
+        other = unit_scores(check_result(y, owner="permutation_test", name="y"), over, owner="permutation_test")
+        scores = _difference(scores, other, over)
+    values = scores.values - against
+    signs = draw_signs(len(values), n, rng)
+    observed, chance = values.mean(axis=0), np.tensordot(signs, values, 1) / len(values)
+    out = xr.Dataset({"score": scores.mean(over, skipna=False)})
+    if y is not None:
+        observed, chance = np.abs(observed), np.abs(chance)
+    chance += 1e-12 * np.abs(values).max(axis=0)  # ties are ties, whatever the order of the sum
+    tested = with_p_values(
+        out.assign(score=out.score.copy(data=observed)), xr.DataArray(chance, dims=("permutation", *out.score.dims))
+    )
+    assumes = f"{'differences' if y is not None else 'scores'} of units are independent and as likely above {against:g} as below"
+    return tested.assign(score=out.score, n_units=len(values)).assign_attrs(
+        null="sign", over=over, assumes=f"{assumes}; {_FOLDS}" if over == "fold" else assumes
+    )
+
+
+def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:
+    if x.dims != y.dims:
+        raise AlignmentError(f"permutation_test got scores with the dims {x.dims} and {y.dims}. Expected the same.")
+    try:
+        x, y = xr.align(x, y, join="exact")
+    except ValueError as error:
+        raise AlignmentError(
+            f"permutation_test got results that differ in their labels ({error}). Expected the same {over}s, and the same cells."
+        ) from error
+    if "neuroid_id" in x.coords and not np.array_equal(x.neuroid_id.values, y.neuroid_id.values):
+        raise AlignmentError("permutation_test got results of different neuroids. Expected the same ones in the same order.")
+    return x.copy(data=x.values - y.values)
+
+
+def _averaged(scores: xr.DataArray, over: str, result: xr.Dataset) -> xr.DataArray:
+    """Return the mean score of each unit's neuroids; those without a score to find take no part."""
+    codes, labels = pd.factorize(scores.coords[over].values.astype(object))
+    status = coords_of(result, "neuroid").get("status", np.full(len(codes), "ok"))
+    where = [np.flatnonzero((codes == code) & (status == "ok")) for code in range(len(labels))]
+    means = [
+        scores.isel(neuroid=rows).mean("neuroid", skipna=False)
+        if rows.size
+        else xr.full_like(scores.isel(neuroid=0, drop=True), np.nan)
+        for rows in where
+    ]
+    return xr.concat([mean.reset_coords(drop=True) for mean in means], xr.Variable(over, as_labels(labels.tolist())))

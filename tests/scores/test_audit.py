@@ -1,0 +1,134 @@
+"""Which data touched which decision, and what a source is made of."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.feature_selection import SelectKBest, f_regression
+from sklearn.linear_model import SGDRegressor
+from sklearn.preprocessing import StandardScaler
+
+import brainalign as ba
+from brainalign.features.chain import chain
+from brainalign.scores.audit import audit, decisions, source_facts
+from brainalign.scores.pairing import pair
+
+RNG = np.random.default_rng(0)
+
+
+def recording(values, ids=None, *, system="net", modality="ann", **labels):
+    ids = [f"s{i}" for i in range(len(values))] if ids is None else ids
+    neuroids = range(values.shape[1])
+    return ba.responses(values, stimulus_id=ids, neuroid_id=neuroids, modality=modality, system=system, **labels)
+
+
+def told(model, **sides):
+    return [(d["decision"], d["by"], d["data"], d["held_out"]) for d in decisions(chain(model) if hasattr(model, "predict") and not hasattr(model, "steps") else model, **sides)]  # fmt: skip
+
+
+def joined(source, target, model=None):
+    return pair(
+        source, target, chain(model or ba.Ridge()), ba.split(target, n_splits=4, random_state=0), join="inner", repeats="average"
+    )
+
+
+def test_what_is_given_is_no_decision():
+    weights = ("weights", "Ridge", "training presentations", True)
+    assert told(ba.Ridge(alphas=[1.0])) == [weights]
+    assert told(ba.Ridge(alphas=2.0)) == [weights]
+    inner = ("alphas", "Ridge", "inner folds of the training presentations", True)
+    assert told(ba.Ridge()) == told(ba.Ridge(alphas=[1.0, 10.0])) == [inner, weights]
+    assert told(ba.PLS())[0][0] == "n_components"
+
+
+def test_every_fitted_step_is_listed_and_those_that_mix_or_delay_are_not():
+    model = ba.chain(ba.ZScore(), ba.Delay([2.0]), StandardScaler(), SelectKBest(f_regression, k=3), ba.Ridge(alphas=[1.0]))
+    assert told(model) == [
+        ("scaling", "ZScore", "each run by itself, tested ones too", False),
+        ("fit", "StandardScaler", "training presentations", True),
+        ("feature selection", "SelectKBest", "training presentations", True),
+        ("weights", "Ridge", "training presentations", True),
+    ]
+
+
+def test_early_stopping_says_on_what():
+    assert told(SGDRegressor(early_stopping=True, validation_fraction=0.2))[0] == (
+        "early stopping", "SGDRegressor", "a share of 0.2 of the training presentations", True,
+    )  # fmt: skip
+
+    class Readout(SGDRegressor):
+        decides_on = {"early stopping": "the last tenth of the training presentations"}
+
+    assert ("early stopping", "Readout", "the last tenth of the training presentations", True) in told(Readout())
+
+
+def test_what_was_done_by_hand_is_listed_with_what_it_saw():
+    x = recording(RNG.normal(size=(20, 12)), run=["a"] * 20, onset_s=np.arange(20.0))
+    reduced = ba.Reduce(3).fit_transform(ba.ZScore().transform(x))
+    assert told(ba.Ridge(alphas=[1.0]), source=reduced, target=x)[:2] == [
+        ("scaling of the source", "ZScore", "each run by itself, tested ones too", False),
+        ("reduction of the source", "Reduce", "all presentations", False),
+    ]
+
+
+def test_facts_of_a_source():
+    latent = RNG.normal(size=(60, 6))
+    x = recording(latent @ RNG.normal(size=(6, 20)))
+    y = recording(latent, system="sub-01", modality="fmri")
+    facts = source_facts(joined(x, y))
+    assert (facts["n_features"], facts["n_rows"], facts["n_directions"], facts["n_massive"], facts["n_known"]) == (
+        20,
+        60,
+        6,
+        0,
+        0,
+    )
+    values = x.values.copy()
+    values[:, 4] = 1e4 * values[:, 0]
+    facts = source_facts(joined(recording(values), y))
+    assert facts["n_massive"] == 1
+    assert facts["top_share"] > 0.99
+
+
+def test_the_same_content_under_two_names_is_found_across_folds_only():
+    values = RNG.normal(size=(40, 12)).astype(np.float32)
+    target = recording(RNG.normal(size=(40, 2)), system="sub-01", modality="fmri")
+    both = joined(recording(values), target)
+    fold = {row: number for number, f in enumerate(both.folds) for row in f.test}
+    apart = next(row for row in range(1, 40) if fold[row] != fold[0])
+    beside = next(row for row in range(1, 40) if fold[row] == fold[0])
+    for row, expected in ((apart, 2), (beside, 0)):
+        copied = values.copy()
+        copied[row] = copied[0]
+        assert source_facts(joined(recording(copied), target))["n_known"] == expected
+
+
+def test_repeats_of_one_stimulus_and_empty_rows_are_no_duplicates():
+    values = np.repeat(RNG.normal(size=(20, 12)), 2, axis=0)
+    values[:6] = 0
+    ids = np.repeat([f"s{i}" for i in range(20)], 2)
+    target = recording(RNG.normal(size=(40, 2)), ids, system="sub-01", modality="fmri")
+    both = pair(
+        recording(values, ids),
+        target,
+        chain(ba.Ridge()),
+        ba.split(target, n_splits=4, random_state=0),
+        join="inner",
+        repeats="keep",
+    )
+    assert source_facts(both)["n_known"] == 0
+
+
+@pytest.mark.parametrize("labels", [{}, {"onset_s": np.arange(40.0), "run": "a"}], ids=["images", "in time"])
+def test_narrow_sources_and_rows_in_time_are_not_searched_for_duplicates(labels):
+    values = np.repeat(RNG.normal(size=(20, 3 if not labels else 12)), 2, axis=0)
+    target = recording(RNG.normal(size=(40, 2)), system="sub-01", modality="fmri", **labels)
+    assert "n_known" not in source_facts(joined(recording(values, **labels), target))
+
+
+def test_lazy_sources_give_the_same_facts_and_all_of_it_is_json():
+    x, y = recording(RNG.normal(size=(40, 12))), recording(RNG.normal(size=(40, 2)), system="sub-01", modality="fmri")
+    here = audit(joined(x, y), chain(ba.Ridge()), source=x, target=y)
+    lazy = x.chunk({"presentation": 7, "neuroid": 5})
+    assert audit(joined(lazy, y), chain(ba.Ridge()), source=lazy, target=y) == here
+    assert json.loads(json.dumps(here)) == here

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.scores.units import check_result, sign_test, unit_scores
+
+RNG = np.random.default_rng(0)
+
+
+def people(n=7, effect=0.0, cells=3):
+    values = effect + RNG.normal(size=(cells, n))
+    return xr.Dataset({"score": (("cell", "subject"), values)}, {"subject": [f"sub-{i}" for i in range(n)]})
+
+
+@pytest.mark.parametrize("n", [6, 9])
+def test_signs_of_few_units_give_the_exact_test_of_scipy(n):
+    result = people(n, 0.4)
+    out = sign_test(result, None, "subject", 0.0, 1000, np.random.default_rng(0))
+    for cell in range(3):
+        exact = stats.permutation_test(
+            (result.score.values[cell],), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="greater"
+        )
+        assert out.p_value[cell] == pytest.approx(exact.pvalue)
+    np.testing.assert_allclose(out.score, result.score.mean("subject"))
+    assert out.attrs["n_permutations"] == 2**n - 1
+
+
+def test_a_difference_is_tested_either_way():
+    a, b = people(), people()
+    out = sign_test(a, b, "subject", 0.0, 1000, np.random.default_rng(0))
+    exact = [
+        stats.permutation_test((d,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided").pvalue
+        for d in (a.score - b.score).values
+    ]
+    np.testing.assert_allclose(out.p_value, exact)
+    swapped = sign_test(b, a, "subject", 0.0, 1000, np.random.default_rng(0))
+    np.testing.assert_allclose(swapped.p_value, out.p_value)
+    np.testing.assert_allclose(swapped.score, -out.score)
+
+
+def test_against_something_else_than_nothing():
+    result = people(10)
+    moved = result.assign(score=result.score + 0.5)
+    first = sign_test(result, None, "subject", 0.0, 2000, np.random.default_rng(0))
+    again = sign_test(moved, None, "subject", 0.5, 2000, np.random.default_rng(0))
+    np.testing.assert_allclose(again.p_value, first.p_value)
+    np.testing.assert_allclose(again.score, first.score + 0.5)
+
+
+def test_units_are_averaged_over_their_neuroids_that_have_a_score():
+    status = np.array(["ok", "ok", "constant", "ok", "ok"], dtype="T")
+    labels = {"subject": ("neuroid", list("aabbb")), "status": ("neuroid", status)}
+    result = xr.Dataset({"score": (("neuroid", "time"), np.arange(10.0).reshape(5, 2))}, labels)
+    result["score"][2] = np.nan
+    out = unit_scores(result, "subject", owner="test")
+    assert out.dims == ("subject", "time")
+    np.testing.assert_allclose(out, [[1, 2], [7, 8]])
+    assert out.subject.values.tolist() == ["a", "b"]
+
+
+def test_folds_say_what_they_assume():
+    result = xr.Dataset({"score": ("neuroid", [0.2]), "score_by_fold": (("fold", "neuroid"), [[0.1], [0.2], [0.3]])})
+    out = sign_test(result, None, "fold", 0.0, 99, np.random.default_rng(0))
+    assert out.p_value.item() == 1 / 8
+    assert "share training rows" in out.attrs["assumes"]
+    assert "share" not in sign_test(people(), None, "subject", 0.0, 99, np.random.default_rng(0)).attrs["assumes"]
+
+
+def test_a_unit_without_a_score_leaves_its_cell_without_a_test():
+    result = people()
+    result["score"][1, 2] = np.nan
+    assert np.isnan(sign_test(result, None, "subject", 0.0, 99, RNG).p_value.values).tolist() == [False, True, False]
+
+
+def test_messages():
+    with pytest.raises(ParameterError, match=r"over='subjct'.*Did you mean 'subject'"):
+        unit_scores(people(), "subjct", owner="test")
+    with pytest.raises(ParameterError, match="one unit"):
+        unit_scores(people(1), "subject", owner="test")
+    with pytest.raises(ParameterError, match="without `over`"):
+        sign_test(people(), None, None, 0.0, 9, RNG)
+    with pytest.raises(AlignmentError, match="same subjects"):
+        sign_test(people(6), people(7), "subject", 0.0, 9, RNG)
+    with pytest.raises(AlignmentError, match="dims"):
+        sign_test(people(), people().isel(cell=0), "subject", 0.0, 9, RNG)
+    cells = [people().rename(cell="neuroid").assign_coords(neuroid_id=("neuroid", ids)) for ids in ([0, 1, 2], [0, 1, 3])]
+    with pytest.raises(AlignmentError, match="different neuroids"):
+        sign_test(*cells, "subject", 0.0, 9, RNG)
+    with pytest.raises(SchemaError, match=r"got a list as its x"):
+        check_result([1], owner="test", name="x")
+    with pytest.raises(SchemaError, match=r"a Dataset of p"):
+        check_result(xr.Dataset({"p": 1}), owner="test")
