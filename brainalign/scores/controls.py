@@ -16,10 +16,9 @@ from brainalign.core.errors import AlignmentError, BrainAlignError, ParameterErr
 from brainalign.core.parameters import check_choice
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
-from brainalign.dataset.folds import RUN_LABELS
 from brainalign.engine.moments import Numbers
 from brainalign.features.chain import Chain
-from brainalign.scores.inference import null_orders
+from brainalign.scores.inference import null_orders, runs_of
 from brainalign.scores.pairing import Pair
 
 #: What each control is made of. The first four come from the pair itself; ``autocorrelation`` and ``shifted`` need rows in time.
@@ -27,7 +26,7 @@ CONTROLS = {
     "constant": "the source's neuroids, all 1",
     "random-projection": "Gaussian features of the stimulus's identity, as many as the source has",
     "shuffled": "the target's stimuli exchanged",
-    "shifted": "each run of the target shifted in a circle",
+    "shifted": "each run of the target shifted in a circle, by half its length",
     "autocorrelation": "the time of each row alone: Gaussian bumps along each run",
 }
 #: Those that do not depend on which neuroids the source has.
@@ -216,8 +215,8 @@ def _pairs(
     made = {
         "constant": lambda: pair_of(source.copy(data=np.ones(source.shape, dtype=np.float32))),
         "random-projection": lambda: pair_of(_projection(source, seed)),
-        "shuffled": lambda: _moved(both, "exchange", seed),
-        "shifted": lambda: _moved(both, "shift", seed),
+        "shuffled": lambda: _shuffled(both, seed),
+        "shifted": lambda: replace(both, target=_half_a_run_later(both.target)),
         "autocorrelation": lambda: replace(both, source=_bumps(both.target), model=Chain((both.model.steps[-1],))),
     }
     absent = ("shuffled",) if timed else ("shifted", "autocorrelation")
@@ -230,9 +229,17 @@ def _null_of(both: Pair) -> str:
     return "shifted" if "onset_s" in coords_of(both.target, "presentation") else "shuffled"
 
 
-def _moved(both: Pair, null: str, seed: int) -> Pair:
-    order = null_orders(both, null=null, n_permutations=1, seed=seed)[0]
+def _shuffled(both: Pair, seed: int) -> Pair:
+    order = null_orders(both, null="exchange", n_permutations=1, seed=seed)[0]
     return replace(both, target=both.target.copy(data=both.target.values[order]))
+
+
+def _half_a_run_later(target: xr.DataArray) -> xr.DataArray:
+    """Shift each run in a circle as far as it can be."""
+    values = target.values.copy()
+    for run in runs_of(presentation_table(target)):
+        values[run] = values[np.roll(run, len(run) // 2)]
+    return target.copy(data=values)
 
 
 def _projection(source: xr.DataArray, seed: int) -> xr.DataArray:
@@ -246,15 +253,15 @@ def _bumps(target: xr.DataArray) -> xr.DataArray:
     """Where in time each row lies, as Gaussian bumps of two rows' width along each run, and nothing else."""
     table = presentation_table(target)
     onsets = table["onset_s"].to_numpy(dtype=np.float64)
-    names = [name for name in RUN_LABELS if name in table]
-    runs = table.groupby(names, sort=False, dropna=False).ngroup().to_numpy() if names else np.zeros(len(table), dtype=np.int64)
     blocks = []
-    for run in range(runs.max() + 1):
-        times = np.sort(onsets[runs == run])
+    for run in runs_of(table):
+        times = onsets[run]
         width = 2 * (np.median(np.diff(times)) if len(times) > 1 else 1.0) or 1.0
         centres = np.arange(times[0], times[-1] + width, width)
-        blocks.append(np.where((runs == run)[:, None], np.exp(-0.5 * ((onsets[:, None] - centres) / width) ** 2), 0.0))
-    values = np.concatenate(blocks, axis=1).astype(np.float32)
+        block = np.zeros((len(table), len(centres)), dtype=np.float32)
+        block[run] = np.exp(-0.5 * ((times[:, None] - centres) / width) ** 2)
+        blocks.append(block)
+    values = np.concatenate(blocks, axis=1)
     coords: dict[str, Any] = {name: ("presentation", column) for name, column in coords_of(target, "presentation").items()}
     coords |= {
         "neuroid_id": ("neuroid", np.arange(values.shape[1])),

@@ -20,6 +20,7 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.split import Folds, split
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
+from brainalign.scores.audit import audit
 from brainalign.scores.controls import Controls, with_controls
 from brainalign.scores.heldout import score_pair
 from brainalign.scores.inference import NULLS, choose_null, null_orders, null_scores, with_p_values
@@ -83,8 +84,9 @@ def evaluate(
         a dict adds responses of one's own, such as those of :func:`brainalign.controls` (pixels, an untrained network).
     n_permutations : int
         Fit and score this often with the target's rows moved, and add p-values; 1,000 or more for a claim.
-    null : {"auto", "exchange", "shift"}
-        Exchange stimuli within each fold; or, for presentations in time (with ``onset_s``), shift each run in a circle by 10 s or more. ``"auto"`` shifts what has times: neighbours in time are alike, and exchanging them calls noise significant.
+    null : {"auto", "exchange", "shift", "runs"}
+        Exchange stimuli within each fold; or, for presentations in time (with ``onset_s``), shift each run in a circle, or exchange whole
+        runs. ``"auto"`` never exchanges rows that have times: neighbours in time are alike, and noise would look significant.
     n_bootstraps : int
         Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim.
     random_state : int, Generator or None
@@ -204,6 +206,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
         out = normalise(out, asked.ceiling, target, metric=metric.name, seed=seed, averaged=averaged)
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)
+    both.report.update(audit(both, model, source=source, target=target))
     out.attrs |= {"metric": metric.name, "report": json.dumps(both.report)}
     params = {
         "model": model, "metric": metric.name, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"],
