@@ -8,6 +8,8 @@ import numpy as np
 
 Array = Any  #: ndarray or torch.Tensor
 
+_ROWS = 256  # products of float32 that are summed before the sum goes on in float64
+
 
 def is_torch(x: Any) -> bool:
     """Return True for a torch tensor; torch is not imported to find out.
@@ -81,6 +83,22 @@ def move(x: Array, device: str) -> Array:
     return torch.from_numpy(np.ascontiguousarray(x)).to(device)
 
 
+def working_memory(x: Array) -> float:
+    """Return the bytes that may be worked with beside ``x``: 512 MB, or a quarter of what is free on a CUDA device.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+
+    Returns
+    -------
+    float
+    """
+    if is_torch(x) and x.device.type == "cuda":
+        return float(namespace(x).cuda.mem_get_info(x.device)[0]) / 4
+    return 2.0**29
+
+
 def cast(x: Array, dtype: str) -> Array:
     """Return ``x`` in a dtype, without a copy where it has it already.
 
@@ -112,6 +130,53 @@ def like(values: Any, x: Array) -> Array:
     return namespace(x).as_tensor(array, device=x.device) if is_torch(x) else array
 
 
+def empty(shape: tuple[int, ...], dtype: str, x: Array) -> Array:
+    """Return an array to be filled, beside ``x``: same library, same device.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : {"float32", "float64"}
+    x : ndarray or Tensor
+
+    Returns
+    -------
+    ndarray or Tensor
+    """
+    return x.new_empty(shape, dtype=getattr(namespace(x), dtype)) if is_torch(x) else np.empty(shape, dtype=dtype)
+
+
+def dtype_name(x: Array) -> str:
+    """Return the name that numpy and torch share for a dtype, such as ``"float32"``.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+
+    Returns
+    -------
+    str
+    """
+    return str(x.dtype).rpartition(".")[2]
+
+
+def columns_of(x: Array, columns: np.ndarray[Any, Any] | slice) -> Array:
+    """Return some columns of ``x``, of its last axis: a view for a slice, a copy for integer positions.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor, (..., column)
+    columns : slice or ndarray of int
+
+    Returns
+    -------
+    ndarray or Tensor
+    """
+    if isinstance(columns, slice):
+        return x[..., columns]
+    return x.index_select(-1, namespace(x).as_tensor(columns, device=x.device)) if is_torch(x) else x.take(columns, axis=-1)
+
+
 def rows_of(x: Array, rows: np.ndarray[Any, Any]) -> Array:
     """Return the rows of ``x`` at integer positions.
 
@@ -125,6 +190,25 @@ def rows_of(x: Array, rows: np.ndarray[Any, Any]) -> Array:
     ndarray or Tensor
     """
     return x[namespace(x).as_tensor(rows, device=x.device)] if is_torch(x) else x[rows]
+
+
+def sum_of_products(a: Array, b: Array) -> Array:
+    """Return Σ a b over rows, summed in float64 some hundred rows at a time.
+
+    Parameters
+    ----------
+    a, b : ndarray or Tensor, (row, column)
+
+    Returns
+    -------
+    ndarray or Tensor of float64, (column,)
+    """
+    if is_torch(a):
+        return (a * b).sum(0, dtype=namespace(a).float64)
+    total = np.zeros(a.shape[1])
+    for start in range(0, len(a), _ROWS):
+        total += np.einsum("ij,ij->j", a[start : start + _ROWS], b[start : start + _ROWS])
+    return total
 
 
 def to_numpy(x: Array) -> np.ndarray[Any, Any]:

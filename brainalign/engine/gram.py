@@ -1,10 +1,17 @@
-"""Gram matrices, accumulated in float64 whatever the dtype of the data."""
+"""Means, Gram matrices and inverses in float64 whatever the dtype of the data, which is widened block by block."""
 
 from __future__ import annotations
 
-from brainalign.engine.backend import Array, cast, namespace
+from collections.abc import Iterator
 
-_BLOCK = 2**24  # values that are widened to float64 at a time: 128 MB
+import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
+
+from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace
+
+_BLOCK = 2**24  # values that are widened to float64 at a time for a matrix product: 128 MB
+_PASS = 2**17  # and for a pass over them: 1 MB, which stays in cache
+_SMALL = 32  # matrices up to this size are inverted all at once
 
 
 def column_gram(X: Array) -> Array:
@@ -18,10 +25,9 @@ def column_gram(X: Array) -> Array:
     -------
     ndarray or Tensor of float64, (column, column)
     """
-    step = max(1, _BLOCK // max(1, X.shape[1]))
     total = namespace(X).zeros_like(cast(X[:0], "float64").T @ cast(X[:0], "float64"))
-    for start in range(0, X.shape[0], step):
-        block = cast(X[start : start + step], "float64")
+    for rows in _blocks(X, _BLOCK):
+        block = cast(X[rows], "float64")
         total += block.T @ block
     return total
 
@@ -52,6 +58,156 @@ def wide_matmul(X: Array, W: Array) -> Array:
     -------
     ndarray or Tensor of float64, (row, k)
     """
-    step = max(1, _BLOCK // max(1, X.shape[1]))
-    blocks = [cast(X[start : start + step], "float64") @ W for start in range(0, X.shape[0], step)]
-    return blocks[0] if len(blocks) == 1 else namespace(X).concatenate(blocks)
+    out = empty((X.shape[0], W.shape[1]), "float64", X)
+    for rows in _blocks(X, _BLOCK):
+        out[rows] = cast(X[rows], "float64") @ W
+    return out
+
+
+def column_mean(X: Array, weights: Array | None = None) -> Array:
+    """Return the mean of each column, summed in float64.
+
+    Parameters
+    ----------
+    X : ndarray or Tensor, (row, column)
+    weights : ndarray or Tensor of float64, (row,), optional
+        Of the rows; default all the same.
+
+    Returns
+    -------
+    ndarray or Tensor of float64, (column,)
+    """
+    total = cast(X[0], "float64") * 0
+    for rows in _blocks(X, _PASS):
+        block = cast(X[rows], "float64")
+        total += block.sum(0) if weights is None else weights[rows] @ block
+    return total / (len(X) if weights is None else weights.sum())
+
+
+def standardised(X: Array, mean: Array, dtype: str, *, scale: Array | None = None, root: Array | None = None) -> Array:
+    """Return (X − mean) / scale in a dtype, differences taken in float64 so that an offset costs no precision.
+
+    Parameters
+    ----------
+    X : ndarray or Tensor, (row, column)
+    mean : ndarray or Tensor of float64, (column,)
+    dtype : {"float32", "float64"}
+    scale : ndarray or Tensor of float64, (column,), optional
+    root : ndarray or Tensor of float64, (row,), optional
+        √w of weighted rows, by which they are multiplied.
+
+    Returns
+    -------
+    ndarray or Tensor, (row, column)
+    """
+    out = empty(tuple(X.shape), dtype, X)
+    for rows in _blocks(X, _PASS):
+        block = cast(X[rows], "float64") - mean
+        block = block if scale is None else block / scale
+        out[rows] = cast(block if root is None else block * root[rows, None], dtype)
+    return out
+
+
+def deviation(X: Array, mean: Array, weights: Array | None = None) -> Array:
+    """Return the root mean square of each column around some values.
+
+    Parameters
+    ----------
+    X : ndarray or Tensor, (row, column)
+    mean : ndarray or Tensor of float64, (column,)
+    weights : ndarray or Tensor of float64, (row,), optional
+
+    Returns
+    -------
+    ndarray or Tensor of float64, (column,)
+    """
+    total = 0 * mean
+    for rows in _blocks(X, _PASS):
+        apart = cast(X[rows], "float64") - mean
+        apart *= apart
+        total += apart.sum(0) if weights is None else weights[rows] @ apart
+    return (total / (len(X) if weights is None else weights.sum())) ** 0.5
+
+
+def column_scale(X: Array, weights: Array | None = None) -> Array:
+    """Return the standard deviation of each column; 1 where a column varies by no more than rounding.
+
+    Parameters
+    ----------
+    X : ndarray or Tensor, (row, column)
+    weights : ndarray or Tensor of float64, (row,), optional
+
+    Returns
+    -------
+    ndarray or Tensor of float64, (column,)
+    """
+    mean = column_mean(X, weights)
+    spread = deviation(X, mean, weights)
+    still = spread <= 10 * float(np.finfo(dtype_name(X)).eps) * abs(mean)
+    return spread * ~still + still * 1.0
+
+
+def inverse(stack: Array) -> Array:
+    """Return the inverses of symmetric positive definite matrices.
+
+    Parameters
+    ----------
+    stack : ndarray or Tensor of float64, (matrix, k, k)
+
+    Returns
+    -------
+    ndarray or Tensor of float64, (matrix, k, k)
+        Pseudo-inverses, where rounding left a matrix that is not positive definite.
+    """
+    xp = namespace(stack)
+    if is_torch(stack):
+        lower, failed = xp.linalg.cholesky_ex(stack)
+        return xp.linalg.pinv(stack, hermitian=True) if bool(failed.any()) else xp.cholesky_inverse(lower)
+    if stack.shape[1] <= _SMALL:
+        try:
+            return np.linalg.inv(stack)
+        except np.linalg.LinAlgError:
+            return np.linalg.pinv(stack, hermitian=True)
+    return np.stack([_inverse(matrix) for matrix in stack])
+
+
+def _inverse(matrix: Array) -> Array:
+    lower, failed = dpotrf(matrix, lower=1)
+    if failed:
+        return np.linalg.pinv(matrix, hermitian=True)
+    half = np.tril(dpotri(lower, lower=1)[0])
+    return half + np.tril(half, -1).T
+
+
+def eigh(gram: Array) -> tuple[Array, Array]:
+    """Return eigenvalues (ascending) and eigenvectors of a symmetric matrix that is not negative.
+
+    Parameters
+    ----------
+    gram : ndarray or Tensor of float64, (k, k)
+
+    Returns
+    -------
+    values : ndarray or Tensor of float64, (k,)
+    vectors : ndarray or Tensor of float64, (k, k)
+
+    Notes
+    -----
+    Where the solver does not converge it gets a diagonal of 1e-7 of the mean eigenvalue added (which is taken off again), and
+    then a singular value decomposition instead.
+    """
+    linalg = namespace(gram).linalg
+    lift = 1e-7 * float(namespace(gram).trace(gram)) / max(1, len(gram))
+    for added in (0.0, lift):
+        try:
+            values, vectors = linalg.eigh(gram + added * like(np.eye(len(gram)), gram) if added else gram)
+        except linalg.LinAlgError:
+            continue
+        return values - added, vectors
+    vectors, values, _ = linalg.svd(gram)
+    return namespace(gram).flip(values, (0,)), namespace(gram).flip(vectors, (1,))
+
+
+def _blocks(X: Array, size: int) -> Iterator[slice]:
+    step = max(1, size // max(1, X.shape[1]))
+    return (slice(start, start + step) for start in range(0, X.shape[0], step))

@@ -117,8 +117,8 @@ class Ridge(LabelledMapping):
         self.alpha_ = _spread(alphas[chosen], ok, np.nan)
         self.alpha_at_edge_ = _spread((chosen % (len(alphas) - 1) == 0) if len(alphas) > 1 else chosen > 0, ok, False)
         best = np.full(len(chosen), np.nan)
-        if solution.heldout_r2 is not None:
-            best = solution.heldout_r2[chosen, np.arange(len(chosen))]
+        if solution.heldout_score is not None:
+            best = solution.heldout_score[chosen, np.arange(len(chosen))]
         self.cv_score_ = _spread(best, ok, np.nan)
         self._source_mean = solution.source_mean
         self._target_mean = _spread(solution.target_mean, ok, np.nan)

@@ -43,7 +43,7 @@ def test_heldout_scores_equal_refitting_every_fold(n, p, fit_intercept, gap):
     splits = with_gap(unequal_folds(n)) if gap else unequal_folds(n)
     solution = solve_ridge(X, Y, ALPHAS, splits, fit_intercept=fit_intercept, dtype="float64")
     expected = refitted_r2(X, Y, ALPHAS, splits, fit_intercept)
-    np.testing.assert_allclose(solution.heldout_r2, expected, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(solution.heldout_score, expected, rtol=1e-8, atol=1e-8)
     np.testing.assert_array_equal(solution.alpha_index, expected.argmax(0))
 
 
@@ -89,7 +89,7 @@ def test_alpha_zero_scores_rank_deficient_folds_with_finite_numbers():
     X, Y = problem(40, 6)
     X = np.hstack([X, np.eye(40)[:, :1]])  # varies in one row only: null wherever that row is held out
     solution = solve_ridge(X, Y, [0.0, 1.0], unequal_folds(40), dtype="float64")
-    assert np.isfinite(solution.heldout_r2).all()
+    assert np.isfinite(solution.heldout_score).all()
 
 
 @pytest.mark.parametrize("p", [15, 150])
@@ -111,7 +111,7 @@ def test_tiles_change_nothing(p):
     tiled = solve_ridge(X, Y, ALPHAS, unequal_folds(60), dtype="float64", target_batch=3)
     np.testing.assert_array_equal(whole.alpha_index, tiled.alpha_index)
     np.testing.assert_allclose(whole.coef, tiled.coef, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(whole.heldout_r2, tiled.heldout_r2, rtol=1e-10)
+    np.testing.assert_allclose(whole.heldout_score, tiled.heldout_score, rtol=1e-10)
 
 
 def test_ties_take_the_largest_alpha():
@@ -127,14 +127,14 @@ def test_folds_need_not_cover_every_row():
     X, Y = problem(60, 20)
     splits = unequal_folds(60)[:2]
     solution = solve_ridge(X, Y, ALPHAS, splits, dtype="float64")
-    np.testing.assert_allclose(solution.heldout_r2, refitted_r2(X, Y, ALPHAS, splits, True), rtol=1e-8)
+    np.testing.assert_allclose(solution.heldout_score, refitted_r2(X, Y, ALPHAS, splits, True), rtol=1e-8)
 
 
 def test_leave_one_out_has_errors_but_no_r2():
     X, Y = problem(25, 5)
     splits = [(np.delete(np.arange(25), i), np.array([i])) for i in range(25)]
     solution = solve_ridge(X, Y, ALPHAS, splits, dtype="float64")
-    assert np.isnan(solution.heldout_r2).all()
+    assert np.isnan(solution.heldout_score).all()
     error = np.zeros((len(ALPHAS), 4))
     for train, test in splits:
         for i, alpha in enumerate(ALPHAS):
@@ -152,7 +152,7 @@ def test_torch_tensors_give_what_arrays_give(n, p, gap):
     theirs = solve_ridge(torch.from_numpy(X), torch.from_numpy(Y), ALPHAS, splits, dtype="float64")
     assert isinstance(theirs.coef, np.ndarray)
     np.testing.assert_allclose(ours.coef, theirs.coef, rtol=1e-8, atol=1e-10)
-    np.testing.assert_allclose(ours.heldout_r2, theirs.heldout_r2, rtol=1e-8)
+    np.testing.assert_allclose(ours.heldout_score, theirs.heldout_score, rtol=1e-8)
 
 
 def test_float32_products_choose_as_float64_ones():
@@ -160,7 +160,7 @@ def test_float32_products_choose_as_float64_ones():
     splits = unequal_folds(120)
     narrow, wide = (solve_ridge(X, Y, ALPHAS, splits, dtype=dtype) for dtype in ("float32", "float64"))
     assert narrow.coef.dtype == np.float32
-    np.testing.assert_allclose(narrow.heldout_r2, wide.heldout_r2, atol=1e-5)
+    np.testing.assert_allclose(narrow.heldout_score, wide.heldout_score, atol=1e-5)
 
 
 def test_heldout_error_is_a_sum_of_squares():

@@ -1,0 +1,252 @@
+"""Errors of held-out rows, pooled over folds: the loss that alphas are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainalign.engine.backend import Array, cast, columns_of, dtype_name, rows_of, sum_of_products, to_numpy
+from brainalign.engine.factor import RidgeFactor
+from brainalign.engine.moments import ROUNDING, Numbers
+from brainalign.engine.ridge_folds import Group, Source, Splits, Training, group_folds
+
+_BUFFER = 2**20  # held-out values that are worked on at a time
+
+
+@dataclass
+class HeldTile:
+    """Some targets, as the folds need them.
+
+    Attributes
+    ----------
+    rotated : array, (k, target)
+        T = UᵀY.
+    norm : ndarray of float64, (target,)
+        Σy².
+    spread : ndarray of float64, (target,)
+        Σ_f Σ(y−ȳ_f)² over test rows; 0 where it is rounding.
+    truths, moving : list of arrays, (fold, row, target)
+        For each group of folds: the test rows, and what its operators are applied to.
+    """
+
+    rotated: Array
+    norm: Numbers
+    spread: Numbers
+    truths: list[Array]
+    moving: list[Array]
+
+    def sort(self, order: Numbers) -> None:
+        """Bring the targets of the folds into another order; the other attributes keep theirs.
+
+        Parameters
+        ----------
+        order : ndarray of int, (target,)
+        """
+        for arrays in (self.truths, self.moving):
+            for i, array in enumerate(arrays):
+                arrays[i] = columns_of(array, order)
+
+
+class HeldOut:
+    """The held-out errors of every target at any alpha, as if each fold were fitted anew.
+
+    Parameters
+    ----------
+    factor : RidgeFactor
+        Of all rows.
+    splits : sequence of (train rows, test rows)
+        Folds need not cover all rows, and may overlap; what a fold neither trains on nor tests is a gap. Folds that train on a
+        row twice, and those that train on few rows, are decomposed on their own.
+    fit_intercept : bool
+    weights : ndarray of float64, (row,), optional
+        As given to the factor; positive.
+    criterion : {"r2", "mse", "pearson"}
+        The first two have the loss Σ(y−ŷ)²; the third −r, pooled over folds around each fold's means.
+    standardize : bool
+        Divide the columns by their deviation over the training rows of each fold, which is then decomposed on its own.
+    max_memory : float
+        Bytes of fold operators that are kept for the next tile.
+    """
+
+    def __init__(
+        self,
+        factor: RidgeFactor,
+        splits: Splits,
+        *,
+        fit_intercept: bool = True,
+        weights: Numbers | None = None,
+        criterion: str = "r2",
+        standardize: bool = False,
+        max_memory: float = 2.0**28,
+    ) -> None:
+        source = Source(factor, fit_intercept, weights, standardize)
+        self.groups = group_folds(source, splits)
+        self.factor, self.fit_intercept, self.criterion = factor, fit_intercept, criterion
+        self.root, self.max_memory = source.root, max_memory
+        self.n_test = float(sum(len(test) if weights is None else weights[test].sum() for _, test in splits))
+        self._left = cast(factor.left, source.dtype)
+        self._rounding = (ROUNDING * float(np.finfo(source.dtype).eps)) ** 2  # of squares
+        tested = np.concatenate([group.removed.ravel() for group in self.groups])
+        whole = len(tested) == len(np.unique(tested)) == len(factor.centred)
+        self._adds_up = whole and all(isinstance(group, Training) for group in self.groups)
+        self._operators: dict[float, list[tuple[Array, ...]]] = {}
+
+    @property
+    def values_per_target(self) -> int:
+        """Numbers that a tile holds of each target."""
+        return sum(group.tested.size + group.n_moving for group in self.groups)
+
+    def prepare(self, Y: Array, rotated: Array | None = None) -> HeldTile:
+        """Bring some targets into the form that the folds need.
+
+        Parameters
+        ----------
+        Y : array, (row, target)
+            Centred, and multiplied by √w.
+        rotated : array, (k, target), optional
+            UᵀY, where it is known.
+
+        Returns
+        -------
+        HeldTile
+        """
+        turned = [group.turn(Y) for group in self.groups]
+        if rotated is None:  # where folds divide the rows, the rotations of their rows add up to that of all
+            k = self._left.shape[1]
+            rotated = sum(part.sum(0)[:k] for part in turned) if self._adds_up else self._left.T @ Y
+        moving = [group.move(part, rotated) for group, part in zip(self.groups, turned, strict=True)]
+        truths = [group.truth(Y) for group in self.groups]
+        norm = to_numpy(sum_of_products(Y, Y))
+        spread = np.zeros(Y.shape[1])
+        for group, truth in zip(self.groups, truths, strict=True):
+            apart = flat(self._fold_centred(group, truth))
+            spread += to_numpy(sum_of_products(apart, apart))
+        return HeldTile(rotated, norm, np.where(spread > self._rounding * norm, spread, 0.0), truths, moving)
+
+    def loss(self, tile: HeldTile, alpha: float, columns: Numbers | slice) -> Numbers:
+        """Return what is to be small, for some targets of a tile at one alpha.
+
+        Parameters
+        ----------
+        tile : HeldTile
+        alpha : float
+        columns : slice or ndarray of int
+
+        Returns
+        -------
+        ndarray of float64, (chosen target,)
+            Σ(y−ŷ)², or −r, which is NaN where the target or its prediction does not vary within any fold.
+        """
+        step = max(64, _BUFFER // sum(truth.shape[0] * truth.shape[1] for truth in tile.truths))
+        operators = self._operators_at(alpha)
+        return np.concatenate([np.empty(0), *(self._loss(tile, operators, some) for some in _pieces(columns, step))])
+
+    def score(self, loss: Numbers, tile: HeldTile, scale: Numbers) -> Numbers:
+        """Return the criterion that losses stand for.
+
+        Parameters
+        ----------
+        loss : ndarray of float64, (alpha, target)
+        tile : HeldTile
+        scale : ndarray of float64, (target,)
+            What targets were divided by.
+
+        Returns
+        -------
+        ndarray of float64, (alpha, target)
+            1 − Σ_f Σ(y−ŷ)² / Σ_f Σ(y−ȳ_f)² (NaN where no fold has two rows that differ), minus the mean squared error, or r.
+        """
+        if self.criterion != "r2":
+            unit: Numbers = np.ones(len(scale)) if self.criterion == "pearson" else scale**2 / self.n_test
+            return np.asarray(-loss * unit)
+        return 1 - np.divide(loss, tile.spread, out=np.full(loss.shape, np.nan), where=tile.spread > 0)
+
+    def _loss(self, tile: HeldTile, operators: list[tuple[Array, ...]], columns: Numbers | slice) -> Numbers:
+        sums = []
+        for group, operator, moving, truth in zip(self.groups, operators, tile.moving, tile.truths, strict=True):
+            y = columns_of(truth, columns)
+            error = group.error(operator, columns_of(moving, columns), y)
+            if self.criterion != "pearson":
+                sums.append([(error, error)])
+                continue
+            error += y  # the prediction
+            predicted, true = self._fold_centred(group, error), self._fold_centred(group, y)
+            sums.append([(predicted, true), (predicted, predicted), (true, true), (y, y)])
+        pooled = [
+            np.asarray(sum(to_numpy(sum_of_products(flat(a), flat(b))) for a, b in pairs)) for pairs in zip(*sums, strict=True)
+        ]
+        if self.criterion != "pearson":
+            return pooled[0]
+        cross, prediction_ss, target_ss, norm = pooled
+        defined: Numbers = (prediction_ss > 0) & (target_ss > self._rounding * norm)
+        return np.divide(-cross, np.sqrt(prediction_ss * target_ss), out=np.full(cross.shape, np.nan), where=defined)
+
+    def _fold_centred(self, group: Group, values: Array) -> Array:
+        """Return test rows without the (weighted) mean of their fold."""
+        if self.root is None:
+            return values - values.mean(1)[:, None, :]
+        root = rows_of(cast(self.root, dtype_name(values)), group.tested)[:, :, None]
+        return values - root * ((root * values).sum(1) / (root * root).sum(1))[:, None, :]
+
+    def _operators_at(self, alpha: float) -> list[tuple[Array, ...]]:
+        if alpha in self._operators:
+            return self._operators[alpha]
+        made = [group.operator(alpha) for group in self.groups]
+        size = sum(part.nbytes for operator in made for part in operator)
+        if size * (len(self._operators) + 1) <= self.max_memory:
+            self._operators[alpha] = made
+        return made
+
+
+def heldout_error(
+    factor: RidgeFactor,
+    tiles: Sequence[tuple[Array, Array]],
+    alphas: Sequence[float],
+    splits: Splits,
+    *,
+    fit_intercept: bool = True,
+    weights: Numbers | None = None,
+) -> Numbers:
+    """Return Σ(y−ŷ)² over the held-out rows of all folds, for every alpha, as if each fold were fitted anew.
+
+    Parameters
+    ----------
+    factor : RidgeFactor
+        Of all rows.
+    tiles : sequence of (Y, T)
+        Centred targets (row, target) and their rotation UᵀY (k, target).
+    alphas : sequence of float
+    splits : sequence of (train rows, test rows)
+    fit_intercept : bool
+    weights : ndarray of float64, (row,), optional
+        As given to the factor; targets are multiplied by √w.
+
+    Returns
+    -------
+    ndarray of float64, (alpha, target)
+    """
+    held = HeldOut(factor, splits, fit_intercept=fit_intercept, weights=weights)
+    prepared = [held.prepare(y, rotated) for y, rotated in tiles]
+    return np.stack([np.concatenate([held.loss(tile, alpha, slice(0, len(tile.norm))) for tile in prepared]) for alpha in alphas])
+
+
+def flat(x: Array) -> Array:
+    """Return folds below one another: (fold, row, target) as (fold and row, target).
+
+    Parameters
+    ----------
+    x : array, (fold, row, target)
+
+    Returns
+    -------
+    array, (fold and row, target)
+    """
+    return x.reshape(-1, x.shape[-1])
+
+
+def _pieces(columns: Numbers | slice, step: int) -> list[Numbers | slice]:
+    if isinstance(columns, slice):
+        return [slice(at, min(at + step, columns.stop)) for at in range(columns.start, columns.stop, step)]
+    return [columns[at : at + step] for at in range(0, len(columns), step)]

@@ -1,0 +1,155 @@
+"""Which alpha serves each target best: a cheap guess for all alphas, and an exact climb from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from brainalign.engine.backend import Array, cast, dtype_name, like, to_numpy
+from brainalign.engine.factor import RidgeFactor
+from brainalign.engine.heldout import HeldOut, HeldTile
+from brainalign.engine.moments import Numbers
+
+_CLOSE = 4.0  # over the number of rows: guesses that are relatively this near the smallest are contenders
+
+Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
+
+
+def generalised_cross_validation(
+    factor: RidgeFactor, rotated: Array, norm: Numbers, alphas: Numbers, *, fit_intercept: bool = True
+) -> Numbers:
+    """Return the generalised cross-validation criterion of every target at every alpha.
+
+    Parameters
+    ----------
+    factor : RidgeFactor
+    rotated : array, (k, target)
+        T = UᵀY.
+    norm : ndarray of float64, (target,)
+        Σy².
+    alphas : ndarray of float64, (alpha,)
+    fit_intercept : bool
+
+    Returns
+    -------
+    ndarray of float64, (alpha, target)
+        n² RSS / tr(I − H)²; infinite where the fit leaves no degree of freedom.
+
+    Notes
+    -----
+    With w = α/(λ+α), RSS = Σy² − ΣT² + Σ_k w_k² T_k² and tr(I − H) = Σ_k w_k + n − k − 1 (Golub, Heath and Wahba, 1979): one
+    small product for all alphas. Neighbouring rows that are alike mislead it, so that it may only say where to start.
+    """
+    n, k = factor.left.shape
+    values = factor.eigenvalues[None, :]
+    column = like(np.asarray(alphas), values)[:, None]
+    null = values <= factor.floor
+    weight = (column + null) / (values * ~null + column + null)
+    left_over = to_numpy(weight.sum(1)) + n - k - fit_intercept
+    squares = rotated * rotated
+    outside = np.maximum(norm - to_numpy(cast(squares.sum(0), "float64")), 0.0)
+    residual = outside + to_numpy(cast(weight * weight, dtype_name(rotated)) @ squares).astype(np.float64)
+    free = left_over > 1e-9 * n
+    scale = np.divide(n, left_over, out=np.full(len(left_over), np.inf), where=free)
+    criterion: Numbers = np.where(free[:, None], residual, 1.0) * scale[:, None] ** 2
+    return criterion
+
+
+def best(loss: Numbers) -> Numbers:
+    """Return the position of the smallest loss of each target, the last of those that tie; NaN is never the smallest.
+
+    Parameters
+    ----------
+    loss : ndarray of float64, (alpha, target)
+        NaN where it was not evaluated.
+
+    Returns
+    -------
+    ndarray of int, (target,)
+    """
+    known = np.where(np.isnan(loss), np.inf, loss)
+    last: Numbers = len(loss) - 1 - np.argmin(known[::-1], axis=0)
+    return last
+
+
+def climb(evaluate: Loss, start: Numbers, contenders: Numbers) -> Numbers:
+    """Evaluate the alphas around a start, then other contenders, then neighbours until the best lies between two worse ones.
+
+    Parameters
+    ----------
+    evaluate : callable
+        From the position of an alpha, and the targets wanted (a slice or positions), to their losses.
+    start : ndarray of int, (target,)
+        Ascending, so that the first targets wanted at one alpha are a slice.
+    contenders : ndarray of bool, (alpha, target)
+        Alphas that are evaluated in any case: where a curve is flat it may have more than one valley.
+
+    Returns
+    -------
+    ndarray of float64, (alpha, target)
+        Losses; NaN where nothing was evaluated.
+    """
+    n_alphas, targets = len(contenders), np.arange(len(start))
+    loss, seen = np.full(contenders.shape, np.nan), np.zeros(contenders.shape, dtype=bool)
+    start = np.clip(start, min(1, n_alphas - 1), max(n_alphas - 2, 0))
+    for alpha in range(n_alphas):
+        low, high = (int(at) for at in np.searchsorted(start, [alpha - 1, alpha + 2]))
+        if high > low:
+            loss[alpha, low:high], seen[alpha, low:high] = evaluate(alpha, slice(low, high)), True
+    wanted = contenders & ~seen
+    while True:
+        for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
+            some = np.flatnonzero(wanted[alpha])
+            loss[alpha, some], seen[alpha, some] = evaluate(alpha, some), True
+        top = best(loss)
+        wanted = np.zeros(contenders.shape, dtype=bool)
+        for beside in (np.maximum(top - 1, 0), np.minimum(top + 1, n_alphas - 1)):
+            wanted[beside, targets] = ~seen[beside, targets]
+        if not wanted.any():
+            return loss
+
+
+def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: bool, checked: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the losses of the targets of one tile at the alphas that a search evaluates.
+
+    Parameters
+    ----------
+    held : HeldOut
+    tile : HeldTile
+        Its folds are left in the order of the search.
+    alphas : ndarray of float64, (alpha,)
+        Ascending.
+    screen : bool
+        Climb from the alpha that generalised cross-validation suggests; False evaluates all. So does the criterion "pearson", whose
+        curve often has several peaks that a criterion of squared errors cannot foresee.
+    checked : ndarray of bool, (target,)
+        Targets for which all alphas are evaluated after the search.
+
+    Returns
+    -------
+    found : ndarray of float64, (alpha, target)
+        NaN where the search did not evaluate.
+    exhaustive : ndarray of float64, (alpha, target)
+        The same, and the rest of the targets that are checked.
+    """
+    t = len(tile.norm)
+
+    def evaluate(alpha: int, columns: Numbers | slice) -> Numbers:
+        return held.loss(tile, float(alphas[alpha]), columns)
+
+    if not screen or held.criterion == "pearson":
+        found = np.stack([evaluate(alpha, slice(0, t)) for alpha in range(len(alphas))])
+        return found, found
+    guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
+    start = best(guess)
+    order = np.argsort(start, kind="stable")
+    tile.sort(order)
+    climbed = climb(evaluate, start[order], (guess <= (1 + _CLOSE / len(held.factor.left)) * guess.min(axis=0))[:, order])
+    exhaustive = climbed.copy()
+    for alpha, row in enumerate(exhaustive):
+        some = np.flatnonzero(checked[order] & np.isnan(row))
+        if some.size:
+            row[some] = evaluate(alpha, some)
+    back = np.argsort(order)
+    return climbed[:, back], exhaustive[:, back]

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from brainalign.engine.factor import factorise
+from brainalign.engine.heldout import HeldOut
+from brainalign.engine.screening import best, climb, generalised_cross_validation, search_losses
+
+ALPHAS = np.logspace(-2, 5, 15)
+
+
+def problem(n, p, n_targets=200, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, p)) / np.arange(1, p + 1) ** 0.5
+    signal = X @ rng.normal(size=(p, n_targets))
+    return X, signal / signal.std(0) * rng.uniform(0, 1, n_targets) + rng.normal(size=(n, n_targets))
+
+
+def folds(n, k=5):
+    return [(np.setdiff1d(np.arange(n), test), test) for test in np.array_split(np.arange(n), k)]
+
+
+@pytest.mark.parametrize("p", [10, 60, 100])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_generalised_cross_validation_is_its_formula(p, fit_intercept):
+    X, Y = problem(60, p, 3)
+    Xc, Yc = (a - a.mean(0) if fit_intercept else a for a in (X, Y))
+    factor = factorise(X, fit_intercept=fit_intercept)
+    norm = (Yc**2).sum(0)
+    found = generalised_cross_validation(factor, factor.left.T @ Yc, norm, ALPHAS, fit_intercept=fit_intercept)
+    for row, alpha in zip(found, ALPHAS, strict=True):
+        hat = Xc @ np.linalg.solve(Xc.T @ Xc + alpha * np.eye(p), Xc.T) + fit_intercept / 60
+        free = 60 - np.trace(hat)
+        np.testing.assert_allclose(row, ((Yc - (hat - fit_intercept / 60) @ Yc) ** 2).sum(0) * (60 / free) ** 2, rtol=1e-7)
+
+
+def test_a_fit_without_freedom_is_never_the_guess():
+    X, Y = problem(20, 60, 4)
+    factor = factorise(X)
+    guess = generalised_cross_validation(factor, factor.left.T @ (Y - Y.mean(0)), (Y**2).sum(0), np.array([0.0, 1.0]))
+    assert np.isinf(guess[0]).all()
+    assert (best(guess) == 1).all()
+
+
+def test_the_last_of_ties_is_best_and_nan_never():
+    loss = np.array([[1.0, 2.0, np.nan], [1.0, np.nan, 5.0], [3.0, 2.0, np.nan]])
+    assert best(loss).tolist() == [1, 2, 1]
+
+
+@pytest.mark.parametrize("start", [0, 5, 11])
+def test_climbs_down_into_every_valley(start):
+    curve = np.abs(np.arange(12)[:, None] - np.array([0, 3, 7, 11])[None, :]).astype(float)
+    asked = np.zeros(curve.shape, dtype=int)
+
+    def evaluate(alpha, columns):
+        asked[alpha, columns] += 1
+        return curve[alpha, columns]
+
+    loss = climb(evaluate, np.full(4, start), np.zeros(curve.shape, dtype=bool))
+    assert best(loss).tolist() == [0, 3, 7, 11]
+    assert asked.max() == 1
+    assert (np.isnan(loss) == (asked == 0)).all()
+
+
+def test_a_second_valley_is_found_where_it_is_a_contender():
+    curve = np.array([3.0, 2.0, 4.0, 5.0, 1.0, 6.0])[:, None]
+    alone = climb(lambda alpha, columns: curve[alpha, columns], np.array([1]), np.zeros((6, 1), dtype=bool))
+    assert best(alone).tolist() == [1]
+    both = climb(lambda alpha, columns: curve[alpha, columns], np.array([1]), np.arange(6)[:, None] == 4)
+    assert best(both).tolist() == [4]
+
+
+@pytest.mark.parametrize("n_alphas", [1, 2, 3])
+def test_short_grids(n_alphas):
+    curve = np.arange(n_alphas, 0, -1.0)[:, None]
+    found = climb(lambda alpha, columns: curve[alpha, columns], np.array([0]), np.zeros((n_alphas, 1), dtype=bool))
+    assert best(found).tolist() == [n_alphas - 1]
+
+
+@pytest.mark.parametrize(("n", "p"), [(120, 40), (100, 160)])
+@pytest.mark.parametrize("criterion", ["r2", "pearson"])
+def test_the_search_finds_what_all_alphas_find(n, p, criterion):
+    X, Y = problem(n, p)
+    held = HeldOut(factorise(X), folds(n), criterion=criterion)
+    make = lambda: held.prepare(Y - Y.mean(0))  # noqa: E731
+    everywhere, _ = search_losses(held, make(), ALPHAS, screen=False, checked=np.zeros(200, dtype=bool))
+    found, exhaustive = search_losses(held, make(), ALPHAS, screen=True, checked=np.arange(200) < 20)
+    assert (best(found) == best(everywhere)).mean() >= 0.999
+    assert np.isnan(found).mean() > 0.5 or criterion == "pearson"
+    np.testing.assert_allclose(exhaustive[:, :20], everywhere[:, :20], rtol=1e-10)
+    known = ~np.isnan(found)
+    np.testing.assert_allclose(found[known], everywhere[known], rtol=1e-10)
