@@ -61,7 +61,7 @@ STEPS = {
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-MAPPINGS = {"Classifier", "KernelRidge", "PLS", "Ridge", "Stacked", "chain"}
+MAPPINGS = {"BandedRidge", "Classifier", "KernelRidge", "PLS", "Ridge", "Stacked", "chain"}
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
     "responses", "simulate", "stimuli",
@@ -121,7 +121,9 @@ def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
 
 
 @pytest.mark.parametrize(
-    "mapping", [ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0]))], ids=["ridge", "chain"]
+    "mapping",
+    [ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0])), ba.BandedRidge(bands="group", candidates=9)],
+    ids=["ridge", "chain", "banded"],
 )
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
 def test_mappings_fit_in_every_direction(systems, mapping, source, target):

@@ -1,0 +1,291 @@
+"""``BandedRidge``: linear mappings that give each feature space a penalty of its own, for each target."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import scipy.sparse as sp
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
+from brainalign.core.provenance import write_step
+from brainalign.core.tables import coords_of
+from brainalign.engine.banded import solve_banded
+from brainalign.engine.moments import column_status
+from brainalign.models.mapping import Values
+from brainalign.models.ridge import Ridge, _device, _spread, inner_splits
+
+
+class BandedRidge(Ridge):
+    """Ridge regression with a penalty for each band of features, chosen for each target.
+
+    Parameters
+    ----------
+    alphas : float or sequence of float, optional
+        As in :class:`Ridge`.
+    bands : str or sequence, (feature,), optional
+        The neuroid coordinate of the source that names the bands (default ``"band"``, which :func:`bands` makes), or a
+        label for each feature.
+    candidates : int or array_like, (candidate, band)
+        Weights γ of the bands to compare; each row is non-negative and adds up to 1. An int is how many to try: a
+        lattice of the simplex with its vertices and faces, refined between the best two of each target.
+    smooth_s : float or dict of band to float, optional
+        Prior over delays, for sources that :class:`Delay` made: weights of one feature at delays d and d' covary as
+        exp(−(d − d')² / 2 s²). 0 is none.
+    cv, groups, fit_intercept, device, dtype, target_batch
+        As in :class:`Ridge`.
+    search : {"screen", "all"}
+        ``"screen"``: generalised cross-validation picks three candidates for each target, and held-out rows choose
+        between them. ``"all"``: every candidate at every alpha is scored on held-out rows.
+
+    Attributes
+    ----------
+    bands_ : ndarray of str, (band,)
+        In order of first appearance.
+    band_weights_ : ndarray of float64, (band, target)
+        γ: the share of each band in the variance of the weighted source.
+    deltas_ : ndarray of float64, (band, target)
+        Log of one over the penalty on the squared weights of a band; −inf where the band is left out.
+    alpha_, coef_, intercept_, cv_score_, alpha_at_edge_, status_
+        As in :class:`Ridge`.
+    candidates_ : ndarray of float64, (candidate, band)
+        All that were compared.
+
+    Notes
+    -----
+    Minimises Σ(y − Σ_b X_b w_b)² + α Σ_b ‖w_b‖² / (γ_b s_b), with s_b the mean over bands of the summed variance of the
+    features, divided by that of band b: neither the units of a band nor its width give it an advantage. With one band
+    it is :class:`Ridge`. ``deltas_`` = log(γ_b s_b / α), as in himalaya (Dupré la Tour et al. 2022, NeuroImage).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import brainalign as ba
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(200, 60))
+    >>> Y = X[:, :10] @ rng.normal(size=(10, 2)) + rng.normal(size=(200, 2))
+    >>> model = ba.BandedRidge(bands=["sound"] * 10 + ["meaning"] * 50).fit(X, Y)
+    >>> (model.band_weights_[0] > 0.9).tolist()
+    [True, True]
+    >>> shares = model.predict_bands(X)
+    >>> shares.shape, bool(np.allclose(shares.sum(axis=0) + Y.mean(axis=0), model.predict(X), atol=1e-4))
+    ((2, 200, 2), True)
+    """
+
+    def __init__(
+        self,
+        alphas: Any = None,
+        bands: Any = "band",
+        candidates: Any = 50,
+        smooth_s: Any = None,
+        cv: Any = 5,
+        groups: Any = None,
+        fit_intercept: bool = True,
+        search: str = "screen",
+        device: str = "cpu",
+        dtype: str = "float32",
+        target_batch: int | None = None,
+    ) -> None:
+        super().__init__(
+            alphas=alphas,
+            cv=cv,
+            groups=groups,
+            fit_intercept=fit_intercept,
+            device=device,
+            dtype=dtype,
+            target_batch=target_batch,
+        )
+        self.bands = bands
+        self.candidates = candidates
+        self.smooth_s = smooth_s
+        self.search = search
+
+    def fit(self, X: Any, Y: Any) -> Self:
+        """Learn to predict ``Y`` from the bands of ``X``.
+
+        Parameters
+        ----------
+        X, Y : DataArray or ndarray, (presentation, neuroid[, time])
+            As in :meth:`Ridge.fit`.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ParameterError
+            No bands are named, or a parameter is impossible.
+        """
+        labels = _band_labels(self.bands, X)
+        _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        self.bands_ = labels[first[order]]
+        self._band_of = np.argsort(order)[codes]
+        self._prior = self._delay_prior(X)
+        return super().fit(X, Y)
+
+    def predict_bands(self, X: Any) -> Any:
+        """Return what each band adds to the prediction, around the means of the training rows.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+            The features of ``fit``, for any presentations.
+
+        Returns
+        -------
+        DataArray or ndarray, (band, presentation, neuroid[, time])
+            The sum over bands is ``predict(X)`` less the mean of the target's training rows.
+        """
+        centred = (self._features(X).astype(np.float64) - self._source_mean).astype(self.dtype)
+        coef, band_of = self.coef_[self.features_used_], self._band_of[self.features_used_]
+        shares = np.stack([centred[:, band_of == b] @ coef[band_of == b] for b in range(len(self.bands_))])
+        shares[:, :, self.status_ != "ok"] = np.nan
+        shares = shares.reshape(*shares.shape[:2], *self.target_shape_)
+        if not isinstance(X, xr.DataArray) or self.target_coords_ is None:
+            return shares
+        labels = {name: ("presentation", values) for name, values in coords_of(X, "presentation").items()}
+        labels |= self.target_coords_ | {"band": ("band", self.bands_)}
+        dims = ("band", "presentation", "neuroid", "time")[: shares.ndim]
+        out = xr.DataArray(shares, dims=dims, coords=labels, attrs=self.target_attrs_, name="prediction")
+        return write_step(out, "predict_bands", params={"model": self}, inputs={"source": X})
+
+    def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
+        check_choice("search", self.search, ("screen", "all"), owner="BandedRidge")
+        device = _device(self.device)
+        used = np.flatnonzero(self.features_used_)
+        root = None if self._prior is None else prior_root(*(part[used] for part in self._prior))
+        weighted = x if root is None else np.asarray(x @ root)
+        alphas, candidates = self._candidates(weighted), self._weights()
+        self.status_ = column_status(y)
+        ok = self.status_ == "ok"
+        choice = len(alphas) > 1 or isinstance(candidates, int) or len(candidates) > 1
+        solution = solve_banded(
+            weighted,
+            y if ok.all() else y[:, ok],
+            [np.flatnonzero(self._band_of[used] == b) for b in range(len(self.bands_))],
+            alphas,
+            inner_splits(self.cv, self.groups, len(y), rows) if choice and ok.any() else None,
+            candidates,
+            search=self.search,
+            fit_intercept=self.fit_intercept,
+            device=device,
+            dtype=self.dtype,
+            target_batch=self.target_batch,
+        )
+        coef = solution.coef if root is None else (root @ solution.coef).astype(self.dtype)
+        mean = x.mean(axis=0, dtype=np.float64) if self.fit_intercept else np.zeros(len(used))
+        self._source_mean, self._target_mean = mean, _spread(solution.target_mean, ok, np.nan)
+        self.alpha_ = _spread(alphas[solution.alpha_index], ok, np.nan)
+        self.alpha_at_edge_ = _spread(np.isin(solution.alpha_index, (0, len(alphas) - 1)) & (len(alphas) > 1), ok, False)
+        self.cv_score_ = _spread(solution.heldout_r2, ok, np.nan)
+        self.coef_ = np.zeros((len(self.features_used_), y.shape[1]), dtype=self.dtype)
+        self.coef_[np.ix_(used, ok)] = coef
+        self.coef_[:, self.status_ == "nan"] = np.nan
+        self.intercept_ = _spread(solution.target_mean - mean @ coef.astype(np.float64), ok, np.nan)
+        constant = self.status_ == "constant"
+        self.intercept_[constant] = y[0, constant]
+        self.candidates_ = solution.candidates
+        self.band_weights_ = np.full((len(self.bands_), y.shape[1]), np.nan)
+        self.band_weights_[:, ok] = solution.candidates[solution.candidate_index].T
+        with np.errstate(divide="ignore"):
+            self.deltas_ = np.log(self.band_weights_ * solution.scale[:, None] / self.alpha_)
+
+    def _weights(self) -> Values | int:
+        """Return the candidates, or how many to try."""
+        if isinstance(self.candidates, (int, np.integer)) and not isinstance(self.candidates, bool):
+            return int(check_number("candidates", self.candidates, owner="BandedRidge", low=1, integer=True))
+        n_bands = len(self.bands_)
+        try:
+            weights = np.atleast_2d(np.asarray(self.candidates, dtype=np.float64))
+        except (TypeError, ValueError):
+            weights = np.empty((0, 0))
+        if weights.ndim != 2 or weights.shape[1:] != (n_bands,) or not len(weights) or not _on_simplex(weights):
+            raise ParameterError(
+                f"The 'candidates' parameter of BandedRidge must be an int, or rows of {n_bands} non-negative weights that add up to 1, one for "
+                f"each of {preview(self.bands_)}. Got {' '.join(repr(self.candidates).split())[:200]} instead."
+            )
+        return weights
+
+    def _delay_prior(self, X: Any) -> tuple[Values, Values, Values] | None:
+        """Return a code of the feature, the delay, and the smoothness in seconds of each column; None without a prior."""
+        by_band = self.smooth_s if isinstance(self.smooth_s, dict) else dict.fromkeys(self.bands_.tolist(), self.smooth_s or 0.0)
+        for name, value in by_band.items():
+            if name not in self.bands_:
+                raise ParameterError(
+                    f"The 'smooth_s' parameter of BandedRidge names the band {name!r}. Expected one of {preview(self.bands_)}."
+                    f"{did_you_mean(name, self.bands_.tolist())}"
+                )
+            check_number("smooth_s", value, owner="BandedRidge", low=0)
+        seconds = np.array([float(by_band.get(name, 0.0)) for name in self.bands_.tolist()])[self._band_of]
+        if not seconds.any():
+            return None
+        if not isinstance(X, xr.DataArray) or "delay_s" not in X.coords or "time" in X.dims:
+            raise ParameterError(
+                f"The 'smooth_s' parameter of BandedRidge is {self.smooth_s!r}, and the source has no coordinate `delay_s`. Expected features that "
+                "`ba.Delay` made: put it before the mapping."
+            )
+        labels = coords_of(X, "neuroid")
+        stems = [str(name).rpartition("@")[0] for name in labels["neuroid_id"].tolist()]
+        places = [labels[name].tolist() for name in ("system", "layer", "region") if name in labels]  # ids recur across them
+        names = ["\x00".join(map(str, parts)) for parts in zip(stems, self._band_of, *places, strict=True)]
+        return np.unique(names, return_inverse=True)[1], X.coords["delay_s"].values.astype(np.float64), seconds
+
+
+def prior_root(feature: Values, delay_s: Values, smooth_s: Values) -> sp.csr_matrix:
+    """Return R with R Rᵀ the prior covariance of weights: ridge regression on X R, and weights R v, have that prior.
+
+    Parameters
+    ----------
+    feature : ndarray of int, (column,)
+        Columns of one feature covary.
+    delay_s : ndarray of float, (column,)
+    smooth_s : ndarray of float, (column,)
+        Length of the Gaussian kernel over delays; 0 for weights that are independent.
+
+    Returns
+    -------
+    csr_matrix of float64, (column, column)
+
+    Notes
+    -----
+    The kernel is that of temporal priors in Tikhonov regression (Nunez-Elizalde et al. 2019, NeuroImage).
+    """
+    rows, columns, values = [], [], []
+    order = np.argsort(feature, kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(feature[order])) + 1):
+        lag, length = delay_s[group][:, None] - delay_s[group][None, :], max(smooth_s[group[0]], 1e-9)
+        eigenvalues, vectors = np.linalg.eigh(np.exp(-0.5 * (lag / length) ** 2))
+        rows.append(np.repeat(group, len(group)))
+        columns.append(np.tile(group, len(group)))
+        values.append((vectors * np.sqrt(np.maximum(eigenvalues, 0))).ravel())
+    index = (np.concatenate(rows), np.concatenate(columns))
+    return sp.csr_matrix((np.concatenate(values), index), shape=(len(feature), len(feature)))
+
+
+def _band_labels(bands: Any, X: Any) -> Values:
+    """Return the name of the band of each feature."""
+    shape = np.shape(X)
+    if isinstance(bands, str):
+        if not isinstance(X, xr.DataArray) or bands not in X.coords or X.coords[bands].dims != ("neuroid",):
+            known = sorted(coords_of(X, "neuroid")) if isinstance(X, xr.DataArray) else ["none: the source is a plain array"]
+            raise ParameterError(
+                f"The 'bands' parameter of BandedRidge is {bands!r}, which is no neuroid coordinate of the source ({preview(known, 8)}). Expected one, "
+                "or a label for each feature: join named spaces with `ba.bands(a=..., b=...)`."
+            )
+        return np.repeat(X.coords[bands].values.astype(object).astype(str), int(np.prod(shape[2:])))
+    labels = np.asarray(bands).astype(object).astype(str)
+    n_features = int(np.prod(shape[1:]))
+    if labels.shape != (n_features,):
+        raise ParameterError(
+            f"The 'bands' parameter of BandedRidge has the shape {labels.shape}. Expected one label for each of {n_features} features, or the name "
+            "of a neuroid coordinate."
+        )
+    return labels
+
+
+def _on_simplex(weights: Values) -> bool:
+    return bool((weights >= 0).all() and np.allclose(weights.sum(axis=1), 1, rtol=0, atol=1e-6))

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from brainalign.engine.simplex import finalists, midpoints, simplex_lattice
+
+
+@pytest.mark.parametrize(
+    ("n_bands", "n_points", "expected"), [(1, 50, 1), (2, 50, 9), (3, 50, 28), (4, 50, 35), (3, 10, 10), (12, 50, 78)]
+)
+def test_a_lattice_holds_vertices_and_faces(n_bands, n_points, expected):
+    points = simplex_lattice(n_bands, n_points)
+    assert len(points) == expected
+    np.testing.assert_allclose(points.sum(axis=1), 1, atol=1e-12)
+    assert len(np.unique(points, axis=0)) == len(points)
+    rows = set(map(tuple, points.tolist()))
+    assert {tuple(vertex) for vertex in np.eye(n_bands).tolist()} <= rows
+
+
+def test_midpoints_stand_between_the_two_best_and_come_by_demand():
+    tried = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
+    loss = np.array([[0.0, 0.1, 0.2, 0.0], [0.1, 0.0, 0.1, 0.2], [0.2, 0.2, 0.0, 0.1]])
+    np.testing.assert_array_equal(midpoints(tried, loss), [[0.75, 0.25], [0.25, 0.75]])  # (0, 2) is known: it is tried[1]
+    np.testing.assert_array_equal(midpoints(tried, loss[:, 3:]), np.empty((0, 2)))
+
+
+def test_finalists_are_few_and_near_to_every_targets_best():
+    rng = np.random.default_rng(0)
+    loss = rng.random((20, 100))
+    loss[7] = loss.min(axis=0) + 1e-3  # nearly as good everywhere
+    entries = finalists(loss, n_rows=500)
+    assert np.flatnonzero(entries.any(axis=1)).tolist() == [7]
+    entries = finalists(loss, n_rows=5000)
+    assert (entries.sum(axis=0) == 3).all()
+    kept = np.where(entries, loss, np.inf).min(axis=0)
+    assert (kept <= loss.min(axis=0) + 1 / 5000).all()
