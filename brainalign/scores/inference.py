@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from math import ceil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,7 +92,7 @@ def choose_null(null: str, x: xr.DataArray) -> str:
     return "shift"
 
 
-def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Numbers:
+def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, least_s: float = 0.0) -> Numbers:
     """Return the orders in which the target's rows are scored again.
 
     Parameters
@@ -101,6 +103,8 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
         circle; or exchange whole runs of one length, which holds however slow they are.
     n_permutations : int
     seed : int
+    least_s : float
+        Shortest shift, for a control; a null has all.
 
     Returns
     -------
@@ -110,7 +114,9 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
     rng = np.random.default_rng(seed)
     rows = presentation_table(both.target)
     if null != "exchange":
-        return time_orders(runs_of(rows), null=null, n_permutations=n_permutations, rng=rng)
+        runs = runs_of(rows)
+        least = [ceil(least_s / step) if (step := typical_step(rows, [run])) > 0 else 0 for run in runs] if least_s else 0
+        return time_orders(runs, null=null, n_permutations=n_permutations, rng=rng, least=least)
     fold_of = np.full(len(rows), -1)
     for number, fold in enumerate(both.folds):
         fold_of[fold.test] = number
@@ -120,7 +126,7 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
     return exchange_orders(stimulus, n_permutations, rng, within=fold_of)
 
 
-def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator) -> Numbers:
+def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator, least: Any = 0) -> Numbers:
     """Return orders of rows in time: each run shifted in a circle, or whole runs exchanged.
 
     Parameters
@@ -130,6 +136,8 @@ def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.
     null : {"shift", "runs"}
     n_permutations : int
     rng : Generator
+    least : int or sequence of int, (run,)
+        Of shifts, in rows.
 
     Returns
     -------
@@ -139,7 +147,7 @@ def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.
     if null == "runs":
         orders = distinct_orders(np.repeat(np.arange(len(runs)), lengths), n_permutations, rng)
     else:
-        shifts = draw_shifts(lengths, n_permutations, rng)
+        shifts = draw_shifts(lengths, n_permutations, rng, least=least)
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
         within = np.arange(len(rows)) - starts
         orders = starts + (within + np.repeat(shifts, lengths, axis=1)) % np.repeat(lengths, lengths)
@@ -237,3 +245,20 @@ def runs_of(rows: pd.DataFrame) -> list[Numbers]:
     codes = rows.groupby(labels, sort=False, dropna=False).ngroup().to_numpy() if labels else np.zeros(len(rows), dtype=np.int64)
     order = np.lexsort((onsets, codes))
     return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def typical_step(rows: pd.DataFrame, runs: list[Numbers]) -> float:
+    """Return the median time from one row to the next, in seconds; 0 where no run has two rows.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    runs : list of ndarray of int
+
+    Returns
+    -------
+    float
+    """
+    onsets = rows["onset_s"].to_numpy(dtype=np.float64)
+    steps = np.concatenate([np.diff(onsets[run]) for run in runs])
+    return float(np.median(steps)) if steps.size else 0.0

@@ -18,7 +18,7 @@ from brainalign.engine.correlate import pooled_pearson
 from brainalign.engine.moments import Numbers, column_status, deviations, fold_sums, pool_sums
 from brainalign.engine.resample import block_orders, draw_phases, draw_shifts, exchange_orders
 from brainalign.engine.shifts import phase_correlations, shifted_sums
-from brainalign.scores.inference import choose_null, runs_of, time_orders, with_p_values
+from brainalign.scores.inference import choose_null, runs_of, time_orders, typical_step, with_p_values
 from brainalign.scores.mapnulls import map_test
 from brainalign.scores.pairing import join_key
 from brainalign.scores.units import sign_test
@@ -180,7 +180,7 @@ def _in_time(
         return runs, shifted_sums(truth, prediction, runs).at(draw_shifts(lengths, n, rng))
     if null == "runs":
         return runs, _reordered(truth, prediction, runs, time_orders(runs, null=null, n_permutations=n, rng=rng))
-    step = float(np.median(np.concatenate([np.diff(rows["onset_s"].to_numpy()[run]) for run in runs])))
+    step = typical_step(rows, runs)
     block = max(1, round(check_number("block_s", block_s, owner="permutation_test", low=0, low_open=True) / step))
     in_order = np.concatenate(runs)
     orders = np.empty((n, len(in_order)), dtype=np.int64)
