@@ -13,6 +13,7 @@ import xarray as xr
 from brainalign.adapters.containers import headers, kind_of, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table, require_columns, sniff
 from brainalign.adapters.files import NAMES, Format, check_finite, existing, first_bytes, is_path, naming, record_opening
+from brainalign.adapters.hdf5 import hdf5_file
 from brainalign.adapters.meeg.things_eeg2 import is_things_eeg2
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
@@ -245,10 +246,10 @@ def _matches(source: Any) -> str:
 def _names_itself(source: Any) -> bool:
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     try:
-        with h5py.File(source, "r") as opened:
+        with hdf5_file(source) as opened:
             found = [opened.get(name) for name in ("stimulus_id", "neuroid_id")]
             return all(isinstance(item, h5py.Dataset) and "DIMENSION_LIST" not in item.attrs for item in found)
-    except (OSError, RuntimeError, KeyError, ValueError):
+    except FormatError:
         return False
 
 

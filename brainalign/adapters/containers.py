@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import first_bytes, is_path, reading
-from brainalign.adapters.hdf5 import check_stored, open_hdf5
+from brainalign.adapters.hdf5 import check_stored, hdf5_file, open_hdf5
 from brainalign.adapters.lazy import Spans, lazy_array, open_npy, read_npy_header
 from brainalign.core.errors import FormatError, require
 
@@ -70,7 +70,7 @@ def headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
             if isinstance(item, h5py.Dataset) and item.shape is not None:
                 found[name] = (item.shape, item.dtype)
 
-        with reading(path, "HDF5"), h5py.File(path, "r") as opened:
+        with hdf5_file(path) as opened:
             opened.visititems(note)
         return found
     raise FormatError(f"{str(path)!r} starts with {first_bytes(path, 8)!r}. Expected an npy, npz or HDF5 file.")
@@ -97,7 +97,7 @@ def load(path: Path, name: str) -> np.ndarray[Any, Any]:
         with reading(path, "numpy"), np.load(path, allow_pickle=False) as opened:
             return np.asarray(opened[name])
     h5py = require("h5py", **_HDF5)
-    with reading(path, "HDF5"), h5py.File(path, "r") as opened:
+    with hdf5_file(path) as opened:
         check_stored(opened[name], path)
         return np.asarray(opened[name].asstr()[()] if h5py.check_string_dtype(opened[name].dtype) else opened[name][()])
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -15,6 +18,94 @@ from brainalign.adapters.lazy import CHUNK_BYTES, Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
 _MOST_COMPRESSED = 10_000  # times smaller than its values: more than any filter gains, little enough to be read into memory
+#: Where HDF5 keeps strings and other values of no fixed size: the signature of such a heap, and the head of each object in it.
+_HEAP, _OBJECT = b"GCOL", {2: struct.Struct("<H6xH6x"), 4: struct.Struct("<H6xI4x"), 8: struct.Struct("<H6xQ")}
+
+
+@contextmanager
+def hdf5_file(path: Any, what: str = "HDF5", **options: Any) -> Iterator[Any]:
+    """Give an HDF5 file, opened for reading, that cannot hang where its strings are damaged.
+
+    Parameters
+    ----------
+    path : str or Path
+    what : str
+        The format, as messages call it ("NWB").
+    **options
+        Of ``h5py.File``.
+
+    Yields
+    ------
+    h5py.File
+
+    Raises
+    ------
+    FormatError
+        No HDF5 file, a damaged one, or one that another program is writing.
+    OptionalDependencyError
+        h5py is not installed.
+
+    Notes
+    -----
+    HDF5 walks a heap of strings from object to object and trusts their sizes: an empty object without a number, or a size that wraps,
+    and it walks for ever, in C, where no signal reaches. So it reads through :class:`_Checked`, which walks each heap first. This takes
+    0.2 microseconds a string, half of what reading it takes; numbers are read as fast as without.
+    """
+    h5py = require("h5py", extra="spikes", purpose=f"reading {what}")
+    file = existing(path)
+    with reading(file, what), _Checked(file) as raw, h5py.File(file, "r", driver="fileobj", fileobj=raw, **options) as opened:
+        raw.lengths, raw.is_open = opened.id.get_create_plist().get_sizes()[1], True
+        yield opened
+
+
+class _Checked(io.FileIO):
+    """A file that HDF5 reads through: heaps are walked before it sees them."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, "r")
+        self.lengths, self.is_open = 8, False  # bytes of a size; whether HDF5 has found its start
+        _lock(self, file)
+
+    def readinto(self, buffer: Any, /) -> int:
+        at, n = self.tell(), 0
+        if self.is_open and at == 0:  # a link: HDF5 opens the file that it names through this one
+            raise FormatError(f"{str(self.name)!r} links to another file. Expected one whole file: export it into one first.")
+        view = memoryview(buffer)
+        while n < len(view) and (more := super().readinto(view[n:])):
+            n += more
+        if n < len(view):
+            raise EOFError(f"it ends {len(view) - n} bytes before the end of what is to be read at {at}")
+        if view[:4] == _HEAP:
+            self._walk(view, at)
+        return n
+
+    def _walk(self, heap: memoryview, at: int) -> None:
+        size, place = int.from_bytes(heap[8 : 8 + self.lengths], "little"), 16
+        if len(heap) < size:
+            return  # HDF5 reads its start to learn its size, and then all of it
+        while place + 16 <= size:
+            number, length = _OBJECT[self.lengths].unpack_from(heap, place)
+            step = 16 + -(-length // 8) * 8 if number else length  # number 0 is free space, its head included
+            if not 0 < step <= size - place:
+                raise FormatError(
+                    f"{str(self.name)!r} is damaged where it keeps strings: at byte {at + place}, an object of {length} bytes in a heap "
+                    f"with {size - place} left. Expected objects that fill it: compare the file with its source, and copy it again."
+                )
+            place += step
+
+
+def _lock(opened: Any, file: Path) -> None:
+    """Refuse a file that is being written, as HDF5 does where it opens files itself."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FormatError(f"{str(file)!r} is being written. Expected a file that is closed: open it when it is done.") from error
+    except OSError:
+        return  # a file system without locks
 
 
 def open_hdf5(
@@ -46,7 +137,7 @@ def open_hdf5(
     """
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     file = existing(path)
-    with reading(file, "HDF5"), h5py.File(file, "r") as opened:
+    with hdf5_file(file) as opened:
         found = opened.get(key)
         if not isinstance(found, h5py.Dataset):
             kind = "a group" if found is not None else "nothing"
@@ -76,8 +167,6 @@ def check_stored(dataset: Any, file: Path) -> None:
     """
     there, promised = dataset.id.get_storage_size(), dataset.nbytes
     here = Path(dataset.file.filename) == file
-    if here and dataset.dtype.kind == "O" and there >= promised:
-        return  # asking damaged strings for their layout can hang in HDF5
     if not here or dataset.external or dataset.is_virtual:
         raise FormatError(f"{str(file)!r} keeps the values of {dataset.name!r} in another file. Expected them here: copy them.")
     if there < promised and there * (_MOST_COMPRESSED if dataset.id.get_create_plist().get_nfilters() else 1) < promised:
@@ -93,8 +182,7 @@ class _HDF5Read:
     key: str
 
     def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
-        h5py = require("h5py", extra="spikes", purpose="reading HDF5")
-        with h5py.File(self.file, "r") as opened:
+        with hdf5_file(self.file) as opened:
             return np.asarray(opened[self.key][spans])
 
 

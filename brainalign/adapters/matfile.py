@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
-from brainalign.adapters.hdf5 import check_stored, open_hdf5
+from brainalign.adapters.hdf5 import check_stored, hdf5_file, open_hdf5
 from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
 
 def _read_hdf5(file: Path, lazy: bool) -> dict[str, Any]:
     h5py = require("h5py", extra="spikes", purpose="reading MATLAB 7.3 files")
-    with reading(file, "MATLAB 7.3"), h5py.File(file, "r") as opened:
+    with hdf5_file(file, "MATLAB 7.3") as opened:
         return {name: _from_hdf5(h5py, opened, item, lazy) for name, item in opened.items() if not name.startswith("#")}
 
 

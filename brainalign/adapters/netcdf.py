@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.adapters.files import existing, first_bytes, reading
-from brainalign.adapters.hdf5 import check_stored, whole_chunks
+from brainalign.adapters.files import existing, first_bytes
+from brainalign.adapters.hdf5 import check_stored, hdf5_file, whole_chunks
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
@@ -72,7 +72,7 @@ def read_header(path: Any) -> tuple[dict[str, Variable], dict[str, Any]]:
             f"{str(file)!r} is a netCDF file of the classic format. Expected netCDF-4 (HDF5): convert it with `nccopy -k nc4 old.nc new.nc`."
         )
     h5py = require("h5py", **_PURPOSE)
-    with reading(file, "netCDF-4"), h5py.File(file, "r") as opened:
+    with hdf5_file(file, "netCDF-4") as opened:
         found = {name: item for name, item in opened.items() if isinstance(item, h5py.Dataset)}
         axes = _axes(opened, found)
         variables = {name: _variable(item, axes.get(name, {}), file) for name, item in found.items() if not _is_bare_dim(item)}
@@ -98,7 +98,7 @@ def read_variable(path: Path, name: str) -> np.ndarray[Any, Any]:
         It cannot be read.
     """
     h5py = require("h5py", **_PURPOSE)
-    with reading(path, "netCDF-4"), h5py.File(path, "r") as opened:
+    with hdf5_file(path, "netCDF-4") as opened:
         item = opened[name]
         values = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
         attrs = _attributes(item)
@@ -148,9 +148,8 @@ class _Read:
     fill: Any
 
     def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
-        h5py = require("h5py", **_PURPOSE)
         in_file = tuple(spans[self.axes.index(axis)] for axis in range(len(spans)))
-        with h5py.File(self.file, "r") as opened:
+        with hdf5_file(self.file, "netCDF-4") as opened:
             block = np.asarray(opened[self.name][in_file])
         return _filled(np.transpose(block, self.axes), self.fill)
 
@@ -217,7 +216,7 @@ def _write_values(h5py: Any, opened: Any, name: str, values: Any) -> Any:
 
 
 def _axes(opened: Any, found: Mapping[str, Any]) -> dict[str, dict[int, str]]:
-    """Return the dim of each axis of each variable, as the dims tell it: the other way round lies where HDF5 can hang at damage."""
+    """Return the dim of each axis of each variable, as the dims tell it."""
     axes: dict[str, dict[int, str]] = {}
     for dim, item in found.items():
         if is_scale(item):
@@ -230,8 +229,7 @@ def _variable(item: Any, axes: Mapping[int, str], file: Path) -> Variable:
     check_stored(item, file)
     name = _base(item.name)
     dims = (name,) if is_scale(item) else tuple(axes.get(axis, "") for axis in range(item.ndim))
-    chunks = None if item.dtype.kind == "O" else item.chunks  # not asked of strings, see check_stored
-    return Variable(dims, item.shape, item.dtype, chunks, _attributes(item))
+    return Variable(dims, item.shape, item.dtype, item.chunks, _attributes(item))
 
 
 def is_scale(item: Any) -> bool:

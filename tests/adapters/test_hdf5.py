@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from brainalign.adapters.hdf5 import open_hdf5, whole_chunks
+from brainalign.adapters.hdf5 import _Checked, check_stored, hdf5_file, open_hdf5, whole_chunks
 from brainalign.core.errors import FormatError
 
 VALUES = np.arange(6 * 50 * 40, dtype=np.float32).reshape(6, 50, 40)
@@ -49,5 +49,54 @@ def test_links_to_other_files_are_not_followed(tmp_path):
         file.create_virtual_dataset("virtual", layout)
         file.create_dataset("raw", shape=(3,), dtype=np.float64, external=[(str(tmp_path / "raw.bin"), 0, 24)])
     for key in ("link", "virtual", "raw"):
-        with pytest.raises(FormatError, match=r"a.h5' keeps the values of .* in another file"):
+        with pytest.raises(FormatError, match=r"a.h5' (keeps the values of .* in|links to) another file"):
             open_hdf5(tmp_path / "a.h5", key)
+
+
+def strings(path):
+    with h5py.File(path, "w") as file:
+        file["names"] = [f"neuron {number}" for number in range(300)]
+        file["names"].attrs["note"] = "x" * 9000
+    return path
+
+
+def test_heaps_of_strings_are_walked_before_hdf5_sees_them(tmp_path):
+    whole = strings(tmp_path / "a.h5").read_bytes()
+    heap = whole.index(b"GCOL")
+    size = int.from_bytes(whole[heap + 8 : heap + 16], "little")
+    for damage, says in (
+        (bytes(16), "an object of 0 bytes in a heap with"),
+        (b"\1" + bytes(7) + b"\xf8" + b"\xff" * 7, "an object of 18446744073709551608 bytes in"),
+    ):
+        (tmp_path / "a.h5").write_bytes(whole[: heap + 16] + damage + whole[heap + 32 :])
+        with _Checked(tmp_path / "a.h5") as file:
+            file.seek(heap)
+            with pytest.raises(FormatError, match=rf"strings: at byte {heap + 16}, {says}"):
+                file.readinto(bytearray(size))
+
+
+def test_damaged_strings_and_groups_never_hang(tmp_path, hdf5_survives_damage):
+    file = strings(tmp_path / "ä.h5")
+
+    def read():
+        with hdf5_file(file) as opened:
+            for name in opened:
+                check_stored(opened[name], file)
+                opened[name].asstr()[()]
+                dict(opened[name].attrs)
+
+    assert hdf5_survives_damage(file, read) > 50
+
+
+def test_what_is_read_through_it_is_what_hdf5_reads(tmp_path):
+    with h5py.File(strings(tmp_path / "ä.h5")) as plain, hdf5_file(tmp_path / "ä.h5") as checked:
+        assert checked.filename == plain.filename
+        assert checked["names"].asstr()[()].tolist() == plain["names"].asstr()[()].tolist()
+        assert dict(checked["names"].attrs) == dict(plain["names"].attrs)
+
+
+def test_a_file_that_is_being_written_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = VALUES
+        with pytest.raises(FormatError, match=r"a.h5' is being written"):
+            open_hdf5(tmp_path / "a.h5", "x")

@@ -33,7 +33,9 @@ def test_an_array_of_structs_is_a_list_in_the_order_of_matlab(tmp_path):
     assert [item["name"] for item in read_mat(tmp_path / "a.mat")["RDMs"]] == ["s0r0", "s1r0", "s0r1", "s1r1"]
 
 
-def test_version_7_3_equals_version_5(tmp_path):
+@pytest.fixture
+def version_7_3(tmp_path):
+    """Return a file of version 7.3 with numbers, text, a struct, a cell array and an array of structs, as MATLAB lays them out."""
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.mat", "w", userblock_size=512) as file:
 
@@ -46,6 +48,9 @@ def test_version_7_3_equals_version_5(tmp_path):
         struct = file.create_group("s")
         struct.attrs["MATLAB_class"] = np.bytes_("struct")
         put(struct, "a", np.array([[1.0], [2.0]]), "double")
+        fields = np.empty(1, dtype=object)  # a list of names, each of single letters: values of no fixed size
+        fields[0] = np.array([b"a"], dtype="S1")
+        struct.attrs.create("MATLAB_fields", fields, dtype=h5py.vlen_dtype(np.dtype("S1")))
         refs = file.create_group("#refs#")
         put(refs, "a", np.array([[5.0], [6.0]]), "double")
         put(refs, "b", text, "char")
@@ -54,14 +59,22 @@ def test_version_7_3_equals_version_5(tmp_path):
         del file["RDMs/name"].attrs["MATLAB_class"]
     with (tmp_path / "a.mat").open("r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-    assert is_mat(tmp_path / "a.mat")
-    read = read_mat(tmp_path / "a.mat")
+    return tmp_path / "a.mat"
+
+
+def test_version_7_3_equals_version_5(version_7_3):
+    assert is_mat(version_7_3)
+    read = read_mat(version_7_3)
     np.testing.assert_array_equal(read["x"], CONTENT["x"])
     assert read["name"] == "hIT"
     np.testing.assert_array_equal(read["s"]["a"], [[1.0, 2.0]])
     assert read["cells"][1] == "hIT"
     np.testing.assert_array_equal(read["cells"][0], [[5.0, 6.0]])
     assert read["RDMs"] == [{"name": "hIT"}, {"name": "hIT"}]
+
+
+def test_damage_of_version_7_3(version_7_3, hdf5_survives_damage):
+    assert hdf5_survives_damage(version_7_3, lambda: read_mat(version_7_3)) > 50
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from brainalign.adapters.files import Format, existing, naming, reading, record_
 from brainalign.adapters.fmri.betas import grid_map, mask_map, names_in
 from brainalign.adapters.fmri.hdf5voxels import array_shape, first_key, lazy_trials
 from brainalign.adapters.fmri.voxels import grid_json, places_mm
+from brainalign.adapters.hdf5 import hdf5_file
 from brainalign.adapters.matfile import is_mat
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import check_choice
@@ -196,7 +197,7 @@ def _volumes(file: Path, space: tuple[int, ...], matlab: bool) -> dict[str, np.n
     """Return the maps of the fit that are kept, flat, in C order."""
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     found = {}
-    with reading(file, "GLMsingle"), h5py.File(file, "r") as opened:
+    with hdf5_file(file, "GLMsingle") as opened:
         for name in _KEPT:
             stored = opened.get(name)
             if not isinstance(stored, h5py.Dataset) or not stored.shape or stored.dtype.kind not in "iuf":

@@ -13,7 +13,7 @@ import numpy as np
 
 from brainalign.adapters.containers import kind_of
 from brainalign.adapters.files import check_finite, existing, reading
-from brainalign.adapters.hdf5 import check_stored
+from brainalign.adapters.hdf5 import check_stored, hdf5_file
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.matfile import is_mat
 from brainalign.core.errors import FormatError, require
@@ -42,11 +42,10 @@ def first_key(source: Any, keys: Sequence[str], *, matlab: bool = False) -> str:
     """
     if kind_of(source) != "hdf5" and not (matlab and is_mat(source)):
         return ""
-    h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     try:
-        with h5py.File(source, "r") as opened:
+        with hdf5_file(source) as opened:
             return next((key for key in keys if key in opened), "")
-    except (OSError, RuntimeError, KeyError, ValueError):
+    except FormatError:
         return ""
 
 
@@ -75,7 +74,7 @@ def array_shape(path: Any, key: str, *, reverse: bool = False, sparse: bool = Fa
     """
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     file = existing(path)
-    with reading(file, "HDF5"), h5py.File(file, "r") as opened:
+    with hdf5_file(file) as opened:
         found = opened.get(key)
         if not isinstance(found, h5py.Dataset) or found.dtype.kind not in "iuf" or len(found.shape or ()) < 2:
             raise FormatError(
@@ -167,8 +166,7 @@ class _TrialRead:
         return out
 
     def _fill(self, out: np.ndarray[Any, Any], file: Path, trials: slice, places: np.ndarray[Any, Any]) -> None:
-        h5py = require("h5py", extra="spikes", purpose="reading HDF5")
-        with h5py.File(file, "r", rdcc_nbytes=_CACHE_BYTES) as opened:
+        with hdf5_file(file, rdcc_nbytes=_CACHE_BYTES) as opened:
             stored = opened[self.key]
             chunk = (stored.chunks or stored.shape)[slice(1, None) if self.reverse else slice(-1)]
             for part, box in boxes(places, alone=prod(chunk) == 1):

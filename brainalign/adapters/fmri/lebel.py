@@ -11,12 +11,12 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.containers import headers, kind_of
-from brainalign.adapters.files import Format, existing, naming, reading, record_opening
+from brainalign.adapters.files import Format, existing, naming, record_opening
 from brainalign.adapters.fmri.runs import LONGEST_TR_S
-from brainalign.adapters.hdf5 import check_stored, open_hdf5, whole_chunks
+from brainalign.adapters.hdf5 import check_stored, hdf5_file, open_hdf5, whole_chunks
 from brainalign.adapters.joining import joined
 from brainalign.adapters.lazy import Spans, lazy_array
-from brainalign.core.errors import FormatError, ParameterError, require
+from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
 from brainalign.core.responses import responses
 
@@ -150,8 +150,7 @@ def _runs(file: Path, story: str, repeats: str, allow_nan: bool) -> list[tuple[s
 
 
 def _one_repeat(file: Path, number: int, allow_nan: bool) -> Any:
-    h5py = require("h5py", extra="spikes", purpose="reading HDF5")
-    with reading(file, "HDF5"), h5py.File(file, "r") as opened:
+    with hdf5_file(file) as opened:
         item = opened[_EACH]
         check_stored(item, file)
         chunks = whole_chunks(item.shape[1:], item.chunks and item.chunks[1:], item.dtype.itemsize)
@@ -168,8 +167,7 @@ class _Repeat:
     number: int
 
     def __call__(self, spans: Spans) -> np.ndarray[Any, Any]:
-        h5py = require("h5py", extra="spikes", purpose="reading HDF5")
-        with h5py.File(self.file, "r") as opened:
+        with hdf5_file(self.file) as opened:
             return np.asarray(opened[_EACH][(self.number, *spans)])
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.files import Format, is_path, naming, record_opening
+from brainalign.adapters.hdf5 import hdf5_file
 from brainalign.adapters.spikes.alignment import check_edges, check_events, check_recorded, spike_responses
 from brainalign.adapters.spikes.nwb_series import open_series, series_names
 from brainalign.adapters.spikes.nwb_tables import event_table, event_tables, is_hdf5, member, open_file, text_of
@@ -182,12 +183,10 @@ def _matches(source: Any) -> str:
     """HDF5 whose root says which version of NWB it is."""
     if not is_path(source) or not is_hdf5(Path(source)):
         return ""
-    import h5py  # asked for files that are HDF5 alone
-
     try:
-        with h5py.File(source, "r") as file:
+        with hdf5_file(source) as file:
             version = file.attrs.get("nwb_version", "1, as a dataset" if "nwb_version" in file else None)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+    except FormatError:
         return ""
     return "" if version is None else f"HDF5 with nwb_version {version!s}: NWB"
 

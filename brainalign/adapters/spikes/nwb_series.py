@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.hdf5 import whole_chunks
+from brainalign.adapters.hdf5 import hdf5_file, whole_chunks
 from brainalign.adapters.lazy import Spans
 from brainalign.adapters.spikes.nwb_tables import labels, member, refuse_other_units, row_ids, text_of
 from brainalign.adapters.spikes.traces import trace_responses
-from brainalign.core.errors import FormatError, require
+from brainalign.core.errors import FormatError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import DIMS, dim_of
 
@@ -125,8 +125,7 @@ class _Series:
     is_vector: bool
 
     def __call__(self, spans: Spans) -> np.ndarray:
-        h5py = require("h5py", extra="spikes", purpose="reading NWB")
-        with h5py.File(self.path, "r") as file:
+        with hdf5_file(self.path, "NWB") as file:
             stored = member(file, self.key)
             block = np.asarray(stored[spans[0]][:, None] if self.is_vector else stored[spans], dtype=np.float32)
         return block if (self.scale, self.shift) == (1.0, 0.0) else block * np.float32(self.scale) + np.float32(self.shift)

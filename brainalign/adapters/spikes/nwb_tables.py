@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.files import existing, first_bytes, reading
-from brainalign.adapters.hdf5 import check_stored
+from brainalign.adapters.files import existing, first_bytes
+from brainalign.adapters.hdf5 import check_stored, hdf5_file
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
@@ -53,9 +53,8 @@ def open_file(path: Any) -> Iterator[Any]:
     OptionalDependencyError
         h5py is not installed.
     """
-    h5py = require("h5py", extra="spikes", purpose="reading NWB")
     file = existing(path)
-    with reading(file, "NWB"), h5py.File(file, "r") as opened:
+    with hdf5_file(file, "NWB") as opened:
         version = opened.attrs.get("nwb_version", opened["nwb_version"][()] if "nwb_version" in opened else None)
         text = _text(version)
         if not str(text).startswith("2"):

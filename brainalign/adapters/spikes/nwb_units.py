@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import naming
+from brainalign.adapters.hdf5 import hdf5_file
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.spikes.alignment import UNKNOWN, check_spike_times
 from brainalign.adapters.spikes.nwb_tables import bounds, column, labels, member, refuse_other_units, row_ids
 from brainalign.adapters.spikes.quality import good_units, refuse_none
-from brainalign.core.errors import FormatError, ParameterError, require
+from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.schema import DIMS, dim_of
 from brainalign.engine.binning import bin_spikes
 
@@ -218,11 +219,10 @@ class _Counts:
     edges: np.ndarray
 
     def __call__(self, spans: Spans) -> np.ndarray:
-        h5py = require("h5py", extra="spikes", purpose="reading NWB")
         events, chosen, bins = spans
         onsets, edges = self.onsets[events], self.edges[bins.start : bins.stop + 1]
         trains = []
-        with h5py.File(self.path, "r") as file, naming(repr(self.path.name)):
+        with hdf5_file(self.path, "NWB") as file, naming(repr(self.path.name)):
             stored = member(file, "units/spike_times")
             for at in range(chosen.start, chosen.stop):
                 times = stored[int(self.units.starts[at]) : int(self.units.stops[at])]

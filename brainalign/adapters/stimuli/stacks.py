@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.adapters.files import existing, reading
+from brainalign.adapters.files import existing
+from brainalign.adapters.hdf5 import hdf5_file
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
 
@@ -44,7 +45,7 @@ def describe_stack(path: str | Path, key: str, dims: Sequence[str] | None = None
     """
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     file = existing(path)
-    with reading(file, "HDF5"), h5py.File(file, "r") as opened:
+    with hdf5_file(file) as opened:
         found = opened.get(key)
         if not isinstance(found, h5py.Dataset):
             raise FormatError(
@@ -93,7 +94,7 @@ def raw_rows(path: str | Path, rows: Sequence[str]) -> Iterator[np.ndarray[Any, 
     """
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     file = existing(path)
-    with reading(file, "HDF5"), h5py.File(file, "r") as opened:
+    with hdf5_file(file) as opened:
         for name in rows:
             key, _, row = name.rpartition("/")
             found = opened.get(key) if key else None
