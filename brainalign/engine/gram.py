@@ -209,5 +209,6 @@ def eigh(gram: Array) -> tuple[Array, Array]:
 
 
 def _blocks(X: Array, size: int) -> Iterator[slice]:
+    size = 4 * _BLOCK if is_torch(X) and X.device.type == "cuda" else size  # many small steps would only wait for each other
     step = max(1, size // max(1, X.shape[1]))
     return (slice(start, start + step) for start in range(0, X.shape[0], step))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, columns_of, dtype_name, rows_of, sum_of_products, to_numpy
+from brainalign.engine.backend import Array, cast, columns_of, dtype_name, is_torch, rows_of, sum_of_products, to_numpy
 from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.moments import ROUNDING, Numbers
 from brainalign.engine.ridge_folds import Group, Source, Splits, Training, group_folds
@@ -139,7 +139,8 @@ class HeldOut:
         ndarray of float64, (chosen target,)
             Σ(y−ŷ)², or −r, which is NaN where the target or its prediction does not vary within any fold.
         """
-        step = max(64, _BUFFER // sum(truth.shape[0] * truth.shape[1] for truth in tile.truths))
+        buffer = _BUFFER * 64 if is_torch(tile.rotated) else _BUFFER  # arrays stay in cache, tensors may be on a device
+        step = max(64, buffer // sum(group.tested.size for group in self.groups))
         operators = self._operators_at(alpha)
         return np.concatenate([np.empty(0), *(self._loss(tile, operators, some) for some in _pieces(columns, step))])
 
@@ -158,10 +159,13 @@ class HeldOut:
         ndarray of float64, (alpha, target)
             1 − Σ_f Σ(y−ŷ)² / Σ_f Σ(y−ȳ_f)² (NaN where no fold has two rows that differ), minus the mean squared error, or r.
         """
-        if self.criterion != "r2":
-            unit: Numbers = np.ones(len(scale)) if self.criterion == "pearson" else scale**2 / self.n_test
-            return np.asarray(-loss * unit)
-        return 1 - np.divide(loss, tile.spread, out=np.full(loss.shape, np.nan), where=tile.spread > 0)
+        if self.criterion == "pearson":
+            score = -loss
+        elif self.criterion == "mse":
+            score = -loss * (scale**2 / self.n_test)
+        else:
+            score = 1 - np.divide(loss, tile.spread, out=np.full(loss.shape, np.nan), where=tile.spread > 0)
+        return np.asarray(score)
 
     def _loss(self, tile: HeldTile, operators: list[tuple[Array, ...]], columns: Numbers | slice) -> Numbers:
         sums = []
@@ -181,7 +185,8 @@ class HeldOut:
             return pooled[0]
         cross, prediction_ss, target_ss, norm = pooled
         defined: Numbers = (prediction_ss > 0) & (target_ss > self._rounding * norm)
-        return np.divide(-cross, np.sqrt(prediction_ss * target_ss), out=np.full(cross.shape, np.nan), where=defined)
+        r: Numbers = np.divide(cross, np.sqrt(prediction_ss * target_ss), out=np.full(cross.shape, np.nan), where=defined)
+        return -r
 
     def _fold_centred(self, group: Group, values: Array) -> Array:
         """Return test rows without the (weighted) mean of their fold."""

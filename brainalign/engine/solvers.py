@@ -144,7 +144,9 @@ def solve_ridge(
             index[some], scores[:, some] = best(found), held.score(found, tile, scale)
             missed[some] = _missed(held.score(exhaustive, tile, scale), scores[:, some])
         shrunk = shrink(factor, rotated, grid[index[some]])
-        out[:, some] = to_numpy(_weights(factor, left, shrunk, dual=p > n)) * scale.astype(dtype)
+        fitted = _weights(factor, left, shrunk, dual=p > n)
+        fitted *= cast(like(scale, X), dtype)
+        out[:, some] = to_numpy(fitted)
     return RidgeSolution(
         source_mean=to_numpy(factor.mean),
         target_mean=means,
