@@ -16,6 +16,7 @@ from brainalign.engine.backend import Array, cast, dtype_name, like, move, names
 from brainalign.engine.gram import column_gram, row_gram
 from brainalign.engine.krylov import leading_eigenvector
 from brainalign.engine.moments import Numbers
+from brainalign.engine.subspace import row_space
 
 Splits = Sequence[tuple[Numbers, Numbers]]  #: (train rows, test rows) of each fold
 
@@ -75,7 +76,8 @@ def solve_pls(
     """
     X, Y = move(X, device), move(Y, device)
     (x_mean, x), (y_mean, y) = _centred(X, dtype), _centred(Y, dtype)
-    z, back = (x, None) if x.shape[1] <= x.shape[0] else _row_space(x)
+    z, back = (x, None) if x.shape[1] <= x.shape[0] else row_space(x)
+    z = cast(z, dtype)
     S, C = column_gram(z), z.T @ y
     n_components = candidates[-1]
     rotations = pls_rotations(S, row_gram(C), n_components)
@@ -179,12 +181,3 @@ def _centred(values: Array, dtype: str) -> tuple[Array, Array]:
     values = values if dtype_name(values) in ("float32", "float64") else cast(values, "float64")
     mean = values.mean(0, dtype=namespace(values).float64)
     return mean, cast(values - cast(mean, dtype_name(values)), dtype)
-
-
-def _row_space(x: Array) -> tuple[Array, Array]:
-    """Return the coordinates of rows in the space that they span, Z, and what turns its weights back: Xᵀ B Z-weights."""
-    values, vectors = namespace(x).linalg.eigh(row_gram(x))
-    unit = max(_EPS, np.finfo(dtype_name(x)).eps ** 2) * max(x.shape)
-    keep = values > unit * values[-1]
-    root = values[keep] ** 0.5
-    return cast(vectors[:, keep] * root, dtype_name(x)), vectors[:, keep] / root

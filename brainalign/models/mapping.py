@@ -53,7 +53,7 @@ class LabelledMapping(BaseEstimator):
         AlignmentError
             The rows are not the same presentations.
         """
-        _check_rows(X, Y)
+        check_rows(X, Y)
         x = feature_matrix(X)
         self.features_used_ = _usable_features(x)
         self.source_ids_ = X.coords["neuroid_id"].values if isinstance(X, xr.DataArray) else None
@@ -169,7 +169,18 @@ def _values(x: Any) -> Values:
     return np.asarray(x.values if isinstance(x, xr.DataArray) else x)
 
 
-def _check_rows(X: Any, Y: Any) -> None:
+def check_rows(X: Any, Y: Any) -> None:
+    """Refuse two sides whose rows are not the same presentations.
+
+    Parameters
+    ----------
+    X, Y : DataArray or ndarray, (presentation, ...)
+        Names are compared where both have them, and otherwise how many there are.
+
+    Raises
+    ------
+    AlignmentError
+    """
     if len(X) != len(Y):
         raise AlignmentError(
             f"The source has {len(X)} presentations and the target {len(Y)}. Expected one row of each per presentation: join them "

@@ -39,6 +39,9 @@ PAIR_VERBS = {
         between="source_group",
         random_state=0,
     ),
+    "partition_variance": lambda source, target: ba.partition_variance(
+        source, target, by="group", model=ba.BandedRidge(bands="group", candidates=9, cv=3), cv=3, random_state=0
+    ),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
 }
 SINGLE_VERBS = {
@@ -61,7 +64,7 @@ STEPS = {
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-MAPPINGS = {"BandedRidge", "Classifier", "KernelRidge", "PLS", "Ridge", "Stacked", "chain"}
+MAPPINGS = {"BandedRidge", "Classifier", "KernelRidge", "PLS", "Ridge", "SharedSpace", "Stacked", "chain"}
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
     "responses", "simulate", "stimuli",
@@ -122,15 +125,29 @@ def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
 
 @pytest.mark.parametrize(
     "mapping",
-    [ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0])), ba.BandedRidge(bands="group", candidates=9)],
-    ids=["ridge", "chain", "banded"],
-)
+    [
+        ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0])), ba.BandedRidge(bands="group", candidates=9),
+        ba.KernelRidge(alphas=[1.0]), ba.PLS([1, 2, 4]), ba.Stacked(ba.Ridge(alphas=[10.0]), bands="group"), ba.SharedSpace(),
+    ],
+    ids=["ridge", "chain", "banded", "kernel", "pls", "stacked", "shared-space"],
+)  # fmt: skip
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
 def test_mappings_fit_in_every_direction(systems, mapping, source, target):
     x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
     prediction = mapping.fit(x, y).predict(x)
     assert prediction.dims == y.dims
     assert (prediction.neuroid_id.values == y.neuroid_id.values).all()
+
+
+def test_brains_and_networks_share_one_template(systems):
+    names = list(systems)
+    x = ba.average_repeats(systems[names[0]])
+    aligned = {name: ba.align(ba.average_repeats(systems[name]), x)[0] for name in names}
+    space = ba.SharedSpace("hyperalignment").fit(aligned)
+    for source, target in DIRECTIONS:
+        prediction = space.predict(aligned[source], source=source, target=target)
+        assert prediction.dims == aligned[target].dims
+        assert (prediction.neuroid_id.values == aligned[target].neuroid_id.values).all()
 
 
 @pytest.mark.parametrize("kind", ["brain", "network"])
