@@ -13,7 +13,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, columns_of, dtype_name, like, move, namespace, rows_of, to_numpy
+from brainalign.engine.backend import (
+    Array,
+    cast,
+    columns_of,
+    dtype_name,
+    like,
+    move,
+    namespace,
+    rows_of,
+    to_numpy,
+    working_memory,
+)
 from brainalign.engine.factor import RidgeFactor, coefficients, factorise
 from brainalign.engine.gram import column_gram, column_mean, deviation, eigh, row_gram, standardised, wide_matmul
 from brainalign.engine.heldout import HeldOut
@@ -24,7 +35,6 @@ from brainalign.engine.simplex import finalists, midpoints, simplex_lattice
 
 _ROUND = 10  # candidates added at a time
 _GAIN = 1e-4  # in mean log GCV: what a round must bring for another to follow
-_KEPT = 2.0**28  # bytes of decompositions that wait for that
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,7 @@ def solve_banded(
     device: str = "cpu",
     dtype: str = "float32",
     target_batch: int | None = None,
+    max_memory: float | None = None,
 ) -> BandedSolution:
     """Fit banded ridge regression with the weights and the alpha that serve each target best on held-out rows.
 
@@ -94,19 +105,23 @@ def solve_banded(
     dtype : {"float32", "float64"}
         Of the products over targets. Decompositions are float64.
     target_batch : int, optional
-        Targets worked on at a time.
+        Targets worked on at a time. Default: as many as fit.
+    max_memory : float, optional
+        Bytes that tiles of targets, decompositions that are kept and fold operators may take beside inputs and outputs. Default
+        512 MB; a quarter of the free memory on other devices.
 
     Returns
     -------
     BandedSolution
     """
     X, Y, alphas = move(X, device), move(Y, device), np.array(alphas, dtype=np.float64)
-    source = _Source.of(X, bands, fit_intercept, dtype)
+    memory = working_memory(X) if max_memory is None else max_memory
+    source = _Source.of(X, bands, fit_intercept, dtype, memory / 2)
     mean = column_mean(Y) if fit_intercept else 0 * cast(Y[0], "float64")
     spread = to_numpy(deviation(Y, mean))
     spread = np.where(spread > 0, spread, 1.0)
     values = standardised(Y, mean, dtype, scale=like(spread, Y))
-    tiles = _tiles(Y.shape[1], target_batch)
+    tiles = _tiles(Y.shape[1], target_batch or max(64, int(memory / (64 * len(X)))))
     race = _Race(source, [columns_of(values, tile) for tile in tiles], alphas)
     if isinstance(candidates, int):
         race.refine(candidates)
@@ -118,7 +133,7 @@ def solve_banded(
     fit = _Best(X.shape[1], Y.shape[1], dtype)
     for k in np.flatnonzero(entries.any(axis=1)):
         factor = source.factor(tried[k], splits)
-        held = None if splits is None else HeldOut(factor, splits, fit_intercept=fit_intercept)
+        held = None if splits is None else HeldOut(factor, splits, fit_intercept=fit_intercept, max_memory=memory / 4)
         for tile in tiles:
             targets = np.flatnonzero(entries[k, tile]) + tile.start
             if len(targets):
@@ -146,19 +161,20 @@ class _Source:
     scale: Numbers
     gram: Array  #: (column, column), or (band, row, row)
     fit_intercept: bool
+    max_kept: float  #: bytes of decompositions that wait for the held-out rows
     kept: dict[bytes, tuple[Array, Array]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, X: Array, bands: Sequence[Numbers], fit_intercept: bool, dtype: str) -> _Source:
+    def of(cls, X: Array, bands: Sequence[Numbers], fit_intercept: bool, dtype: str, max_kept: float) -> _Source:
         mean = column_mean(X) if fit_intercept else 0 * cast(X[0], "float64")
         values, power = standardised(X, mean, dtype), to_numpy(deviation(X, mean)) ** 2
         total = np.array([power[columns].sum() for columns in bands])
         scale = np.divide(total.mean(), total, out=np.ones(len(bands)), where=(total > 0) & (len(bands) > 1))
         n, p = X.shape
         if p < n:
-            return cls(mean, values, bands, scale, column_gram(values), fit_intercept)
+            return cls(mean, values, bands, scale, column_gram(values), fit_intercept, max_kept)
         grams = [row_gram(columns_of(values, columns)) for columns in bands]
-        return cls(mean, values, bands, scale, namespace(X).stack(grams), fit_intercept)
+        return cls(mean, values, bands, scale, namespace(X).stack(grams), fit_intercept, max_kept)
 
     @property
     def n_free(self) -> int:
@@ -192,7 +208,7 @@ class _Source:
             keep = values > self.floor(values)
             found = values[keep], vectors[:, keep]
         size = sum(part.nbytes for part in found)
-        if size * (len(self.kept) + 1) <= _KEPT:
+        if size * (len(self.kept) + 1) <= self.max_kept:
             self.kept[gamma.tobytes()] = found
         return found
 
@@ -258,7 +274,7 @@ class _Race:
         null = eigenvalues <= self.source.floor(values)
         kept = (penalties + null) / (eigenvalues * ~null + penalties + null)  # of each direction's residual
         free = np.maximum(self.source.n_free - len(eigenvalues) + kept.sum(axis=1), 1e-9)
-        losses = []
+        losses = [np.empty(0)]
         for product, norm in zip(self.products, self.norms, strict=True):
             dtype = dtype_name(product)
             rotated = cast(turn, dtype).T @ (product if columns is None else rows_of(product, columns))
@@ -312,6 +328,5 @@ class _Best:
         self.alpha[better], self.candidate[better] = found.alpha[some], k
 
 
-def _tiles(n_targets: int, target_batch: int | None) -> list[slice]:
-    step = max(1, n_targets if target_batch is None else target_batch)
-    return [slice(start, min(start + step, n_targets)) for start in range(0, max(1, n_targets), step)]
+def _tiles(n_targets: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n_targets)) for start in range(0, n_targets, size)]

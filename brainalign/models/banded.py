@@ -12,13 +12,13 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
-from brainalign.engine.banded import solve_banded
+from brainalign.engine.banded import BandedSolution, solve_banded
 from brainalign.engine.moments import column_status
-from brainalign.models.mapping import Values
-from brainalign.models.ridge import Ridge, _device, _spread, inner_splits
+from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.ridge import Ridge, inner_splits
 
 
-class BandedRidge(Ridge):
+class BandedRidge(LabelledMapping):
     """Ridge regression with a penalty for each band of features, chosen for each target.
 
     Parameters
@@ -34,7 +34,7 @@ class BandedRidge(Ridge):
     smooth_s : float or dict of band to float, optional
         Prior over delays, for sources that :class:`Delay` made: weights of one feature at delays d and d' covary as
         exp(−(d − d')² / 2 s²). 0 is none.
-    cv, groups, fit_intercept, device, dtype, target_batch
+    cv, groups, fit_intercept, device, dtype, target_batch, max_memory
         As in :class:`Ridge`.
     search : {"screen", "all"}
         ``"screen"``: generalised cross-validation picks three candidates for each target, and held-out rows choose
@@ -87,20 +87,20 @@ class BandedRidge(Ridge):
         device: str = "cpu",
         dtype: str = "float32",
         target_batch: int | None = None,
+        max_memory: float | None = None,
     ) -> None:
-        super().__init__(
-            alphas=alphas,
-            cv=cv,
-            groups=groups,
-            fit_intercept=fit_intercept,
-            device=device,
-            dtype=dtype,
-            target_batch=target_batch,
-        )
+        self.alphas = alphas
         self.bands = bands
         self.candidates = candidates
         self.smooth_s = smooth_s
+        self.cv = cv
+        self.groups = groups
+        self.fit_intercept = fit_intercept
         self.search = search
+        self.device = device
+        self.dtype = dtype
+        self.target_batch = target_batch
+        self.max_memory = max_memory
 
     def fit(self, X: Any, Y: Any) -> Self:
         """Learn to predict ``Y`` from the bands of ``X``.
@@ -140,7 +140,7 @@ class BandedRidge(Ridge):
         DataArray or ndarray, (band, presentation, neuroid[, time])
             The sum over bands is ``predict(X)`` less the mean of the target's training rows.
         """
-        centred = (self._features(X).astype(np.float64) - self._source_mean).astype(self.dtype)
+        centred = self._centred(self._features(X))
         coef, band_of = self.coef_[self.features_used_], self._band_of[self.features_used_]
         shares = np.stack([centred[:, band_of == b] @ coef[band_of == b] for b in range(len(self.bands_))])
         shares[:, :, self.status_ != "ok"] = np.nan
@@ -155,11 +155,12 @@ class BandedRidge(Ridge):
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         check_choice("search", self.search, ("screen", "all"), owner="BandedRidge")
-        device = _device(self.device)
-        used = np.flatnonzero(self.features_used_)
+        words = ("alphas", "fit_intercept", "device", "dtype", "target_batch", "max_memory")
+        plain = Ridge(**{word: getattr(self, word) for word in words})  # which checks them, and knows the default alphas
+        device, used = plain._check(y), np.flatnonzero(self.features_used_)
         root = None if self._prior is None else prior_root(*(part[used] for part in self._prior))
         weighted = x if root is None else np.asarray(x @ root)
-        alphas, candidates = self._candidates(weighted), self._weights()
+        alphas, candidates = plain._candidates(weighted), self._weights()
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
         choice = len(alphas) > 1 or isinstance(candidates, int) or len(candidates) > 1
@@ -175,24 +176,37 @@ class BandedRidge(Ridge):
             device=device,
             dtype=self.dtype,
             target_batch=self.target_batch,
+            max_memory=self.max_memory,
         )
         coef = solution.coef if root is None else (root @ solution.coef).astype(self.dtype)
-        mean = x.mean(axis=0, dtype=np.float64) if self.fit_intercept else np.zeros(len(used))
-        self._source_mean, self._target_mean = mean, _spread(solution.target_mean, ok, np.nan)
-        self.alpha_ = _spread(alphas[solution.alpha_index], ok, np.nan)
-        self.alpha_at_edge_ = _spread(np.isin(solution.alpha_index, (0, len(alphas) - 1)) & (len(alphas) > 1), ok, False)
-        self.cv_score_ = _spread(solution.heldout_r2, ok, np.nan)
-        self.coef_ = np.zeros((len(self.features_used_), y.shape[1]), dtype=self.dtype)
-        self.coef_[np.ix_(used, ok)] = coef
+        self._learn(x, y, coef, solution, alphas)
+
+    def _learn(self, x: Values, y: Values, coef: Values, solution: BandedSolution, alphas: Values) -> None:
+        """Write what was fitted to its place among all features and targets."""
+        t, ok, constant = y.shape[1], self.status_ == "ok", self.status_ == "constant"
+        self._source_mean = x.mean(axis=0, dtype=np.float64) if self.fit_intercept else np.zeros(x.shape[1])
+        self.coef_ = np.zeros((len(self.features_used_), t), dtype=self.dtype)
+        self.coef_[np.ix_(self.features_used_, ok)] = coef
         self.coef_[:, self.status_ == "nan"] = np.nan
-        self.intercept_ = _spread(solution.target_mean - mean @ coef.astype(np.float64), ok, np.nan)
-        constant = self.status_ == "constant"
-        self.intercept_[constant] = y[0, constant]
+        self._target_mean, self.intercept_ = np.full(t, np.nan), np.where(constant, y[0], np.nan).astype(np.float64)
+        self._target_mean[ok] = solution.target_mean
+        self.intercept_[ok] = solution.target_mean - self._source_mean @ coef.astype(np.float64)
+        self.alpha_, self.cv_score_ = np.where(constant, alphas[-1], np.nan), np.full(t, np.nan)
+        self.alpha_[ok], self.cv_score_[ok] = alphas[solution.alpha_index], solution.heldout_r2
+        self.alpha_at_edge_ = np.zeros(t, dtype=bool)
+        self.alpha_at_edge_[ok] = np.isin(solution.alpha_index, (0, len(alphas) - 1)) & (len(alphas) > 1)
         self.candidates_ = solution.candidates
-        self.band_weights_ = np.full((len(self.bands_), y.shape[1]), np.nan)
+        self.band_weights_ = np.full((len(self.bands_), t), np.nan)
         self.band_weights_[:, ok] = solution.candidates[solution.candidate_index].T
         with np.errstate(divide="ignore"):
             self.deltas_ = np.log(self.band_weights_ * solution.scale[:, None] / self.alpha_)
+
+    def _predict_values(self, x: Values) -> Values:
+        return (self._centred(x) @ self.coef_[self.features_used_] + self._target_mean).astype(self.dtype)
+
+    def _centred(self, x: Values) -> Values:
+        # Means first: a source far from 0 would drown its variance in the rounding of one large product.
+        return (x.astype(np.float64) - self._source_mean).astype(self.dtype)
 
     def _weights(self) -> Values | int:
         """Return the candidates, or how many to try."""

@@ -84,10 +84,18 @@ def test_degenerate_targets_are_named_and_disturb_no_other(sides):
     model = ba.BandedRidge(bands=bands).fit(source, bad)
     assert model.status_.tolist() == ["ok", "constant", "ok", "nan"]
     np.testing.assert_array_equal(model.predict(source)[:, [0, 2]], clean.predict(source))
-    for state in (model.alpha_, model.band_weights_, model.deltas_, model.cv_score_):
+    assert model.alpha_[1] > model.alpha_[0] * 100
+    for state in (model.alpha_[[3, 3, 3, 3]], model.band_weights_, model.deltas_, model.cv_score_):
         assert np.isnan(state[..., [1, 3]]).all()
     assert np.isnan(model.predict_bands(source)[:, :, [1, 3]]).all()
     assert model.intercept_[1] == 4.0
+
+
+def test_all_targets_may_be_degenerate(sides):
+    source, target = (x.values for x in sides)
+    model = ba.BandedRidge(bands=sides[0].band.values).fit(source, target * np.nan)
+    assert model.status_.tolist() == ["nan"] * 4
+    assert np.isnan(model.predict(source)).all()
 
 
 def test_features_with_nan_are_left_out_with_a_warning(sides):
