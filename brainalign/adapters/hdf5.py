@@ -174,6 +174,26 @@ def check_stored(dataset: Any, file: Path) -> None:
             f"{str(file)!r} holds {there} bytes at {dataset.name!r}; its header promises {promised} (shape {dataset.shape}, {dataset.dtype}). "
             "Expected all values in this file: it was not written to its end, or is damaged; copy or make it again."
         )
+    filtered = dataset.id.get_create_plist().get_nfilters()  # and has checksums
+    if dataset.dtype.kind == "O" and there and not filtered and not dataset.dtype.metadata.get("ref"):
+        _check_lengths(dataset, file)
+
+
+def _check_lengths(dataset: Any, file: Path) -> None:
+    """Refuse strings that are longer than their file: HDF5 sets the memory aside, up to 4 GB, before it looks."""
+    size = file.stat().st_size
+    item = np.dtype([("length", "<u4"), ("place", f"V{dataset.file.id.get_create_plist().get_sizes()[0] + 4}")])
+    runs = [(dataset.id.get_offset(), dataset.size)]
+    if dataset.chunks:
+        runs = []
+        dataset.id.chunk_iter(lambda chunk: runs.append((chunk.byte_offset, chunk.size // item.itemsize)))
+    for start, n in runs:
+        lengths = np.fromfile(file, item, count=n, offset=start)["length"] if start is not None else np.zeros(1, dtype=int)
+        if lengths.max(initial=0) > size:
+            raise FormatError(
+                f"{str(file)!r} has {size} bytes and holds a string of {lengths.max()} bytes at {dataset.name!r}. Expected strings that fit: it is "
+                "damaged; copy it again."
+            )
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,26 @@ def test_damaged_strings_and_groups_never_hang(tmp_path, hdf5_survives_damage):
     assert hdf5_survives_damage(file, read) > 50
 
 
+@pytest.mark.parametrize("chunks", [None, (7,)])
+def test_a_string_longer_than_its_file_is_refused_before_memory_is_set_aside(tmp_path, chunks):
+    with h5py.File(tmp_path / "a.h5", "w", userblock_size=512) as file:
+        text = file.create_dataset("names", data=["neuron"] * 20, dtype=h5py.string_dtype(), chunks=chunks)
+        file["references"] = np.array([text.ref] * 20, dtype=h5py.ref_dtype)
+    whole = (tmp_path / "a.h5").read_bytes()
+    heap = whole.index(b"GCOL") - 512
+    lengths = whole.index((6).to_bytes(4, "little") + heap.to_bytes(8, "little"))
+    for damaged in (False, True):
+        if damaged:
+            (tmp_path / "a.h5").write_bytes(whole[: lengths + 3] + b"\xd6" + whole[lengths + 4 :])
+        with hdf5_file(tmp_path / "a.h5") as file:
+            check_stored(file["references"], tmp_path / "a.h5")
+            if damaged:
+                with pytest.raises(FormatError, match=r"holds a string of 3590324230 bytes at '/names'"):
+                    check_stored(file["names"], tmp_path / "a.h5")
+            else:
+                check_stored(file["names"], tmp_path / "a.h5")
+
+
 def test_what_is_read_through_it_is_what_hdf5_reads(tmp_path):
     with h5py.File(strings(tmp_path / "ä.h5")) as plain, hdf5_file(tmp_path / "ä.h5") as checked:
         assert checked.filename == plain.filename
