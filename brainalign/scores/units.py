@@ -12,10 +12,11 @@ from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, did_you_mean
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
+from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import draw_signs
 from brainalign.scores.inference import with_p_values
 
-_FOLDS = "folds are independent. They share training rows, so that they are not quite, and p is too small where scores of folds move together"
+_FOLDS = "their training rows, which they share, make their mean √(1 + K/(K−1)) times as uncertain as K independent scores would"
 
 
 def check_result(result: Any, *, owner: str, name: str = "result") -> xr.Dataset:
@@ -128,12 +129,14 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
         other = unit_scores(check_result(y, owner="permutation_test", name="y"), over, owner="permutation_test")
         scores = _difference(scores, other, over)
     values = scores.values - against
-    signs = draw_signs(len(values), n, rng)
-    observed, chance = values.mean(axis=0), np.tensordot(signs, values, 1) / len(values)
-    out = xr.Dataset({"score": scores.mean(over, skipna=False)})
+    # K folds share training rows, and their mean varies more than they tell (Nadeau and Bengio 2003)
+    shared = np.sqrt(1.0 + len(values) / (len(values) - 1.0)) if over == "fold" else 1.0
+    observed = _studentised(values.mean(axis=0), values) / shared
+    chance = _studentised(np.tensordot(draw_signs(len(values), n, rng), values, 1) / len(values), values)
     if y is not None:
         observed, chance = np.abs(observed), np.abs(chance)
-    chance += 1e-12 * np.abs(values).max(axis=0)  # ties are ties, whatever the order of the sum
+    chance += 1e-9 * np.abs(chance)  # ties are ties, whatever the order of the sum
+    out = xr.Dataset({"score": scores.mean(over, skipna=False)})
     tested = with_p_values(
         out.assign(score=out.score.copy(data=observed)), xr.DataArray(chance, dims=("permutation", *out.score.dims))
     )
@@ -141,6 +144,14 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
     return tested.assign(score=out.score, n_units=len(values)).assign_attrs(
         null="sign", over=over, assumes=f"{assumes}; {_FOLDS}" if over == "fold" else assumes
     )
+
+
+def _studentised(mean: Numbers, values: Numbers) -> Numbers:
+    """Return the means of units, with any signs, over their standard errors: the same order, and cells that can be compared."""
+    squares = (values * values).sum(axis=0)
+    left = np.maximum(squares - len(values) * mean * mean, 1e-12 * squares)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(squares == 0, 0.0, mean / np.sqrt(left / (len(values) * (len(values) - 1)))))
 
 
 def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:

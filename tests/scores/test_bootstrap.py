@@ -71,6 +71,15 @@ def test_stimuli_alone_read_what_the_result_kept():
     assert (out.attrs["n_units"], out.attrs["n_bootstraps"]) == ([60], 400)
 
 
+def test_models_of_folds_would_be_others_for_other_stimuli():
+    one = two_factors(5, 60, 2, RNG).isel(subject=0).assign_coords(fold=range(5))
+    any_model, fitted = (ba.bootstrap(one, over="stimulus", between="layer", models=models) for models in ("any", "fitted"))
+    np.testing.assert_allclose(any_model.ci_high - any_model.ci_low, 1.5 * (fitted.ci_high - fitted.ci_low))  # √(1 + 5/4)
+    assert (any_model.p_value >= fitted.p_value).all()
+    once = ba.bootstrap(one.drop_vars("fold"), over="stimulus", between="layer")  # one test set: nothing is shared
+    xr.testing.assert_equal(once, fitted)
+
+
 def test_whole_results_are_compared_where_their_draws_are_the_same():
     result = two_factors(5, 60, 2, RNG)
     better = result.assign(score=result.score + 1, score_bootstrap=result.score_bootstrap + 1)

@@ -15,6 +15,8 @@ import xarray as xr
 from scipy.stats import binom
 
 import brainalign as ba
+from brainalign.engine.correlate import pearson_columns, pooled_pearson
+from brainalign.engine.weighted import weighted_fold_sums
 
 LEVEL, CONFIDENCE = 0.05, 0.999
 BEGIN, END = "<!-- calibration: begin -->", "<!-- calibration: end -->"
@@ -120,27 +122,41 @@ def signs(seed, effect, draws, paired):
     return out.p_value.values.ravel()
 
 
-def equals(rng, effect, n=20, n_stimuli=100):
+def equals(rng, effect, width, n=10, n_stimuli=100):
     """Return two sources that see the same of what drives the target; of an effect the first sees more."""
-    driver = rng.normal(size=(n_stimuli, 3))
-    y = driver @ rng.normal(size=(3, n)) + 2.0 * rng.normal(size=(n_stimuli, n))
-    both = [sides(driver + noise * rng.normal(size=(n_stimuli, 3)), y)[0] for noise in (1.0, 1.0 + effect)]
+    driver = rng.normal(size=(n_stimuli, width))
+    y = driver @ rng.normal(size=(width, n)) / np.sqrt(width) + 0.5 * rng.normal(size=(n_stimuli, n))
+    both = [sides(driver + noise * rng.normal(size=(n_stimuli, width)), y)[0] for noise in (1.0, 1.0 + effect)]
     return *both, sides(driver, y)[1]
 
 
-def folds(seed, effect, draws):
-    first, second, target = equals(np.random.default_rng(seed), effect)
+def folds(seed, effect, draws, width):
+    first, second, target = equals(np.random.default_rng(seed), effect, width)
     results = [
         ba.evaluate(side, target, model=ba.Ridge(cv=3), cv=10, controls="none", random_state=0) for side in (first, second)
     ]
     return ba.permutation_test(*results, over="fold", n_permutations=draws, random_state=seed).p_value.values
 
 
-def redrawn_stimuli(seed, effect, draws):
-    first, second, target = equals(np.random.default_rng(seed), effect)
+def redrawn_stimuli(seed, effect, draws, width):
+    """Each data set has sources of its own, and ridge fitted to them in folds."""
+    first, second, target = equals(np.random.default_rng(seed), effect, width)
     options = {"model": ba.Ridge(cv=3), "cv": 5, "controls": "none", "n_bootstraps": draws, "random_state": seed}
     results = {name: ba.evaluate(side, target, **options) for name, side in (("first", first), ("second", second))}
     return ba.bootstrap(results, over="stimulus").p_value.values.ravel()
+
+
+def given_models(seed, effect, draws):
+    """Predictions that no fold fitted: of each the same is right."""
+    rng = np.random.default_rng(seed)
+    truth, weights = rng.normal(size=(100, 40)), rng.multinomial(100, np.full(100, 0.01), size=draws)
+    both = np.stack([truth + (1.0 + k * effect) * rng.normal(size=truth.shape) for k in (0, 1)], axis=2)
+    sums = weighted_fold_sums(np.repeat(truth, 2, axis=1), both.reshape(100, 80), weights.astype(float))
+    score = pearson_columns(np.repeat(truth, 2, axis=1), both.reshape(100, 80)).reshape(40, 2)
+    dims = ("neuroid", "model")
+    redrawn = (("bootstrap", *dims), pooled_pearson(sums).reshape(draws, 40, 2))
+    result = xr.Dataset({"score": (dims, score), "score_bootstrap": redrawn, "n_presentations": 100})
+    return ba.bootstrap(result, over="stimulus", between="model").p_value.values.ravel()
 
 
 def redrawn_subjects(seed, effect, draws, n):
@@ -209,9 +225,10 @@ CASES: dict[str, Case] = {
     **{f"`permutation_test`: blocks of 30 s of 6 runs of 60, AR(1) φ = {phi:g}": of(predicted, 10, 0.6, phi=phi, null="block", block_s=30.0) for phi in PHIS[:2]},
     "`permutation_test`: scores of 8 subjects": of(signs, 20, 1.5, paired=False),
     "`permutation_test`: difference of two layers in 8 subjects": of(signs, 20, 2.0, paired=True),
-    "`permutation_test`: difference of two sources in 10 folds": of(folds, 50, 9.0),
+    **{f"`permutation_test`: difference of two sources of {w} features in 10 folds of 100 stimuli": of(folds, 60, 50.0, width=w) for w in (3, 30)},
     **{f"`bootstrap`: difference of two layers in {n} subjects": of(redrawn_subjects, 20, e, n=n) for n, e in ((6, 3.0), (20, 1.0))},
-    "`bootstrap`: difference of two sources over 100 stimuli": of(redrawn_stimuli, 50, 9.0),
+    "`bootstrap`: difference of two given models over 100 stimuli": of(given_models, 25, 1.0),
+    **{f"`bootstrap`: difference of two sources of {w} features, fitted in 5 folds, over 100 stimuli": of(redrawn_stimuli, 60, 50.0, width=w) for w in (3, 30)},
     "`bootstrap`: difference of two layers over 40 stimuli and 8 subjects": of(two_factors, 50, 2.0, over=("subject", "stimulus")),
     "`permutation_test`: two maps, spin": of(alike, 500, 2.0, null="spin"),
     "`permutation_test`: two maps, variogram": of(alike, 500, 2.0, null="variogram"),
@@ -224,7 +241,13 @@ QUICK = {
     "`permutation_test`: 6 runs of 60, AR(1) φ = 0.95": 2,
     "`permutation_test`: one run of 500, AR(1) φ = 0.8": 2,
     "`permutation_test`: difference of two layers in 8 subjects": 4,
-    "`bootstrap`: difference of two sources over 100 stimuli": of(redrawn_stimuli, 50, 9.0),
+    "`bootstrap`: difference of two given models over 100 stimuli": of(given_models, 25, 1.0),
+    **{
+        f"`bootstrap`: difference of two sources of {w} features, fitted in 5 folds, over 100 stimuli": of(
+            redrawn_stimuli, 60, 5.0, width=w
+        )
+        for w in (3, 30)
+    },
     "`bootstrap`: difference of two layers over 40 stimuli and 8 subjects": 8,
     "`permutation_test`: two maps, variogram": 40,
 }

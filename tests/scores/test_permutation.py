@@ -99,8 +99,8 @@ def test_two_results_on_the_same_folds_are_compared_over_folds():
     folds = ba.split(y, n_splits=8, random_state=0)
     good, bad = (ba.evaluate(x[:, columns], y, cv=folds, random_state=0) for columns in (slice(None), slice(0, 1)))
     out = ba.permutation_test(good, bad, over="fold", random_state=0)
-    assert out.p_value.values[1:].max() == pytest.approx(2 / 256)
-    assert "share training rows" in out.attrs["assumes"]
+    assert out.p_value.values[1:].max() < 0.05
+    assert "which they share" in out.attrs["assumes"]
     assert ba.core.provenance(out).steps[-1]["verb"] == "permutation_test"
 
 

@@ -60,12 +60,22 @@ def test_units_are_averaged_over_their_neuroids_that_have_a_score():
     assert out.subject.values.tolist() == ["a", "b"]
 
 
-def test_folds_say_what_they_assume():
-    result = xr.Dataset({"score": ("neuroid", [0.2]), "score_by_fold": (("fold", "neuroid"), [[0.1], [0.2], [0.3]])})
-    out = sign_test(result, None, "fold", 0.0, 99, np.random.default_rng(0))
-    assert out.p_value.item() == 1 / 8
-    assert "share training rows" in out.attrs["assumes"]
+def test_folds_count_their_shared_training_rows_and_say_so():
+    """t of Nadeau and Bengio: the variance over K folds times 1 + K / (K − 1)."""
+    by_fold = 0.2 + 0.1 * RNG.normal(size=(12, 40))
+    result = xr.Dataset({"score": ("neuroid", by_fold.mean(axis=0)), "score_by_fold": (("fold", "neuroid"), by_fold - 0.12)})
+    out = sign_test(result, None, "fold", 0.0, 5000, np.random.default_rng(0))
+    t = stats.ttest_1samp(by_fold - 0.12, 0.0).statistic / np.sqrt(1 + 12 / 11)
+    assert np.corrcoef(out.p_value, stats.t.sf(t, 11))[0, 1] > 0.999
+    np.testing.assert_allclose(out.p_value, stats.t.sf(t, 11), atol=0.02)
+    assert "share" in out.attrs["assumes"]
     assert "share" not in sign_test(people(), None, "subject", 0.0, 99, np.random.default_rng(0)).attrs["assumes"]
+
+
+def test_scores_that_are_all_alike_or_all_nothing():
+    result = xr.Dataset({"score": (("subject", "cell"), np.tile([0.3, 0.0], (7, 1)))})
+    out = sign_test(result, None, "subject", 0.0, 999, np.random.default_rng(0))
+    np.testing.assert_allclose(out.p_value, [1 / 128, 1.0])
 
 
 def test_a_unit_without_a_score_leaves_its_cell_without_a_test():
