@@ -44,6 +44,8 @@ class RidgeSolution:
         In the working dtype: of columns, or of rows where there are more columns than rows.
     rows : ndarray, (row, column), or None
         The centred source, in the latter case.
+    largest : float
+        Eigenvalue of the centred source's Gram matrix.
     """
 
     source_mean: Numbers
@@ -53,6 +55,7 @@ class RidgeSolution:
     search_loss: float
     weights: Numbers
     rows: Numbers | None
+    largest: float
 
     @property
     def coef(self) -> Numbers:
@@ -63,7 +66,7 @@ class RidgeSolution:
 def solve_ridge(
     X: Array,
     Y: Array,
-    alphas: Sequence[float],
+    alphas: Sequence[float] | Numbers,
     splits: Splits | None = None,
     *,
     fit_intercept: bool = True,
@@ -155,6 +158,7 @@ def solve_ridge(
         search_loss=float(missed[checked].max(initial=0.0)) if checked.any() and held is not None else np.nan,
         weights=out,
         rows=to_numpy(factor.centred) if p > n else None,
+        largest=float(factor.eigenvalues.max()) if len(factor.eigenvalues) else 0.0,
     )
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SplitError
-from brainalign.core.parameters import check_choice, check_number
-from brainalign.dataset.split import split
+from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.engine.backend import resolve_device
-from brainalign.engine.moments import column_status
-from brainalign.engine.solvers import Splits, solve_ridge
+from brainalign.engine.gram import column_mean, column_scale, deviation, wide_matmul
+from brainalign.engine.moments import column_status, is_constant
+from brainalign.engine.solvers import RidgeSolution, fixed_ridge, solve_ridge
+from brainalign.models.inner_folds import inner_splits, restricted, row_weights
 from brainalign.models.mapping import LabelledMapping, Values
+
+__all__ = ["RELATIVE_ALPHAS", "Ridge", "inner_splits"]
 
 #: The default alphas, in units of the source's total variance: two a decade.
 RELATIVE_ALPHAS = np.logspace(-3, 6, 19)
@@ -30,7 +34,7 @@ class Ridge(LabelledMapping):
         trace(XcᵀXc) / n of the training rows (the summed variance of the features), so that neither the units of the
         source nor its width matter. With a single one, nothing is chosen. 0 gives the minimum-norm solution.
     cv : int, Folds or list of (train, test)
-        Inner folds, within the rows given to ``fit``, on which alphas are compared.
+        Inner folds, within the rows given to ``fit``, on which alphas are compared. They may leave rows out, and overlap.
     groups : str or sequence, (presentation,), optional
         Presentation coordinate, or labels, that inner folds keep together. By default labelled rows are split as
         :func:`brainalign.split` does, and plain arrays into contiguous blocks.
@@ -42,24 +46,57 @@ class Ridge(LabelledMapping):
         Of products over targets; decompositions are always float64.
     target_batch : int, optional
         Targets worked on at a time. Less memory, the same result.
+    max_memory : float, optional
+        Bytes to work with beside inputs and outputs, from which the default of ``target_batch`` follows: 512 MB, or a quarter
+        of what is free on a GPU.
+    search : {"screen", "all"}
+        Held-out scores are exact either way, at all alphas or around those that generalised cross-validation suggests.
+    verify : float
+        Share of the targets for which all alphas are evaluated after the search; see ``search_loss_``.
+    criterion : {"r2", "mse", "pearson"}
+        What the best alpha has most of, over the held-out rows of all folds: R² and the mean squared error choose the same.
+        Sums are pooled over folds, those of the correlation around each fold's means. Its curve may have several peaks, so
+        that all alphas are evaluated.
+    standardize : {"none", "train", "train_fold"}
+        Divide features by their standard deviation: over the rows given to ``fit`` (inner folds then know the deviation, though
+        nothing else, of their test rows), or over the training rows of each inner fold, each of which is then decomposed
+        on its own. Weights are those of the features as they are given.
+    sample_weight : str or sequence of float, (presentation,), optional
+        Presentation coordinate (such as ``"n_repeats"``), or weights. An integer weight is that many copies of the row; rows
+        of weight 0 are left out.
+    nan_policy : {"omit_target", "mask", "raise"}
+        A target with NaN or infinity is left out, or fitted on the rows where it is finite; or is an error.
+    alpha_scale : {"none", "trace"}
+        ``"trace"`` multiplies the given alphas by trace(XcᵀXc) / p, the mean eigenvalue.
+    random_state : int or Generator, optional
+        Of the targets that are verified.
 
     Attributes
     ----------
     alpha_ : ndarray of float64, (target,)
-        NaN for degenerate targets.
+        NaN for targets that are NaN, the largest for constant ones.
     coef_ : ndarray, (feature, target)
-        0 for features that are left out, NaN for targets that are NaN.
+        0 for features that are left out or constant, NaN for targets that are NaN. With more features than rows it is computed
+        when it is first asked for: predictions then go through the training rows, which is cheaper.
     intercept_ : ndarray of float64, (target,)
     cv_score_ : ndarray of float64, (target,)
-        R² of the chosen alpha over the inner folds: 1 − Σ_f Σ(y−ŷ)² / Σ_f Σ(y−ȳ_f)². NaN without a choice.
+        The criterion at the chosen alpha over the inner folds: R², 1 − Σ_f Σ(y−ŷ)² / Σ_f Σ(y−ȳ_f)²; minus the mean squared
+        error; or r. NaN without a choice, and where it is undefined.
     alpha_at_edge_ : ndarray of bool, (target,)
         The best alpha is the smallest or the largest candidate: a better one may lie beyond.
+    search_loss_ : float
+        By how much the best alpha's score exceeds the chosen one's, at worst among the verified targets; NaN without any.
+    constant_features_ : ndarray of bool, (feature,)
+        Features without variance beyond rounding.
     status_ : ndarray of str, (target,)
-        ``"ok"``, or ``"constant"`` or ``"nan"`` in the training rows; predictions of the latter two are NaN.
+        ``"ok"``; ``"constant"`` or ``"nan"`` in the training rows; ``"failed"`` where weights overflow. Predictions of all but
+        the first are NaN.
+    seed_ : int
+        Of the targets that were verified.
 
     Notes
     -----
-    The alpha with the smallest squared error over the inner held-out rows is chosen, the larger of two that tie.
+    The alpha with the best score over the inner held-out rows is chosen, the larger of two that tie.
     All alphas and folds come from one eigendecomposition: :mod:`brainalign.engine.solvers`.
 
     Examples
@@ -74,6 +111,10 @@ class Ridge(LabelledMapping):
     ((20, 3), (3,), (20, 3))
     """
 
+    _rows: Any = None  # of the dual form, with their weights
+    _dual: Any = None
+    _coef: Any = None
+
     def __init__(
         self,
         alphas: Any = None,
@@ -83,6 +124,15 @@ class Ridge(LabelledMapping):
         device: str = "cpu",
         dtype: str = "float32",
         target_batch: int | None = None,
+        max_memory: float | None = None,
+        search: str = "screen",
+        verify: float = 0.0,
+        criterion: str = "r2",
+        standardize: str = "none",
+        sample_weight: Any = None,
+        nan_policy: str = "omit_target",
+        alpha_scale: str = "none",
+        random_state: Any = None,
     ) -> None:
         self.alphas = alphas
         self.cv = cv
@@ -91,57 +141,220 @@ class Ridge(LabelledMapping):
         self.device = device
         self.dtype = dtype
         self.target_batch = target_batch
+        self.max_memory = max_memory
+        self.search = search
+        self.verify = verify
+        self.criterion = criterion
+        self.standardize = standardize
+        self.sample_weight = sample_weight
+        self.nan_policy = nan_policy
+        self.alpha_scale = alpha_scale
+        self.random_state = random_state
+
+    @property
+    def coef_(self) -> Values:
+        """Weights, (feature, target)."""
+        if self._coef is None:
+            self._coef = _spread(self._rows.T @ self._dual, self.features_used_, 0)
+            self._coef[:, self.status_ == "nan"] = np.nan
+        return np.asarray(self._coef)
+
+    @coef_.setter
+    def coef_(self, values: Values) -> None:
+        self._coef = values
+
+    def at_chosen_alphas(self, X: Any, X_new: Any) -> Callable[[Values], Values]:
+        """Return what predicts further targets, at the alphas that were chosen, without decomposing the source for each.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+            Training rows, as given to ``fit``.
+        X_new : DataArray or ndarray, (presentation, neuroid[, time])
+            Rows to predict.
+
+        Returns
+        -------
+        callable
+            From targets (training row, k · target), k times those of ``fit`` side by side (permutations of their rows), to
+            predictions (new row, k · target). What is not ``"ok"`` is NaN.
+
+        Raises
+        ------
+        CapabilityError
+            Targets were fitted on rows of their own (``nan_policy="mask"``).
+
+        Examples
+        --------
+        >>> import brainalign as ba
+        >>> rng = np.random.default_rng(0)
+        >>> X, Y = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
+        >>> predict = ba.Ridge().fit(X[:50], Y[:50]).at_chosen_alphas(X[:50], X[50:])
+        >>> orders = [rng.permutation(50) for _ in range(20)]
+        >>> predict(np.hstack([Y[:50][order] for order in orders])).reshape(10, 20, 2).shape
+        (10, 20, 2)
+        """
+        if self._weights is None:
+            raise CapabilityError(
+                "at_chosen_alphas of Ridge(nan_policy='mask') has no single set of training rows: each target was fitted on the rows where "
+                "it is finite. Expected targets without NaN, or nan_policy='omit_target'."
+            )
+        x, new = (self._features(part) / self._scale for part in (X, X_new))
+        used = self._weights > 0
+        weights = None if self.sample_weight is None else self._weights[used]
+        device = _device(self.device)
+        fold = fixed_ridge(x[used], new, fit_intercept=self.fit_intercept, dtype=self.dtype, device=device, weights=weights)
+
+        def predict(y: Values) -> Values:
+            copies = y.shape[1] // len(self.alpha_)
+            out = fold.predict(y if used.all() else y[used], np.tile(np.nan_to_num(self.alpha_), copies))
+            out[:, np.tile(self.status_ != "ok", copies)] = np.nan
+            return out
+
+        return predict
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
-        check_choice("dtype", self.dtype, ("float32", "float64"), owner="Ridge")
-        if self.target_batch is not None:
-            check_number("target_batch", self.target_batch, owner="Ridge", low=1, integer=True)
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(f"Ridge got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
-        device = _device(self.device)
-        alphas = self._candidates(x)
-        self.status_ = column_status(y)
-        ok = self.status_ == "ok"
-        splits = inner_splits(self.cv, self.groups, len(y), rows) if len(alphas) > 1 and ok.any() else None
-        solution = solve_ridge(
-            x,
-            y if ok.all() else y[:, ok],
-            alphas,
-            splits,
-            fit_intercept=self.fit_intercept,
-            device=device,
-            dtype=self.dtype,
-            target_batch=self.target_batch,
-        )
-        chosen = solution.alpha_index
-        self.alpha_ = _spread(alphas[chosen], ok, np.nan)
-        self.alpha_at_edge_ = _spread((chosen % (len(alphas) - 1) == 0) if len(alphas) > 1 else chosen > 0, ok, False)
-        best = np.full(len(chosen), np.nan)
-        if solution.heldout_score is not None:
-            best = solution.heldout_score[chosen, np.arange(len(chosen))]
-        self.cv_score_ = _spread(best, ok, np.nan)
-        self._source_mean = solution.source_mean
-        self._target_mean = _spread(solution.target_mean, ok, np.nan)
-        self.coef_ = np.zeros((len(self.features_used_), y.shape[1]), dtype=self.dtype)
-        self.coef_[np.ix_(self.features_used_, ok)] = solution.coef
-        self.coef_[:, self.status_ == "nan"] = np.nan
-        intercept = solution.target_mean - solution.source_mean @ solution.coef.astype(np.float64)
-        self.intercept_ = _spread(intercept, ok, np.nan)
-        constant = self.status_ == "constant"
-        self.intercept_[constant] = y[0, constant]
+        device = self._check(y)
+        self._weights: Any = row_weights(self.sample_weight, len(y), rows)
+        used, wide = self._weights > 0, None
+        if self.sample_weight is not None:
+            x, y, wide = x[used], y[used], self._weights[used]
+        self._scale = np.float64(1.0) if self.standardize == "none" else np.asarray(column_scale(x, wide))
+        still = is_constant(x) & self.fit_intercept
+        self.constant_features_ = _spread(still, self.features_used_, False)
+        x = x if self.standardize == "none" else x / self._scale
+        alphas = self._candidates(x, wide)
+        self.status_, patterns = self._patterns(y)
+        choose = len(alphas) > 1 and len(patterns) > 0
+        splits = restricted(inner_splits(self.cv, self.groups, len(used), rows), used) if choose else None
+        self._allocate(x, y, alphas, wide)
+        for kept, targets in patterns:
+            alone, folds = bool(kept.all()), None if splits is None else restricted(splits, kept)
+            if folds == []:
+                self.status_[targets] = "nan"
+                self._coef[:, targets] = np.nan
+                continue
+            solution = solve_ridge(
+                x if alone else x[kept],
+                y if alone and targets.all() else y[np.ix_(kept, targets)],
+                alphas,
+                folds,
+                fit_intercept=self.fit_intercept,
+                criterion=self.criterion,
+                search=self.search,
+                verify=self.verify,
+                standardize=self.standardize == "train_fold",
+                weights=None if wide is None else wide[kept],
+                device=device,
+                dtype=self.dtype,
+                target_batch=self.target_batch,
+                max_memory=self.max_memory,
+                seed=self.seed_,
+            )
+            if self.alphas is not None and self.dtype == "float32":
+                _warn_of_rounding(alphas, solution.largest, len(x))
+            self._take(solution, alphas, targets, still, lone=len(patterns) == 1 and alone)
+        if any(not kept.all() for kept, _ in patterns):
+            self._weights = None
 
     def _predict_values(self, x: Values) -> Values:
         # Means first: a source far from 0 would drown its variance in the rounding of one large product.
         centred = (x.astype(np.float64) - self._source_mean).astype(self.dtype)
-        coef = self.coef_ if self.features_used_.all() else self.coef_[self.features_used_]
-        return (centred @ coef + self._target_mean).astype(self.dtype)
+        if self._rows is not None:
+            product = centred @ self._rows.T @ self._dual
+        else:
+            product = centred @ (self.coef_ if self.features_used_.all() else self.coef_[self.features_used_])
+        return np.asarray((product + self._target_mean).astype(self.dtype))
 
-    def _candidates(self, x: Values) -> Values:
+    def _allocate(self, x: Values, y: Values, alphas: Values, weights: Values | None) -> None:
+        """Set the learned state of targets that are not fitted."""
+        t, constant = y.shape[1], self.status_ == "constant"
+        self._source_mean = column_mean(x, weights) * self._scale * self.fit_intercept
+        self._target_mean, self.cv_score_ = np.full(t, np.nan), np.full(t, np.nan)
+        self.alpha_ = np.where(constant, alphas[-1], np.nan)
+        first = np.isfinite(y).argmax(axis=0)
+        self.intercept_ = np.where(constant, y[first, np.arange(t)], np.nan).astype(np.float64)
+        self.alpha_at_edge_, self.search_loss_ = np.zeros(t, dtype=bool), np.nan
+        self._rows = self._dual = None
+        self._coef = np.zeros((len(self.features_used_), t), dtype=self.dtype)
+        self._coef[:, self.status_ == "nan"] = np.nan
+
+    def _take(self, solution: RidgeSolution, alphas: Values, targets: Values, still: Values, *, lone: bool) -> None:
+        """Write what was fitted to some targets; the dual form is kept where all were fitted together."""
+        chosen = solution.alpha_index
+        self.alpha_[targets] = alphas[chosen]
+        self.alpha_at_edge_[targets] = np.isin(chosen, (0, len(alphas) - 1)) & (len(alphas) > 1)
+        if solution.heldout_score is not None:
+            self.cv_score_[targets] = solution.heldout_score[chosen, np.arange(len(chosen))]
+        self.search_loss_ = float(np.fmax(self.search_loss_, solution.search_loss))
+        # Without an intercept nothing is centred, and products of rows are large numbers whose differences count.
+        rows = solution.rows if lone and self.fit_intercept else None
+        weights = solution.coef if rows is None else solution.weights
+        failed = ~np.isfinite(weights).all(axis=0)
+        weights[:, failed] = np.nan
+        self.status_[np.flatnonzero(targets)[failed]] = "failed"
+        across = weights.T if rows is None else rows  # features come last
+        across[:, still] = 0
+        if self.standardize != "none":
+            across /= self._scale.astype(self.dtype)
+        if rows is not None:
+            self._rows, self._coef = rows, None
+            self._dual = weights if targets.all() else _spread(weights.T, targets, np.nan).T
+            self._dual[:, self.status_ == "constant"] = 0
+        elif targets.all() and self.features_used_.all():
+            self._coef = weights
+        else:
+            self._coef[np.ix_(self.features_used_, targets)] = weights
+        mean = solution.source_mean * self._scale
+        both = np.stack([mean, self._source_mean - mean], axis=1)
+        offset, moved = wide_matmul(weights.T, both if rows is None else wide_matmul(rows, both)).T
+        self.intercept_[targets] = solution.target_mean - offset
+        self._target_mean[targets] = solution.target_mean + moved
+
+    def _patterns(self, y: Values) -> tuple[Values, list[tuple[Values, Values]]]:
+        """Return the status of targets, and those to fit, by the rows on which they are fitted: pairs of masks."""
+        status = column_status(y)
+        lost = np.flatnonzero(status == "nan")
+        if lost.size and self.nan_policy == "raise":
+            raise ParameterError(
+                f"{lost.size} of {y.shape[1]} targets have NaN or infinity in some training row, at positions {preview(lost)}. Expected finite "
+                "targets: drop these, or use nan_policy='omit_target' or 'mask'."
+            )
+        patterns = [(np.ones(len(y), dtype=bool), status == "ok")] if (status == "ok").any() else []
+        if lost.size and self.nan_policy == "mask":
+            finite = np.isfinite(y[:, lost])
+            packed = np.ascontiguousarray(np.packbits(finite, axis=0).T)
+            _, first, code = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
+            for k, example in enumerate(first):
+                kept, targets = finite[:, example], lost[code == k]
+                if kept.sum() > 1:
+                    status[targets] = column_status(y[np.ix_(kept, targets)])
+                    patterns.append((kept, np.isin(np.arange(len(status)), targets[status[targets] == "ok"])))
+        return status, [pattern for pattern in patterns if pattern[1].any()]
+
+    def _check(self, y: Values) -> str:
+        """Return the device, after checking every choice."""
+        check_choice("dtype", self.dtype, ("float32", "float64"), owner="Ridge")
+        check_choice("search", self.search, ("screen", "all"), owner="Ridge")
+        check_choice("criterion", self.criterion, ("r2", "mse", "pearson"), owner="Ridge")
+        check_choice("standardize", self.standardize, ("none", "train", "train_fold"), owner="Ridge")
+        check_choice("nan_policy", self.nan_policy, ("omit_target", "mask", "raise"), owner="Ridge")
+        check_choice("alpha_scale", self.alpha_scale, ("none", "trace"), owner="Ridge")
+        check_number("verify", self.verify, owner="Ridge", low=0.0, high=1.0)
+        if self.target_batch is not None:
+            check_number("target_batch", self.target_batch, owner="Ridge", low=1, integer=True)
+        if self.max_memory is not None:
+            check_number("max_memory", self.max_memory, owner="Ridge", low=0.0, low_open=True)
+        if y.dtype.kind not in "iufb":
+            raise ParameterError(f"Ridge got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
+        self.seed_ = check_random_state(self.random_state, owner="Ridge")
+        return _device(self.device)
+
+    def _candidates(self, x: Values, weights: Values | None = None) -> Values:
         """Return the alphas to compare, ascending."""
+        mean = column_mean(x, weights) if self.fit_intercept else np.zeros(x.shape[1])
+        total = float((deviation(x, mean, weights) ** 2).sum())
         if self.alphas is None:
-            wide = x.astype(np.float64)
-            mean = wide.mean(axis=0) if self.fit_intercept else 0.0
-            total = float(((wide - mean) ** 2).sum() / len(x))
             return RELATIVE_ALPHAS * (total if total > 0 else 1.0)
         try:
             alphas = np.unique(np.asarray(self.alphas, dtype=np.float64))
@@ -151,101 +364,25 @@ class Ridge(LabelledMapping):
             raise ParameterError(
                 f"The 'alphas' parameter of Ridge must be None, or finite numbers in the range [0.0, inf). Got {self.alphas!r} instead."
             )
-        return alphas
+        rows = len(x) if weights is None else weights.sum()
+        return alphas * (total * rows / x.shape[1]) if self.alpha_scale == "trace" else alphas
 
 
-def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Splits:
-    """Return the folds, within training rows, on which hyper-parameters are compared.
-
-    Parameters
-    ----------
-    cv : int, Folds or list of (train, test)
-    groups : str or sequence, (presentation,), optional
-    n : int
-        Training rows.
-    rows : DataArray, optional
-        Their labels, where there are any.
-
-    Returns
-    -------
-    list of (ndarray of int, ndarray of int)
-
-    Raises
-    ------
-    SplitError
-        Fewer rows or groups than folds, or rows on both sides of a fold.
-    """
-    if hasattr(cv, "on"):
-        if rows is None:
-            raise ParameterError(
-                f"cv is a {type(cv).__name__}, which finds rows by their labels, but the target is a plain array. Expected an int or "
-                "(train, test) row numbers, or a target with labels: build it with `ba.responses`."
-            )
-        return _checked([(fold.train, fold.test) for fold in cv.on(rows)], n)
-    if not isinstance(cv, (int, np.integer)):
-        return _checked(cv, n)
-    check_number("cv", cv, owner="mapping", low=2, integer=True)
-    if isinstance(groups, str):
-        if rows is None:
-            raise ParameterError(
-                f"groups={groups!r} names a presentation coordinate, but the target is a plain array. Expected one label a row."
-            )
-        groups = rows.coords[groups].values if groups in rows.coords and rows.coords[groups].dims else _missing(groups, rows)
-    if groups is not None:
-        return _grouped(np.asarray(groups), cv, n)
-    if rows is not None:
-        return _checked([(fold.train, fold.test) for fold in split(rows, n_splits=int(cv), random_state=0).on(rows)], n)
-    if n < cv:
-        raise SplitError(
-            f"{n} training rows cannot make {cv} inner folds. Expected at least {cv}: lower `cv`, or give one alpha."
+def _warn_of_rounding(alphas: Values, largest: float, n: int) -> None:
+    """Warn of alphas that are lost beside the largest eigenvalue in float32; 0, the minimum-norm fit, needs no resolution."""
+    lost = alphas[(alphas > 0) & (alphas < np.finfo(np.float32).eps * largest * n**0.5)]
+    if lost.size:
+        warnings.warn(
+            f"{lost.size} of {len(alphas)} alphas are below what float32 resolves beside the largest eigenvalue {largest:.3g} of the source: "
+            f"{preview(lost)}. Use dtype='float64', or larger alphas.",
+            RuntimeWarning,
+            stacklevel=4,
         )
-    blocks = np.array_split(np.arange(n), cv)
-    return [(np.setdiff1d(np.arange(n), test), test) for test in blocks]
-
-
-def _missing(name: str, rows: xr.DataArray) -> Any:
-    known = [str(c) for c in rows.coords if rows.coords[c].dims == ("presentation",)]
-    raise ParameterError(f"groups={name!r} is no presentation coordinate of the target. Expected one of {', '.join(known)}.")
-
-
-def _grouped(labels: Values, n_splits: int, n: int) -> Splits:
-    """Deal whole groups to folds, the largest first to the smallest fold; as many folds as groups allow."""
-    if len(labels) != n:
-        raise ParameterError(f"groups has {len(labels)} labels for {n} training rows. Expected one a row.")
-    names, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(names) < 2:
-        raise SplitError(
-            f"groups has the single value {names[0]!s} in the training rows. Expected at least two groups, to compare alphas on one "
-            "that was not fitted: choose another coordinate, or give one alpha."
-        )
-    load, home = np.zeros(min(n_splits, len(names)), dtype=np.int64), np.empty(len(names), dtype=np.int64)
-    for group in np.argsort(-sizes, kind="stable"):
-        home[group] = np.argmin(load)
-        load[home[group]] += sizes[group]
-    fold_of = home[codes]
-    return [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(len(load))]
-
-
-def _checked(splits: Sequence[Any], n: int) -> Splits:
-    out = [(np.asarray(train, dtype=np.int64), np.asarray(test, dtype=np.int64)) for train, test in splits]
-    if not out:
-        raise SplitError("cv holds no folds. Expected at least one (train, test) pair.")
-    for k, (train, test) in enumerate(out):
-        if not (len(train) and len(test)):
-            raise SplitError(f"Inner fold {k} has {len(train)} training and {len(test)} test rows. Expected both to have some.")
-        both = np.intersect1d(train, test)
-        if both.size:
-            raise SplitError(f"Inner fold {k} has {both.size} rows in both train and test, first {both[0]}. Expected none.")
-        if max(train.max(), test.max()) >= n or min(train.min(), test.min()) < 0:
-            raise SplitError(
-                f"Inner fold {k} names row {max(train.max(), test.max())} of {n}. Expected rows of the training data."
-            )
-    return out
 
 
 def _spread(values: Any, ok: Values, fill: Any) -> Values:
     values = np.asarray(values)
-    out = np.full(len(ok), fill, dtype=values.dtype)
+    out = np.full((len(ok), *values.shape[1:]), fill, dtype=values.dtype)
     out[ok] = values
     return out
 

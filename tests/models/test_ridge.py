@@ -5,11 +5,13 @@ import pytest
 from sklearn.base import clone
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, ShuffleSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SplitError
-from brainalign.models.ridge import RELATIVE_ALPHAS, inner_splits
+from brainalign.core.errors import CapabilityError, DegenerateNeuroidWarning, ParameterError, SplitError
+from brainalign.models.ridge import RELATIVE_ALPHAS
 
 
 def problem(n=80, p=20, n_targets=5, seed=0):
@@ -102,7 +104,9 @@ def test_degenerate_targets_are_named_and_disturb_no_other():
     prediction = model.predict(X)
     np.testing.assert_array_equal(prediction[:, [0, 2, 4]], clean.predict(X))
     assert np.isnan(prediction[:, [1, 3]]).all()
-    assert np.isnan(model.alpha_[[1, 3]]).all()
+    assert model.alpha_[1] == model._candidates(X)[-1]
+    assert np.isnan(model.alpha_[3])
+    assert np.isnan(model.cv_score_[[1, 3]]).all()
     assert (model.coef_[:, 1] == 0).all()
     assert model.intercept_[1] == pytest.approx(4.2)
     assert np.isnan(model.coef_[:, 3]).all()
@@ -149,18 +153,6 @@ def test_a_vector_target_gives_a_vector():
     assert ba.Ridge().fit(X, Y[:, :1]).predict(X).shape == (80, 1)
 
 
-def test_inner_folds_keep_groups_together():
-    groups = np.repeat(list("abcdefg"), [10, 3, 8, 8, 1, 5, 5])
-    for train, test in inner_splits(3, groups, 40, None):
-        assert not set(groups[train]) & set(groups[test])
-        assert len(train) + len(test) == 40
-        assert 8 <= len(test) <= 18
-    X, Y = problem(40)
-    model = ba.Ridge(groups=groups, cv=3, dtype="float64").fit(X, Y)
-    expected = ba.Ridge(cv=inner_splits(3, groups, 40, None), dtype="float64").fit(X, Y)
-    np.testing.assert_array_equal(model.alpha_, expected.alpha_)
-
-
 def test_groups_that_leak_would_choose_another_alpha():
     rng = np.random.default_rng(0)
     run = np.repeat(np.arange(6), 20)
@@ -189,6 +181,14 @@ def test_groups_that_leak_would_choose_another_alpha():
         ({"groups": np.zeros(80)}, SplitError, "single value"),
         ({"groups": np.zeros(3)}, ParameterError, "3 labels for 80"),
         ({"target_batch": 0}, ParameterError, "target_batch"),
+        ({"max_memory": 0}, ParameterError, "max_memory"),
+        ({"verify": 1.5}, ParameterError, "verify.*Got 1.5"),
+        ({"search": "grid"}, ParameterError, "search.*'grid'"),
+        ({"criterion": "r"}, ParameterError, "criterion.*'r'"),
+        ({"standardize": True}, ParameterError, "standardize.*True"),
+        ({"nan_policy": "drop"}, ParameterError, "nan_policy.*'drop'"),
+        ({"alpha_scale": "n"}, ParameterError, "alpha_scale.*'n'"),
+        ({"sample_weight": "n_repeats"}, ParameterError, "sample_weight='n_repeats' .* plain array"),
     ],
 )
 def test_impossible_options_are_named(options, error, message):
@@ -201,24 +201,6 @@ def test_obeys_the_estimator_contract():
     assert clone(model).get_params() == model.get_params()
     with pytest.raises(Exception, match="not fitted"):
         model.predict(np.zeros((2, 3)))
-
-
-def test_labelled_rows_are_split_by_their_labels():
-    rng = np.random.default_rng(0)
-    ids = np.repeat([f"s{i}" for i in range(20)], 3)
-    X = ba.responses(rng.normal(size=(60, 6)), stimulus_id=ids, neuroid_id=range(6), modality="ann", system="net")
-    Y = ba.responses(
-        rng.normal(size=(60, 2)), stimulus_id=ids, neuroid_id=range(2), modality="meg", system="p", session=["a"] * 60
-    )
-    for train, test in inner_splits(5, None, 60, Y):
-        assert not set(ids[train]) & set(ids[test])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert ba.Ridge().fit(X, Y).alpha_.shape == (2,)
-    with pytest.raises(ParameterError, match="groups='runs'"):
-        ba.Ridge(groups="runs").fit(X, Y)
-    grouped = inner_splits(2, "stimulus_id", 60, Y)
-    assert len(grouped) == 2
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", 3.5])
@@ -235,3 +217,307 @@ def test_labels_are_sent_to_the_classifier():
 def test_alphas_that_are_no_numbers():
     with pytest.raises(ParameterError, match=r"'alphas' parameter of Ridge must be .* Got 'auto'"):
         ba.Ridge(alphas="auto").fit(np.eye(4), np.eye(4))
+
+
+# The rows of the edge-case table of the method card, one by one.
+
+
+def folds(n, k=5):
+    return [(np.setdiff1d(np.arange(n), test), test) for test in np.array_split(np.arange(n), k)]
+
+
+@pytest.mark.parametrize("p", [10, 120])
+def test_a_feature_that_is_constant_only_where_a_fold_trains(p):
+    X, Y = problem(60, p)
+    X[:, 0] = 7.0
+    X[:12, 1] += 1
+    X[12:, 1] = 3.0
+    for standardize in ("none", "train", "train_fold"):
+        model = ba.Ridge(alphas=np.logspace(-1, 4, 6), standardize=standardize, dtype="float64").fit(X, Y)
+        assert (model.coef_[0] == 0).all()
+        assert np.isfinite(model.coef_).all()
+        assert np.isfinite(model.cv_score_).all()
+        assert model.constant_features_.tolist() == [True] + [False] * (p - 1)
+
+
+@pytest.mark.parametrize("p", [12, 150])
+def test_collinear_features_predict_alike_in_both_precisions(p):
+    X, Y = problem(60, p)
+    X = np.hstack([X, X[:, :3], X[:, :1] + X[:, 1:2]])
+    narrow, wide = (ba.Ridge(alphas=0.0, dtype=dtype).fit(X, Y).predict(X[:5]) for dtype in ("float32", "float64"))
+    np.testing.assert_allclose(narrow, wide, atol=1e-4 * np.abs(wide).max())
+
+
+def test_a_constant_target_has_the_largest_alpha_and_no_score():
+    X, Y = problem(n_targets=3)
+    model = ba.Ridge(alphas=[1.0, 10.0, 100.0], dtype="float64").fit(X, np.insert(Y, 1, -2.5, axis=1))
+    clean = ba.Ridge(alphas=[1.0, 10.0, 100.0], dtype="float64").fit(X, Y)
+    assert model.status_.tolist() == ["ok", "constant", "ok", "ok"]
+    assert model.alpha_[1] == 100.0
+    assert model.intercept_[1] == -2.5
+    assert np.isnan(model.cv_score_[1])
+    for state in ("alpha_", "coef_", "intercept_", "cv_score_"):
+        np.testing.assert_array_equal(np.delete(getattr(model, state), 1, axis=-1), getattr(clean, state))
+
+
+@pytest.mark.parametrize("criterion", ["r2", "pearson"])
+def test_a_target_that_is_constant_within_one_fold_is_scored_over_the_others(criterion):
+    X, Y = problem(n_targets=2)
+    Y[:16, 0] = 1.5
+    model = ba.Ridge(criterion=criterion).fit(X, Y)
+    assert np.isfinite(model.cv_score_).all()
+    assert (model.cv_score_ != 0).all()
+
+
+def test_missing_rows_by_policy():
+    X, Y = problem(80, 10, 6)
+    bad = Y.copy()
+    bad[:8, [1, 4]] = np.nan
+    bad[40:50, 2] = np.inf
+    bad[:, 5] = np.nan
+    assert ba.Ridge().fit(X, bad).status_.tolist() == ["ok", "nan", "nan", "ok", "nan", "nan"]
+    with pytest.raises(ParameterError, match=r"4 of 6 targets have NaN or infinity .* at positions 1, 2, 4"):
+        ba.Ridge(nan_policy="raise").fit(X, bad)
+    alphas = np.logspace(-1, 3, 7)
+    model = ba.Ridge(alphas=alphas, cv=folds(80), nan_policy="mask", dtype="float64").fit(X, bad)
+    assert model.status_.tolist() == ["ok"] * 5 + ["nan"]
+    for target, rows in ((0, np.arange(80)), (1, np.arange(8, 80)), (2, np.r_[:40, 50:80]), (4, np.arange(8, 80))):
+        place = np.searchsorted(rows, np.arange(80))
+        inner = [tuple(place[part[np.isin(part, rows)]] for part in fold) for fold in folds(80)]
+        alone = ba.Ridge(alphas=alphas, cv=inner, dtype="float64").fit(X[rows], Y[rows, target])
+        assert model.alpha_[target] == alone.alpha_[0]
+        np.testing.assert_allclose(model.coef_[:, target], alone.coef_[:, 0], atol=1e-10)
+        np.testing.assert_allclose(model.predict(X)[:, target], alone.predict(X), atol=1e-9)
+        np.testing.assert_allclose(model.cv_score_[target], alone.cv_score_[0], atol=1e-10)
+    assert np.isnan(model.predict(X)[:, 5]).all()
+    with pytest.raises(CapabilityError, match="no single set of training rows"):
+        model.at_chosen_alphas(X, X)
+
+
+def test_a_masked_target_that_is_constant_or_too_short():
+    X, Y = problem(40, 5, 3)
+    Y[:20, 0], Y[20:, 0] = np.nan, 4.0
+    Y[1:, 1] = np.nan
+    Y[8:, 2] = np.nan  # the one test fold that it reaches has no training rows left
+    model = ba.Ridge(cv=folds(40, 5), nan_policy="mask").fit(X, Y)
+    assert model.status_.tolist() == ["constant", "nan", "nan"]
+    assert model.intercept_[0] == 4.0
+
+
+def test_weights_that_overflow_are_a_failure_of_their_own_target():
+    X, Y = problem(n_targets=3)
+    Y[:, 1] *= 1e300
+    with np.errstate(over="ignore", invalid="ignore"):
+        model = ba.Ridge().fit(X, Y)
+        assert model.status_.tolist() == ["ok", "failed", "ok"]
+        assert np.isnan(model.predict(X)[:, 1]).all()
+    np.testing.assert_array_equal(model.predict(X)[:, [0, 2]], ba.Ridge().fit(X, Y[:, [0, 2]]).predict(X))
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_more_features_than_rows_give_the_weights_of_the_primal_form(fit_intercept):
+    X, Y = problem(40, 300)
+    model = ba.Ridge(alphas=3.0, fit_intercept=fit_intercept).fit(X, Y)
+    Xc, Yc = (a - a.mean(0) * fit_intercept for a in (X, Y))
+    primal = np.linalg.solve(Xc.T @ Xc + 3.0 * np.eye(300), Xc.T @ Yc)
+    before = model.predict(X)
+    np.testing.assert_allclose(model.coef_, primal, atol=1e-5 * np.abs(primal).max())
+    np.testing.assert_array_equal(model.predict(X), before)
+    np.testing.assert_allclose(X @ model.coef_ + model.intercept_, before, atol=1e-3 * Y.std())
+
+
+@pytest.mark.parametrize("p", [10, 100])
+def test_alpha_zero_may_be_among_the_candidates(p):
+    X, Y = problem(50, p)
+    model = ba.Ridge(alphas=[0.0, 1.0, 100.0], dtype="float64", search="all").fit(X, Y)
+    assert np.isfinite(model.cv_score_).all()
+    interpolating = ba.Ridge(alphas=[0.0], dtype="float64").fit(X, Y)
+    expected = np.linalg.lstsq(X - X.mean(0), Y - Y.mean(0), rcond=None)[0]
+    np.testing.assert_allclose(interpolating.coef_, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize(("n", "p", "t"), [(2, 1, 1), (2, 5, 3), (10, 1, 1), (6, 1, 4), (6, 9, 1)])
+def test_the_smallest_shapes_keep_their_dims(n, p, t):
+    X, Y = problem(n, p, t)
+    model = ba.Ridge(cv=2).fit(X, Y)
+    assert model.coef_.shape == (p, t)
+    assert model.predict(X).shape == (n, t)
+    assert np.isfinite(model.predict(X)).all()
+
+
+def test_single_rows_are_folds_for_squared_errors_only():
+    X, Y = problem(30, 5)
+    single = folds(30, 30)
+    model = ba.Ridge(alphas=np.logspace(-1, 3, 9), cv=single, criterion="mse", dtype="float64").fit(X, Y)
+    expected = RidgeCV(alphas=np.logspace(-1, 3, 9), alpha_per_target=True).fit(X, Y)
+    np.testing.assert_allclose(model.alpha_, expected.alpha_)
+    np.testing.assert_allclose(model.cv_score_, expected.best_score_, rtol=1e-8)
+    assert np.isnan(ba.Ridge(cv=single, criterion="pearson").fit(X, Y).cv_score_).all()
+
+
+@pytest.mark.parametrize("p", [20, 150])
+@pytest.mark.parametrize("offset", [1e2, 1e4])
+def test_uncentred_float32_features_choose_as_float64_ones(p, offset):
+    X, Y = problem(80, p)
+    shifted = (X + offset * X.std()).astype(np.float32)  # rounded once, as it would come from a file
+    alphas = np.logspace(-1, 4, 11)
+    narrow = ba.Ridge(alphas=alphas).fit(shifted, Y.astype(np.float32))
+    wide = ba.Ridge(alphas=alphas, dtype="float64").fit(shifted.astype(np.float64), Y.astype(np.float32).astype(np.float64))
+    np.testing.assert_array_equal(narrow.alpha_, wide.alpha_)
+
+
+@pytest.mark.parametrize("p", [20, 150])
+def test_small_alphas_are_used_in_float32_with_a_warning_that_lists_them(p):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, p))
+    Y = X @ rng.normal(size=(p, 3)) + 1e-4 * rng.normal(size=(100, 3))
+    with pytest.warns(RuntimeWarning, match=r"2 of 3 alphas are below what float32 resolves .*: 1e-08, 1e-05\."):
+        model = ba.Ridge(alphas=[1e-8, 1e-5, 1e6]).fit(X, Y)
+    assert (model.alpha_ < 1).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ba.Ridge(alphas=[1e-8, 1e-5, 1e6], dtype="float64").fit(X, Y)
+        ba.Ridge().fit(X, Y)
+
+
+def test_a_gram_matrix_that_does_not_converge_is_lifted_and_then_taken_apart_otherwise(monkeypatch):
+    X, Y = problem()
+    expected = ba.Ridge(alphas=2.0, dtype="float64").fit(X, Y).coef_
+    solve = np.linalg.eigh
+
+    def stubborn(times):
+        calls = iter([True] * times)
+
+        def eigh(gram):
+            if next(calls, False):
+                raise np.linalg.LinAlgError("Eigenvalues did not converge")
+            return solve(gram)
+
+        return eigh
+
+    for times in (1, 2):
+        monkeypatch.setattr(np.linalg, "eigh", stubborn(times))
+        np.testing.assert_allclose(ba.Ridge(alphas=2.0, dtype="float64").fit(X, Y).coef_, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_alphas_may_be_relative_to_the_mean_eigenvalue():
+    X, Y = problem()
+    model = ba.Ridge(alphas=[0.1, 1.0], alpha_scale="trace", dtype="float64").fit(X, Y)
+    Xc = X - X.mean(0)
+    plain = ba.Ridge(alphas=np.array([0.1, 1.0]) * np.trace(Xc.T @ Xc) / 20, dtype="float64").fit(X, Y)
+    np.testing.assert_allclose(model.alpha_, plain.alpha_)
+    np.testing.assert_allclose(model.coef_, plain.coef_)
+
+
+@pytest.mark.parametrize("p", [20, 120])
+def test_features_are_scaled_by_training_rows_only(p):
+    X, Y = problem(60, p)
+    X = X * np.logspace(0, 3, p)
+    alphas, splits = np.logspace(-1, 4, 8), folds(60)
+    search = {"ridge__alpha": alphas}
+    model = ba.Ridge(alphas=alphas, cv=splits, standardize="train_fold", dtype="float64").fit(X, Y)
+    for k in range(Y.shape[1]):
+        grid = GridSearchCV(make_pipeline(StandardScaler(), SklearnRidge()), search, cv=splits, scoring="neg_mean_squared_error")
+        best = grid.fit(X, Y[:, k])
+        assert model.alpha_[k] == best.best_params_["ridge__alpha"]
+        np.testing.assert_allclose(model.predict(X)[:, k], best.predict(X), rtol=1e-7)
+    once = ba.Ridge(alphas=alphas, cv=splits, standardize="train", dtype="float64").fit(X, Y)
+    scaled = ba.Ridge(alphas=alphas, cv=splits, dtype="float64").fit(StandardScaler().fit_transform(X), Y)
+    np.testing.assert_array_equal(once.alpha_, scaled.alpha_)
+    np.testing.assert_allclose(once.coef_ * X.std(0)[:, None], scaled.coef_, atol=1e-9)
+
+
+@pytest.mark.parametrize("p", [20, 120])
+def test_folds_that_overlap_leave_gaps_or_draw_rows_twice(p):
+    X, Y = problem(60, p)
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(0, 60, 60) for _ in range(3)]
+    schemes = [
+        list(ShuffleSplit(4, test_size=0.2, random_state=0).split(X)),
+        [(train[10:], test[:-2]) for train, test in folds(60)],
+        [(train, np.setdiff1d(np.arange(60), train)) for train in drawn],
+    ]
+    alphas = np.logspace(-1, 4, 8)
+    for splits in schemes:
+        model = ba.Ridge(alphas=alphas, cv=splits, search="all", dtype="float64").fit(X, Y)
+        squares, spread = np.zeros((8, 5)), np.zeros(5)
+        for train, test in splits:
+            spread += ((Y[test] - Y[test].mean(0)) ** 2).sum(0)
+            for i, alpha in enumerate(alphas):
+                squares[i] += ((SklearnRidge(alpha=alpha).fit(X[train], Y[train]).predict(X[test]) - Y[test]) ** 2).sum(0)
+        np.testing.assert_array_equal(model.alpha_, alphas[squares.argmin(0)])
+        np.testing.assert_allclose(model.cv_score_, 1 - squares.min(0) / spread, rtol=1e-8)
+
+
+@pytest.mark.parametrize("p", [20, 120])
+def test_sample_weights_are_copies_of_rows(p):
+    X, Y = problem(60, p)
+    copies = np.random.default_rng(1).integers(0, 4, 60)
+    rows = np.repeat(np.arange(60), copies)
+    repeated = [tuple(np.flatnonzero(np.isin(rows, part)) for part in fold) for fold in folds(60)]
+    for criterion in ("r2", "pearson"):
+        options = {"alphas": np.logspace(-1, 3, 7), "criterion": criterion, "dtype": "float64"}
+        weighted = ba.Ridge(sample_weight=copies, cv=folds(60), **options).fit(X, Y)
+        longer = ba.Ridge(cv=repeated, **options).fit(X[rows], Y[rows])
+        for state in ("alpha_", "coef_", "intercept_", "cv_score_"):
+            np.testing.assert_allclose(getattr(weighted, state), getattr(longer, state), rtol=1e-7, atol=1e-9)
+    default = ba.Ridge(sample_weight=copies, cv=folds(60)).fit(X, Y)
+    np.testing.assert_allclose(default.alpha_, ba.Ridge(cv=repeated).fit(X[rows], Y[rows]).alpha_)
+
+
+def test_the_order_of_targets_changes_no_number():
+    X, Y = problem(60, 15, 40)
+    order = np.random.default_rng(2).permutation(40)
+    there, back = ba.Ridge().fit(X, Y), ba.Ridge().fit(X, Y[:, order])
+    np.testing.assert_array_equal(there.alpha_[order], back.alpha_)
+    np.testing.assert_allclose(there.coef_[:, order], back.coef_, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("p", [15, 150])
+def test_memory_changes_nothing(p):
+    X, Y = problem(60, p, 300)
+    free, tight = ba.Ridge(dtype="float64").fit(X, Y), ba.Ridge(dtype="float64", max_memory=1e4).fit(X, Y)
+    np.testing.assert_array_equal(free.alpha_, tight.alpha_)
+    np.testing.assert_allclose(free.coef_, tight.coef_, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.int64, bool])
+def test_other_dtypes_are_computed_with_in_full(dtype):
+    rng = np.random.default_rng(0)
+    X, Y = (rng.integers(0, 2 if dtype is bool else 50, size=size).astype(dtype) for size in ((60, 8), (60, 3)))
+    model = ba.Ridge(alphas=2.0, dtype="float64").fit(X, Y)
+    np.testing.assert_allclose(model.coef_, SklearnRidge(alpha=2.0).fit(X.astype(float), Y.astype(float)).coef_.T, atol=1e-9)
+    assert ba.Ridge(alphas=2.0).fit(X, Y).coef_.dtype == np.float32
+
+
+@pytest.mark.parametrize(("n", "p"), [(100, 30), (80, 160)])
+def test_the_search_is_verified_on_a_share_of_the_targets(n, p):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(n, p)) / np.arange(1, p + 1) ** 0.5
+    signal = X @ rng.normal(size=(p, 400))
+    Y = signal / signal.std(0) * rng.uniform(0, 1, 400) + rng.normal(size=(n, 400))
+    screened, everything = (ba.Ridge(search=search, verify=0.5, random_state=1).fit(X, Y) for search in ("screen", "all"))
+    assert 0 <= screened.search_loss_ < 1e-5
+    assert everything.search_loss_ == 0
+    assert (screened.alpha_ == everything.alpha_).mean() >= 0.999
+    assert (everything.cv_score_ - screened.cv_score_).max() < 1e-5
+    assert np.isnan(ba.Ridge().fit(X, Y).search_loss_)
+    assert screened.seed_ == 1
+
+
+@pytest.mark.parametrize("p", [15, 150])
+@pytest.mark.parametrize(
+    "options", [{}, {"standardize": "train"}, {"fit_intercept": False}, {"sample_weight": np.arange(60) % 3}]
+)
+def test_permuted_targets_at_the_chosen_alphas_are_what_a_fit_would_predict(p, options):
+    X, Y = problem(70, p)
+    Y[:, 2], Y[3, 3] = 1.0, np.nan
+    model = ba.Ridge(dtype="float64", **options).fit(X[:60], Y[:60])
+    predict = model.at_chosen_alphas(X[:60], X[60:])
+    np.testing.assert_allclose(predict(Y[:60]), model.predict(X[60:]), atol=1e-8)
+    orders = [np.random.default_rng(seed).permutation(60) for seed in range(3)]
+    found = predict(np.hstack([Y[:60][order] for order in orders])).reshape(10, 3, 5)
+    for i, order in enumerate(orders):
+        for k in (0, 1, 4):
+            alone = ba.Ridge(alphas=model.alpha_[k], dtype="float64", **options).fit(X[:60], Y[:60][order][:, k])
+            np.testing.assert_allclose(found[:, i, k], alone.predict(X[60:]), atol=1e-7)
