@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from brainalign.adapters.files import existing, reading
 from brainalign.adapters.meeg.eeglab import is_eeglab, read_eeglab
 from brainalign.adapters.meeg.fif import is_fif, read_fif
@@ -16,12 +18,16 @@ from brainalign.adapters.meeg.headers import (
     check_brainvision,
     check_ctf,
     check_edf,
+    check_kit,
     is_brainvision,
     is_ctf,
     is_edf,
     is_kit,
 )
 from brainalign.core.errors import FormatError
+from brainalign.core.parameters import preview
+
+_CLOCK = "SCLK01-177"  # of CTF: seconds
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,49 @@ def _edf(mne: Any, path: Path) -> Any:
 
 
 def _ctf(mne: Any, path: Path) -> Any:
-    check_ctf(path)
-    return mne.io.read_raw_ctf(path, preload=False, verbose="error")
+    n_samples = check_ctf(path)
+    raw = mne.io.read_raw_ctf(path, preload=False, verbose="error")
+    gaps = _ctf_gaps(raw, n_samples)
+    marks = mne.Annotations((gaps - 0.5) / raw.info["sfreq"], 0.0, "BAD boundary", orig_time=raw.annotations.orig_time)
+    return raw.set_annotations(raw.annotations + marks, verbose="error") if len(gaps) else raw
+
+
+def _ctf_gaps(raw: Any, n_samples: int) -> np.ndarray:
+    """Return the samples where a trial does not follow on the one before, by the clock of the system; all of them where there is none."""
+    starts = np.arange(n_samples, raw.n_times, n_samples)
+    if _CLOCK not in raw.ch_names:
+        return starts
+    at, first, last = raw.ch_names.index(_CLOCK), [], []
+    for file in raw.filenames:
+        trials = np.memmap(file, ">i4", "r", offset=8).reshape(-1, len(raw.ch_names), n_samples)
+        first.append(trials[:, at, 0].astype(np.float64))
+        last.append(trials[:, at, -1].astype(np.float64))
+    steps = (np.concatenate(first)[1:] - np.concatenate(last)[:-1]) * raw.info["chs"][at]["cal"] * raw.info["chs"][at]["range"]
+    return starts[np.abs(steps[: len(starts)] * raw.info["sfreq"] - 1) > 0.5]
 
 
 def _kit(mne: Any, path: Path) -> Any:
-    return mne.io.read_raw_kit(path, preload=False, verbose="error")
+    check_kit(path)
+    try:
+        return mne.io.read_raw_kit(path, preload=False, verbose="error")
+    except TypeError as error:
+        if "epochs" not in str(error):
+            raise
+        raise FormatError(
+            f"{str(path)!r} holds trials or averages, as files of markers do. Expected a continuous recording: read trials with "
+            "`mne.read_epochs_kit(path, events, event_id)`, and open that object."
+        ) from error
 
 
 def _bti(mne: Any, path: Path) -> Any:
-    shape = path / "hs_file"
+    files = bti_data(path)
+    if len(files) > 1:
+        raise FormatError(
+            f"{str(path)!r} holds {len(files)} recordings: {preview([file.name for file in files])}. Expected one: give the path of the one that is meant."
+        )
+    shape = files[0].parent / "hs_file"
     return mne.io.read_raw_bti(
-        bti_data(path), path / "config", shape if shape.is_file() else None, preload=False, verbose="error"
+        files[0], files[0].parent / "config", shape if shape.is_file() else None, preload=False, verbose="error"
     )
 
 

@@ -62,7 +62,7 @@ def is_ctf(path: Path) -> bool:
 
 
 def is_kit(path: Path) -> bool:
-    """Return True for KIT's ``.sqd`` or ``.con``: its table of contents points inside the file, to a known version.
+    """Return True for KIT's ``.sqd`` or ``.con``: its table of contents leads to a known version.
 
     Parameters
     ----------
@@ -72,43 +72,70 @@ def is_kit(path: Path) -> bool:
     -------
     bool
     """
-    start = first_bytes(path, 16 * 64) if path.is_file() else b""
-    n = int.from_bytes(start[12:16], "little")
-    if not 10 <= n <= 64 or len(start) < 16 * n:
-        return False
-    places = struct.unpack("<" + "I12x" * n, start[: 16 * n])
-    if max(places) > path.stat().st_size or places[1] < 16 * n:
+    entries = _kit_contents(path)
+    if len(entries) < 10 or entries[1][0] < 16 * len(entries):
         return False
     with path.open("rb") as file:
-        file.seek(places[1])
+        file.seek(entries[1][0])
         found = file.read(8)
     version, revision = struct.unpack("<ii", found) if len(found) == 8 else (0, 0)
     return 1 <= version <= 9 and 0 <= revision <= 99
 
 
-def bti_data(path: Path) -> Path | None:
-    """Return the data file of a BTi folder: it lies beside ``config``, and its last bytes point to a header inside it.
+def _kit_contents(path: Path) -> list[tuple[int, ...]]:
+    """Return offset, bytes of an item, most items and items of each entry of a table of contents, or nothing."""
+    start = first_bytes(path, 16 * 64) if path.is_file() else b""
+    n = int.from_bytes(start[12:16], "little")
+    return list(struct.iter_unpack("<Iiii", start[: 16 * n])) if 10 <= n <= 64 and len(start) >= 16 * n else []
+
+
+def check_kit(path: Path) -> None:
+    """Refuse a KIT file that ends before what its table of contents promises.
 
     Parameters
     ----------
     path : Path
 
+    Raises
+    ------
+    FormatError
+        As said; the bytes are named.
+    """
+    size = path.stat().st_size
+    promised = max(offset + item * n for offset, item, _, n in _kit_contents(path))
+    if size < promised:
+        raise FormatError(
+            f"{str(path)!r} has {size} bytes; its table of contents promises {promised}. Expected a whole file: it is truncated, copy it again."
+        )
+
+
+def bti_data(path: Path) -> list[Path]:
+    """Return the data files of a BTi folder, or the one that is named: beside ``config``, their last bytes point to a header inside them.
+
+    Parameters
+    ----------
+    path : Path
+        The folder, or a data file in it (``c,rfDC``).
+
     Returns
     -------
-    Path or None
-        None where it is no such folder.
+    list of Path
+        Without coil files (``...,COH``); empty where it is no such folder.
     """
-    if not path.is_dir() or not (path / "config").is_file():
-        return None
-    for file in sorted(path.glob("*,rf*")):
-        size = file.stat().st_size
-        if size > 64:
-            with file.open("rb") as opened:
-                opened.seek(size - 8)
-                at = int.from_bytes(opened.read(8), "big") & 0x7FFFFFFF
-            if 0 < at < size:
-                return file
-    return None
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "config").is_file():
+        return []
+    files = [file for file in sorted(folder.glob("*,rf*")) if ",COH" not in file.name and path in (folder, file)]
+    return [file for file in files if _points_inside(file)]
+
+
+def _points_inside(file: Path) -> bool:
+    size = file.stat().st_size
+    if not file.is_file() or size <= 64:
+        return False
+    with file.open("rb") as opened:
+        opened.seek(size - 8)
+        return 0 < int.from_bytes(opened.read(8), "big") & 0x7FFFFFFF < size
 
 
 def check_brainvision(path: Path) -> None:
@@ -221,12 +248,16 @@ def _column(fields: str, n: int, start: int, width: int) -> list[str]:
     return [fields[n * start + width * i :][:width].strip() for i in range(n)]
 
 
-def check_ctf(path: Path) -> None:
-    """Refuse a CTF folder whose ``.meg4`` is not there or shorter than the ``.res4`` says.
+def check_ctf(path: Path) -> int:
+    """Refuse a CTF folder whose ``.meg4`` is not there or shorter than the ``.res4`` says; return the samples of a trial.
 
     Parameters
     ----------
     path : Path
+
+    Returns
+    -------
+    int
 
     Raises
     ------
@@ -248,3 +279,4 @@ def check_ctf(path: Path) -> None:
             f"{str(path)!r} holds {there} bytes of values; its header promises {promised} ({n_trials} trials of {n_samples} samples of {n_channels} "
             "channels). Expected a whole recording: it is truncated, copy it again."
         )
+    return int(n_samples)
