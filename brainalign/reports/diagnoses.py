@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.parameters import preview
-from brainalign.core.provenance import is_lazy, provenance
+from brainalign.core.provenance import all_steps, is_lazy, provenance
 from brainalign.engine.spread import directions, n_massive
 from brainalign.reports.table import kind_of
 
@@ -50,7 +50,10 @@ def diagnose(result: Any) -> list[str]:
         found.append(
             f"The attributions miss the response they explain by {result.attrs['completeness_error']:.1%}: raise `n_steps`."
         )
-    for prefix, report in _reports(join_report(result)):
+    reports = list(_reports(join_report(result)))
+    if isinstance(result, xr.Dataset) and "score" in result:
+        found += _of_controls(result, [report for _, report in reports])
+    for prefix, report in reports:
         found += [f"{prefix}{text}" for text in (*_dropped(report), *_of_source(report.get("source_facts", {})))]
         found += [f"{prefix}Leak: {leak}." for leak in report.get("leaks", [])]
         if _forced(report):
@@ -183,15 +186,37 @@ def _at_the_edge(result: xr.Dataset) -> list[str]:
 
 def _best_of_many(result: xr.Dataset) -> list[str]:
     """Say of a grid, which invites to look for its best row, that this row was not chosen on other presentations."""
-    sources = [dim for dim in result["score"].dims if str(dim).startswith("source_") and result.sizes[dim] > 1]
-    choices = decided(result)
-    nested = len(choices) and ((choices["decision"] == "layer") & (choices["held out"] == "yes")).any()
-    if not sources or nested:
+    sources = [str(dim) for dim in result["score"].dims if str(dim).startswith("source_") and result.sizes[dim] > 1]
+    if not sources or result.attrs.get("choice") == "held out":
         return []
-    (name, *_) = (str(dim).removeprefix("source_") for dim in sources)
+    name = sources[0].removeprefix("source_")
     return [
         f"The best {name} of each target is not held out: it was found on the presentations that score it. Report the whole table."
     ]
+
+
+def _of_controls(result: xr.Dataset, reports: list[dict[str, Any]]) -> list[str]:
+    """Say which controls are missing, failed, or are as good as the source."""
+    if not any("folds" in report for report in reports):
+        return []  # nothing was predicted
+    if "score_control" not in result:
+        return ["No control ran beside this score: nothing says what it is worth. Leave `controls` at 'auto'."]
+    found = []
+    failed = dict.fromkeys(name for report in reports for name in report.get("controls_failed", {}))
+    if failed:
+        found.append(f"Controls that could not be scored: {preview(failed, 5)}; the report says why.")
+    recorded = any(step["verb"] == "record" for step in all_steps(provenance(result, verify=False).steps))
+    if recorded and not any(str(name).startswith("untrained") for name in result["control"].values):
+        found.append(
+            "No untrained network was given: `controls=ba.controls(stimuli, responder=...)` says what learning added to the score."
+        )
+    behind = result["score_minus_best_control"].values <= 0
+    if behind.any():
+        scores = np.where(np.isnan(result["score_control"].values), -np.inf, result["score_control"].values)
+        best = np.asarray(result["control"].values, dtype=object)[scores.argmax(axis=0)[behind]]
+        names = ", ".join(f"{name} {n}" for name, n in zip(*np.unique(best, return_counts=True), strict=True))
+        found.append(f"{int(behind.sum())} of {behind.size} scores are no higher than that of a control ({names}).")
+    return found
 
 
 def _of_source(facts: dict[str, Any]) -> list[str]:

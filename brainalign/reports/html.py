@@ -26,7 +26,7 @@ from brainalign.reports.datacheck import findings
 from brainalign.reports.datafigures import pictures
 from brainalign.reports.diagnoses import decided, diagnose, join_report
 from brainalign.reports.drawing import house_style, in_words
-from brainalign.reports.table import kind_of, summary, tidy
+from brainalign.reports.table import beside, kind_of, summary, tidy
 from brainalign.reports.writing import write_whole
 
 MAX_TABLE_ROWS = 60
@@ -160,6 +160,9 @@ def _result(item: Any, heading: str) -> list[str]:
         parts.append('<ul class="notes">' + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>")
     if claim_of(item):
         parts.append(_table(evidence(item)))
+    controls = beside(item) if isinstance(item, xr.Dataset) else ()
+    if len(controls):
+        parts.append(_table(controls))
     drawn = [_figure(figure, heading, caption) for caption, figure in _figures(item)]
     listed = [_folded(label, _table(table)) if folded else _table(table) for label, table, folded in _tables(item)]
     parts += [*listed, *drawn] if kind_of(item) == "check" else [*drawn, *listed]  # findings before their pictures

@@ -133,6 +133,39 @@ def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None) -> pd.D
     return pd.DataFrame(found)
 
 
+def beside(result: xr.Dataset) -> pd.DataFrame:
+    """Set the score beside what each control scores.
+
+    Parameters
+    ----------
+    result : Dataset
+        With ``score`` and, where controls ran, ``score_control`` (control, ...).
+
+    Returns
+    -------
+    DataFrame
+        Columns ``source``, ``median`` and ``n_as_high``, in how many of the scores that control is no lower; empty without controls.
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"score": ("neuroid", [0.1, 0.3]), "score_control": (("control", "neuroid"), [[0.2, 0.1]])},
+    ...                     coords={"control": ["shuffled"]})
+    >>> beside(result)
+         source  median  n_as_high
+    0     score    0.20          0
+    1  shuffled    0.15          1
+    """
+    if "score_control" not in result:
+        return pd.DataFrame()
+    score = result["score"].values
+    rows = {"score": score, **dict(zip(result["control"].values.tolist(), result["score_control"].values, strict=True))}
+    as_high = [0 if name == "score" else int((values >= score).sum()) for name, values in rows.items()]
+    medians = [
+        pd.Series(np.ravel(values)).median() for values in rows.values()
+    ]  # NaN where nothing is defined, without a warning
+    return pd.DataFrame({"source": list(rows), "median": medians, "n_as_high": as_high})
+
+
 def _spread(part: pd.DataFrame, value: str) -> dict[str, Any]:
     scores = part[value].dropna()
     out: dict[str, Any] = {"n": len(scores), "n_left_out": len(part) - len(scores)}

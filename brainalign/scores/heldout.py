@@ -17,6 +17,8 @@ from brainalign.engine.moments import Numbers, column_status
 from brainalign.scores.draws import Held, bootstrap_scores, interval, units_of
 from brainalign.scores.pairing import Pair, rows_of_fold
 
+_CHOICES = ("alpha", "alpha_at_edge", "cv_score")  # learned state of a mapping, one number a target
+
 
 def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int = 0, progress: bool = False) -> xr.Dataset:
     """Fit a model on the training rows of each fold and score its predictions of the test rows.
@@ -35,8 +37,9 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     Returns
     -------
     Dataset
-        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha`` and ``cv_score`` (fold,
-        neuroid[, time]) where the mapping chose by inner folds; ``score_bootstrap`` (bootstrap, ...), ``ci_low`` and ``ci_high``.
+        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha``, ``alpha_at_edge`` (1 where
+        it is the first or last candidate) and ``cv_score`` (fold, neuroid[, time]) where the mapping chose by inner folds;
+        ``score_bootstrap`` (bootstrap, ...), ``ci_low`` and ``ci_high``.
     """
     if "time" not in both.source.dims or "time" not in both.target.dims:
         return _score(both, metric, n_bootstraps, seed, progress)
@@ -58,7 +61,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         y, p = _defined(_columns(truth), _columns(prediction))
         sums.append(metric.sums(y, p))
         tested += len(y)
-        chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in ("alpha", "cv_score")})
+        chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in _CHOICES})
         if n_bootstraps:
             held.append(Held(y, p, units_of(truth)))
     by_fold = np.stack([metric.score(fold) for fold in sums])
@@ -68,7 +71,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
         "n_presentations": ((), tested),
     }
-    for name in ("alpha", "cv_score"):
+    for name in _CHOICES:
         columns = [fold[name] for fold in chosen]
         if all(column is not None and not np.isnan(column).all() for column in columns):
             variables[name] = (("fold", *dims), np.stack(columns))

@@ -74,8 +74,38 @@ def test_ceilings_that_are_mostly_noise_are_counted(scores):
 def test_a_best_layer_is_not_held_out_unless_it_was_chosen_elsewhere(grid):
     assert "The best layer of each target is not held out" in noted(grid)
     assert "held out" not in noted(grid[{"source_layer": [0]}])
-    inner = [{"decision": "layer", "by": "compare", "data": "inner folds", "held_out": True}]
-    assert "held out" not in noted(grid, decisions=inner)
+    assert "held out" not in noted(grid.assign_attrs(choice="held out"))
+    assert "held out" in noted(grid.assign_attrs(choice="not held out: there are no inner folds"))
+
+
+def test_controls_that_are_missing_or_as_good_are_said(scores):
+    assert "No control ran beside this score" in noted(scores, folds={"kind": "fixed"})
+    assert "control" not in noted(scores)  # nothing was predicted
+    ahead = np.array([np.nan, -0.1, 0.0, 0.2, 0.1, 0.3])
+    controls = np.array([[np.nan, 0.3, 0.1, 0.3, np.nan, 0.1], [np.nan, 0.1, 0.4, 0.2, 0.5, 0.4]])
+    beside = scores.assign(score_minus_best_control=("neuroid", ahead), score_control=(("control", "neuroid"), controls))
+    beside = beside.assign_coords(control=["constant", "autocorrelation"])
+    told = noted(beside, folds={}, controls_failed={"random-projection": "too wide"})
+    assert "2 of 6 scores are no higher than that of a control (autocorrelation 1, constant 1)" in told
+    assert "Controls that could not be scored: 'random-projection'" in told
+    assert "untrained" not in told  # nothing says that a network was recorded
+
+
+def test_a_recorded_network_wants_an_untrained_one():
+    import torch
+
+    images = ba.stimuli.table(
+        np.random.default_rng(0).normal(size=(30, 12)), stimulus_id=[f"s{i}" for i in range(30)], kind="array"
+    )
+    net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(12, 6), torch.nn.Tanh()), layers="1", system="net")
+    x = ba.record(net, images, progress=False)
+    y = ba.responses(x.values[:, :2], stimulus_id=x.stimulus_id, neuroid_id=[0, 1], modality="fmri", system="sub-01")
+    bare = ba.evaluate(x, y, model=ba.Ridge(alphas=[1.0]), cv=3, random_state=0)
+    assert any("No untrained network was given" in note for note in diagnose(bare))
+    found = ba.controls(images, responder=net, random_state=0, progress=False)
+    beside = ba.evaluate(x, y, model=ba.Ridge(alphas=[1.0]), cv=3, controls=found, random_state=0)
+    assert "untrained" in beside.control.values
+    assert not any("untrained network was given" in note for note in diagnose(beside))
 
 
 def test_what_a_source_is_made_of_is_said(scores):

@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -92,3 +93,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path, grid):
             report(grid, path)
     assert (tmp_path / "file").read_text() == "mine"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_controls_stand_beside_the_score(scores, page):
+    values = np.array([[np.nan, 0.1, 0.5, 0.1, 0.1, 0.1], np.full(6, np.nan)])
+    text = page(scores.assign(score_control=(("control", "neuroid"), values)).assign_coords(control=["shuffled", "constant"]))
+    for row in (("score", "0.500", 0), ("shuffled", "0.100", 1), ("constant", "–", 0)):
+        assert '<td>{}</td><td class="number">{}</td><td class="number">{}</td>'.format(*row) in text
+
+
+def test_decisions_are_listed_once(scores, page):
+    entry = {"decision": "alphas", "by": "Ridge", "data": "inner folds", "held_out": True}
+    text = page(scores.assign_attrs(report=json.dumps({"decisions": [entry], "repeats": "keep"})))
+    assert text.count("inner folds") == 1
+    assert "Which data touched which decision" in text

@@ -17,11 +17,8 @@ from sklearn.linear_model import SGDRegressor
 
 import brainalign as ba
 from brainalign.core.provenance import write_step
-from brainalign.features.chain import chain
 from brainalign.reports.diagnoses import diagnose
-from brainalign.scores.audit import decisions, source_facts
 from brainalign.scores.ceiling import ratio_of_means
-from brainalign.scores.pairing import pair
 
 TESTS = Path(__file__).parents[1]
 #: The mistake, and the test that shows it.
@@ -72,6 +69,11 @@ def network(values, **labels):
     return recording(values, system="net", modality="ann", **labels)
 
 
+def score(x, y, **options):
+    """Evaluate alone: controls are looked at where they matter."""
+    return ba.evaluate(x, y, **{"model": FIXED, "controls": "none", "random_state": 0, **options})
+
+
 def mean(result):
     return float(result.score.mean())
 
@@ -93,20 +95,22 @@ def test_best_layer_picked_on_the_test_set():
     x = network(rng.normal(size=(150, 24 * 8)), layer=np.repeat([f"layer{i}" for i in range(24)], 8))
     layers = [x[:, x.layer.values == f"layer{i}"] for i in range(24)]
     folds = ba.split(y, n_splits=3, random_state=0)
-    by_fold = np.stack([ba.evaluate(layer, y, model=FIXED, cv=folds).score_by_fold for layer in layers])
+    by_fold = np.stack([score(layer, y, cv=folds).score_by_fold for layer in layers])
     first, second = by_fold[:, 0], by_fold[:, 1]
     best = first.argmax(axis=0)
     assert first[best, np.arange(60)].mean() > 0.22
     assert second[best, np.arange(60)].mean() > 0.08  # another fold of the same split helps little: it trained on the first
-    last = y.stimulus_id.values[100:]
-    inner = np.stack([ba.evaluate(layer[:100], y[:100], model=FIXED, random_state=0).score for layer in layers])
-    outer = np.stack([ba.evaluate(layer, y, model=FIXED, cv=ba.split(y, test=last)).score for layer in layers])
+    inner = np.stack([score(layer[:100], y[:100]).score for layer in layers])
+    outer = np.stack([score(layer, y, cv=ba.split(y, test=y.stimulus_id.values[100:])).score for layer in layers])
     best = inner.argmax(axis=0)
     assert inner[best, np.arange(60)].mean() > 0.15
     assert abs(outer[best, np.arange(60)].mean()) < 0.05
-    grid = ba.compare(x, y, by=("layer", "region"), model=FIXED, cv=folds)
+    grid = ba.compare(x, y, by=("layer", "region"), cv=folds, controls="none")
     assert grid.sizes["source_layer"] == 24  # all of them are in the result
-    assert any("best layer of each target is not held out" in note for note in diagnose(grid))
+    assert grid.attrs["choice"] == "held out"
+    assert abs(float(grid.score_of_chosen[0])) < 0.05
+    fixed = ba.compare(x[:, :24], y, by=("layer", "region"), model=FIXED, cv=folds, controls="none")
+    assert any("best layer of each target is not held out" in note for note in diagnose(fixed))
 
 
 def test_selecting_voxels_by_the_score_then_averaging_it():
@@ -115,7 +119,7 @@ def test_selecting_voxels_by_the_score_then_averaging_it():
     truth = rng.normal(size=(60, 400)) * (np.arange(400) % 2)  # half of them answer to the stimuli, none to the network
     trials = np.repeat(truth, 4, axis=0) + rng.normal(size=(240, 400))
     y = recording(trials, stimulus_id=np.repeat([f"s{i:04d}" for i in range(60)], 4), region="V1")
-    out = ba.evaluate(network(rng.normal(size=(60, 10))), y, model=FIXED, ceiling="repeat", random_state=0)
+    out = score(network(rng.normal(size=(60, 10))), y, ceiling="repeat")
     scores = out.score.values
     assert scores[scores > 0.1].mean() > 0.15
     assert abs(mean(out)) < 0.03
@@ -128,21 +132,15 @@ def test_one_content_under_two_names_on_both_sides():
     rng = np.random.default_rng(2)
     values, noise = np.repeat(rng.normal(size=(40, 60)), 2, axis=0), np.repeat(rng.normal(size=(40, 20)), 2, axis=0)
     x, y = network(values), recording(noise + 0.3 * rng.normal(size=(80, 20)))
-    wrong = ba.evaluate(x, y, model=FIXED, random_state=0)
+    y = y.assign_coords(content=("presentation", np.repeat([f"image{i}" for i in range(40)], 2)))
+    wrong, right = score(x, y), score(x, y, cv=ba.split(y, by="content", n_splits=5, random_state=0))
     assert mean(wrong) > 0.5
-    content = np.repeat([f"image{i}" for i in range(40)], 2)
-    y = y.assign_coords(content=("presentation", content))
-    apart, together = ba.split(y, n_splits=5, random_state=0), ba.split(y, by="content", n_splits=5, random_state=0)
-    known = [
-        source_facts(pair(x, y, chain(FIXED), folds, join="exact", repeats="average"))["n_known"] for folds in (apart, together)
-    ]
+    assert abs(mean(right)) < 0.12
+    known = [json.loads(out.attrs["report"])["source_facts"]["n_known"] for out in (wrong, right)]
     assert known[0] > 50
     assert known[1] == 0
-    assert abs(mean(ba.evaluate(x, y, model=FIXED, cv=together))) < 0.12
-    told = diagnose(wrong.assign_attrs(report=json.dumps({"source_facts": {"n_known": known[0]}})))
-    assert any(
-        f"{known[0]} tested presentations have exactly the source responses of a training presentation" in note for note in told
-    )
+    said = f"{known[0]} tested presentations have exactly the source responses of a training presentation"
+    assert any(said in note for note in diagnose(wrong))
 
 
 def test_untrained_net_forgotten():
@@ -164,10 +162,13 @@ def test_untrained_net_forgotten():
     signal = signal / signal.std(axis=0)
     y = recording(signal + rng.normal(size=signal.shape))
     found = ba.controls(images, responder=responder, random_state=0, progress=False)
-    untrained = [mean(ba.evaluate(found[f"untrained-{i}"], y, random_state=0)) for i in range(3)]
+    untrained = [mean(score(found[f"untrained-{i}"], y, model=None)) for i in range(3)]
     assert min(untrained) > 0.1
     assert np.ptp(untrained) > 0  # three seeds, three scores
-    assert mean(ba.evaluate(trained, y, random_state=0)) > np.mean(untrained)
+    out = ba.evaluate(trained, y, controls=found, random_state=0)
+    np.testing.assert_allclose(out.score_control.sel(control="untrained").mean(), np.mean(untrained), atol=1e-5)
+    assert float(out.score_minus_best_control.mean()) < mean(out) - 0.1
+    assert any("No untrained network was given" in note for note in diagnose(score(trained, y, controls=["shuffled"])))
 
 
 # What was decided on what -------------------------------------------------------------------------------------------
@@ -177,7 +178,8 @@ def test_test_set_used_to_tune_betas():
     """GLMsingle tunes on repeats of all presentations, and says nothing of it in its files; the result does."""
     rng = np.random.default_rng(3)
     y = write_step(recording(rng.normal(size=(30, 4))), "open:glmsingle")
-    (entry,) = (d for d in decisions(chain(FIXED), target=y) if "betas" in d["decision"])
+    out = score(network(rng.normal(size=(30, 12))), y)
+    (entry,) = (d for d in json.loads(out.attrs["report"])["decisions"] if "betas" in d["decision"])
     assert entry["decision"].endswith("of the target")
     assert entry["data"] == "repeats of all presentations"
     assert entry["held_out"] is False
@@ -195,9 +197,9 @@ def test_test_set_used_to_stop_training():
             return super().fit(np.asarray(X), np.asarray(Y).ravel())
 
     stopper = Watched(early_stopping=True, validation_fraction=0.25, random_state=0)
-    ba.evaluate(x, y, model=stopper, cv=3, random_state=0)
+    out = score(x, y, model=stopper, cv=3)
     assert seen == [40, 40, 40]
-    assert decisions(chain(stopper))[0]["data"] == "a share of 0.25 of the training presentations"
+    assert json.loads(out.attrs["report"])["decisions"][0]["data"] == "a share of 0.25 of the training presentations"
 
 
 # Geometry -----------------------------------------------------------------------------------------------------------
@@ -228,10 +230,7 @@ def test_the_larger_of_two_features_is_what_a_geometry_is_like():
     carriers = np.linalg.qr(rng.normal(size=(20, 20)))[0][:2]  # orthogonal, over all neuroids
     x = network(np.sqrt(10) * large @ carriers[:1] + small @ carriers[1:] + 1e-3 * rng.normal(size=(120, 20)))
     for feature in (large, small):
-        assert (
-            mean(ba.evaluate(x, recording(np.tile(feature, 2)), model=ba.Ridge(alphas=[1e-6], dtype="float64"), random_state=0))
-            > 0.99
-        )
+        assert mean(score(x, recording(np.tile(feature, 2)), model=ba.Ridge(alphas=[1e-6], dtype="float64"))) > 0.99
     alike = [np.corrcoef(upper(ba.rdm(x, metric="euclidean")), upper(np.abs(f - f.T)))[0, 1] for f in (large, small)]
     assert alike[0] > 0.9
     assert alike[1] < 0.3
@@ -262,7 +261,9 @@ def test_neighbours_in_time_beat_a_language_model_where_folds_are_shuffled():
     place = np.exp(-0.5 * ((np.arange(n)[:, None] - np.arange(n)) / 2.0) ** 2)
     when = network(place, **time)
     shuffled = ba.split(y, n_splits=5, shuffle=True, random_state=0, force=True)
-    scores = {name: [mean(ba.evaluate(x, y, cv=folds)) for folds in (shuffled, None)] for name, x in (("lm", lm), ("when", when))}
+    scores = {
+        name: [mean(score(x, y, model=None, cv=folds)) for folds in (shuffled, None)] for name, x in (("lm", lm), ("when", when))
+    }
     assert scores["when"][0] > scores["lm"][0] + 0.1
     assert abs(scores["when"][1]) < 0.1
     assert scores["lm"][1] > 0.25
@@ -287,5 +288,5 @@ def test_constant_features_score_as_a_language_model_where_delays_are_padded():
             [np.corrcoef(p[:, i], t[:, i])[0, 1] for p, t in zip(parts, truth, strict=True) for i in range(v)]
         )
     assert by_hand["constant"] > 0.5 * by_hand["lm"] > 0.03
-    ours = ba.evaluate(network(np.ones((rows, 3)), **time), y, model=ba.chain(delays, FIXED), cv=folds)
+    ours = score(network(np.ones((rows, 3)), **time), y, model=ba.chain(delays, FIXED), cv=folds)
     assert ours.score.isnull().all()
