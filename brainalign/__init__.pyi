@@ -46,5 +46,7 @@ from .scores.bootstrap import bootstrap as bootstrap
 from .scores.ceiling import noise_ceiling as noise_ceiling
 from .scores.evaluate import evaluate as evaluate
 from .scores.grid import compare as compare
+from .scores.hierarchy import hierarchy as hierarchy
 from .scores.permutation import permutation_test as permutation_test
+from .scores.recovery import recovery_study as recovery_study
 from .scores.variance import partition_variance as partition_variance

@@ -74,7 +74,7 @@ def hierarchy(
     >>> import brainalign as ba
     >>> study = ba.simulate(n_stimuli=100, random_state=0)
     >>> grid = ba.compare(study.network, study.brain, by=("layer", "region"), cv=4, random_state=0)
-    >>> out = hierarchy(grid, ["V1", "V4", "IT"])
+    >>> out = ba.hierarchy(grid, ["V1", "V4", "IT"])
     >>> out.depth.sel(summary="argmax").values.round(2).tolist(), float(out.p_value.min().round(3))
     ([0.0, 0.33, 1.0], 0.167)
     """

@@ -47,6 +47,19 @@ PAIR_VERBS = {
         cv=3,
         random_state=0,
     ),
+    "hierarchy": lambda source, target: ba.hierarchy(
+        ba.compare(source, target, by=("group", "group"), model=ba.Ridge(alphas=[10.0]), cv=3, controls="none", random_state=0),
+        np.unique(target.group),
+    ),
+    "recovery_study": lambda source, target: ba.recovery_study(
+        ba.average_repeats(source),
+        {"model": ba.Ridge(alphas=[10.0]), "cv": 3},
+        by="group",
+        like=target,
+        without=["low-level", "untrained"],
+        n_draws=2,
+        random_state=0,
+    ),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
 }
 SINGLE_VERBS = {
