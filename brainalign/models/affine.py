@@ -1,4 +1,4 @@
-"""A fitted chain as torch: sparse mixings over presentations and affine maps over features, exact and differentiable."""
+"""A fitted chain as torch: sparse mixings over presentations, affine maps over features, and at its end perhaps a module."""
 
 from __future__ import annotations
 
@@ -35,6 +35,43 @@ class Affine:
         out = x * self.weight if self.weight.ndim == 1 else x @ self.weight
         return out + self.bias if constant else out
 
+    def take(self, columns: torch.Tensor) -> Affine:
+        """Return the map to some of the outputs."""
+        return Affine(self.weight[:, columns], self.bias[columns])
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return all that the map was fitted to."""
+        return [self.weight, self.bias]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A fitted mapping that is a torch module, as the last step; it has no linear part.
+
+    Attributes
+    ----------
+    module : Module
+        Flattened features to targets.
+    columns : Tensor of int, or None
+        Which of its outputs; all.
+    """
+
+    module: torch.nn.Module
+    columns: torch.Tensor | None = None
+
+    def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
+        """Run the module."""
+        out = self.module(x)
+        return out if self.columns is None else out[:, self.columns]
+
+    def take(self, columns: torch.Tensor) -> Network:
+        """Return the map to some of the outputs."""
+        return Network(self.module, columns if self.columns is None else self.columns[columns])
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Return all that the module was fitted to."""
+        return [tensor.cpu() for tensor in self.module.state_dict().values()]
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -68,10 +105,10 @@ class Mixing:
         return Mixing(tuple(matrix[reached] for matrix in cut)), reached
 
 
-Steps = Sequence[Affine | Mixing]
+Steps = Sequence[Affine | Mixing | Network]
 
 
-def affine_steps(model: Chain) -> list[Affine]:
+def affine_steps(model: Chain) -> list[Affine | Network]:
     """Return the affine map of every fitted step, found by probing it, and checked on random points.
 
     Parameters
@@ -82,14 +119,15 @@ def affine_steps(model: Chain) -> list[Affine]:
     Returns
     -------
     list of Affine
-        In the order of the chain, presentation steps left out; the mapping is the last.
+        In the order of the chain, presentation steps left out; the mapping is the last, a Network where it is a torch module.
 
     Raises
     ------
     CapabilityError
-        A step is not affine, or the mapping is not linear or predicts a time dim.
+        A step is not affine, or the mapping is neither linear nor a torch module, or predicts a time dim.
     """
-    width, maps = len(model.source_neuroids_["neuroid_id"]), []
+    width = len(model.source_neuroids_["neuroid_id"])
+    maps: list[Affine | Network] = []
     for step in model.steps_[:-1]:
         if is_mixing(step):
             width *= len(step.labels({"neuroid_id": np.arange(1)})["neuroid_id"])
@@ -99,14 +137,23 @@ def affine_steps(model: Chain) -> list[Affine]:
                 f"readout cannot turn {type(step).__name__} into a fixed affine map: it depends on the run it is applied to. Apply it to "
                 "the features by hand, or leave it out of the chain."
             )
-        maps.append(probe(step, width))
-        width = len(maps[-1].bias)
+        found = probe(step, width)
+        maps.append(found)
+        width = len(found.bias)
     mapping = model.steps_[-1]
-    if not hasattr(mapping, "intercept_") or len(mapping.target_shape_) > 1:
+    module = getattr(mapping, "network_", None)
+    if not (hasattr(mapping, "intercept_") or module is not None) or len(mapping.target_shape_) > 1:
         raise CapabilityError(
-            f"readout needs a linear mapping to targets without a time dim. Got {type(mapping).__name__} with a target of shape (n, "
+            f"readout needs a mapping that is linear or a torch module, to targets without a time dim. Got {type(mapping).__name__} with a target of shape (n, "
             f"{', '.join(map(str, mapping.target_shape_))}): fit a `ba.Ridge`, on one time point or on `ba.BinTime` bins."
         )
+    if module is not None:
+        if model.mixes:
+            raise CapabilityError(
+                f"readout cannot divide {type(mapping).__name__} among the stimuli that a step of the chain mixes: it is not linear. Apply "
+                "that step to the features by hand, or use a linear mapping such as `ba.SpatialReadout`."
+            )
+        return [*maps, Network(module)]
     coef, intercept = np.asarray(mapping.coef_), np.asarray(mapping.intercept_)
     return [*maps, Affine(torch.as_tensor(coef, dtype=torch.float32), torch.as_tensor(intercept, dtype=torch.float32))]
 
@@ -168,7 +215,7 @@ def compose(steps: Steps, constant: bool = True) -> Callable[[torch.Tensor], tor
     return forward
 
 
-def share_of(steps: Steps, rows: np.ndarray[Any, Any]) -> tuple[list[Affine | Mixing], np.ndarray[Any, Any]]:
+def share_of(steps: Steps, rows: np.ndarray[Any, Any]) -> tuple[list[Affine | Mixing | Network], np.ndarray[Any, Any]]:
     """Return the steps that carry some source rows forward, and the output rows that they reach.
 
     Parameters
@@ -182,7 +229,7 @@ def share_of(steps: Steps, rows: np.ndarray[Any, Any]) -> tuple[list[Affine | Mi
     steps : list of Affine and Mixing
     reached : ndarray of int
     """
-    share: list[Affine | Mixing] = []
+    share: list[Affine | Mixing | Network] = []
     for step in steps:
         if isinstance(step, Mixing):
             step, rows = step.restrict(rows)

@@ -24,7 +24,7 @@ from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.features.chain import Chain, chain, is_mixing
 from brainalign.features.mixing import table_of
-from brainalign.models.affine import Affine, Mixing, affine_steps, compose, share_of
+from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, share_of
 
 
 class Readout:
@@ -49,11 +49,11 @@ class Readout:
         self.deterministic = backbone.deterministic
         *steps, last = affine_steps(model)
         order = torch.as_tensor(np.concatenate([columns for _, columns, _ in self._groups]))
-        self._affine = [*steps, Affine(last.weight[:, order], last.bias[order])]
+        self._affine = [*steps, last.take(order)]
 
     def fingerprint(self) -> str:
-        """Return a hash of the backbone, of every affine map and of the options of every presentation step."""
-        maps = [hash_array(t.numpy()) for step in self._affine if isinstance(step, Affine) for t in (step.weight, step.bias)]
+        """Return a hash of the backbone, of every fitted map and of the options of every presentation step."""
+        maps = [hash_array(t.numpy()) for step in self._affine for t in step.tensors()]
         text = "|".join([self.backbone.fingerprint(), *maps, *(repr(step) for step in self.model.steps)])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -158,9 +158,9 @@ class Readout:
                 pieces.append(_contribution(piece, local, share, wanted[reached]))
         return pieces
 
-    def _steps(self, stimuli: xr.Dataset) -> list[Affine | Mixing]:
+    def _steps(self, stimuli: xr.Dataset) -> list[Affine | Mixing | Network]:
         tables, table = iter(self._affine), table_of(stimuli)
-        steps: list[Affine | Mixing] = []
+        steps: list[Affine | Mixing | Network] = []
         for step in self.model.steps_[:-1]:
             if is_mixing(step):
                 steps.append(Mixing(tuple(sp.csr_matrix(m) for m in step.mixing(table, self._rows))))
@@ -171,7 +171,7 @@ class Readout:
 
     def _restrict_to(
         self, stimuli: xr.Dataset, wanted: np.ndarray[Any, Any]
-    ) -> tuple[list[Affine | Mixing], np.ndarray[Any, Any]]:
+    ) -> tuple[list[Affine | Mixing | Network], np.ndarray[Any, Any]]:
         """Return the steps cut down to the wanted output rows, and the source rows that they need."""
         steps, rows = [], wanted
         for step in reversed(self._steps(stimuli)):
@@ -213,7 +213,8 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None) -> Readout:
         Gives the features that ``model`` was fitted on, in the same order: ``lm.at("layer.3")``.
     model : Chain, or a fitted mapping
         Presentation steps (:class:`Delay`, :class:`HRF`, :class:`WordsToVolumes`) and affine steps (scaling, PCA,
-        :class:`Reduce`, :class:`Ridge`) only.
+        :class:`Reduce`, :class:`Ridge`, :class:`SpatialReadout`) only; without presentation steps it may end in an
+        :class:`AttentionReadout`.
     presentations : DataArray, Dataset or DataFrame, optional
         Where the chain retimes: the volumes to answer for. Default: those seen in ``fit``.
 
