@@ -21,6 +21,7 @@ from brainalign.engine.subspace import row_space
 Splits = Sequence[tuple[Numbers, Numbers]]  #: (train rows, test rows) of each fold
 
 _EPS = float(np.finfo(np.float64).eps)
+_TILE = 1024  # targets that are centred at a time
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,10 @@ def solve_pls(
     is left to explain, further components are zero.
     """
     X, Y = move(X, device), move(Y, device)
-    (x_mean, x), (y_mean, y) = _centred(X, dtype), _centred(Y, dtype)
+    (x_mean, x), y = _centred(X, dtype), _Targets.of(Y, dtype)
     z, back = (x, None) if x.shape[1] <= x.shape[0] else row_space(x)
     z = cast(z, dtype)
-    S, C = column_gram(z), z.T @ y
+    S, C = column_gram(z), y.products(z)
     n_components = candidates[-1]
     rotations = pls_rotations(S, row_gram(C), n_components)
     loadings = cast(rotations, dtype).T @ C
@@ -91,7 +92,7 @@ def solve_pls(
     loadings = cast(like(np.arange(n_components)[:, None] < chosen, loadings), dtype) * loadings
     weights = cast(rotations if back is None else back @ rotations, dtype)
     coef = (weights if back is None else x.T @ weights) @ loadings
-    return PLSSolution(to_numpy(coef), to_numpy(x_mean), to_numpy(y_mean), chosen, r2)
+    return PLSSolution(to_numpy(coef), to_numpy(x_mean), to_numpy(y.mean), chosen, r2)
 
 
 def pls_rotations(S: Array, G: Array, n_components: int) -> Array:
@@ -137,20 +138,20 @@ def pls_rotations(S: Array, G: Array, n_components: int) -> Array:
     return R
 
 
-def _heldout_error(z: Array, y: Array, S: Array, C: Array, n_components: int, splits: Splits) -> tuple[Numbers, Numbers]:
+def _heldout_error(z: Array, y: _Targets, S: Array, C: Array, n_components: int, splits: Splits) -> tuple[Numbers, Numbers]:
     """Return Σ(y−ŷ)² over held-out rows for each number of components, and Σ(y−ȳ_f)².
 
     The cross products of training rows are those of all rows, less those of the rows left out.
     """
-    dtype = dtype_name(y)
-    wide = namespace(y).float64
-    sums = z.sum(0, dtype=wide), y.sum(0, dtype=wide)
-    error, spread = np.zeros((n_components, y.shape[1])), np.zeros(y.shape[1])
+    dtype, wide, n_targets = y.dtype, namespace(z).float64, len(y.mean)
+    sums = z.sum(0, dtype=wide), len(z) * y.remainder
+    error, spread = np.zeros((n_components, n_targets)), np.zeros(n_targets)
     for train, test in splits:
         n = len(train)
         rest = np.setdiff1d(np.arange(len(z)), train)
         few = len(rest) < n
-        z_part, y_part = (rows_of(a, rest if few else train) for a in (z, y))
+        part = rest if few else train
+        z_part, y_part = rows_of(z, part), y.rows(part)
         S_part, C_part = column_gram(z_part), z_part.T @ y_part
         z_mean, y_mean = (a.sum(0, dtype=wide) for a in (z_part, y_part))
         if few:
@@ -162,7 +163,7 @@ def _heldout_error(z: Array, y: Array, S: Array, C: Array, n_components: int, sp
         rotations = pls_rotations(S_part, row_gram(C_part), n_components)
         loadings = cast(cast(rotations, dtype).T @ C_part, "float64")
         scores = (cast(rows_of(z, test), "float64") - z_mean) @ rotations
-        held = cast(rows_of(y, test), "float64")
+        held = cast(y.rows(test), "float64")
         spread += to_numpy(((held - held.mean(0)) ** 2).sum(0))
         error += to_numpy(_prefix_errors(held - y_mean, scores, loadings))
     return error, spread
@@ -176,8 +177,41 @@ def _prefix_errors(y: Array, scores: Array, loadings: Array) -> Array:
     return (y * y).sum(0) + (loadings * (lower @ loadings - 2 * (scores.T @ y))).cumsum(0)
 
 
-def _centred(values: Array, dtype: str) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class _Targets:
+    """Targets that are centred a part at a time: a centred copy would cost as much as the products with it."""
+
+    values: Array
+    mean: Array
+    shift: Array
+    dtype: str
+
+    @classmethod
+    def of(cls, Y: Array, dtype: str) -> _Targets:
+        values, mean = _with_mean(Y)
+        return cls(values, mean, cast(mean, dtype_name(values)), dtype)
+
+    @property
+    def remainder(self) -> Array:
+        """The mean that is left once the rounded mean is subtracted."""
+        return self.mean - cast(self.shift, "float64")
+
+    def rows(self, rows: Numbers) -> Array:
+        return cast(rows_of(self.values, rows) - self.shift, self.dtype)
+
+    def products(self, z: Array) -> Array:
+        """Return zᵀY."""
+        tiles = [slice(start, start + _TILE) for start in range(0, max(1, len(self.mean)), _TILE)]
+        parts = [z.T @ cast(self.values[:, cols] - self.shift[cols], self.dtype) for cols in tiles]
+        return namespace(z).concatenate(parts, 1)
+
+
+def _centred(X: Array, dtype: str) -> tuple[Array, Array]:
     """Return the column means in float64, and the centred columns."""
-    values = values if dtype_name(values) in ("float32", "float64") else cast(values, "float64")
-    mean = values.mean(0, dtype=namespace(values).float64)
+    values, mean = _with_mean(X)
     return mean, cast(values - cast(mean, dtype_name(values)), dtype)
+
+
+def _with_mean(values: Array) -> tuple[Array, Array]:
+    values = values if dtype_name(values) in ("float32", "float64") else cast(values, "float64")
+    return values, values.mean(0, dtype=namespace(values).float64)

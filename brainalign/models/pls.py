@@ -86,7 +86,9 @@ class PLS(LabelledMapping):
         chooses = self.n_components is None or np.size(self.n_components) > 1
         splits = inner_splits(self.cv, self.groups, len(y), rows) if chooses and ok.any() else None
         candidates = self._candidates(x, splits)
-        solution = solve_pls(x, y[:, ok], candidates, splits, device=resolve_device(self.device), dtype=self.dtype)
+        solution = solve_pls(
+            x, y if ok.all() else y[:, ok], candidates, splits, device=resolve_device(self.device), dtype=self.dtype
+        )
         n_targets = y.shape[1]
         self.n_components_ = np.zeros(n_targets, dtype=np.int64)
         self.n_components_[ok] = solution.n_components
@@ -96,17 +98,19 @@ class PLS(LabelledMapping):
         self._source_mean = solution.source_mean
         self._target_mean = np.full(n_targets, np.nan)
         self._target_mean[ok] = solution.target_mean
-        self.coef_ = np.zeros((len(self.features_used_), n_targets), dtype=self.dtype)
-        self.coef_[np.ix_(self.features_used_, ok)] = solution.coef
-        self.coef_[:, self.status_ == "nan"] = np.nan
-        self.intercept_ = self._target_mean - solution.source_mean @ self.coef_[self.features_used_].astype(np.float64)
+        self.coef_ = solution.coef
+        if not (ok.all() and self.features_used_.all()):
+            self.coef_ = np.zeros((len(self.features_used_), n_targets), dtype=self.dtype)
+            self.coef_[np.ix_(self.features_used_, ok)] = solution.coef
+            self.coef_[:, self.status_ == "nan"] = np.nan
+        self.intercept_ = self._target_mean - solution.source_mean @ self._select(self.coef_.T).T.astype(np.float64)
         constant = self.status_ == "constant"
         self.intercept_[constant] = y[0, constant]
 
     def _predict_values(self, x: Values) -> Values:
         # Means first, as in Ridge: a source far from 0 would drown its variance in rounding.
         centred = (x.astype(np.float64) - self._source_mean).astype(self.dtype)
-        return (centred @ self.coef_[self.features_used_] + self._target_mean).astype(self.dtype)
+        return (centred @ self._select(self.coef_.T).T + self._target_mean).astype(self.dtype)
 
     def _candidates(self, x: Values, splits: Splits | None) -> Values:
         """Return the numbers of components to compare, ascending."""
