@@ -1,0 +1,176 @@
+"""``pseudo_depth``: where along a network an area lies by its geometry, and how many neuroids and stimuli it takes to say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean
+from brainalign.core.provenance import write_step
+from brainalign.core.schema import as_labels, validate
+from brainalign.core.tables import coords_of
+from brainalign.dataset.repeats import average_repeats
+from brainalign.engine.correlate import correlation_matrix, ranks
+from brainalign.engine.depth import centre_of_mass, depth_of_peak
+from brainalign.engine.distances import pairwise_distances
+from brainalign.engine.moments import Numbers
+
+METRICS = ("spearman", "pearson")
+SUMMARIES = ("argmax", "centre-of-mass")
+_LEAST_STIMULI, _LEAST_NEUROIDS = 4, 3
+
+
+def pseudo_depth(
+    source: xr.DataArray,
+    target: xr.DataArray,
+    *,
+    by: tuple[str, str] = ("layer", "region"),
+    n_neuroids: Any = None,
+    n_stimuli: Any = None,
+    n_draws: int = 50,
+    metric: str = "spearman",
+    random_state: int | np.random.Generator | None = None,
+) -> xr.Dataset:
+    """Place areas along the layers of a network by the likeness of their geometries, from fewer and fewer neuroids and stimuli.
+
+    Parameters
+    ----------
+    source, target : DataArray, (presentation, neuroid)
+        Repeats are averaged; the stimuli that both sides have are used.
+    by : tuple of two str
+        Neuroid coordinates that group the source, in order of depth, and the target.
+    n_neuroids, n_stimuli : int or sequence of int, optional
+        How many of the target's neuroids (of each group) and of the stimuli are drawn, without replacement; default half of the
+        smallest group, and all stimuli. All leave nothing to draw on that side.
+    n_draws : int
+    metric : {"spearman", "pearson"}
+        Between the dissimilarities (1 − Pearson r) of all pairs of stimuli.
+    random_state : int, Generator or None
+
+    Returns
+    -------
+    Dataset
+        ``score`` (n_stimuli, n_neuroids, source_<a>, target_<b>), the similarity, averaged over draws; ``share``, of draws in which this
+        source group is the most similar; ``depth`` (n_stimuli, n_neuroids, summary, target_<b>), from 0 (first) to 1 (last), by
+        ``"argmax"`` and ``"centre-of-mass"``, averaged over draws, with ``depth_low`` and ``depth_high``, which hold 95% of them.
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate; more neuroids or stimuli than there are.
+    AlignmentError
+        Fewer than four stimuli in common.
+
+    Notes
+    -----
+    Shi, Shea-Brown and Buice (2019): the similarity of similarity matrices. The order of areas is robust; their depths move with the number
+    of neuroids, so that areas are compared at equal numbers. :func:`recovery_study` says how often a known layer would be found.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> study = ba.simulate(n_stimuli=60, snr=4.0, random_state=0)
+    >>> out = pseudo_depth(study.network, study.brain, n_neuroids=[5, 30], n_draws=10, random_state=0)
+    >>> out.depth.sel(n_neuroids=30, n_stimuli=60, summary="argmax").values.round(2).tolist()
+    [0.0, 0.33, 1.0]
+    """
+    check_choice("metric", metric, METRICS, owner="pseudo_depth")
+    check_number("n_draws", n_draws, owner="pseudo_depth", low=1, integer=True)
+    seed = check_random_state(random_state, owner="pseudo_depth")
+    source, target = _shared(_once(source, "source"), _once(target, "target"))
+    layers, areas = _groups(source, by[0], "source"), _groups(target, by[1], "target")
+    n_all = source.sizes["presentation"]
+    stimuli = _sizes("n_stimuli", n_stimuli, n_all, _LEAST_STIMULI, default=n_all)
+    smallest = min(area.shape[1] for area in areas.values())
+    neuroids = _sizes("n_neuroids", n_neuroids, smallest, _LEAST_NEUROIDS, default=max(_LEAST_NEUROIDS, smallest // 2))
+    matrices = np.stack([pairwise_distances(values) for values in layers.values()])
+    streams = np.random.SeedSequence(seed).spawn(n_draws)
+    draws = np.stack(
+        [_one_draw(matrices, list(areas.values()), stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
+    )
+    out = _summarised(draws, {"n_stimuli": list(stimuli), "n_neuroids": list(neuroids)}, by, list(layers), list(areas))
+    params = {"by": by, "n_draws": n_draws, "metric": metric}
+    return write_step(
+        out.assign_attrs(metric=metric), "pseudo_depth", params=params, inputs={"source": source, "target": target}, seed=seed
+    )
+
+
+def _one_draw(
+    matrices: Numbers, areas: list[Numbers], stimuli: list[int], neuroids: list[int], metric: str, rng: np.random.Generator
+) -> Numbers:
+    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones."""
+    rows = rng.permutation(matrices.shape[1])
+    columns = [rng.permutation(area.shape[1]) for area in areas]
+    out = np.full((len(stimuli), len(neuroids), len(matrices), len(areas)), np.nan)
+    for i, n in enumerate(stimuli):
+        first, second = np.triu_indices(n, 1)
+        of_layers = matrices[:, rows[:n][:, None], rows[:n]][:, first, second].T
+        for j, m in enumerate(neuroids):
+            some = (area[np.ix_(rows[:n], order[:m])] for area, order in zip(areas, columns, strict=True))
+            of_areas = np.stack([pairwise_distances(x)[first, second] for x in some], axis=1)
+            known = np.isfinite(of_layers).all(axis=1) & np.isfinite(of_areas).all(axis=1)
+            if known.sum() >= 3:
+                pair = (of_layers[known], of_areas[known])
+                out[i, j] = correlation_matrix(*((ranks(x) for x in pair) if metric == "spearman" else pair))
+    return out
+
+
+def _summarised(
+    draws: Numbers, sizes: dict[str, list[int]], by: tuple[str, str], layers: list[str], areas: list[str]
+) -> xr.Dataset:
+    rows, columns = f"source_{by[0]}", f"target_{by[1]}"
+    by_layer = np.moveaxis(draws, 3, 0)  # (layer, draw, n_stimuli, n_neuroids, area)
+    depth = np.stack([depth_of_peak(by_layer), centre_of_mass(by_layer)], axis=-2)  # (draw, n_stimuli, n_neuroids, summary, area)
+    best = draws == np.max(draws, axis=3, keepdims=True)
+    dims = ("n_stimuli", "n_neuroids", "summary", columns)
+    low, high = np.quantile(depth, [0.025, 0.975], axis=0)
+    named = {"depth": depth.mean(axis=0), "depth_low": low, "depth_high": high}
+    grid = {"score": draws.mean(axis=0), "share": best.mean(axis=0)}
+    coords = {**sizes, rows: as_labels(layers), columns: as_labels(areas), "summary": as_labels(list(SUMMARIES))}
+    variables = {name: (("n_stimuli", "n_neuroids", rows, columns), values) for name, values in grid.items()}
+    return xr.Dataset(variables | {name: (dims, values) for name, values in named.items()}, coords=coords)
+
+
+def _once(x: xr.DataArray, name: str) -> xr.DataArray:
+    """Return one row a stimulus."""
+    validate(x, name=name)
+    if "time" in x.dims:
+        raise ParameterError(
+            f"pseudo_depth got a {name} with dims {x.dims}. Expected no time: select one, `x.sel(time=0.1, method='nearest')`."
+        )
+    return average_repeats(x)
+
+
+def _shared(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    ids = [pd.Index(x["stimulus_id"].values.astype(object)) for x in (source, target)]
+    shared = ids[1][ids[1].isin(ids[0])]
+    if len(shared) < _LEAST_STIMULI:
+        raise AlignmentError(
+            f"source and target share {len(shared)} of {len(ids[0])} / {len(ids[1])} stimulus_id values. Expected at least {_LEAST_STIMULI}: they "
+            "must name the same stimuli."
+        )
+    rows = [index.get_indexer(shared) for index in ids]
+    return source.isel(presentation=rows[0]), target.isel(presentation=rows[1])
+
+
+def _groups(x: xr.DataArray, name: str, side: str) -> dict[str, Numbers]:
+    """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
+    labels = coords_of(x, "neuroid")
+    if name not in labels:
+        raise ParameterError(
+            f"pseudo_depth got by={name!r} for the {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
+            f"them.{did_you_mean(name, labels)}"
+        )
+    values = x.values.astype(np.float64)
+    finite = np.isfinite(values).all(axis=0)
+    codes, names = pd.factorize(labels[name].astype(object))
+    return {str(label): values[:, (codes == code) & finite] for code, label in enumerate(names)}
+
+
+def _sizes(name: str, given: Any, most: int, least: int, *, default: int) -> list[int]:
+    values = [default] if given is None else [given] if np.ndim(given) == 0 else list(given)
+    return sorted({check_number(name, value, owner="pseudo_depth", low=least, high=most, integer=True) for value in values})

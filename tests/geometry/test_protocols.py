@@ -1,0 +1,72 @@
+"""Pseudo-depth against planted layers, and against RSA written out."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.stats import spearmanr
+
+import brainalign as ba
+from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.geometry.protocols import pseudo_depth
+
+
+@pytest.fixture(scope="module")
+def study():
+    return ba.simulate(n_stimuli=60, n_neuroids=40, n_repeats=2, snr=2.0, random_state=0)
+
+
+def test_areas_lie_at_the_layers_that_they_read(study):
+    out = pseudo_depth(study.network, study.brain, n_neuroids=[4, 40], n_stimuli=[15, 60], n_draws=20, random_state=0)
+    assert out.score.dims == ("n_stimuli", "n_neuroids", "source_layer", "target_region")
+    all_of_it = out.sel(n_neuroids=40, n_stimuli=60)
+    assert all_of_it.depth.sel(summary="argmax").values.tolist() == pytest.approx([0.0, 1 / 3, 1.0])
+    assert (all_of_it.share.max("source_layer") == 1.0).all()  # all neuroids and stimuli: every draw is the same
+    np.testing.assert_allclose(all_of_it.depth_low, all_of_it.depth_high)
+    few = out.sel(n_neuroids=4, n_stimuli=15)
+    width = few.depth_high - few.depth_low
+    assert (width.sel(summary="argmax") > 0.3).any()
+    assert (few.share.max("source_layer") < 1.0).any()
+    assert (
+        np.diff(out.depth.sel(summary="centre-of-mass", n_stimuli=60).values, axis=-1) > 0
+    ).all()  # the order holds at any size
+
+
+def test_all_neuroids_and_stimuli_give_rsa(study):
+    v1 = study.brain[:, study.brain.region.values == "V1"]
+    out = pseudo_depth(study.network, v1, n_neuroids=40, n_draws=1, random_state=0)
+    x, y, _ = ba.align(study.network, ba.average_repeats(v1))
+    upper = np.triu_indices(60, 1)
+    for layer in np.unique(x.layer.values):
+        a, b = (1 - np.corrcoef(values)[upper] for values in (x.values[:, x.layer.values == layer], y.values))
+        assert float(out.score.sel(source_layer=layer).item()) == pytest.approx(spearmanr(a, b).statistic, abs=1e-5)
+
+
+def test_both_sides_may_be_either(study):
+    back = pseudo_depth(study.brain, study.network, by=("region", "layer"), n_draws=3, random_state=0)
+    assert back.score.dims == ("n_stimuli", "n_neuroids", "source_region", "target_layer")
+    assert float(back.depth.sel(summary="argmax", target_layer="layer4").item()) > float(
+        back.depth.sel(summary="argmax", target_layer="layer1").item()
+    )
+
+
+def test_one_seed_one_answer_and_neuroids_with_nan_are_left_out(study):
+    first, again = (pseudo_depth(study.network, study.brain, n_draws=3, random_state=4) for _ in range(2))
+    xr.testing.assert_equal(first, again)
+    x = study.brain.copy().assign_attrs(allow_nan=True)
+    x[:, 0] = np.nan
+    assert np.isfinite(pseudo_depth(study.network, x, n_draws=2, random_state=0).score).all()
+    pearson = pseudo_depth(study.network, study.brain, n_draws=3, metric="pearson", random_state=4)
+    assert not np.allclose(pearson.score, first.score)
+
+
+def test_bad_input_is_named(study):
+    with pytest.raises(ParameterError, match="by='area' for the target"):
+        pseudo_depth(study.network, study.brain, by=("layer", "area"))
+    with pytest.raises(ParameterError, match=r"'n_neuroids' parameter .* \[3, 40\]. Got 41"):
+        pseudo_depth(study.network, study.brain, n_neuroids=41)
+    with pytest.raises(ParameterError, match="'n_stimuli' parameter"):
+        pseudo_depth(study.network, study.brain, n_stimuli=[2])
+    with pytest.raises(AlignmentError, match="share 3 of 3 / 60"):
+        pseudo_depth(study.network[:3], study.brain)
+    with pytest.raises(ParameterError, match="Expected no time"):
+        pseudo_depth(study.network, study.meg)
