@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.base import clone
 
 import brainalign as ba
 
@@ -82,7 +83,18 @@ STEPS = {
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-MAPPINGS = {"BandedRidge", "Classifier", "KernelRidge", "PLS", "Ridge", "SharedSpace", "Stacked", "chain"}
+MAPPINGS = {
+    "AttentionReadout",
+    "BandedRidge",
+    "Classifier",
+    "KernelRidge",
+    "PLS",
+    "Ridge",
+    "SharedSpace",
+    "SpatialReadout",
+    "Stacked",
+    "chain",
+}
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
     "responses", "simulate", "stimuli",
@@ -166,6 +178,35 @@ def test_brains_and_networks_share_one_template(systems):
         prediction = space.predict(aligned[source], source=source, target=target)
         assert prediction.dims == aligned[target].dims
         assert (prediction.neuroid_id.values == aligned[target].neuroid_id.values).all()
+
+
+READOUTS = [
+    ba.SpatialReadout(n_positions=2, sizes=2, cv=3),
+    ba.SpatialReadout("factorised", n_positions=2, sizes=2, n_steps=1, cv=3),
+    ba.AttentionReadout(steps=25),
+    ba.AttentionReadout("neuroid", steps=25),
+]
+
+
+@pytest.mark.parametrize("readout", READOUTS, ids=repr)
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_readouts_of_maps_ask_for_places_and_not_for_a_kind(systems, readout, source, target):
+    """Four neuroids at places, seen at two times: whoever they belong to, the same numbers give the same prediction."""
+    x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
+    names = [name for name in x.coords if name in ("x_mm", "y_mm", "z_mm", "channel_x", "channel_y", "token")]
+    bare = x.isel(neuroid=slice(4)).drop_vars(names)
+    two = ba.bands(early=bare, late=bare.copy(data=bare.values[::-1]))
+    with pytest.raises(ba.errors.CapabilityError, match="says nothing of where the features lie"):
+        clone(readout).fit(two, y)
+    on_grid = two.assign_coords(channel_x=("neuroid", [0, 1] * 4), channel_y=("neuroid", [0, 0, 1, 1] * 2))
+    in_space = two.assign_coords(x_mm=("neuroid", [0.0, 9.0] * 4), y_mm=("neuroid", [9.0, 9.0, 0.0, 0.0] * 2))
+    first, other = (clone(readout).fit(z, y).predict(z) for z in (on_grid, in_space))
+    assert first.dims == y.dims
+    assert (first.neuroid_id.values == y.neuroid_id.values).all()
+    assert np.isfinite(other.values).all()
+    plain = ba.responses(on_grid.values, stimulus_id=on_grid.stimulus_id.values, neuroid_id=range(8), modality="behaviour", system="x",
+                         band=on_grid.band.values, channel_x=on_grid.channel_x.values, channel_y=on_grid.channel_y.values)  # fmt: skip
+    np.testing.assert_array_equal(clone(readout).fit(plain, y).predict(plain).values, first.values)
 
 
 @pytest.mark.parametrize("kind", ["brain", "network"])
