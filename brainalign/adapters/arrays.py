@@ -12,7 +12,17 @@ import xarray as xr
 
 from brainalign.adapters.containers import headers, kind_of, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table, require_columns, sniff
-from brainalign.adapters.files import NAMES, Format, check_finite, existing, first_bytes, is_path, naming, record_opening
+from brainalign.adapters.files import (
+    NAMES,
+    Format,
+    check_finite,
+    existing,
+    first_bytes,
+    is_path,
+    naming,
+    narrowed,
+    record_opening,
+)
 from brainalign.adapters.hdf5 import hdf5_file
 from brainalign.adapters.meeg.things_eeg2 import is_things_eeg2
 from brainalign.core.errors import FormatError, ParameterError, require
@@ -155,7 +165,7 @@ def _from_table(
     for name in labels:
         numeric = name in _NUMERIC_LABELS
         rows[name] = numeric_columns(table, [name], source)[:, 0] if numeric else table[name].str.strip().to_numpy(object)
-    return values.astype(np.float32), rows, columns
+    return narrowed(values, np.float32, source), rows, columns
 
 
 def _values(file: Path, arrays: Mapping[str, Any], key: str | None, dims: tuple[str, ...], allow_nan: bool) -> tuple[str, Any]:

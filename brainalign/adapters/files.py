@@ -227,3 +227,34 @@ def check_finite(values: np.ndarray[Any, Any], source: str, labels: Any, allow_n
             f"{source!r} holds {int(bad.sum())} values that are NaN or infinite, the first in row {row + first_row} of {str(labels[column])!r}. "
             "Expected finite numbers: mask these neuroids out, or declare NaN with `allow_nan=True`."
         )
+
+
+def narrowed(values: np.ndarray[Any, Any], dtype: Any, source: str) -> np.ndarray[Any, Any]:
+    """Return values in another dtype, and refuse those that it cannot hold: they would become infinite.
+
+    Parameters
+    ----------
+    values : ndarray
+    dtype : dtype
+        Of the same kind: complex numbers are not cut in half.
+    source : str
+        The file, for the message.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    FormatError
+        A finite number is beyond the range of the dtype.
+    """
+    try:
+        with np.errstate(over="raise"):
+            return values.astype(dtype, copy=False, casting="same_kind")
+    except FloatingPointError as error:
+        largest, limit = np.abs(values[np.isfinite(values)]).max(), np.finfo(dtype).max
+        raise FormatError(
+            f"{source!r} holds numbers up to {largest:g}; {np.dtype(dtype)} ends at {limit:.3g}. Expected responses in a unit where they fit: it "
+            "is damaged, marks missing values by a huge number, or has to be scaled; write it again with NaN there, or scaled."
+        ) from error

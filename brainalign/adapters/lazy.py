@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.adapters.files import existing, reading
+from brainalign.adapters.files import existing, narrowed, reading
 from brainalign.core.errors import FormatError
 
 Spans = tuple[slice, ...]
@@ -62,7 +62,7 @@ class FileArray:
         spans, rest = zip(*map(_span, key, self.shape), strict=True)
         source = self.files[0] if self.files else self.what
         with reading(source, self.what):
-            block = self.read(spans).astype(self.dtype, copy=False, casting="same_kind")  # complex numbers are not cut in half
+            block = narrowed(self.read(spans), self.dtype, str(source))
             wanted = tuple(span.stop - span.start for span in spans)
             if block.shape != wanted:
                 raise FormatError(f"{str(source)!r} gave a block of shape {block.shape}. Expected {wanted}: it may be truncated.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import NAMES, Format, check_finite, existing, naming, record_opening
+from brainalign.adapters.files import NAMES, Format, check_finite, existing, naming, narrowed, record_opening
 from brainalign.adapters.fmri.pereira import is_pereira
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
 from brainalign.adapters.meeg.eeglab import is_eeglab
@@ -132,7 +132,9 @@ def _values(
         )
     order = [axes.index(dim) for dim in DIMS if dim in axes]
     ordered = np.transpose(stacked, order)
-    return ordered.astype(np.float32) if hasattr(ordered, "dask") else np.ascontiguousarray(ordered, dtype=np.float32), names
+    if hasattr(ordered, "dask"):
+        return ordered.map_blocks(narrowed, np.float32, source, dtype=np.float32), names
+    return np.ascontiguousarray(narrowed(ordered, np.float32, source)), names
 
 
 def _finite(array: Any, source: str, neuroids: Any, allow_nan: bool) -> Any:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.adapters.files import check_finite, existing, first_bytes, naming, per_run_ids, reading, record_opening
+from brainalign.adapters.files import check_finite, existing, first_bytes, naming, narrowed, per_run_ids, reading, record_opening
+from brainalign.adapters.lazy import open_npy
 from brainalign.core.errors import FormatError, ParameterError, SchemaError
 from brainalign.dataset.open import FORMATS
 
@@ -87,3 +88,10 @@ def test_ids_of_continuous_rows():
 def test_content_decides_and_no_two_formats_claim_a_file(shared_data, folder, file, wanted):
     path = shared_data(folder) / file
     assert [name for name in FORMATS.names() if FORMATS.get(name).matches(path)] == wanted
+
+
+def test_numbers_beyond_the_dtype_are_named_with_their_file(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1.0, -1e300], [np.inf, np.nan]]))
+    with pytest.raises(FormatError, match=r"a.npy' holds numbers up to 1e\+300; float32 ends at 3.4e\+38"):
+        open_npy(tmp_path / "a.npy", dtype=np.float32).compute()
+    np.testing.assert_array_equal(narrowed(np.array([np.inf, np.nan, 2.0]), np.float32, "x"), [np.inf, np.nan, 2.0])

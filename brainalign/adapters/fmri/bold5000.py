@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.delimited import read_ids
-from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
+from brainalign.adapters.files import Format, check_finite, existing, naming, narrowed, record_opening
 from brainalign.adapters.fmri.betas import choose_sessions, grid_map, image_ids, mask_map, names_in, scaled
 from brainalign.adapters.fmri.hdf5voxels import first_key
 from brainalign.adapters.fmri.volumes import lazy_volumes, load_image
@@ -235,7 +235,7 @@ def _arrays(files: dict[str, Path], allow_nan: bool) -> dict[str, Any]:
         values = np.asarray(found[name])
         if values.ndim == 2 and values.dtype.kind in "iuf":
             check_finite(values, str(first), [f"{name} voxel {i}" for i in range(values.shape[1])], allow_nan)
-            values = values.astype(np.float32)
+            values = narrowed(values, np.float32, str(first))
         arrays[name] = da.from_array(values, name=False)
     return arrays
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.containers import kind_of
-from brainalign.adapters.files import check_finite, existing, reading
+from brainalign.adapters.files import check_finite, existing, narrowed, reading
 from brainalign.adapters.hdf5 import check_stored, hdf5_file
 from brainalign.adapters.lazy import Spans, lazy_array
 from brainalign.adapters.matfile import is_mat
@@ -173,7 +173,8 @@ class _TrialRead:
                 spans = (*box, trials)
                 block = stored[spans[::-1]].T if self.reverse else stored[spans]
                 inside = tuple((places[part] - [span.start for span in box]).T)
-                out[:, part] = (block[inside] / self.scale if self.scale != 1.0 else block[inside]).T
+                taken = block[inside] / self.scale if self.scale != 1.0 else block[inside]
+                out[:, part] = narrowed(taken, np.float32, str(file)).T
 
 
 def boxes(places: np.ndarray[Any, Any], *, alone: bool) -> Iterator[tuple[slice, tuple[slice, ...]]]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, existing, naming, record_opening
+from brainalign.adapters.files import Format, check_finite, existing, naming, narrowed, record_opening
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
 from brainalign.core.errors import FormatError
 from brainalign.core.parameters import check_number, preview
@@ -74,7 +74,7 @@ def open_pereira(
     passages = _looked_up(which, _words(variables["keyPassages"]), "keyPassages", source)
     rows: dict[str, Any] = {"sentence": sentences, "passage": passages, **_categories(variables, which, source)}
     n_averaged = check_number("n_repeats", n_repeats, owner="open_pereira", low=1, integer=True)
-    values = values.astype(np.float32)
+    values = narrowed(values, np.float32, source)
     check_finite(values, source, np.arange(values.shape[1]), allow_nan)
     name = experiment or file.stem.removeprefix("examples_")
     who = system or file.absolute().parent.name  # a link of DataLad leads to a folder of another name

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.delimited import numeric_columns, read_table, require_columns, sniff
-from brainalign.adapters.files import Format, check_finite, naming, record_opening
+from brainalign.adapters.files import Format, check_finite, naming, narrowed, record_opening
 from brainalign.adapters.fmri.runs import LONGEST_TR_S, run_files, run_names, run_rows
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_number
@@ -106,7 +106,7 @@ def _read(file: Path, regions: Sequence[str] | None, delimiter: str | None, allo
         table = table.set_axis(list(regions), axis=1)
     values = numeric_columns(table, table.columns, source)
     check_finite(values, source, list(table.columns), allow_nan)
-    return [str(name) for name in table.columns], values.astype(np.float32)
+    return [str(name) for name in table.columns], narrowed(values, np.float32, source)
 
 
 def _matches(source: Any) -> str:

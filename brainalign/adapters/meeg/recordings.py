@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.delimited import as_id, plain_cells
-from brainalign.adapters.files import Format, check_finite, naming, per_run_ids, reading, record_opening
+from brainalign.adapters.files import Format, check_finite, naming, narrowed, per_run_ids, reading, record_opening
 from brainalign.adapters.meeg.epoching import Cut, cut
 from brainalign.adapters.meeg.files import kind_of, load
 from brainalign.core.errors import FormatError, ParameterError, require
@@ -203,7 +203,7 @@ def _samples(
         )
     picked = _pick(raw.copy().apply_proj(verbose="error") if proj else raw, picks, name)
     with reading(name, "samples"):
-        values = picked.get_data(verbose="error").T.astype(np.float32)
+        values = narrowed(picked.get_data(verbose="error").T, np.float32, name)
     return picked, values, per_run_ids(run, len(values), "s"), {"onset_s": picked.times, "run": run}
 
 
@@ -239,7 +239,7 @@ def _averages(
     first.info["bads"] = [channel for channel in first.ch_names if any(channel in item.info["bads"] for item in picked)]
     ids = [str(item.comment) for item in evokeds]
     labels = {"condition": ids, "n_repeats": [int(item.nave) for item in evokeds]}
-    return first, np.stack([item.data for item in picked]).astype(np.float32), ids, labels
+    return first, narrowed(np.stack([item.data for item in picked]), np.float32, name), ids, labels
 
 
 def _single_trials(
@@ -253,7 +253,7 @@ def _single_trials(
         return _single_trials(mne, epochs[shown], picks, stimulus_column, name)
     picked = _pick(epochs, picks, name)
     with reading(name, "epochs"):
-        return picked, picked.get_data(copy=True, verbose="error").astype(np.float32), ids, labels
+        return picked, narrowed(picked.get_data(copy=True, verbose="error"), np.float32, name), ids, labels
 
 
 def _trials(epochs: Any, stimulus_column: str | None, name: str) -> tuple[list[str], dict[str, Any]]:

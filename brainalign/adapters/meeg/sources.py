@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, reading, record_opening
+from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, narrowed, reading, record_opening
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.responses import responses
 
@@ -81,7 +81,8 @@ def open_sources(
         raise FormatError(
             f"{names[0]!r} holds values of dtype {values.dtype}. Expected real numbers: take their power or absolute value."
         )
-    values = values.reshape(len(estimates), -1, values.shape[-1]).astype(np.float32)  # vertex by orientation, as the labels
+    values = values.reshape(len(estimates), -1, values.shape[-1])  # vertex by orientation, as the labels
+    values = narrowed(values, np.float32, names[0])
     check_finite(values, names[0], ids_of, allow_nan=False)
     with naming(repr(names[0])):
         x = responses(

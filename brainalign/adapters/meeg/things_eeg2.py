@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, reading, record_opening
+from brainalign.adapters.files import Format, check_finite, existing, is_path, naming, narrowed, reading, record_opening
 from brainalign.adapters.meeg.things_meg import concept_of
 from brainalign.adapters.pickled import is_pickled, read_pickled
 from brainalign.core.errors import FormatError, ParameterError
@@ -80,7 +80,7 @@ def open_things_eeg2(
     n_images, n_repeats = values.shape[:2]
     of_images = {"image_index": range(n_images), "condition": [concept_of(name) for name in names], "concept": concepts}
     rows = {name: np.repeat(list(labels), n_repeats) for name, labels in of_images.items()}
-    flat = np.ascontiguousarray(values.reshape(n_images * n_repeats, *values.shape[2:]), dtype=np.float32)
+    flat = np.ascontiguousarray(narrowed(values.reshape(n_images * n_repeats, *values.shape[2:]), np.float32, str(file)))
     check_finite(flat, str(file), channels, allow_nan)
     with naming(repr(file.name)):
         x = responses(

@@ -35,7 +35,8 @@ def load_checkpoint(model: torch.nn.Module, path: Any) -> dict[str, str]:
     ------
     FormatError
         A damaged file, or no state dict; names that are missing or not expected, and other shapes, are listed. A weight that is
-        tied to one in the file is not missing.
+        tied to one in the file is not missing. Weights that are NaN or infinite, in the file or in the dtype of the network; buffers
+        may be infinite, as masks are.
     OptionalDependencyError
         safetensors is not installed.
     """
@@ -59,8 +60,25 @@ def load_checkpoint(model: torch.nn.Module, path: Any) -> dict[str, str]:
             f"{str(file)!r} does not fit {type(model).__name__} with {len(wanted)} weights: it {told}. Expected every weight once: build the "
             "network that it was saved from, or load what fits yourself, `model.load_state_dict(..., strict=False)`."
         )
+    _refuse_not_finite(model, state, file)
     model.load_state_dict(state, strict=False)  # whole but for tied weights, as checked above
     return {"file": file.name, "sha256": hash_file(file)}
+
+
+def _refuse_not_finite(model: torch.nn.Module, state: dict[str, torch.Tensor], file: Path) -> None:
+    weights = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, there in model.state_dict().items():
+        if name not in state or not isinstance(there, torch.Tensor) or not there.is_floating_point():
+            continue
+        value = state[name].to(there.dtype)
+        value = value.float() if value.element_size() == 1 else value  # torch cannot test those of 8 bits
+        bad = int((~torch.isfinite(value) if name in weights else torch.isnan(value)).sum())
+        if bad:
+            raise FormatError(
+                f"{str(file)!r} holds {bad} of {value.numel()} values in {name!r} that are NaN or infinite as {there.dtype}. Expected finite "
+                "weights: training diverged, or the file is damaged; take an earlier one. To use it as it is, load it yourself, "
+                "`model.load_state_dict(...)`, and pass the network without `checkpoint=`."
+            )
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.adapters.containers import headers, load, open_array
 from brainalign.adapters.delimited import numeric_columns, read_ids, read_table
-from brainalign.adapters.files import NAMES, Format, check_finite, naming, reading, record_opening
+from brainalign.adapters.files import NAMES, Format, check_finite, naming, narrowed, reading, record_opening
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.adapters.matfile import read_mat
 from brainalign.core.errors import FormatError, ParameterError
@@ -153,7 +153,7 @@ def _parts(file: Path, names: list[str], allow_nan: bool) -> list[Any]:
             values = torch.load(file, map_location="cpu", weights_only=True).numpy(force=True)
     else:
         values = _from_mat(file, names)
-    values = np.asarray(values, dtype=np.float32)
+    values = narrowed(np.asarray(values), np.float32, str(file))
     flat = values.reshape(len(values), -1)
     check_finite(flat, str(file), np.arange(flat.shape[1]), allow_nan)
     return [values]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainalign.adapters.files import narrowed
 from brainalign.adapters.hdf5 import hdf5_file, whole_chunks
 from brainalign.adapters.lazy import Spans
 from brainalign.adapters.spikes.nwb_tables import labels, member, refuse_other_units, row_ids, text_of
@@ -127,7 +128,8 @@ class _Series:
     def __call__(self, spans: Spans) -> np.ndarray:
         with hdf5_file(self.path, "NWB") as file:
             stored = member(file, self.key)
-            block = np.asarray(stored[spans[0]][:, None] if self.is_vector else stored[spans], dtype=np.float32)
+            block = stored[spans[0]][:, None] if self.is_vector else stored[spans]
+        block = narrowed(np.asarray(block), np.float32, str(self.path))
         return block if (self.scale, self.shift) == (1.0, 0.0) else block * np.float32(self.scale) + np.float32(self.shift)
 
 

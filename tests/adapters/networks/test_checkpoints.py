@@ -90,3 +90,25 @@ def test_a_responder_loads_its_checkpoint_and_the_record_names_it(tmp_path):
     np.testing.assert_array_equal(x.values, ba.record(plain, stimuli).values)
     assert ba.core.provenance(x).steps[-1]["params"]["checkpoint"] == loaded.checkpoint
     assert plain.checkpoint is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
+def test_weights_that_are_not_finite_are_named_and_the_network_left_as_it_was(tmp_path, value):
+    state, model = net(1).state_dict(), net(0).half() if value == 1e30 else net(0)
+    before = {name: there.clone() for name, there in model.state_dict().items()}
+    state["0.weight"][1, 2] = value
+    with pytest.raises(
+        FormatError, match=r"a.safetensors' holds 1 of 6 values in '0.weight' that are NaN or infinite as torch.float"
+    ):
+        load_checkpoint(model, saved(tmp_path / "a.safetensors", state))
+    assert all(torch.equal(there, before[name]) for name, there in model.state_dict().items())
+
+
+def test_a_mask_may_be_infinite_and_no_buffer_nan(tmp_path):
+    model = net(0)
+    model.register_buffer("mask", torch.zeros(3))
+    state = model.state_dict() | {"mask": torch.tensor([0.0, -torch.inf, 0.0])}
+    load_checkpoint(model, saved(tmp_path / "a.pt", state))
+    assert torch.isinf(model.mask).sum() == 1
+    with pytest.raises(FormatError, match=r"holds 1 of 3 values in 'mask' that are NaN"):
+        load_checkpoint(model, saved(tmp_path / "b.pt", state | {"mask": torch.tensor([0.0, torch.nan, 0.0])}))
