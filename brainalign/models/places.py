@@ -221,6 +221,6 @@ def _no_places(owner: str, what: str, tokens: bool) -> NoReturn:
     advice = "" if tokens else " Tokens without a place go to `ba.AttentionReadout`."
     raise CapabilityError(
         f"{owner} got {what}, which says nothing of where the features lie. Expected {wanted} `x_mm`, `y_mm`, `z_mm` (or a plain array "
-        f"{plain}): record the maps with pool='all', assign the coordinates, and leave out steps that mix places (PCA, ba.Reduce)."
+        f"{plain}): record whole maps (pool='all' of a TransformersResponder), or assign the coordinates, and leave out steps that mix places (PCA, ba.Reduce)."
         f"{advice} Without places, use `ba.Ridge`."
     )

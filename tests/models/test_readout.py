@@ -121,3 +121,52 @@ def test_a_network_read_out_of_another_keeps_its_layers(timed):
     a = ba.attribute(units, table, neuroid=["b/1", "a/0"], presentations=[3])
     np.testing.assert_allclose(a.response.values[0], recorded.values[3, [3, 0]], atol=1e-4)
     assert a.layer.values.tolist() == ["b", "a"]
+
+
+@pytest.fixture
+def pictures():
+    """Pictures, a convolutional layer that keeps its maps, and a recording of them."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 3, stride=2), torch.nn.ReLU())
+    layer = ba.TorchResponder(net, layers="1", system="net")
+    rng = np.random.default_rng(0)
+    table = ba.stimuli.table(
+        rng.normal(size=(60, 1, 9, 9)).astype("float32"), stimulus_id=[f"p{i:02d}" for i in range(60)], kind="array"
+    )
+    features = ba.record(layer, table, progress=False)
+    brain = ba.responses(features.values[:, :3] + 0.1 * rng.normal(size=(60, 3)), stimulus_id=features.stimulus_id, neuroid_id=["a", "b", "c"],
+                         modality="fmri", system="sub-01", region=["V1", "V4", "V1"])  # fmt: skip
+    return layer, table, features, brain
+
+
+READOUTS = {
+    "fwrf": lambda: ba.SpatialReadout(n_positions=4),
+    "factorised": lambda: ba.SpatialReadout("factorised", n_positions=4),
+    "attention by region": lambda: ba.AttentionReadout(steps=50),
+    "attention by neuroid": lambda: ba.AttentionReadout("neuroid", steps=50),
+    "behind a step": lambda: ba.chain(StandardScaler(), ba.AttentionReadout(steps=50)),
+}
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_readouts_of_maps_are_exact_and_differentiable(pictures, name):
+    layer, table, features, brain = pictures
+    model = READOUTS[name]().fit(features, brain)
+    voxel = ba.readout(layer, model)
+    recorded = ba.record(voxel, table, progress=False)
+    assert recorded.neuroid_id.values.tolist() == ["a", "c", "b"]
+    np.testing.assert_allclose(recorded.values, model.predict(features).values[:, [0, 2, 1]], atol=1e-5)
+    attribution = ba.attribute(voxel, table, neuroid="b", presentations=[0, 1], n_steps=64)
+    assert attribution.attrs["completeness_error"] < 0.05
+    again = ba.readout(layer, READOUTS[name]().fit(features, brain))
+    assert voxel.fingerprint() == again.fingerprint()
+    assert voxel.fingerprint() != ba.readout(layer, READOUTS[name]().fit(features[::-1], brain[::-1])).fingerprint()
+
+
+def test_attention_is_not_divided_among_mixed_stimuli(pictures):
+    layer, _, features, brain = pictures
+    onsets = {"onset_s": ("presentation", np.arange(60.0)), "run": ("presentation", ["a"] * 60)}
+    model = ba.chain(ba.Delay([0.0, 1.0]), ba.AttentionReadout(steps=25))
+    fitted = model.fit(features.assign_coords(onsets), brain.assign_coords(onsets))
+    with pytest.raises(CapabilityError, match="cannot divide AttentionReadout among the stimuli"):
+        ba.readout(layer, fitted)
