@@ -16,7 +16,8 @@ import xarray as xr
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import LeakWarning
+from brainalign.core.errors import LeakWarning, SplitError
+from brainalign.reports.diagnoses import diagnose
 
 pytestmark = pytest.mark.real
 
@@ -123,7 +124,7 @@ def test_middle_layer_beats_permuted_embeddings_in_all_regions(words, features, 
     scores = []
     for order in (np.arange(len(middle)), *(np.random.default_rng(seed).permutation(len(middle)) for seed in range(3))):
         source, model = rate_and_words(words, middle.copy(data=middle.values[order]))
-        scores.append(ba.evaluate(source, group[1], model=model, cv=folds).score.values)
+        scores.append(ba.evaluate(source, group[1], model=model, cv=folds, controls="none").score.values)
     real, *null = scores
     assert (real > null[0]).all()
     assert (real > np.mean(null, axis=0)).all()
@@ -149,6 +150,49 @@ def test_the_report_is_clean_and_the_hand_made_step_is_named(words, features, gr
         ba.evaluate(by_hand, group[1], model=ba.chain(ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), RIDGE), cv=folds)
 
 
+def test_folds_are_contiguous_with_a_gap_and_shuffled_ones_are_refused_and_higher(features, group):
+    """Under shuffled folds a model of time alone beats the language model in all six regions; under contiguous ones it has nothing."""
+    bold = group[1]
+    plan = ba.split(bold)
+    assert (plan.describe()["kind"], plan.gap_s) == ("contiguous blocks of time", 10.0)
+    with pytest.raises(SplitError, match="neighbours in time are alike"):
+        ba.split(bold, shuffle=True)
+    forced = ba.split(bold, n_splits=6, shuffle=True, force=True, random_state=0)
+    mixed = DELAYS.transform(ba.WordsToVolumes("sum").transform(layer_of(features, "h.3"), bold))
+    model = ba.chain(StandardScaler(), ba.Ridge())
+    blocks, shuffled = (
+        ba.evaluate(mixed, bold, model=model, cv=cv, random_state=0) for cv in (ba.split(bold, n_splits=6), forced)
+    )
+    assert (blocks.score < shuffled.score).all()
+    time_alone = [out.score_control.sel(control="autocorrelation").values for out in (blocks, shuffled)]
+    assert abs(time_alone[0].mean()) < 0.1
+    assert (time_alone[1] > shuffled.score.values + 0.2).all()
+    assert any("no higher than that of a control (autocorrelation 6)" in note for note in diagnose(shuffled))
+
+
+def test_permuted_embeddings_are_far_below_the_model_in_all_six_regions(features, group, folds):
+    middle = layer_of(features, "h.3")
+    model = ba.chain(ba.Reduce(20, random_state=0), ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), RIDGE)
+    orders = [np.random.default_rng(seed).permutation(len(middle)) for seed in range(5)]
+    sources = [middle, *(middle.copy(data=middle.values[order]) for order in orders)]
+    real, *null = [ba.evaluate(x, group[1], model=model, cv=folds, controls="none").score.values for x in sources]
+    assert (np.mean(null, axis=0) < 0.25 * real).all()
+    assert real.mean() - np.mean(null) > 0.25
+
+
+def test_an_untrained_network_and_word_timing_stand_beside_the_model(lm, words, features, group, folds):
+    """Summed over a volume, what an untrained network holds of words is how many there were: it scores what word rate scores."""
+    found = ba.controls(words, responder=lm.at("h.3"), random_state=0, progress=False)
+    model = ba.chain(ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), RIDGE)
+    out = ba.evaluate(layer_of(features, "h.3"), group[1], model=model, cv=folds, controls=found, random_state=0)
+    beside = {name: out.score_control.sel(control=name).values for name in ("words", "untrained")}
+    np.testing.assert_allclose(beside["words"], README_RATE, atol=0.06)
+    np.testing.assert_allclose(beside["untrained"], README_RATE, atol=0.1)
+    assert float(out.score_minus_best_control[0]) > 0.05  # the left anterior temporal lobe hears more than that
+    assert float(out.score_minus_best_control[3]) < 0.0  # the left inferior parietal lobe does not
+    assert any("scores are no higher than that of a control" in note for note in diagnose(out))
+
+
 def test_reverse_direction_regions_predict_units(features, group, folds):
     """The same call with the sides swapped: regions, looked at later, predict what a layer held during a volume."""
     per_volume = ba.WordsToVolumes("mean").transform(layer_of(features, "h.3"), group[1])
@@ -169,7 +213,7 @@ def test_between_brains_and_only_with_the_right_ids(people):
         ids = np.random.default_rng(0).permutation(source.stimulus_id.values)
         wrong = source.assign_coords(stimulus_id=("presentation", ids))
         for found, x in ((scores, source), (permuted, wrong), (late, shifted(source))):
-            found.append(ba.evaluate(x, people[name], model=ba.Ridge(alphas=[100.0]), cv=6).score.values)
+            found.append(ba.evaluate(x, people[name], model=ba.Ridge(alphas=[100.0]), cv=6, controls="none").score.values)
     assert np.mean(scores) > 0.14
     assert abs(np.mean(permuted)) < 0.06
     assert np.mean(late) < 0.06
