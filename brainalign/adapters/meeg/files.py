@@ -124,7 +124,7 @@ def _ctf(mne: Any, path: Path) -> Any:
     n_samples = check_ctf(path)
     raw = mne.io.read_raw_ctf(path, preload=False, verbose="error")
     gaps = _ctf_gaps(raw, n_samples)
-    marks = mne.Annotations((gaps - 0.5) / raw.info["sfreq"], 0.0, "BAD boundary", orig_time=raw.annotations.orig_time)
+    marks = mne.Annotations(gaps / raw.info["sfreq"], 0.0, "BAD boundary", orig_time=raw.annotations.orig_time)
     return raw.set_annotations(raw.annotations + marks, verbose="error") if len(gaps) else raw
 
 

@@ -1,4 +1,4 @@
-"""Recordings written byte by byte, as their makers' documents lay them out: no package that is installed writes them."""
+"""Recordings written byte by byte, as MNE's readers and their makers' documents lay them out: no package that is installed writes them."""
 
 import struct
 from types import SimpleNamespace
@@ -60,28 +60,72 @@ def write_edf(path, *, bdf=False, n_records=4, rates=(50, 50, 50), units=("uV", 
     return values
 
 
-def write_ctf(folder, *, n_samples=20, n_channels=3, n_trials=2):
-    """The start of a header, and the values; enough for sizes, not for MNE."""
+_COIL = [("pos", ">f8", 3), ("", ">f8"), ("norm", ">f8", 3), ("d1", ">f8"), ("turns", ">i2"), ("d2", "V6"), ("area", ">f8")]
+_CTF_CHANNEL = np.dtype([
+    ("kind", ">i2"), ("run", ">i2"), ("coil_type", ">i4"), ("proper_gain", ">f8"), ("q_gain", ">f8"), ("io_gain", ">f8"),
+    ("io_offset", ">f8"), ("n_coils", ">i2"), ("order", ">i2"), ("pad", ">i4"), ("coil", _COIL, 8), ("head_coil", _COIL, 8),
+])  # fmt: skip
+_CTF_COMPENSATION = np.dtype([
+    ("sensor", "S32"), ("kind", ">i4"), ("pad", ">i4"), ("n", ">i2"), ("references", "S31", 50), ("coefficients", ">f8", 50),
+])  # fmt: skip
+
+
+def write_ctf(folder, *, n_samples=20, n_trials=2, clock=(0.0, 0.2)):
+    """Two sensors, a reference, a trigger and, if asked, the clock, at 100 Hz; ``clock`` is when trials start. Return (channel, sample) of integers."""
     folder.mkdir()
-    head = (
-        b"MEG41RS\0"
-        + bytes(1280)
-        + struct.pack(">ih", n_samples, n_channels)
-        + bytes(2)
-        + struct.pack(">ddh", 100.0, 1.0, n_trials)
+    names = ["MLC11-1", "MRC11-1", "BG1-1", "UPPT001"] + (["SCLK01-177"] if clock else [])
+    n = len(names)
+    channels = np.zeros(n, _CTF_CHANNEL)
+    channels["kind"], channels["proper_gain"], channels["q_gain"] = (
+        [5, 5, 0, 11, 17][:n],
+        [-2e9, 4e9, 1e9, 1, 1][:n],
+        [1e3, 1e3, 1e3, 1, 1e3][:n],
     )
-    (folder / "a.res4").write_bytes(head + bytes(600))
-    (folder / "a.meg4").write_bytes(b"MEG41CP\0" + bytes(4 * n_samples * n_channels * n_trials))
+    channels["n_coils"] = [2, 2, 1, 0, 0][:n]
+    channels["coil"]["pos"][:3, 0] = [[5, 1, 10], [-5, 2, 10], [0, 0, 30]]  # cm
+    channels["coil"]["norm"][:3, 0] = [[0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    compensation = np.zeros(2, _CTF_COMPENSATION)  # of first order, not applied
+    compensation["sensor"], compensation["kind"], compensation["n"] = names[:2], 0x47314252, 1
+    compensation["references"][:, 0], compensation["coefficients"][:, 0] = names[2], 0.5
+    head = b"MEG42RS\0".ljust(776, b"\0") + struct.pack(">h", 0) + b"12:00".ljust(255, b"\0") + b"01-Jan-2020".ljust(255, b"\0")
+    head += struct.pack(">ihxxddhxx", n_samples, n, 100.0, n_samples / 100, n_trials)
+    head = head.ljust(1844, b"\0") + struct.pack(">h", 0) + b"".join(name.encode().ljust(32, b"\0") for name in names)
+    (folder / f"{folder.stem}.res4").write_bytes(head + channels.tobytes() + struct.pack(">h", 2) + compensation.tobytes())
+    values = np.random.default_rng(0).integers(-(2**20), 2**20, (n_trials, n, n_samples))
+    values[:, 3] = 0
+    values[0, 3, 5:8], values[1, 3, 10:12] = 3, 4
+    if clock:
+        values[:, 4] = np.round((np.array(clock)[:, None] + 1 + np.arange(n_samples) / 100) * 1e3)
+    (folder / f"{folder.stem}.meg4").write_bytes(b"MEG41CP\0" + values.astype(">i4").tobytes())
+    return np.concatenate(list(values), axis=1)
 
 
-def write_kit(path):
-    """A table of contents that points to a system entry of version 2.4; enough to know it, not for MNE."""
-    places = [16, 480, *[600] * 18]
+def write_kit(path, *, n_samples=50):
+    """Two sensors and a trigger channel at 100 Hz, version 2.4; return (channel, sample) of integers."""
+    sensors = [(2, (0.01, 0.02, 0.1, 0.0, 0.0)), (2, (-0.01, 0.02, 0.1, 90.0, 90.0))]
+    channels = [struct.pack("<i5d", kind, *place).ljust(80, b"\0") for kind, place in sensors]
+    channels.append(struct.pack("<iii", -1, 3, 0).ljust(80, b"\0"))
+    system = struct.pack("<iii", 2, 4, 1).ljust(268, b"\0") + struct.pack("<i", 3)  # version, system, names, channels
+    system = system.ljust(536, b"\0") + struct.pack("<12xi12xi", 0, 100).ljust(180, b"\0")  # dewar, site filters
+    system += struct.pack("<d3i", 10.0, 1, 16, 12)  # range and bits of the converter
+    values = np.random.default_rng(0).integers(-2000, 2000, (3, n_samples)).astype("<i2")
+    values[2] = 2000
+    values[2, 10:13] = values[2, 30:33] = 0
+    parts = {
+        1: system, 4: b"".join(channels), 5: struct.pack("<6d", 0, 2e-9, 0, 4e-9, 0, 1.0), 7: struct.pack("<i", 0x13000000 | 0x2000),
+        8: struct.pack("<idii", 1, 100.0, n_samples, n_samples), 9: values.tobytes(order="F"),
+    }  # fmt: skip
+    sizes = {4: (80, 3), 5: (16, 3), 9: (6, n_samples)}
+    place, entries = 16 * 32, [(0, 16, 32, 32)]
+    for number in range(1, 32):
+        part = parts.get(number, b"")
+        size, n = sizes.get(number, (len(part), 1 if part else 0))
+        entries.append((place, size, n, n))
+        place += len(part)
     path.write_bytes(
-        b"".join(struct.pack("<Iiii", place, 16, 20, 20) for place in places).ljust(480, b"\0")
-        + struct.pack("<ii", 2, 4)
-        + bytes(400)
+        b"".join(struct.pack("<Iiii", *entry) for entry in entries) + b"".join(parts[number] for number in sorted(parts))
     )
+    return values
 
 
 def write_bti(folder):

@@ -92,7 +92,7 @@ def test_ctf_sizes(tmp_path, write):
     whole = data.read_bytes()
     data.write_bytes(whole[:-4])
     with pytest.raises(
-        FormatError, match=r"holds 476 bytes of values; its header promises 480 \(2 trials of 20 samples of 3 channels\)"
+        FormatError, match=r"holds 796 bytes of values; its header promises 800 \(2 trials of 20 samples of 5 channels\)"
     ):
         headers.check_ctf(folder)
     data.unlink()
