@@ -9,7 +9,7 @@ from scipy.linalg.lapack import dpotrf, dpotri
 
 from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace
 
-_BLOCK = 2**24  # values that are widened to float64 at a time for a matrix product: 128 MB
+_BLOCK = 2**22  # values that are widened to float64 at a time for a matrix product: 32 MB
 _PASS = 2**17  # and for a pass over them: 1 MB, which stays in cache
 _SMALL = 32  # matrices up to this size are inverted all at once
 
@@ -209,6 +209,6 @@ def eigh(gram: Array) -> tuple[Array, Array]:
 
 
 def _blocks(X: Array, size: int) -> Iterator[slice]:
-    size = 4 * _BLOCK if is_torch(X) and X.device.type == "cuda" else size  # many small steps would only wait for each other
+    size = 16 * _BLOCK if is_torch(X) and X.device.type == "cuda" else size  # many small steps would only wait for each other
     step = max(1, size // max(1, X.shape[1]))
     return (slice(start, start + step) for start in range(0, X.shape[0], step))
