@@ -44,6 +44,8 @@ def diagnose(result: Any) -> list[str]:
     if not isinstance(result, (xr.Dataset, xr.DataArray)):
         return []
     found = _scores(result) if isinstance(result, xr.Dataset) and "score" in result else []
+    if isinstance(result, xr.Dataset) and "verdict" in result:  # of a recovery study
+        found += [result.attrs["verdict"], *map(str, result["verdict"].values.tolist())]
     if kind_of(result) == "responses" and not is_lazy(result):
         found += _lopsided(_facts_of(result), "recording")
     if kind_of(result) == "attribution" and result.attrs.get("completeness_error", 0.0) > COMPLETENESS:
@@ -133,7 +135,7 @@ def _scores(result: xr.Dataset) -> list[str]:
     found = []
     if "neuroid" in result.dims:
         found += _left_out(result)
-    if "n_neuroids" in result:
+    if "n_neuroids" in result.data_vars:
         few = [str(name) for name, n in _by_label(result["n_neuroids"]) if n < FEW_NEUROIDS]
         if few:
             found.append(f"Fewer than {FEW_NEUROIDS} neuroids have a score in {preview(few, 5)}.")

@@ -138,3 +138,14 @@ def test_decisions_are_a_table(scores, grid):
     each = {"each": {name: {"decisions": [entry]} for name in ("sub-01", "sub-02")}}
     assert decided(scores.assign_attrs(report=json.dumps(each)))["of"].tolist() == ["sub-01", "sub-02"]
     assert not len(decided(grid))
+
+
+def test_a_recovery_study_says_what_it_could_not_tell():
+    x = ba.responses(np.random.default_rng(0).normal(size=(20, 4)), stimulus_id=[f"s{i}" for i in range(20)], neuroid_id=range(4), modality="ann",
+                     system="net")  # fmt: skip
+    study = ba.recovery_study({"a": x, "twin": x[:, ::-1]}, {"model": ba.Ridge(alphas=[1.0]), "cv": 2}, n_neuroids=3, reliability=1.0, n_draws=2,
+                              without=["low-level", "untrained"], random_state=0)  # fmt: skip
+    told = diagnose(study)
+    assert told[0].startswith("Would this comparison know (3 neuroids, 20 stimuli")
+    assert told[0].endswith("No.")
+    assert any("a cannot be told: it is found in 50%" in text for text in told)
