@@ -13,6 +13,7 @@ from brainalign.engine.solvers import Splits
 from brainalign.engine.spatial import ridge_of_pooled
 
 _CHECK_EVERY = 25  # steps between two looks at the held-out rows
+_POOLED_VALUES = 2**26  # of what queries see, held at a time: 256 MB
 
 
 def sine_code(points: Numbers, cell: Numbers, width: int) -> Numbers:
@@ -129,6 +130,33 @@ class AttentionNetwork(torch.nn.Module):
         return read[:, self.order] + self.bias
 
 
+class AdamW:
+    """AdamW with torch's defaults. Torch's own imports a compiler when it is made, which takes longer than the training.
+
+    Parameters
+    ----------
+    parameters : list of Parameter
+    learning_rate, weight_decay : float
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], learning_rate: float, weight_decay: float) -> None:
+        self.learning_rate, self.weight_decay, self.count = learning_rate, weight_decay, 0
+        self.state = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters against their gradients."""
+        self.count += 1
+        for p, mean, square in self.state:
+            if p.grad is None:
+                continue
+            mean.lerp_(p.grad, 0.1)
+            square.mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
+            scale = (square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
+            p.mul_(1 - self.learning_rate * self.weight_decay)
+            p.addcdiv_(mean, scale, value=-self.learning_rate / (1 - 0.9**self.count))
+
+
 def train(
     network: AttentionNetwork,
     x: torch.Tensor,
@@ -169,11 +197,11 @@ def train(
     network.read(np.zeros((network.weight.shape[0], y.shape[1])), np.zeros(y.shape[1]), query)
     network.to(x.device)
     own, held = (torch.as_tensor(rows) for rows in split)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimiser = AdamW(list(network.parameters()), learning_rate, weight_decay)
     least, best, at = np.inf, {}, 0
     for step in range(1, steps + 1):
         rows = own[torch.randint(len(own), (min(batch_size, len(own)),), generator=generator)]
-        optimiser.zero_grad()
+        network.zero_grad()
         ((network(x[rows]) - y[rows]) ** 2).mean().backward()
         optimiser.step()
         if step % _CHECK_EVERY and step < steps:
@@ -214,11 +242,15 @@ def fit_readouts(
     fitted : PooledRidge
     weight : ndarray of float64, (head * channel, target)
     """
-    for k in range(len(network.query)):
-        targets = np.flatnonzero(query == k)
-        if not targets.size:
-            continue
+    y_values, n = y.cpu().numpy(), len(x)
+    size = max(1, _POOLED_VALUES // (n * network.key.shape[0] * network.key.shape[1]))
+    for start in range(0, len(network.query), size):
+        block = slice(start, start + size)
         with torch.no_grad():
-            parts = [network.pool(network.tokens(rows), slice(k, k + 1))[:, 0] for rows in torch.split(x, batch_size)]
-        fitted = ridge_of_pooled(torch.cat(parts).cpu().numpy(), y[:, targets].cpu().numpy(), alphas, splits, relative=True)
-        yield targets, fitted, fitted.weights(np.arange(len(targets)))
+            parts = [network.pool(network.tokens(rows), block).cpu() for rows in torch.split(x, batch_size)]
+        pooled = torch.cat(parts).numpy()
+        for k in range(pooled.shape[1]):
+            targets = np.flatnonzero(query == start + k)
+            if targets.size:
+                fitted = ridge_of_pooled(pooled[:, k], y_values[:, targets], alphas, splits, relative=True)
+                yield targets, fitted, fitted.weights(np.arange(len(targets)))

@@ -42,7 +42,7 @@ class AttentionReadout(LabelledMapping):
     patience : int
         Stop after so many steps without improvement on held-out rows; the best step is kept.
     batch_size : int
-        Presentations a step.
+        Presentations a step, and at a time in ``predict``: memory follows it.
     learning_rate, weight_decay : float
         Of AdamW.
     cv, groups : see :class:`Ridge`
@@ -236,12 +236,16 @@ class AttentionReadout(LabelledMapping):
 
     def _network(self, features: torch.Tensor, n_queries: int, generator: torch.Generator) -> AttentionNetwork:
         """Return an untrained network, whose channels are standardised by the rows that it will train on."""
-        maps = features[:, torch.as_tensor(self.tokens_.columns)].double()
-        mean, scale = maps.mean((0, 1)).cpu().numpy(), maps.std((0, 1)).cpu().numpy()
+        columns = self.tokens_.columns
+        means, variances = (
+            part.cpu().numpy()[columns].astype(np.float64) for part in (features.mean(0), features.var(0, correction=0))
+        )
+        mean = means.mean(axis=0)
+        scale = np.sqrt((variances + (means - mean) ** 2).mean(axis=0))
         code = sine_code(self.tokens_.points, self.tokens_.cell, self.width)
         scale = np.where(scale > 0, scale, 1.0)
         used = self.features_used_
-        return AttentionNetwork(self.tokens_.columns, used, mean, scale, code, n_queries, self.n_heads, generator)
+        return AttentionNetwork(columns, used, mean, scale, code, n_queries, self.n_heads, generator)
 
     def _predict_values(self, x: Values) -> Values:
         with torch.no_grad():

@@ -88,7 +88,7 @@ class LabelledMapping(BaseEstimator):
         dims = ("presentation", "neuroid", "time")[: values.ndim]
         attrs = self.target_attrs_ | ({"allow_nan": True} if values.dtype.kind == "f" and np.isnan(values).any() else {})
         out = xr.DataArray(values, dims=dims, coords=_row_labels(X) | self.target_coords_, attrs=attrs, name="prediction")
-        return write_step(out, "predict", params={"model": self}, inputs={"source": X})
+        return write_step(out, "predict", params={"model": self}, inputs={"source": X}, seed=getattr(self, "seed_", None))
 
     def per_target(self, values: Any, name: str | None = None) -> xr.DataArray:
         """Label learned state by the target's neuroids and times.

@@ -64,6 +64,7 @@ def test_one_seed_one_result(routed_content, queries):
     other = ba.AttentionReadout(queries, steps=50, random_state=4).fit(x, y)
     assert not np.array_equal(first.predict(x), other.predict(x))
     drawn = ba.AttentionReadout(queries, steps=25, random_state=None).fit(x, y)
+    assert ba.core.provenance(drawn.predict(x)).steps[-1]["seed"] == drawn.seed_
     np.testing.assert_array_equal(drawn.predict(x), clone(drawn).set_params(random_state=drawn.seed_).fit(x, y).predict(x))
 
 

@@ -148,10 +148,13 @@ def test_every_time_point_has_a_field_of_its_own(fixed_fields):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_less_memory_changes_nothing(fixed_fields, method):
+def test_less_memory_and_torch_change_nothing(fixed_fields, method):
     x, y, _ = fixed_fields(n=120, side=4, n_channels=3, n_neuroids=6)
     small = ba.SpatialReadout(method, max_memory=1.0).fit(x, y)
-    np.testing.assert_allclose(small.predict(x), ba.SpatialReadout(method).fit(x, y).predict(x), atol=1e-5)
+    whole = ba.SpatialReadout(method).fit(x, y).predict(x)
+    np.testing.assert_allclose(small.predict(x), whole, atol=1e-5)
+    torchs = ba.SpatialReadout(method, device="cpu:0").fit(x, y)  # tensors, as on any other device
+    np.testing.assert_allclose(torchs.predict(x), whole, atol=1e-4)
 
 
 def test_it_scores_and_compares_like_any_mapping(fixed_fields):
