@@ -101,10 +101,10 @@ def band_labels(bands: Any, X: Any, *, owner: str) -> tuple[Array, Array]:
     times, n_features = int(np.prod(np.shape(X)[2:])), int(np.prod(np.shape(X)[1:]))
     known = coords_of(X, "neuroid") if isinstance(X, xr.DataArray) else {}
     if isinstance(bands, str) and bands not in known:
+        names = preview(sorted(known), 8) if known else "none: the source is a plain array"
         raise ParameterError(
-            f"The 'bands' parameter of {owner} is {bands!r}, which is no neuroid coordinate of the source (it has "
-            f"{preview(sorted(known), 8) or 'none: it is a plain array'}). Expected one, or a label for each feature: join named spaces with "
-            "`ba.bands(a=..., b=...)`."
+            f"The 'bands' parameter of {owner} is {bands!r}, which is no neuroid coordinate of the source ({names}). Expected one, or a "
+            "label for each feature: join named spaces with `ba.bands(a=..., b=...)`."
         )
     labels = np.repeat(known[bands], times) if isinstance(bands, str) else np.asarray(bands)
     if labels.shape != (n_features,):

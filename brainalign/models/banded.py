@@ -14,6 +14,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.banded import BandedSolution, solve_banded
 from brainalign.engine.moments import column_status
+from brainalign.features.bands import band_labels
 from brainalign.models.mapping import LabelledMapping, Values
 from brainalign.models.ridge import Ridge, inner_splits
 
@@ -119,11 +120,7 @@ class BandedRidge(LabelledMapping):
         ParameterError
             No bands are named, or a parameter is impossible.
         """
-        labels = _band_labels(self.bands, X)
-        _, first, codes = np.unique(labels, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        self.bands_ = labels[first[order]]
-        self._band_of = np.argsort(order)[codes]
+        self.bands_, self._band_of = band_labels(self.bands, X, owner="BandedRidge")
         self._prior = self._delay_prior(X)
         return super().fit(X, Y)
 
@@ -278,27 +275,6 @@ def prior_root(feature: Values, delay_s: Values, smooth_s: Values) -> sp.csr_mat
         values.append((vectors * np.sqrt(np.maximum(eigenvalues, 0))).ravel())
     index = (np.concatenate(rows), np.concatenate(columns))
     return sp.csr_matrix((np.concatenate(values), index), shape=(len(feature), len(feature)))
-
-
-def _band_labels(bands: Any, X: Any) -> Values:
-    """Return the name of the band of each feature."""
-    shape = np.shape(X)
-    if isinstance(bands, str):
-        if not isinstance(X, xr.DataArray) or bands not in X.coords or X.coords[bands].dims != ("neuroid",):
-            known = sorted(coords_of(X, "neuroid")) if isinstance(X, xr.DataArray) else ["none: the source is a plain array"]
-            raise ParameterError(
-                f"The 'bands' parameter of BandedRidge is {bands!r}, which is no neuroid coordinate of the source ({preview(known, 8)}). Expected one, "
-                "or a label for each feature: join named spaces with `ba.bands(a=..., b=...)`."
-            )
-        return np.repeat(X.coords[bands].values.astype(object).astype(str), int(np.prod(shape[2:])))
-    labels = np.asarray(bands).astype(object).astype(str)
-    n_features = int(np.prod(shape[1:]))
-    if labels.shape != (n_features,):
-        raise ParameterError(
-            f"The 'bands' parameter of BandedRidge has the shape {labels.shape}. Expected one label for each of {n_features} features, or the name "
-            "of a neuroid coordinate."
-        )
-    return labels
 
 
 def _on_simplex(weights: Values) -> bool:

@@ -10,8 +10,9 @@ import xarray as xr
 from brainalign.core.parameters import check_choice, check_number
 from brainalign.engine.backend import move, resolve_device, to_numpy
 from brainalign.engine.kernels import KERNELS, KernelFeatures, kernel_matrix, natural_gamma
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
-from brainalign.models.ridge import Ridge, inner_splits
+from brainalign.models.ridge import Ridge
 
 
 class KernelRidge(LabelledMapping):

@@ -12,8 +12,8 @@ from brainalign.core.parameters import check_choice
 from brainalign.engine.backend import resolve_device
 from brainalign.engine.moments import column_status
 from brainalign.engine.pls import Splits, solve_pls
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
-from brainalign.models.ridge import inner_splits
 
 #: As far as the default looks: what Brain-Score uses.
 MOST_COMPONENTS = 25

@@ -16,8 +16,8 @@ from brainalign.core.tables import coords_of
 from brainalign.engine.correlate import pooled_pearson
 from brainalign.engine.moments import column_status, fold_sums, pool_sums
 from brainalign.engine.subspace import METHODS, shared_maps
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values, check_rows, feature_matrix
-from brainalign.models.ridge import inner_splits
 
 #: Dimensions of the shared response model, where none are asked for: as in Chen et al. 2015.
 MOST_COMPONENTS = 50

@@ -13,8 +13,9 @@ from brainalign.core.parameters import check_choice
 from brainalign.engine.moments import column_status
 from brainalign.engine.stacking import CONSTRAINTS, stacking_weights
 from brainalign.features.bands import band_labels
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
-from brainalign.models.ridge import Ridge, inner_splits
+from brainalign.models.ridge import Ridge
 
 _TILE = 512  # targets whose deviations are widened to float64 at a time
 
