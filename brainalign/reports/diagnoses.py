@@ -21,6 +21,7 @@ COMPLETENESS = 0.01
 RELIABILITY_FLOOR = 0.1
 #: Share of alphas at the end of their grid that is worth a word, and of all variance in one direction of ten features or more.
 EDGE_SHARE, TOP_SHARE, FEW_FEATURES = 0.05, 0.5, 10
+SHALLOW = 0.9  # share of the directions that a source could span
 _ROWS = 512  # of a recording in memory that are looked at
 
 
@@ -45,7 +46,7 @@ def diagnose(result: Any) -> list[str]:
         return []
     found = _scores(result) if isinstance(result, xr.Dataset) and "score" in result else []
     if isinstance(result, xr.Dataset) and "verdict" in result:  # of a recovery study
-        found += [result.attrs["verdict"], *map(str, result["verdict"].values.tolist())]
+        found += [result.attrs["verdict"], *map(str, result["verdict"].values.ravel().tolist())]
     if kind_of(result) == "responses" and not is_lazy(result):
         found += _lopsided(_facts_of(result), "recording")
     if kind_of(result) == "attribution" and result.attrs.get("completeness_error", 0.0) > COMPLETENESS:
@@ -224,7 +225,7 @@ def _of_controls(result: xr.Dataset, reports: list[dict[str, Any]]) -> list[str]
 def _of_source(facts: dict[str, Any]) -> list[str]:
     found = _lopsided(facts, "source") if facts else []
     possible = min(facts.get("n_features", 0), facts.get("n_rows", 0) - 1)
-    if facts.get("n_directions", possible) < possible:
+    if facts.get("n_directions", possible) < SHALLOW * possible:
         found.append(
             f"The source spans {facts['n_directions']} independent directions, with {facts['n_features']} features in "
             f"{facts['n_rows']} presentations: its width is not its richness."

@@ -13,6 +13,7 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_options, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
+from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.moments import Numbers
 from brainalign.features.chain import Chain
 from brainalign.models.ridge import Ridge
@@ -142,6 +143,47 @@ def recovery_study(
     }
     inputs = {"like": like, **({"systems": systems} if isinstance(systems, xr.DataArray) else named), **controls}
     return write_step(out, "recovery_study", params=params, inputs=inputs, seed=seed)
+
+
+def recovery_of_grid(
+    source: xr.DataArray,
+    target: xr.DataArray,
+    by: tuple[str, str],
+    scorer: Mapping[str, Any],
+    *,
+    random_state: Any = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Ask of every target group whether a comparison of its size and noise would have found the source group that it names.
+
+    Parameters
+    ----------
+    source, target : DataArray, (presentation, neuroid)
+        As given to :func:`compare`; repeats of the source are averaged.
+    by : tuple of two str
+    scorer : mapping
+        Keyword arguments of :func:`evaluate`, those of the comparison.
+    random_state : int, Generator or None
+    **options
+        Of :func:`recovery_study`: ``controls``, ``without``, ``n_draws`` ...
+
+    Returns
+    -------
+    Dataset
+        ``recovery_accuracy`` and ``recovery_identifiability`` (target_<b>, source_<a>), ``recovery_confusion`` (target_<b>, source_<a>,
+        recovery_candidate) and ``verdict`` (target_<b>, source_<a>); the attr ``verdict`` has a sentence for each target group.
+    """
+    seed = check_random_state(random_state, owner="recovery_study")
+    rows, columns = f"source_{by[0]}", f"target_{by[1]}"
+    parts = {}
+    for name, group in (grouped(target, by[1]) if by[1] in target.coords else {"": target}).items():
+        label = name or str(target.coords[by[1]].values[0])
+        parts[label] = recovery_study(average_repeats(source), scorer, by=by[0], like=group, random_state=seed, **options)
+    joined = xr.concat([x.drop_vars(["n_neuroids", "n_stimuli"]) for x in parts.values()], columns, combine_attrs="drop")
+    named = {name: f"recovery_{name}" for name in ("accuracy", "identifiability", "confusion")}
+    out = joined[[*named, "verdict"]].rename(planted=rows, candidate="recovery_candidate", **named)
+    words = " ".join(f"{label}: {x.attrs['verdict']}" for label, x in parts.items())
+    return out.assign_coords({columns: as_labels(list(parts))}).assign_attrs(verdict=words)
 
 
 def _named(systems: Any, by: str, planted: Any) -> dict[str, xr.DataArray]:

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError
-from brainalign.scores.recovery import recovery_study
+from brainalign.scores.recovery import recovery_of_grid, recovery_study
 
 RIDGE = {"model": ba.Ridge(alphas=[10.0]), "cv": 3}
 
@@ -155,6 +155,18 @@ def test_people_stand_in_for_a_network_as_networks_do_for_people():
     )
     assert out.planted.values.tolist() == ["sub-00", "sub-01"]
     assert (out.accuracy == 1.0).all()
+
+
+def test_a_grid_is_asked_region_by_region(study, low):
+    grid = ba.compare(study.network, study.brain, by=("layer", "region"), **RIDGE, controls="none", random_state=0)
+    out = recovery_of_grid(
+        study.network, study.brain, ("layer", "region"), RIDGE, controls=low, without=["untrained"], n_draws=2, random_state=0
+    )
+    both = grid.merge(out, combine_attrs="drop_conflicts")  # the dims are those of the grid
+    assert both.recovery_accuracy.sizes == {"target_region": 3, "source_layer": 4}
+    assert both.recovery_confusion.dims == ("target_region", "source_layer", "recovery_candidate")
+    assert both.verdict.sel(target_region="IT", source_layer="layer4").item().startswith("layer4 is found in 100%")
+    assert "V1: Would this comparison know (8 neuroids, 100 stimuli" in both.attrs["verdict"]
 
 
 def test_a_score_that_is_undefined_is_no_choice():
