@@ -1,7 +1,11 @@
+import re
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
 
+import brainalign.adapters as adapters_package
 from brainalign.adapters.hdf5 import _Checked, check_stored, hdf5_file, open_hdf5, whole_chunks
 from brainalign.core.errors import FormatError
 
@@ -120,3 +124,14 @@ def test_a_file_that_is_being_written_is_refused(tmp_path):
         file["x"] = VALUES
         with pytest.raises(FormatError, match=r"a.h5' is being written"):
             open_hdf5(tmp_path / "a.h5", "x")
+
+
+def test_every_reader_goes_through_it():
+    adapters = Path(adapters_package.__file__).parent
+    used = [
+        f"{file.name}: {call}" for file in adapters.rglob("*.py") for call in re.findall(r"h5py\.File\([^)]*\)", file.read_text())
+    ]
+    assert sorted(used) == [
+        'hdf5.py: h5py.File(file, "r", driver="fileobj", fileobj=raw, **options)',
+        'netcdf.py: h5py.File(part, "x")',
+    ]

@@ -53,7 +53,8 @@ def open_meeg(
     ----------
     source : str, Path, mne.Epochs, mne.Evoked, list of mne.Evoked, or mne.io.Raw
         A FIF file (epochs, evoked or raw), EEGLAB ``.set``, BrainVision ``.vhdr``, EDF or BDF, KIT ``.sqd`` or ``.con``, or the
-        folder of a CTF or BTi recording, told apart by content; or an object of MNE in memory.
+        folder of a CTF or BTi recording (of BTi, the data file in it where there are several), told apart by content; or an object of
+        MNE in memory.
     system : str
         Whose recording this is.
     picks : str or sequence of str
