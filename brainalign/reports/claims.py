@@ -13,7 +13,7 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.provenance import write_step
 
 _MEND = {
-    "interval": "bootstrap the scores",
+    "interval": "score with `n_bootstraps=1000`",
     "null percentile": "score with `n_permutations=1000`",
     "best control": "score with `controls=`",
     "ceiling": "score with `ceiling=` where stimuli are repeated",
