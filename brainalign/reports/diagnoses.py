@@ -223,9 +223,10 @@ def _of_controls(result: xr.Dataset, reports: list[dict[str, Any]]) -> list[str]
 
 
 def _of_source(facts: dict[str, Any]) -> list[str]:
-    found = _lopsided(facts, "source") if facts else []
-    possible = min(facts.get("n_features", 0), facts.get("n_rows", 0) - 1)
-    if facts.get("n_directions", possible) < SHALLOW * possible:
+    if not facts:
+        return []
+    found = _lopsided(facts, "source")
+    if facts["n_directions"] < SHALLOW * min(facts["n_features"], facts["n_rows"] - 1):
         found.append(
             f"The source spans {facts['n_directions']} independent directions, with {facts['n_features']} features in "
             f"{facts['n_rows']} presentations: its width is not its richness."
