@@ -38,6 +38,7 @@ def pair(n_stimuli=80, n_units=20, seed=0):
     return {"a": labelled(a), "b": labelled(b)}
 
 
+@pytest.mark.slow
 def test_the_planted_layer_is_recovered_at_300_neuroids(study, low):
     rng = np.random.default_rng(0)
     random_layers = np.maximum(low["values"].values @ rng.normal(size=(64, 40)), 0)
@@ -198,3 +199,60 @@ def test_bad_input_is_named(study, low):
         recovery_study(study.network, planted={"layer9": study.network}, **options)
     with pytest.raises(ParameterError, match="same name: 'a'"):
         recovery_study(pair(), controls={"a": pair()["a"]}, without=["untrained"], n_neuroids=5, reliability=1.0)
+
+
+def random_networks(seed):
+    """A convolutional, a fully connected and an attention network of three layers, untrained."""
+    import torch
+    from torch import nn
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.place = nn.Linear(16, 32), nn.Parameter(0.5 * torch.randn(16, 32))
+            self.blocks = nn.ModuleList([nn.TransformerEncoderLayer(32, 4, 64, dropout=0.0, batch_first=True) for _ in range(3)])
+
+        def forward(self, x):
+            tokens = self.embed(x.unfold(2, 4, 4).unfold(3, 4, 4).reshape(len(x), 16, 16)) + self.place
+            for block in self.blocks:
+                tokens = block(tokens)
+            return tokens.flatten(1)
+
+    torch.manual_seed(seed)
+    widths = ((1, 16, 5), (16, 24, 3), (24, 32, 3))
+    maps = [m for a, b, k in widths for m in (nn.Conv2d(a, b, k, padding=k // 2), nn.ReLU(), nn.MaxPool2d(2))]
+    dense = [m for _ in range(3) for m in (nn.Linear(256, 256), nn.ReLU())]
+    return {"cnn": nn.Sequential(*maps[:-1], nn.Flatten()), "mlp": nn.Sequential(nn.Flatten(), *dense), "vit": Attention().eval()}
+
+
+def random_images(natural, n=300):
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(n, 16, 16))
+    if natural:  # amplitudes that fall as 1/f
+        frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(16), np.fft.fftfreq(16)))
+        frequency[0, 0] = 1 / 16
+        images = np.fft.ifft2(np.fft.fft2(images) / frequency).real
+    return ((images - images.mean()) / images.std())[:, None].astype("float32")
+
+
+@pytest.mark.slow
+def test_random_networks_as_in_the_published_study():
+    """Another seed's third layer is planted: two of three architectures are right, natural images are worse, pixels often win."""
+    import torch
+
+    index, pixels_win = {}, {}
+    for natural in (False, True):
+        images = torch.as_tensor(random_images(natural))
+        with torch.no_grad():
+            own, planted = (
+                {name: labelled(net(images).numpy()) for name, net in random_networks(seed).items()} for seed in (0, 1)
+            )
+        out = recovery_study(own, {"model": ba.Ridge(alphas=np.logspace(0, 5, 6), cv=3), "cv": 3}, controls={"pixels": labelled(images.flatten(1).numpy())},
+                             without=["untrained"], planted=planted, n_neuroids=100, reliability=0.8, readout="units", n_draws=2, random_state=0)  # fmt: skip
+        index[natural] = dict(zip(out.planted.values.tolist(), out.identifiability.values, strict=True))
+        pixels_win[natural] = out.confusion.sel(candidate="pixels").values
+    assert index[False]["cnn"] > 0.1
+    assert index[False]["vit"] > 0.1
+    assert index[False]["mlp"] < 0.0
+    assert all(index[True][name] < index[False][name] for name in ("cnn", "vit"))
+    assert (pixels_win[False][1:] == 1.0).all()  # mlp and vit
