@@ -54,13 +54,11 @@ class Ridge(LabelledMapping):
     verify : float
         Share of the targets for which all alphas are evaluated after the search; see ``search_loss_``.
     criterion : {"r2", "mse", "pearson"}
-        What the best alpha has most of, over the held-out rows of all folds: R² and the mean squared error choose the same.
-        Sums are pooled over folds, those of the correlation around each fold's means. Its curve may have several peaks, so
-        that all alphas are evaluated.
+        What the best alpha has most of, pooled over the held-out rows of all folds: the first two choose the same; the third is
+        taken around each fold's means, and at all alphas, for its curve may have several peaks.
     standardize : {"none", "train", "train_fold"}
-        Divide features by their standard deviation: over the rows given to ``fit`` (inner folds then know the deviation, though
-        nothing else, of their test rows), or over the training rows of each inner fold, each of which is then decomposed
-        on its own. Weights are those of the features as they are given.
+        Divide features by their standard deviation: over the rows given to ``fit`` (which inner folds then know of their test
+        rows), or over the training rows of each inner fold, each then decomposed on its own. ``coef_`` is of the given features.
     sample_weight : str or sequence of float, (presentation,), optional
         Presentation coordinate (such as ``"n_repeats"``), or weights. An integer weight is that many copies of the row; rows
         of weight 0 are left out.
@@ -77,7 +75,7 @@ class Ridge(LabelledMapping):
         NaN for targets that are NaN, the largest for constant ones.
     coef_ : ndarray, (feature, target)
         0 for features that are left out or constant, NaN for targets that are NaN. With more features than rows it is computed
-        when it is first asked for: predictions then go through the training rows, which is cheaper.
+        when first asked for: predictions then go through the training rows, which is cheaper.
     intercept_ : ndarray of float64, (target,)
     cv_score_ : ndarray of float64, (target,)
         The criterion at the chosen alpha over the inner folds: R², 1 − Σ_f Σ(y−ŷ)² / Σ_f Σ(y−ȳ_f)²; minus the mean squared
@@ -274,8 +272,7 @@ class Ridge(LabelledMapping):
         self.alpha_ = np.where(constant, alphas[-1], np.nan)
         first = np.isfinite(y).argmax(axis=0)
         self.intercept_ = np.where(constant, y[first, np.arange(t)], np.nan).astype(np.float64)
-        self.alpha_at_edge_, self.search_loss_ = np.zeros(t, dtype=bool), np.nan
-        self._rows = self._dual = None
+        self.alpha_at_edge_, self.search_loss_, self._rows = np.zeros(t, dtype=bool), np.nan, None
         self._coef = np.zeros((len(self.features_used_), t), dtype=self.dtype)
         self._coef[:, self.status_ == "nan"] = np.nan
 

@@ -85,7 +85,7 @@ def test_the_search_finds_what_all_alphas_find(n, p, criterion):
     everywhere, _ = search_losses(held, make(), ALPHAS, screen=False, checked=np.zeros(200, dtype=bool))
     found, exhaustive = search_losses(held, make(), ALPHAS, screen=True, checked=np.arange(200) < 20)
     assert (best(found) == best(everywhere)).mean() >= 0.999
-    assert np.isnan(found).mean() > 0.5 or criterion == "pearson"
+    assert np.isnan(found).mean() > 0.2 or criterion == "pearson"
     np.testing.assert_allclose(exhaustive[:, :20], everywhere[:, :20], rtol=1e-10)
     known = ~np.isnan(found)
     np.testing.assert_allclose(found[known], everywhere[known], rtol=1e-10)
