@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +40,7 @@ def compare(
     n_permutations: int = 0,
     null: str = "auto",
     n_bootstraps: int = 0,
+    recovery: bool | Mapping[str, Any] = False,
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -53,6 +55,10 @@ def compare(
         As in :func:`evaluate`; one permutation is the same draw in every cell.
     aggregate : {"median", "mean"}
         Over the neuroids of a target group whose status is ``"ok"``.
+    recovery : bool or mapping
+        Run a :func:`recovery_study` for each target group first: would these scores have named the right source group, had a group of
+        this size and noise been a mixture of one? True takes ``controls`` as its controls, which must hold low-level features and an
+        untrained network; a mapping gives its arguments, such as ``{"n_draws": 50, "without": ["untrained"]}``.
     progress : bool
         Show a progress bar over source groups.
 
@@ -111,8 +117,11 @@ def compare(
     grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
     out = grid.assemble(parts, wanted.shared(by[0]))
     out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": aggregate, "report": parts[0].attrs["report"]}
+    if recovery is not False:
+        out = _with_recovery(out, source, target, by, asked, {} if recovery is True else dict(recovery))
     params = {"by": by, "aggregate": aggregate, "model": model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
     params |= {"n_permutations": n_permutations, "null": parts[0].attrs.get("null"), "n_bootstraps": n_bootstraps}
+    params["recovery"] = recovery if isinstance(recovery, bool) else {k: v for k, v in recovery.items() if k != "controls"}
     params["controls"] = out.control.values.tolist() if "control" in out.coords else []
     return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
 
@@ -127,3 +136,17 @@ def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, 
         )
     codes, labels = pd.factorize(coords[name].astype(object))
     return {label: np.flatnonzero(codes == i) for i, label in enumerate(labels)}
+
+
+def _with_recovery(
+    out: xr.Dataset, source: xr.DataArray, target: xr.DataArray, by: tuple[str, str], asked: Asked, options: dict[str, Any]
+) -> xr.Dataset:
+    """Add whether this comparison, with these models and folds, could have told the source groups apart."""
+    from brainalign.scores.recovery import recovery_of_grid  # which compares, as this module does
+
+    scorer = {"model": asked.model, "metric": asked.metric, "repeats": asked.repeats}
+    if isinstance(asked.cv, (int, np.integer)):  # folds over other presentations are made anew
+        scorer["cv"] = asked.cv
+    options = {"controls": asked.controls.sources or {}, **options}
+    found = recovery_of_grid(source, target, by, scorer, random_state=asked.random_state, **options)
+    return out.merge(found).assign_attrs(verdict=found.attrs["verdict"])

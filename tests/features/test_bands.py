@@ -107,7 +107,9 @@ def test_each_feature_has_its_band():
     assert band_labels("band", ba.bands(a=timed, b=timed), owner="F")[1].tolist() == [0, 0, 1, 1]
     names, codes = band_labels([3, 1, 3], x, owner="F")
     assert (names.tolist(), codes.tolist()) == (["3", "1"], [0, 1, 0])
-    with pytest.raises(ParameterError, match=r"'bands' parameter of F is 'lag', which is no neuroid coordinate of the source \('band', "):
+    with pytest.raises(
+        ParameterError, match=r"'bands' parameter of F is 'lag', which is no neuroid coordinate of the source \('band', "
+    ):
         band_labels("lag", x, owner="F")
     with pytest.raises(ParameterError, match=r"'bands' parameter of F is 'band', .*none: the source is a plain array"):
         band_labels("band", x.values, owner="F")

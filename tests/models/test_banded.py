@@ -182,7 +182,9 @@ def test_impossible_options_are_named(sides, options, message):
 
 
 def test_a_source_without_bands_is_told_how_to_get_them():
-    with pytest.raises(ParameterError, match=r"'band', which is no neuroid coordinate .*'layer', 'neuroid_id', 'system'.*ba.bands"):
+    with pytest.raises(
+        ParameterError, match=r"'band', which is no neuroid coordinate .*'layer', 'neuroid_id', 'system'.*ba.bands"
+    ):
         ba.BandedRidge().fit(space(3), space(2, "fmri"))
 
 

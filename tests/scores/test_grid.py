@@ -84,3 +84,16 @@ def test_a_sensor_without_a_ceiling_at_rest_has_one_during_the_response():
 def test_two_coordinates_are_asked_for(study, by):
     with pytest.raises(ParameterError, match="'by' parameter of compare must be two"):
         ba.compare(study.network, study.fmri, by=by)
+
+
+def test_a_grid_says_whether_it_could_have_known(study):
+    low = ba.controls(study.stimuli, random_state=0)
+    recovery = {"without": ["untrained"], "n_draws": 2}
+    out = ba.compare(
+        study.network, study.fmri, by=("layer", "region"), model=FIXED, cv=3, controls=low, recovery=recovery, random_state=0
+    )
+    assert out.recovery_accuracy.sizes == {"target_region": 3, "source_layer": 4}
+    assert set(low) <= set(out.recovery_candidate.values.tolist())
+    assert "Would this comparison know" in out.attrs["verdict"]
+    with pytest.raises(ParameterError, match="low-level"):
+        ba.compare(study.network, study.fmri, by=("layer", "region"), model=FIXED, cv=3, recovery=True, random_state=0)
