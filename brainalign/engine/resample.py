@@ -199,7 +199,7 @@ def draw_shifts(lengths: Any, n_draws: int, rng: np.random.Generator, *, least: 
     Notes
     -----
     For a null, short shifts must be among them. To leave them out seems careful and is wrong: where the score is high by chance, its neighbours
-    in time are high too, and a null without them lets 9 to 13% of slow noise pass p ≤ .05. All shifts of a circle form a group,
+    in time are high too, and a null without them lets 9 to 14% of slow noise pass p ≤ .05. All shifts of a circle form a group,
     to which the order that was observed belongs like any other.
     """
     n = np.asarray(lengths)

@@ -13,9 +13,10 @@ from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.schema import as_labels, group_label
 from brainalign.engine.attention import AttentionNetwork, fit_readouts, sine_code, train
 from brainalign.engine.moments import column_status, deviations
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
 from brainalign.models.places import field_of_view
-from brainalign.models.ridge import _device, inner_splits
+from brainalign.models.ridge import _device
 
 #: Penalties of the linear readouts, in units of the summed variance of what a query sees.
 RELATIVE_ALPHAS = np.logspace(-3, 4, 15)

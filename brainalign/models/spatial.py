@@ -15,15 +15,16 @@ from brainalign.engine.factorised import fit_factorised
 from brainalign.engine.moments import column_status, deviations
 from brainalign.engine.solvers import Splits
 from brainalign.engine.spatial import gaussian_masks, pools, search_pools
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
 from brainalign.models.places import FieldOfView, Maps, field_of_view
-from brainalign.models.ridge import _device, inner_splits
+from brainalign.models.ridge import _device
 
 #: Penalties of pooled channels, in units of their summed variance.
 RELATIVE_ALPHAS = np.logspace(-2, 5, 8)
 #: Penalties of mask and weights, in units of what the Gaussian pool explains.
 PENALTIES = np.logspace(-2.5, -0.5, 5)
-_MOST_POSITIONS = 8
+_MOST_POSITIONS = 256  # of pools, without being asked for more
 
 
 class SpatialReadout(LabelledMapping):
@@ -38,7 +39,7 @@ class SpatialReadout(LabelledMapping):
         ``"fwrf"``: s_v is a Gaussian pool, the best of a grid of positions and sizes that all targets and all maps share, maps of
         any resolution. ``"factorised"``: s_v is free, fitted from that pool on by alternating ridge; all channels on one grid.
     n_positions : int, optional
-        Pool centres along the longer side; default one a place, at most 8. Where the maps have no place there is no centre.
+        Pool centres along the longer side; default one a place, at most 16 (6 in a volume). Where no place is, is no centre.
     sizes : int or sequence of float
         Standard deviations of the pools in fields of view; an int is their number, log-spaced from a quarter of the distance of
         two centres to half a field of view.
@@ -163,7 +164,7 @@ class SpatialReadout(LabelledMapping):
         -------
         DataArray, (neuroid[, time], place)
             With the coordinates of the places (``channel_x``, ``channel_y``; ``layer`` where there are several maps), and the
-            target's neuroids. Gaussian pools have a mass near 1 over all places, fitted masks unit length.
+            target's neuroids. Gaussian pools have a mass near 1 over the places of a map, fitted masks unit length; degenerate targets are NaN.
 
         Raises
         ------
@@ -172,7 +173,9 @@ class SpatialReadout(LabelledMapping):
         """
         labels = self.per_target(self.status_)
         maps = self.field_of_view_.maps
-        values = np.concatenate(self._masks, axis=1)[self._kind].reshape(*labels.shape, -1)
+        values = np.concatenate(self._masks, axis=1)[self._kind]
+        values[self.status_ != "ok"] = np.nan
+        values = values.reshape(*labels.shape, -1)
         coords = {name: ("place", np.concatenate([m.places[name] for m in maps])) for name in maps[0].places}
         return xr.DataArray(values, dims=(*labels.dims, "place"), coords={**labels.coords, **coords}, name="mask")
 
@@ -198,11 +201,9 @@ class SpatialReadout(LabelledMapping):
         self._source_mean = x.mean(axis=0, dtype=np.float64)
         centred = deviations(y[:, ok])
         scale = centred.std(axis=0)
-        found = (
-            self._search(self._blocks(x), centred / scale, inner_splits(self.cv, self.groups, len(y), rows)) if ok.any() else None
-        )
-        if found is None:
-            found = _Found.empty(self.field_of_view_)
+        found = _Found.empty(self.field_of_view_)
+        if ok.any():
+            found = self._search(self._blocks(x), centred / scale, inner_splits(self.cv, self.groups, len(y), rows))
         self._masks, self._kind = [mask.astype(self.dtype) for mask in found.masks], _spread(found.kind, ok, 0)
         self.channel_ = _spread(found.channel * scale, ok, 0.0)
         self.channel_[:, self.status_ == "nan"] = np.nan
@@ -260,7 +261,7 @@ class SpatialReadout(LabelledMapping):
         """Return centre and size of every pool: the places, averaged within each cell of a lattice that holds any."""
         points = np.concatenate([m.points for m in self.field_of_view_.maps])
         finest = int(np.ceil(np.ptp(points, axis=0).max() / min(m.cell.min() for m in self.field_of_view_.maps) - 1e-9)) + 1
-        n = min(finest, _MOST_POSITIONS)
+        n = min(finest, round(_MOST_POSITIONS ** (1 / points.shape[1])))
         if self.n_positions is not None:
             n = check_number("n_positions", self.n_positions, owner="SpatialReadout", low=1, integer=True)
         cells = np.clip(np.floor((points + 0.5) * n), 0, n - 1)

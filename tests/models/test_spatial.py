@@ -136,6 +136,7 @@ def test_degenerate_targets_are_named_and_disturb_no_other(fixed_fields, method)
     assert np.isnan(model.predict(x)[:, [1, 2]]).all()
     assert model.intercept_[1] == 4.0
     assert np.isnan(model.rf_["rf_size"][1:3]).all()
+    assert np.isnan(model.masks()).all("place").values.tolist() == [False, True, True, False]
     assert np.isnan(ba.SpatialReadout(method).fit(x, bad[:, [1, 2]]).predict(x)).all()
 
 
@@ -166,6 +167,12 @@ def test_it_scores_and_compares_like_any_mapping(fixed_fields):
 
     grid = ba.compare(x, y, by=("layer", "region"), model=ba.chain(StandardScaler(), ba.SpatialReadout()), cv=3, random_state=0)
     assert grid.score.shape == (1, 1)
+
+
+def test_steps_that_mix_places_are_refused(fixed_fields):
+    x, y, _ = fixed_fields(n=60, side=3, n_channels=2, n_neuroids=2)
+    with pytest.raises(CapabilityError, match=r"SpatialReadout got a source.*leave out steps that mix places \(PCA, ba.Reduce\)"):
+        ba.evaluate(x, y, model=ba.chain(ba.Reduce(5), ba.SpatialReadout()), cv=3)
 
 
 @pytest.mark.parametrize("method", METHODS)
