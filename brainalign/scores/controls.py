@@ -31,6 +31,7 @@ CONTROLS = {
 }
 #: Those that do not depend on which neuroids the source has.
 SAME_FOR_ALL = ("constant", "autocorrelation")
+_MOST_BUMPS = 1000  # of a long recording they are wider than two rows
 _SEED_OF = re.compile(r"-\d+$")  # "untrained-0", "untrained-1": seeds of one control
 
 
@@ -250,13 +251,14 @@ def _projection(source: xr.DataArray, seed: int) -> xr.DataArray:
 
 
 def _bumps(target: xr.DataArray) -> xr.DataArray:
-    """Where in time each row lies, as Gaussian bumps of two rows' width along each run, and nothing else."""
+    """Where in time each row lies, as Gaussian bumps of two rows' width (or more: a thousand in all) along each run."""
     table = presentation_table(target)
     onsets = table["onset_s"].to_numpy(dtype=np.float64)
-    blocks = []
-    for run in runs_of(table):
+    runs, blocks = runs_of(table), []
+    least = sum(np.ptp(onsets[run]) for run in runs) / _MOST_BUMPS
+    for run in runs:
         times = onsets[run]
-        width = 2 * (np.median(np.diff(times)) if len(times) > 1 else 1.0) or 1.0
+        width = max(2 * (np.median(np.diff(times)) if len(times) > 1 else 1.0), least) or 1.0
         centres = np.arange(times[0], times[-1] + width, width)
         block = np.zeros((len(table), len(centres)), dtype=np.float32)
         block[run] = np.exp(-0.5 * ((times[:, None] - centres) / width) ** 2)
