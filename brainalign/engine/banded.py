@@ -2,8 +2,8 @@
 
 A candidate γ on the simplex weighs the bands; ridge regression on the weighted columns √(γ_b s_b) X_b has the penalty
 α / (γ_b s_b) on band b, where s_b brings the bands to one total variance. All candidates share the Gram matrices and the
-products with the targets, and are compared at every alpha by generalised cross-validation; only the few that no target
-can do without are scored on held-out rows.
+products with the targets, and are compared at every alpha by generalised cross-validation; only a few that
+differ in which bands take part are scored on held-out rows.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def solve_banded(
         race.run(candidates)
     tried = race.tried if len(race.tried) else np.asarray(candidates)
     every = search == "all" or len(tried) == 1
-    entries = np.ones((len(tried), Y.shape[1]), dtype=bool) if every else finalists(race.loss, len(X))
+    entries = np.ones((len(tried), Y.shape[1]), dtype=bool) if every else finalists(tried, race.loss)
     fit = _Best(X.shape[1], Y.shape[1], dtype)
     for k in np.flatnonzero(entries.any(axis=1)):
         factor = source.factor(tried[k], splits)

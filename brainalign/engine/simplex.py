@@ -61,26 +61,24 @@ def midpoints(tried: Numbers, loss: Numbers) -> Numbers:
     return np.array([point for point, _ in votes.most_common() if point not in known]).reshape(-1, tried.shape[1])
 
 
-def finalists(loss: Numbers, n_rows: int) -> Numbers:
-    """Choose few candidates, such that none of them is worse than a target's best beyond 1/n, and the best three for each target.
+def finalists(tried: Numbers, loss: Numbers) -> Numbers:
+    """Say which candidates each target goes on with: the best one of each set of bands that take part, for the three best sets.
 
     Parameters
     ----------
+    tried : ndarray of float64, (candidate, band)
     loss : ndarray of float64, (candidate, target)
-        Log of the generalised cross-validation criterion, in which one more free parameter costs 2/n: differences below
-        1/n tell no model from another.
-    n_rows : int
 
     Returns
     -------
     ndarray of bool, (candidate, target)
+        Candidates next to the best one would tell little more about it; whether a band shall take part at all is another question.
     """
-    near = loss <= loss.min(axis=0) + 1 / n_rows
-    lacking, chosen = np.ones(loss.shape[1], dtype=bool), []
-    while lacking.any():
-        chosen.append(int(np.argmax((near & lacking).sum(axis=1))))
-        lacking &= ~near[chosen[-1]]
-    order = np.argsort(loss[chosen], axis=0, kind="stable")[:_FINALISTS]
+    _, of_set = np.unique(tried > 0, axis=0, return_inverse=True)
+    sets = [np.flatnonzero(of_set == k) for k in range(of_set.max() + 1)]
+    best = np.stack([rows[np.argmin(loss[rows], axis=0)] for rows in sets])
+    targets = np.arange(loss.shape[1])
+    order = np.argsort(loss[best, targets], axis=0, kind="stable")[:_FINALISTS]
     entries = np.zeros(loss.shape, dtype=bool)
-    entries[np.asarray(chosen, dtype=np.int64)[order], np.arange(loss.shape[1])] = True
+    entries[best[order, targets], targets] = True
     return entries

@@ -38,8 +38,8 @@ class BandedRidge(LabelledMapping):
     cv, groups, fit_intercept, device, dtype, target_batch, max_memory
         As in :class:`Ridge`.
     search : {"screen", "all"}
-        ``"screen"``: generalised cross-validation picks three candidates for each target, and held-out rows choose
-        between them. ``"all"``: every candidate at every alpha is scored on held-out rows.
+        ``"screen"``: generalised cross-validation finds the best weights for each set of bands that take part, and held-out
+        rows choose between the three best sets, and the alpha. ``"all"``: every candidate at every alpha is scored on them.
 
     Attributes
     ----------

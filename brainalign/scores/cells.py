@@ -61,6 +61,7 @@ class Grid:
             "n_features": ((self.rows,), [len(positions) for positions in self.source_groups.values()]),
             "n_neuroids": ((self.columns,), [len(cell) for cell in cells]),
         }
+        variables |= {name: parts[0][name] for name in ("n_presentations",) if name in parts[0]}
         if "ceiling" in parts[0]:
             ceilings = parts[0].ceiling.values[None]
             known = np.isfinite(ceilings)  # at each time: a sensor without a ceiling before the response may have one during it

@@ -66,7 +66,7 @@ def compare(
     -------
     Dataset
         ``score`` (source_<a>, target_<b>[, time]); ``score_neuroid`` (source_<a>, neuroid[, time]);
-        ``n_features`` (source_<a>) and ``n_neuroids`` (target_<b>). With a ceiling, ``ceiling`` (target_<b>) and
+        ``n_features`` (source_<a>), ``n_neuroids`` (target_<b>) and ``n_presentations``. With a ceiling, ``ceiling`` (target_<b>) and
         ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays unbiased
         where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the
         highest null score of the whole grid. With bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``. Where the mapping

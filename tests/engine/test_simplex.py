@@ -23,13 +23,16 @@ def test_midpoints_stand_between_the_two_best_and_come_by_demand():
     np.testing.assert_array_equal(midpoints(tried, loss[:, 3:]), np.empty((0, 2)))
 
 
-def test_finalists_are_few_and_near_to_every_targets_best():
-    rng = np.random.default_rng(0)
-    loss = rng.random((20, 100))
-    loss[7] = loss.min(axis=0) + 1e-3  # nearly as good everywhere
-    entries = finalists(loss, n_rows=500)
-    assert np.flatnonzero(entries.any(axis=1)).tolist() == [7]
-    entries = finalists(loss, n_rows=5000)
+def test_finalists_are_the_best_of_each_set_of_bands():
+    tried = np.array([[1.0, 0.0], [0.9, 0.1], [0.5, 0.5], [0.1, 0.9], [0.0, 1.0]])
+    loss = np.array([[0.3, 0.1], [0.0, 0.4], [0.1, 0.3], [0.2, 0.2], [0.4, 0.0]])
+    assert np.argwhere(finalists(tried, loss)).tolist() == [[0, 0], [0, 1], [1, 0], [3, 1], [4, 0], [4, 1]]
+
+
+def test_no_more_than_three_finalists_and_the_best_is_one_of_them():
+    tried = simplex_lattice(4, 50)
+    loss = np.random.default_rng(0).random((len(tried), 100))
+    entries = finalists(tried, loss)
     assert (entries.sum(axis=0) == 3).all()
-    kept = np.where(entries, loss, np.inf).min(axis=0)
-    assert (kept <= loss.min(axis=0) + 1 / 5000).all()
+    assert entries[np.argmin(loss, axis=0), np.arange(100)].all()
+    assert (finalists(np.full((4, 2), 0.5), loss[:4]).sum(axis=0) == 1).all()  # one set of bands

@@ -124,3 +124,8 @@ def test_labels_are_sent_to_the_classifier():
 def test_a_dtype_that_is_none_of_two_is_named(dtype):
     with pytest.raises(ParameterError, match="'dtype' parameter of PLS"):
         ba.PLS(dtype=dtype).fit(*problem())
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(ParameterError, match=r"'device' parameter .* Got 'tpu'"):
+        ba.PLS(2, device="tpu").fit(*problem())

@@ -87,6 +87,10 @@ def test_a_result_of_evaluate_is_read():
     assert "of 9 null scores (median)" in found["null percentile"]
     assert found["ceiling"].endswith("mean of 9")
     assert found["n"] == "40 presentations, 9 scores"
+    table = ba.compare(
+        study.network, study.fmri, by=("layer", "region"), model=ba.Ridge(alphas=[10.0]), cv=3, controls="none", random_state=0
+    )
+    assert told(table)["n"] == "40 presentations, 12 scores"
 
 
 def test_nothing_defined_is_said(scores):
