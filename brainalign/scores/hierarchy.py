@@ -86,8 +86,9 @@ def hierarchy(
     if over not in (columns, "neuroid"):
         raise ParameterError(f"hierarchy got over={over!r}. Expected {columns!r} or 'neuroid'.")
     scores = (result["score_neuroid"] if over == "neuroid" else result["score"]).transpose(rows, over, ...)
-    groups = scores.coords[over if over == columns else columns.removeprefix("target_")].values if by_name else None
-    numbers = _numbers(order, groups, scores.sizes[over])
+    named = columns if over == columns else columns.removeprefix("target_") if by_name else None
+    groups = None if named is None else scores.coords[named].values
+    numbers = _numbers(order, groups if by_name else None, scores.sizes[over])
     depth = _depths(scores, weights, over, columns, result)
     out = _correlated(depth, numbers, groups, null, n_permutations, np.random.default_rng(seed))
     out = out.assign_coords(order=(over, numbers)).merge(_encoding(scores, rows, over), combine_attrs="override")
@@ -118,7 +119,9 @@ def _numbers(order: Any, groups: Any, n: int) -> Numbers:
     if groups is None:
         numbers = np.asarray(order, dtype=np.float64)
         if numbers.shape != (n,):
-            raise ParameterError(f"hierarchy got an order of shape {numbers.shape} for {n} units. Expected one number for each.")
+            raise ParameterError(
+                f"hierarchy got an order of shape {numbers.shape} for {n} units. Expected one number for each, or names, or a mapping of names to numbers."
+            )
     else:
         table = dict(order) if isinstance(order, Mapping) else {str(name): float(i) for i, name in enumerate(order)}
         names = [str(name) for name in groups.tolist()]

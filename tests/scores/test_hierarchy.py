@@ -47,6 +47,7 @@ def test_regions_follow_the_planted_order():
     assert hierarchy(grid(), REGIONS[::-1]).p_value.values.tolist() == [1.0, 1.0]
     named = hierarchy(grid(), {"IT": 10.0, "V1": 0.0, "V2": 4.0, "V4": 5.0})
     assert named.order.values.tolist() == [0.0, 4.0, 5.0, 10.0]
+    xr.testing.assert_equal(hierarchy(grid(), [0.0, 4.0, 5.0, 10.0], over="target_region"), named)
 
 
 @pytest.mark.parametrize(("peak", "by_peak", "by_mass"), [(1.0, 0.99, 0.99), (0.1, 0.92, 0.96), (0.03, 0.49, 0.69)])
