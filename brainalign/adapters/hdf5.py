@@ -81,8 +81,11 @@ class _Checked(io.FileIO):
 
     def _walk(self, heap: memoryview, at: int) -> None:
         size, place = int.from_bytes(heap[8 : 8 + self.lengths], "little"), 16
+        if len(heap) < size <= self.seek(0, io.SEEK_END) - at:  # HDF5 reads the start of a large one first, and then the rest
+            self.seek(at)
+            heap = memoryview(self.read(size))
         if len(heap) < size:
-            return  # HDF5 reads its start to learn its size, and then all of it
+            return  # HDF5 refuses what ends behind the file
         while place + 16 <= size:
             number, length = _OBJECT[self.lengths].unpack_from(heap, place)
             step = 16 + -(-length // 8) * 8 if number else length  # number 0 is free space, its head included
