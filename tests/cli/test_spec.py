@@ -53,7 +53,7 @@ def test_model_is_built_from_public_names_only():
     model = run([lines[2].__class__(lines[2].value.kwargs["model"], "model")])["model"]
     assert [type(step) for step in model.steps] == [ba.Delay, ba.Ridge]
     for evil in ("__import__('os').system('x')", "os.system", "save"):
-        with pytest.raises(ba.errors.UnknownNameError, match="Known: BinTime"):
+        with pytest.raises(ba.errors.UnknownNameError, match="Known: AttentionReadout"):
             program("evaluate", PAIR | {"model": [evil]})
 
 
