@@ -241,3 +241,42 @@ def test_a_region_and_a_unit_are_attributed_to_words_by_the_same_call(lm, words,
     recent = (onset > maps["region"].onset_s.values[0] - 10) & (onset < maps["region"].onset_s.values[0])
     assert strength[recent].sum() > 0.6 * strength.sum()
     np.testing.assert_allclose(maps["region"].response.values[:, 0], model.predict(values).values[[40, 41], 0], atol=1e-3)
+
+
+def test_a_band_of_its_own_keeps_what_the_word_rate_predicts(words, features, group, folds):
+    """Ridge on word rate and embeddings loses some regions to the rate alone; banded ridge, chosen likewise, does not."""
+    steps = (ba.WordsToVolumes("sum"), DELAYS, StandardScaler())
+    options = {"cv": folds, "controls": "none", "random_state": 0}
+    rate = ba.evaluate(rate_of(words), group[1], model=ba.chain(*steps, RIDGE), **options).score
+    source, joint = rate_and_words(words, layer_of(features, "h.3"))
+    banded = ba.chain(joint.steps[0], *steps, ba.BandedRidge(alphas=RIDGE.alphas, cv=RIDGE.cv, groups=RIDGE.groups))
+    lost = ba.evaluate(source, group[1], model=joint, **options).score - rate
+    kept = ba.evaluate(source, group[1], model=banded, **options).score - rate
+    assert (lost < -0.02).sum() >= 2
+    assert (kept > -0.03).all()
+    assert float(kept.mean()) > float(lost.mean()) - 0.01
+
+
+def test_the_variance_that_embeddings_explain_beside_the_word_rate(words, features, group, folds):
+    source, joint = rate_and_words(words, layer_of(features, "h.3"))
+    parts = ba.partition_variance(source, group[1], model=ba.chain(*joint.steps[:-1], ba.BandedRidge()), cv=folds, random_state=0)
+    temporal = parts.isel(neuroid=[0, 2]).unique.sel(band="lm")  # left anterior and posterior temporal lobe
+    assert (temporal > 0.02).all()
+    np.testing.assert_allclose(parts["product"].sum("band"), parts.score, atol=1e-5)
+    np.testing.assert_allclose(parts.unique.sum("band") + parts.shared, parts.score, atol=1e-12)
+
+
+def test_bands_of_regions_predict_units_and_bands_of_people_predict_a_person(people, features, group, folds):
+    """The same call as forward: anterior and other regions as bands of a layer; two halves of the people as bands of one."""
+    per_volume = ba.WordsToVolumes("mean").transform(layer_of(features, "h.3"), group[1])
+    lobe = np.where(np.isin(group[1].neuroid_id.values.astype(object), ["LATL", "RATL"]), "anterior", "other")
+    regions = group[1].assign_coords(band=("neuroid", lobe))
+    model = ba.chain(ba.Delay([-2, -4, -6, -8]), StandardScaler(), ba.BandedRidge(alphas=[100.0], candidates=9))
+    options = {"cv": folds, "controls": "none", "random_state": 0}
+    real, null = (ba.evaluate(x, per_volume, model=model, **options).score for x in (regions, shifted(regions)))
+    assert float(real.mean()) > 0.03 > float(null.mean())
+    others = [x.values for name, x in people.items() if name not in ("s33", "s36")]
+    halves = {name: people["s22"].copy(data=np.mean(others[k::2], axis=0)) for k, name in enumerate(("one", "two"))}
+    out = ba.evaluate(ba.bands(**halves), people["s36"], model=ba.BandedRidge(candidates=9), **options)
+    assert out.score.sizes == {"neuroid": 6}
+    assert float(out.score.mean()) > 0.1
