@@ -215,7 +215,7 @@ def _of_controls(result: xr.Dataset, reports: list[dict[str, Any]]) -> list[str]
         )
     behind = result["score_minus_best_control"].values <= 0
     if behind.any():
-        scores = np.where(np.isnan(result["score_control"].values), -np.inf, result["score_control"].values)
+        scores = result["score_control"].transpose("control", *result["score"].dims).fillna(-np.inf).values
         best = np.asarray(result["control"].values, dtype=object)[scores.argmax(axis=0)[behind]]
         names = ", ".join(f"{name} {n}" for name, n in zip(*np.unique(best, return_counts=True), strict=True))
         found.append(f"{int(behind.sum())} of {behind.size} scores are no higher than that of a control ({names}).")

@@ -157,8 +157,8 @@ def beside(result: xr.Dataset) -> pd.DataFrame:
     """
     if "score_control" not in result:
         return pd.DataFrame()
-    score = result["score"].values
-    rows = {"score": score, **dict(zip(result["control"].values.tolist(), result["score_control"].values, strict=True))}
+    score, controls = result["score"].values, result["score_control"].transpose("control", *result["score"].dims).values
+    rows = {"score": score, **dict(zip(result["control"].values.tolist(), controls, strict=True))}
     as_high = [0 if name == "score" else int((values >= score).sum()) for name, values in rows.items()]
     medians = [
         pd.Series(np.ravel(values)).median() for values in rows.values()

@@ -5,6 +5,7 @@ import pytest
 
 import brainalign as ba
 from brainalign.reports.diagnoses import decided, diagnose, join_report
+from brainalign.reports.table import beside
 
 
 def test_everything_that_stands_out_is_said(grid, scores, attributions):
@@ -83,12 +84,23 @@ def test_controls_that_are_missing_or_as_good_are_said(scores):
     assert "control" not in noted(scores)  # nothing was predicted
     ahead = np.array([np.nan, -0.1, 0.0, 0.2, 0.1, 0.3])
     controls = np.array([[np.nan, 0.3, 0.1, 0.3, np.nan, 0.1], [np.nan, 0.1, 0.4, 0.2, 0.5, 0.4]])
-    beside = scores.assign(score_minus_best_control=("neuroid", ahead), score_control=(("control", "neuroid"), controls))
-    beside = beside.assign_coords(control=["constant", "autocorrelation"])
-    told = noted(beside, folds={}, controls_failed={"random-projection": "too wide"})
+    controlled = scores.assign(score_minus_best_control=("neuroid", ahead), score_control=(("control", "neuroid"), controls))
+    controlled = controlled.assign_coords(control=["constant", "autocorrelation"])
+    told = noted(controlled, folds={}, controls_failed={"random-projection": "too wide"})
     assert "2 of 6 scores are no higher than that of a control (autocorrelation 1, constant 1)" in told
     assert "Controls that could not be scored: 'random-projection'" in told
     assert "untrained" not in told  # nothing says that a network was recorded
+
+
+def test_controls_of_several_sources_are_told_apart():
+    study = ba.simulate(n_stimuli=40, n_neuroids=3, n_repeats=1, modalities=("fmri",), random_state=0)
+    noise = study.network.copy(data=np.random.default_rng(0).normal(size=study.network.shape).astype(np.float32))
+    both = ba.evaluate({"real": study.network, "noise": noise}, study.fmri, model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0)
+    alone = [beside(both.sel(source=name)).set_index("source") for name in ("real", "noise")]
+    table = beside(both).set_index("source")
+    np.testing.assert_array_equal(table.n_as_high, alone[0].n_as_high + alone[1].n_as_high)
+    n = int((both.score_minus_best_control <= 0).sum())
+    assert any(note.startswith(f"{n} of 18 scores are no higher than that of a control") for note in diagnose(both))
 
 
 def test_a_recorded_network_wants_an_untrained_one():
@@ -103,9 +115,9 @@ def test_a_recorded_network_wants_an_untrained_one():
     bare = ba.evaluate(x, y, model=ba.Ridge(alphas=[1.0]), cv=3, random_state=0)
     assert any("No untrained network was given" in note for note in diagnose(bare))
     found = ba.controls(images, responder=net, random_state=0, progress=False)
-    beside = ba.evaluate(x, y, model=ba.Ridge(alphas=[1.0]), cv=3, controls=found, random_state=0)
-    assert "untrained" in beside.control.values
-    assert not any("untrained network was given" in note for note in diagnose(beside))
+    out = ba.evaluate(x, y, model=ba.Ridge(alphas=[1.0]), cv=3, controls=found, random_state=0)
+    assert "untrained" in out.control.values
+    assert not any("untrained network was given" in note for note in diagnose(out))
 
 
 def test_what_a_source_is_made_of_is_said(scores):
