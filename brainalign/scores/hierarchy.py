@@ -120,7 +120,8 @@ def _numbers(order: Any, groups: Any, n: int) -> Numbers:
         numbers = np.asarray(order, dtype=np.float64)
         if numbers.shape != (n,):
             raise ParameterError(
-                f"hierarchy got an order of shape {numbers.shape} for {n} units. Expected one number for each, or names, or a mapping of names to numbers."
+                f"hierarchy got an order of shape {numbers.shape} for {n} units. Expected one number for each, or "
+                "names of groups, or a mapping of names to numbers."
             )
     else:
         table = dict(order) if isinstance(order, Mapping) else {str(name): float(i) for i, name in enumerate(order)}

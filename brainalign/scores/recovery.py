@@ -50,8 +50,8 @@ def recovery_study(
     systems : dict of str to DataArray, (presentation, neuroid); or DataArray
         The candidates, on the same stimuli, one row each. Of one array its groups by ``by``: layers, or regions.
     scorer : mapping, callable or None
-        Keyword arguments of :func:`evaluate` (default: its defaults, and no controls of its own); or ``scorer(source, target)`` that returns a number, or a result
-        with ``score``, of which the median counts. Larger must be better.
+        Keyword arguments of :func:`evaluate` (default: its defaults, and no controls of its own); or ``scorer(source, target)`` that
+        returns a number, or a result with ``score``, of which the median counts. Larger must be better.
     controls : dict of str to DataArray, (presentation, neuroid)
         What a system must beat, from :func:`controls`: low-level features of the stimuli (pixels, sound envelope, word rate), and
         networks that have learned nothing, whose names start with ``"untrained"``.

@@ -183,9 +183,9 @@ def stand_in(system: xr.DataArray, n_neuroids: int, like: Likeness, readout: str
     once = coords_of(system, "presentation") if n == 1 else {}  # times and runs are those of one presentation
     labels = {name: values for name, values in once.items() if name not in ("stimulus_id", "repetition")}
     return responses(
-        trials.reshape(-1, n_neuroids).astype(np.float32), stimulus_id=np.tile(system["stimulus_id"].values, n), neuroid_id=np.arange(n_neuroids), modality=system.attrs["modality"],
-        system="stand-in", deterministic=bool((rho == 1).all()),
-        presentation=labels,
+        trials.reshape(-1, n_neuroids).astype(np.float32), stimulus_id=np.tile(system["stimulus_id"].values, n),
+        neuroid_id=np.arange(n_neuroids), modality=system.attrs["modality"], system="stand-in",
+        deterministic=bool((rho == 1).all()), presentation=labels,
     )  # fmt: skip
 
 
