@@ -80,7 +80,7 @@ def test_ridge_against_himalaya(benchmark, shape, estimator, backend, reach):
         ours.append(took)
         return model
 
-    model = benchmark.pedantic(fit, setup=peer, rounds=1 if shape == "S3" else 2)
+    model = benchmark.pedantic(fit, setup=peer, rounds=1)
     theirs = models[0]
     alphas, scores = (np.asarray(values, dtype=np.float64) for values in (theirs.best_alphas_, theirs.cv_scores_))
     equal = np.isclose(model.alpha_, alphas, rtol=1e-4)
