@@ -138,7 +138,7 @@ def write_step(
     }
     step = {
         "verb": verb,
-        "params": {k: _plain(v) for k, v in (params or {}).items()},
+        "params": {k: plain(v) for k, v in (params or {}).items()},
         "versions": _versions(),
         "inputs": {name: entry["fingerprint"] for name, entry in known.items()},
         "seed": seed,
@@ -237,15 +237,25 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of an argument: large arrays as their hash, other objects as their ``repr``.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    str, int, float, bool, None, list or dict
+    """
     if isinstance(value, (str, int, float, bool)) or value is None:
         return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.tolist()] if value.size <= 64 else f"array{value.shape} {hash_array(value)}"
+        return [plain(item) for item in value.tolist()] if value.size <= 64 else f"array{value.shape} {hash_array(value)}"
     return " ".join(repr(value).split())

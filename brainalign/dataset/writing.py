@@ -1,4 +1,4 @@
-"""Streaming responses into a study: the face of the store for verbs that make responses block by block."""
+"""Streaming into a study: the face of the store for verbs that make responses block by block, or results part by part."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 
 import xarray as xr
 
+from brainalign.adapters.store.parts import ResultParts, asked_before
 from brainalign.adapters.store.responses import adapter
 from brainalign.adapters.store.streaming import ResponseWriter, stored_key
 from brainalign.core.errors import StoreError
+
+__all__ = ["ResultParts", "asked_before", "find_recording", "open_writer"]
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, OneToOneFeatureMixin, RegressorMixin, clone, is_classifier
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectorMixin
 
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.protocols import PresentationStep
@@ -112,6 +113,12 @@ class Chain(BaseEstimator):
     def is_classifier(self) -> bool:
         """True where the mapping predicts labels."""
         return bool(getattr(self.steps[-1], "is_classifier", False)) or is_classifier(self.steps[-1])
+
+    @property
+    def separate_targets(self) -> bool:
+        """True where each target is fitted as if it were the only one: by the mapping, and with steps that look at none."""
+        alone = bool(getattr(self.steps[-1], "separate_targets", False))
+        return alone and not any(isinstance(step, (SelectorMixin, RegressorMixin, ClassifierMixin)) for step in self.steps[:-1])
 
     def __getattr__(self, name: str) -> Any:
         # Learned state of the mapping (alpha_, coef_, status_, classes_) reads through the chain.

@@ -61,6 +61,8 @@ class KernelRidge(LabelledMapping):
     True
     """
 
+    separate_targets = True
+
     def __init__(
         self,
         kernel: str = "rbf",

@@ -31,7 +31,11 @@ class LabelledMapping(BaseEstimator):
     target_shape_ : tuple of int
         Of one presentation's target: ``(neuroid,)`` or ``(neuroid, time)``. Learned state with one entry per target is
         flat, in this order.
+    separate_targets : bool
+        True where each target is fitted as if it were the only one, so that they may be fitted in any portions.
     """
+
+    separate_targets = False
 
     def fit(self, X: Any, Y: Any) -> Self:
         """Learn to predict ``Y`` from ``X``.

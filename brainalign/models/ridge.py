@@ -109,6 +109,7 @@ class Ridge(LabelledMapping):
     ((20, 3), (3,), (20, 3))
     """
 
+    separate_targets = True
     _rows: Any = None  # of the dual form, with their weights
     _dual: Any = None
     _coef: Any = None
@@ -270,8 +271,7 @@ class Ridge(LabelledMapping):
         self._source_mean = column_mean(x, weights) * self._scale * self.fit_intercept
         self._target_mean, self.cv_score_ = np.full(t, np.nan), np.full(t, np.nan)
         self.alpha_ = np.where(constant, alphas[-1], np.nan)
-        first = np.isfinite(y).argmax(axis=0)
-        self.intercept_ = np.where(constant, y[first, np.arange(t)], np.nan).astype(np.float64)
+        self.intercept_ = np.where(constant, y[np.isfinite(y).argmax(axis=0), np.arange(t)], np.nan).astype(np.float64)
         self.alpha_at_edge_, self.search_loss_, self._rows = np.zeros(t, dtype=bool), np.nan, None
         self._coef = np.zeros((len(self.features_used_), t), dtype=self.dtype)
         self._coef[:, self.status_ == "nan"] = np.nan

@@ -95,6 +95,8 @@ class SpatialReadout(LabelledMapping):
     {'rf_x': 0.42, 'rf_y': 0.42, 'rf_size': 0.04}
     """
 
+    separate_targets = True
+
     def __init__(
         self,
         method: str = "fwrf",

@@ -82,6 +82,11 @@ class Stacked(LabelledMapping):
         self.cv = cv
         self.groups = groups
 
+    @property
+    def separate_targets(self) -> bool:  # type: ignore[override]
+        """True where those of the bands' mapping are."""
+        return self.model is None or bool(getattr(self.model, "separate_targets", False))
+
     def fit(self, X: Any, Y: Any) -> Self:
         """Learn to predict ``Y`` from the bands of ``X``.
 

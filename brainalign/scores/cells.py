@@ -77,18 +77,19 @@ class Grid:
         if any("score_control" in part for part in parts):
             out = self._with_controls(out, parts, cells, shared)
         if "null_score" in parts[0]:
-            null = self._stacked([part.null_score.values for part in parts], cells, "permutation", cell_dims)
+            null = self._stacked([part.null_score for part in parts], cells, "permutation", cell_dims)
             out = with_p_values(out, null).assign_attrs(null=parts[0].attrs["null"])
         if "score_bootstrap" in parts[0]:
-            out["score_bootstrap"] = self._stacked([part.score_bootstrap.values for part in parts], cells, "bootstrap", cell_dims)
+            out["score_bootstrap"] = self._stacked([part.score_bootstrap for part in parts], cells, "bootstrap", cell_dims)
             out = out.assign(interval(out.score_bootstrap))
         return out
 
     def _reduced(self, values: Numbers, cells: list[Numbers]) -> Numbers:
         return _per_cell(values, cells, np.nanmedian if self.aggregate == "median" else np.nanmean)
 
-    def _stacked(self, draws: list[Numbers], cells: list[Numbers], dim: str, cell_dims: tuple[str, ...]) -> xr.DataArray:
-        return xr.DataArray(np.stack([self._reduced(part, cells) for part in draws], axis=1), dims=(dim, *cell_dims))
+    def _stacked(self, draws: list[xr.DataArray], cells: list[Numbers], dim: str, cell_dims: tuple[str, ...]) -> xr.DataArray:
+        # read one after the other, where they come from a store
+        return xr.DataArray(np.stack([self._reduced(part.values, cells) for part in draws], axis=1), dims=(dim, *cell_dims))
 
     def _with_controls(
         self, out: xr.Dataset, parts: Sequence[xr.Dataset], cells: list[Numbers], shared: Sequence[str]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from brainalign.core.protocols import Metric
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.split import Folds, split
+from brainalign.dataset.writing import ResultParts, asked_before
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import audit
@@ -28,6 +30,7 @@ from brainalign.scores.joined import join_results
 from brainalign.scores.metrics import METRICS
 from brainalign.scores.normalised import normalise
 from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair
+from brainalign.scores.tiled import key_of, of_whole, refuse_joint, score_in_tiles, tiles_of
 
 
 def evaluate(
@@ -47,6 +50,8 @@ def evaluate(
     null: str = "auto",
     n_bootstraps: int = 0,
     random_state: int | np.random.Generator | None = None,
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
     """Score how well a model predicts one system's responses from another's, on held-out presentations.
@@ -91,8 +96,14 @@ def evaluate(
         Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim.
     random_state : int, Generator or None
         For folds, controls, permutations and bootstraps that are drawn.
+    store : path, optional
+        A study, made where there is none, that gets the result as ``results/evaluate``. The target, which may be lazy and larger than
+        memory, is then read once, in tiles of neuroids; what is scored of a tile is kept, and a run that was interrupted, even killed,
+        continues at the next call. Scores, nulls, controls and intervals are those of one piece.
+    resume : bool
+        False where the store must not have such a result yet. One that was asked for with other arguments is never continued.
     progress : bool
-        Show a progress bar over folds.
+        Show a progress bar over folds; with ``store``, over tiles.
 
     Returns
     -------
@@ -102,13 +113,17 @@ def evaluate(
         ``score_control`` (control, neuroid) and ``score_minus_best_control``; with a ceiling, ``ceiling`` and ``score_normalized``;
         with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and ``p_value_max``, which holds for all scores
         of one target together; with bootstraps, ``ci_low`` and ``ci_high`` (95%) and the draws, ``score_bootstrap`` (bootstrap, neuroid),
-        the same for every source. The coordinate ``status`` names neuroids that have no score. The attr
+        the same for every source. Lazy where a store is given. The coordinate ``status`` names neuroids that have no score. The attr
         ``report`` (JSON) says what was joined, dropped, averaged, split and fitted outside the folds.
 
     Raises
     ------
     SchemaError, AlignmentError, SplitError, ParameterError
         See the messages.
+    CapabilityError
+        The target has several tiles, and the model fits its neuroids together.
+    StoreError
+        The store has another result of this name, is being written, or is damaged.
 
     Notes
     -----
@@ -124,11 +139,13 @@ def evaluate(
     >>> forward.score.dims == reverse.score.dims == ("neuroid",)
     True
     """
-    seed = check_random_state(random_state, owner="evaluate")  # drawn once: the systems of a dict share their folds
+    seed = seed_of(random_state, store, "evaluate")  # drawn once: the systems of a dict share their folds
     asked = Asked(
         model, cv, groups, metric, ceiling, join, repeats, time, Controls.asked(controls), n_permutations, null, n_bootstraps, seed, progress
     )  # fmt: skip
-    return _without_nulls(score_systems(source, target, asked))
+    if store is None:
+        return _without_nulls(score_systems(source, target, asked))
+    return _in_store(source, target, asked, store, resume)
 
 
 @dataclass(frozen=True)
@@ -150,6 +167,10 @@ class Asked:
     random_state: Any
     progress: bool
 
+    def arguments(self) -> dict[str, Any]:
+        """Return what decides a result beside source, target and folds, by argument name."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("cv", "groups", "progress")}
+
 
 def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
     """Score every system of a dict: targets are joined along ``neuroid``, sources along ``source``.
@@ -164,14 +185,84 @@ def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
     Dataset
         For a single pair with permutations also ``null_score`` (permutation, neuroid[, time]).
     """
+    return _over_systems(source, target, partial(_one_pair, asked=asked))
+
+
+def _over_systems(source: Any, target: Any, score: Callable[[Any, Any], xr.Dataset]) -> xr.Dataset:
     if isinstance(source, Mapping):
-        parts = {str(name): _without_nulls(score_systems(x, target, asked)) for name, x in source.items()}
+        parts = {str(name): _without_nulls(_over_systems(x, target, score)) for name, x in source.items()}
         return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))))
     if not isinstance(target, Mapping):
-        return _one_pair(source, target, asked)
-    return join_results(
-        {str(name): _without_nulls(_one_pair(source, x, asked)) for name, x in target.items()}, "target", "neuroid"
-    )
+        return score(source, target)
+    return join_results({str(name): _without_nulls(score(source, x)) for name, x in target.items()}, "target", "neuroid")
+
+
+def seed_of(random_state: Any, store: Any, verb: str) -> int:
+    """Return the seed of a call; where none is given, that of the result which it continues.
+
+    Parameters
+    ----------
+    random_state : int, Generator or None
+    store : path or None
+    verb : str
+
+    Returns
+    -------
+    int
+    """
+    before = asked_before(store, verb) if random_state is None and store is not None else None
+    return check_random_state((before or {}).get("random_state", random_state), owner=verb)
+
+
+def settle(source: xr.DataArray, target: Any, asked: Asked) -> Asked:
+    """Return what was asked, with all that is to be the same for every neuroid of the target decided: its folds, and the null.
+
+    Parameters
+    ----------
+    source : DataArray
+    target : DataArray or str
+    asked : Asked
+
+    Returns
+    -------
+    Asked
+    """
+    validate(source, name="source")
+    decoding = isinstance(target, str)
+    model = _as_chain(asked.model, decoding)
+    _check(asked, model)
+    timed = borrow_times(labels_as_target(source, target) if decoding else validate(target, name="target"), source)
+    null = choose_null(asked.null, timed) if asked.n_permutations else asked.null
+    folds = _folds(timed, asked.cv, asked.groups, check_random_state(asked.random_state, owner="evaluate"))
+    return replace(asked, model=model, cv=folds, groups=None, null=null)
+
+
+def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) -> xr.Dataset:
+    """Score tile by tile, keep every tile, and make the result of all."""
+    sources, targets = (x if isinstance(x, Mapping) else {"": x} for x in (source, target))
+    settled = {(a, b): settle(x, y, asked) for a, x in sources.items() for b, y in targets.items()}
+    for one in settled.values():
+        refuse_joint(one.model, tiles_of(targets))
+
+    def score(a: Any, b: Any, x: xr.DataArray, tile: Any, ceiling: Any) -> xr.Dataset:
+        return _one_pair(x, tile, replace(settled[a, b], ceiling=ceiling, progress=False))
+
+    def whole(a: Any, b: Any) -> xr.Dataset:
+        out = joined[a, b]
+        out = with_p_values(out, out.null_score) if "null_score" in out else out
+        return of_whole(out, sources[a], labels_as_target(sources[a], targets[b]) if isinstance(targets[b], str) else targets[b])
+
+    folds = {f"{a}/{b}": one.cv for (a, b), one in settled.items()}
+    key = key_of(sources, targets, folds, asked.arguments())
+    with ResultParts(store, "evaluate", key, resume=resume) as parts:
+        if parts.result is None:
+            joined = score_in_tiles(
+                parts, {a: x.compute for a, x in sources.items()}, targets, score, ceiling=asked.ceiling, seed=asked.random_state,
+                progress=asked.progress,
+            )  # fmt: skip
+            names = ({name: name for name in x} if isinstance(x, Mapping) else "" for x in (source, target))
+            parts.finish(_without_nulls(_over_systems(*names, whole)))
+        return parts.result
 
 
 def _without_nulls(out: xr.Dataset) -> xr.Dataset:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,14 +14,16 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import check_choice, check_random_state, did_you_mean
+from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of
+from brainalign.dataset.writing import ResultParts
 from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.cells import Grid
 from brainalign.scores.controls import Controls
-from brainalign.scores.evaluate import Asked, score_systems
+from brainalign.scores.evaluate import Asked, score_systems, seed_of, settle
+from brainalign.scores.tiled import key_of, refuse_joint, score_in_tiles, tiles_of
 
 
 def compare(
@@ -42,6 +46,8 @@ def compare(
     n_bootstraps: int = 0,
     recovery: bool | Mapping[str, Any] = False,
     random_state: int | np.random.Generator | None = None,
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
     """Score every group of source neuroids against every group of target neuroids.
@@ -59,8 +65,11 @@ def compare(
         Run a :func:`recovery_study` for each target group first: would these scores have named the right source group, had a group of
         this size and noise been a mixture of one? True takes ``controls`` as its controls, which must hold low-level features and an
         untrained network; a mapping gives its arguments, such as ``{"n_draws": 50, "without": ["untrained"]}``.
+    store, resume
+        As in :func:`evaluate`; the result is ``results/compare``. Each tile of the target is read once, and scored from one source group
+        after the other, of which only one is in memory at a time.
     progress : bool
-        Show a progress bar over source groups.
+        Show a progress bar over source groups; with ``store``, over tiles.
 
     Returns
     -------
@@ -78,6 +87,8 @@ def compare(
     ------
     ParameterError
         A name in ``by`` is no neuroid coordinate.
+    CapabilityError, StoreError
+        As in :func:`evaluate`.
 
     Notes
     -----
@@ -103,27 +114,81 @@ def compare(
             f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
         )
     source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
-    seed = check_random_state(random_state, owner="compare")
-    if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
-        ceiling = noise_ceiling(target, random_state=seed)
+    grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
+    seed = seed_of(random_state, store, "compare")
     wanted = Controls.asked(controls)
     asked = Asked(
-        model, cv, groups, metric, ceiling, join, repeats, time, wanted, n_permutations, null, n_bootstraps, seed, progress=False
+        model, cv, groups, metric, ceiling, join, repeats, time, wanted, n_permutations, null, n_bootstraps, seed, progress
     )  # fmt: skip
-    parts = []
-    for label, positions in tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress):
-        here = replace(asked, controls=wanted.of_group(by[0], label, first=not parts))
-        parts.append(score_systems(source.isel(neuroid=positions), target, here))
-    grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
-    out = grid.assemble(parts, wanted.shared(by[0]))
-    out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": aggregate, "report": parts[0].attrs["report"]}
+    finish = partial(_finished, grid=grid, source=source, target=target, by=by, asked=asked, recovery=recovery)
+    of_group = {label: wanted.of_group(by[0], label, first=i == 0) for i, label in enumerate(source_groups)}
+    if store is not None:
+        return _in_store(source, target, asked, grid, of_group, finish, store=store, resume=resume, by=by, recovery=recovery)
+    if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
+        ceiling = noise_ceiling(target, random_state=seed)
+    here = replace(asked, ceiling=ceiling, progress=False)
+    return finish(
+        [
+            score_systems(source.isel(neuroid=positions), target, replace(here, controls=of_group[label]))
+            for label, positions in tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress)
+        ]
+    )
+
+
+def _finished(
+    parts: list[xr.Dataset],
+    *,
+    grid: Grid,
+    source: xr.DataArray,
+    target: xr.DataArray,
+    by: tuple[str, str],
+    asked: Asked,
+    recovery: Any,
+) -> xr.Dataset:
+    """Return the grid of the results of all source groups, with its attrs and provenance."""
+    out = grid.assemble(parts, asked.controls.shared(by[0]))
+    out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": grid.aggregate, "report": parts[0].attrs["report"]}
     if recovery is not False:
         out = _with_recovery(out, source, target, by, asked, {} if recovery is True else dict(recovery))
-    params = {"by": by, "aggregate": aggregate, "model": model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
-    params |= {"n_permutations": n_permutations, "null": parts[0].attrs.get("null"), "n_bootstraps": n_bootstraps}
+    params = {"by": by, "aggregate": grid.aggregate, "model": asked.model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
+    params |= {"n_permutations": asked.n_permutations, "null": parts[0].attrs.get("null"), "n_bootstraps": asked.n_bootstraps}
     params["recovery"] = recovery if isinstance(recovery, bool) else {k: v for k, v in recovery.items() if k != "controls"}
     params["controls"] = out.control.values.tolist() if "control" in out.coords else []
-    return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
+    return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=asked.random_state)
+
+
+def _in_store(
+    source: xr.DataArray,
+    target: xr.DataArray,
+    asked: Asked,
+    grid: Grid,
+    controls: Mapping[Any, Controls],
+    finish: Callable[[list[xr.Dataset]], xr.Dataset],
+    *,
+    store: Any,
+    resume: bool,
+    **further: Any,
+) -> xr.Dataset:
+    """Score tile by tile, one source group after the other, keep every tile, and make the grid of all."""
+    sources = {label: partial(_read, source, positions) for label, positions in grid.source_groups.items()}
+    settled = settle(source, target, asked)
+    refuse_joint(settled.model, tiles_of({"": target}))
+
+    def score(label: Any, _: str, x: xr.DataArray, tile: xr.DataArray, ceiling: Any) -> xr.Dataset:
+        return score_systems(x, tile, replace(settled, controls=controls[label], ceiling=ceiling, progress=False))
+
+    key = key_of({"": source}, {"": target}, {"": settled.cv}, {**asked.arguments(), "aggregate": grid.aggregate, **further})
+    with ResultParts(store, "compare", key, resume=resume) as parts:
+        if parts.result is None:
+            joined = score_in_tiles(
+                parts, sources, {"": target}, score, ceiling=asked.ceiling, seed=asked.random_state, progress=asked.progress
+            )
+            parts.finish(finish([joined[label, ""] for label in sources]))
+        return parts.result
+
+
+def _read(x: xr.DataArray, positions: np.ndarray[Any, Any]) -> xr.DataArray:
+    return x.isel(neuroid=positions).compute()
 
 
 def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, Any]]:
