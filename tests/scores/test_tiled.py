@@ -63,7 +63,8 @@ def assert_read_once(counts, n_chunks):
     """Each chunk is read once; and the first neuroid, by which the target is known again."""
     naming = [key for key in counts.read if ", slice(0, 1, " in key]
     rest = [n for key, n in counts.read.items() if n and key not in naming]
-    assert rest == [1] * n_chunks and {counts.read[key] for key in naming} == {1}
+    assert rest == [1] * n_chunks
+    assert {counts.read[key] for key in naming} == {1}
 
 
 def broken(x):
@@ -87,7 +88,8 @@ def test_evaluate_equals_what_is_scored_in_one_piece(study, tmp_path):
     assert out.attrs["null"] == "exchange"
     assert json.loads(out.report)["folds"] == json.loads(expected.report)["folds"]
     ours, theirs = (ba.core.provenance(x).steps[-1] for x in (out, expected))
-    assert ours["params"] == theirs["params"] and ours["seed"] == theirs["seed"] == 4
+    assert ours["params"] == theirs["params"]
+    assert ours["seed"] == theirs["seed"] == 4
     assert_read_once(counts, n_chunks=3 * 4)
 
 
@@ -156,7 +158,7 @@ def test_what_was_asked_otherwise_is_refused_by_name(study, tmp_path):
         ba.evaluate(study.network, study.fmri * 2, **some, store=store)
     with pytest.raises(StoreError, match=r"another `source`\. Expected"):
         ba.evaluate(study.network[:, ::-1], study.fmri, **some, store=store)
-    with pytest.raises(StoreError, match="another `model`. Expected"):
+    with pytest.raises(StoreError, match=r"another `model`\. Expected"):
         ba.evaluate(study.network, study.fmri, **{**some, "model": ba.Ridge(alphas=[3.0])}, store=store)
     with pytest.raises(StoreError, match=r"another `n_bootstraps` \(0 there, 5 here\)"):
         ba.evaluate(study.network, study.fmri, **some, n_bootstraps=5, store=store)
@@ -166,7 +168,7 @@ def test_what_was_asked_otherwise_is_refused_by_name(study, tmp_path):
         ba.evaluate(study.network, study.fmri, **some, store=store, resume=False)
     whole = tmp_path / "whole.zarr"
     ba.save(ba.evaluate(study.network, study.fmri, **some), whole)
-    with pytest.raises(StoreError, match="results named 'evaluate' that were saved whole. Expected a free place"):
+    with pytest.raises(StoreError, match=r"results named 'evaluate' that were saved whole\. Expected a free place"):
         ba.evaluate(study.network, study.fmri, **some, store=whole)
 
 
@@ -189,7 +191,7 @@ def test_lazy_values_that_were_altered_are_another_target(study, tmp_path):
 )
 def test_models_that_see_all_targets_together_are_refused(study, tmp_path, model):
     with pytest.raises(
-        CapabilityError, match="tiles would change the result. Expected a mapping that fits each target by itself"
+        CapabilityError, match=r"tiles would change the result\. Expected a mapping that fits each target by itself"
     ):
         ba.evaluate(study.network, study.fmri, model=model, cv=3, store=tmp_path / "scores.zarr")
     assert not (tmp_path / "scores.zarr").exists()
@@ -300,7 +302,8 @@ def test_killed_at_random_moments_it_ends_as_if_never_interrupted(tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     killed, code = done.stdout.split()
-    assert int(killed) >= 2 and code == "0"
+    assert int(killed) >= 2
+    assert code == "0"
     whole, resumed = files_of(tmp_path / "whole"), files_of(tmp_path / "killed")
     assert whole.keys() == resumed.keys()
     assert [name for name in whole if whole[name] != resumed[name]] == []
