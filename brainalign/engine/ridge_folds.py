@@ -29,6 +29,7 @@ from brainalign.engine.moments import Numbers
 
 Splits = Sequence[tuple[Numbers, Numbers]]  #: (train rows, test rows) of each fold
 
+_WELL_CONDITIONED = 100.0  # entries of an inverse
 _STACK = 2**22  # values of fold operators that are built at a time
 
 
@@ -132,7 +133,9 @@ class Spanning(Group):
         half = self.held[some] * root
         inner = inverse(half @ half.swapaxes(1, 2))[:, : self.n_test]
         half *= root
-        return (cast(-inner @ half, self.source.dtype),)
+        # Weights are at most 1. Where their inverse is of that order too, nothing large cancels, and the working dtype will do.
+        dtype = self.source.dtype if float(abs(inner).max()) < _WELL_CONDITIONED else "float64"
+        return (cast(cast(-inner, dtype) @ cast(half, dtype), self.source.dtype),)
 
     def error(self, operator: tuple[Array, ...], moving: Array, truth: Array) -> Array:
         """Return ŷ − y: one product for all folds."""

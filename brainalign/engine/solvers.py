@@ -131,7 +131,7 @@ def solve_ridge(
     if splits is not None:
         held = HeldOut(
             factor, splits, fit_intercept=fit_intercept, weights=weights, criterion=criterion, standardize=standardize,
-            max_memory=memory / 3,
+            max_memory=memory / 2,
         )  # fmt: skip
     checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
     index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
