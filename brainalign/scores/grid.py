@@ -108,7 +108,7 @@ def compare(
         ceiling = noise_ceiling(target, random_state=seed)
     wanted = Controls.asked(controls)
     asked = Asked(
-        model, cv, groups, metric, ceiling, join, repeats, time, wanted, n_permutations, null, n_bootstraps, seed, progress=False
+        model, cv, groups, metric, ceiling, join, repeats, time, None, wanted, n_permutations, null, n_bootstraps, seed, progress=False
     )  # fmt: skip
     parts = []
     for label, positions in tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress):
