@@ -35,6 +35,22 @@ def is_mat(source: Any) -> bool:
         return file.read(6) == b"MATLAB"
 
 
+def is_version_7_3(path: Path) -> bool:
+    """Return True for a MATLAB file that is HDF5.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    with path.open("rb") as file:
+        start = file.read(520)
+    return start[:8] == _HDF5 or start[512:520] == _HDF5
+
+
 def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:
     """Read the variables of a MATLAB file.
 
@@ -59,12 +75,12 @@ def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:
         A version 7.3 file, and h5py is not installed.
     """
     file = existing(path)
-    with file.open("rb") as opened:
-        start = opened.read(520)
-    if _is_hdf5(start):
+    if is_version_7_3(file):
         return _read_hdf5(file, lazy)
-    if start[:6] != b"MATLAB":
-        raise FormatError(f"{str(file)!r} starts with {start[:12]!r}. Expected a MATLAB file of version 5 or later.")
+    if not is_mat(file):
+        with file.open("rb") as opened:
+            start = opened.read(12)
+        raise FormatError(f"{str(file)!r} starts with {start!r}. Expected a MATLAB file of version 5 or later.")
     from scipy.io import loadmat
 
     check_mat5(file)
@@ -111,10 +127,6 @@ def _refuse(node: Any, part: str, where: str, source: str) -> None:
     place = f"the struct {where!r} of {source!r}" if where else repr(source)
     what = f"Its fields are {preview(names, 12)}." if names else f"It is a {type(node).__name__}, not a struct."
     raise FormatError(f"{place} has no field {part!r}. {what}{did_you_mean(part, names)}")
-
-
-def _is_hdf5(start: bytes) -> bool:
-    return start[:8] == _HDF5 or start[512:520] == _HDF5
 
 
 def _plain(value: Any) -> Any:
