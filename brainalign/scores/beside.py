@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from brainalign.core.errors import ParameterError
-from brainalign.dataset.folds import Folds
+from brainalign.core.schema import as_labels
 from brainalign.features.bands import bands
 from brainalign.features.chain import Chain
 from brainalign.features.nuisance import nuisance
 from brainalign.models.banded import BandedRidge
 from brainalign.models.ridge import Ridge
+from brainalign.scores.heldout import score_pair
+from brainalign.scores.metrics import R2
 from brainalign.scores.pairing import Pair
 
 _SHARED = ("alphas", "cv", "groups", "fit_intercept", "device", "dtype", "target_batch", "max_memory")
@@ -66,7 +70,7 @@ def with_nuisance(
     return joined, Chain((*rest.steps[:-1], mapping))
 
 
-def unique_variance(out: xr.Dataset, both: Pair, folds: Folds, seed: int) -> xr.Dataset:
+def unique_variance(out: xr.Dataset, both: Pair) -> xr.Dataset:
     """Add the held-out variance that the source and the nuisance features explain alone.
 
     Parameters
@@ -74,22 +78,21 @@ def unique_variance(out: xr.Dataset, both: Pair, folds: Folds, seed: int) -> xr.
     out : Dataset
     both : Pair
         Of :func:`with_nuisance`.
-    folds : Folds
-    seed : int
 
     Returns
     -------
     Dataset
-        With ``unique`` (band, neuroid), in R²; negative where a band costs more than it explains.
+        With ``unique`` (band, neuroid): the R² of both less that of the other; negative where a band costs more than it explains.
     """
-    from brainalign.scores.variance import partition_variance  # which evaluates every subset of bands
-
     if "band" not in both.source.coords:
         return out
-    parts = partition_variance(
-        both.source, both.target, model=both.model, cv=folds, repeats=both.report["repeats"], random_state=seed
+    band = both.source.band.values
+    joint, *alone = (
+        score_pair(replace(both, source=both.source[:, rows]), R2).score.values
+        for rows in (band != "", band == "nuisance", band == "features")
     )
-    return out.assign_coords(band=parts.band.values).assign(unique=(("band", *out.score.dims), parts.unique.values))
+    unique = np.stack([joint - other for other in alone])
+    return out.assign_coords(band=as_labels(["features", "nuisance"])).assign(unique=(("band", *out.score.dims), unique))
 
 
 def _plain(x: xr.DataArray) -> xr.DataArray:

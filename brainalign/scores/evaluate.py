@@ -94,7 +94,8 @@ def evaluate(
         Exchange stimuli within each fold; or, for presentations in time (with ``onset_s``), shift each run in a circle, or exchange whole
         runs. ``"auto"`` never exchanges rows that have times: neighbours in time are alike, and noise would look significant.
     n_bootstraps : int
-        Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim.
+        Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim. It
+        takes the fitted models as they are; that of :func:`bootstrap` also counts that folds share training rows.
     random_state : int, Generator or None
         For folds, controls, permutations and bootstraps that are drawn.
     progress : bool
@@ -210,7 +211,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
         pair_of = partial(pair, target=timed, model=model, folds=folds, join=asked.join, repeats=repeats, time=asked.time)
         out = with_controls(out, asked.controls, both, source, mapping=model.steps[-1], pair_of=pair_of, score=run, seed=seed)
     if asked.nuisance is not None:
-        out = unique_variance(out, both, folds.widen(sum(model.reach_s)), seed)
+        out = unique_variance(out, both)
     if asked.ceiling is not None:
         averaged = mean_inverse_repeats(both, target)
         out = normalise(out, asked.ceiling, target, metric=metric.name, seed=seed, averaged=averaged)

@@ -39,7 +39,8 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     Dataset
         ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha``, ``alpha_at_edge`` (1 where
         it is the first or last candidate) and ``cv_score`` (fold, neuroid[, time]) where the mapping chose by inner folds;
-        ``score_bootstrap`` (bootstrap, ...), ``ci_low`` and ``ci_high``.
+        ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were
+        drawn, ``ci_low`` and ``ci_high``.
     """
     if "time" not in both.source.dims or "time" not in both.target.dims:
         return _score(both, metric, n_bootstraps, seed, progress)
@@ -47,8 +48,9 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     for i in range(both.target.sizes["time"]):
         now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
         parts.append(_score(now, metric, n_bootstraps, seed, False))
-    out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
-    return out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
+    out = xr.concat([part.drop_vars(["status", "n_presentations", "n_units"], errors="ignore") for part in parts], "time")
+    same = {name: parts[0][name] for name in ("n_presentations", "n_units") if name in parts[0]}
+    return out.assign(same).assign_coords(status=("neuroid", _status(both.target)))
 
 
 def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool) -> xr.Dataset:
@@ -80,6 +82,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         return out
     draws = bootstrap_scores(held, metric, n_bootstraps, seed).reshape(-1, *shape)
     out["score_bootstrap"] = (("bootstrap", *dims), draws)
+    out["n_units"] = len(set(np.concatenate([fold.units for fold in held]).tolist()))
     return out.assign(interval(out.score_bootstrap))
 
 

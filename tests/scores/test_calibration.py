@@ -155,7 +155,7 @@ def given_models(seed, effect, draws):
     score = pearson_columns(np.repeat(truth, 2, axis=1), both.reshape(100, 80)).reshape(40, 2)
     dims = ("neuroid", "model")
     redrawn = (("bootstrap", *dims), pooled_pearson(sums).reshape(draws, 40, 2))
-    result = xr.Dataset({"score": (dims, score), "score_bootstrap": redrawn, "n_presentations": 100})
+    result = xr.Dataset({"score": (dims, score), "score_bootstrap": redrawn, "n_units": 100})
     return ba.bootstrap(result, over="stimulus", between="model").p_value.values.ravel()
 
 
@@ -173,7 +173,7 @@ def two_factors(seed, effect, draws, over, n_subjects=8, n_stimuli=40, cells=20)
     weights = rng.multinomial(n_stimuli, np.full(n_stimuli, 1 / n_stimuli), size=draws) / n_stimuli
     dims = ("subject", "cell", "layer")
     redrawn = (("bootstrap", *dims), np.einsum("bs,uscl->bucl", weights, x))
-    result = xr.Dataset({"score": (dims, x.mean(axis=1)), "score_bootstrap": redrawn, "n_presentations": n_stimuli})
+    result = xr.Dataset({"score": (dims, x.mean(axis=1)), "score_bootstrap": redrawn, "n_units": n_stimuli})
     return ba.bootstrap(result, over=over, between="layer", random_state=seed).p_value.values.ravel()
 
 
