@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
-from brainalign.adapters.hdf5 import check_stored, hdf5_file, open_hdf5
+from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, open_hdf5
 from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -160,8 +160,9 @@ def _from_hdf5(h5py: Any, file: Any, item: Any, lazy: bool) -> Any:
         )
         # A struct array is stored as a struct of reference arrays.
         return [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if is_array else fields
-    kind = item.attrs.get("MATLAB_class", b"").decode()
-    if item.attrs.get("MATLAB_empty", 0):
+    own = attributes(item)
+    kind = own.get("MATLAB_class", b"").decode()
+    if own.get("MATLAB_empty", 0):
         return "" if kind == "char" else [] if kind == "cell" else np.empty((0, 0))
     check_stored(item, Path(file.filename))
     if lazy and item.nbytes > _LAZY_BYTES and item.dtype.kind in "iufb":
