@@ -208,10 +208,10 @@ def with_p_values(out: xr.Dataset, null: xr.DataArray) -> xr.Dataset:
 
 def _side_by_side(target: xr.DataArray, orders: Numbers) -> xr.DataArray:
     values = np.concatenate([target.values[order] for order in orders], axis=1)
-    kept = {name: coord for name, coord in target.coords.items() if "neuroid" not in coord.dims}
-    return xr.DataArray(
-        values, dims=target.dims, coords={**kept, "neuroid_id": ("neuroid", np.arange(values.shape[1]))}, attrs=target.attrs
-    )
+    coords = {name: coord for name, coord in target.coords.items() if "neuroid" not in coord.dims}
+    coords |= {name: ("neuroid", np.tile(labels, len(orders))) for name, labels in coords_of(target, "neuroid").items()}
+    coords["neuroid_id"] = ("neuroid", np.arange(values.shape[1]))
+    return xr.DataArray(values, dims=target.dims, coords=coords, attrs=target.attrs)
 
 
 def _lasts(x: xr.DataArray, runs: list[Numbers]) -> float:
