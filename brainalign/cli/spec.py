@@ -18,6 +18,7 @@ MAPPINGS = (
     "AttentionReadout",
     "BandedRidge",
     "Classifier",
+    "DistantRidge",
     "KernelRidge",
     "PLS",
     "Ridge",
