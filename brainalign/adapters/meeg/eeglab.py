@@ -152,7 +152,7 @@ def _for_mne(eeg: dict[str, Any], shape: tuple[int, int, int], path: Path, fdt: 
         values = Path(folder) / "values.fdt" if fdt is None else fdt.absolute()
         if fdt is None:
             np.asarray(eeg["data"], dtype="<f4").ravel(order="F").tofile(values)
-        kept = {name: eeg[name] for name in ("srate", "xmin", "xmax") if name in eeg}
+        kept: dict[str, Any] = {name: eeg[name] for name in ("srate", "xmin", "xmax") if name in eeg}
         kept |= dict(zip(("nbchan", "pnts", "trials"), shape, strict=True)) | {"data": str(values)}
         kept["chanlocs"] = _struct_array(_items(eeg.get("chanlocs")), ("labels", "type", "X", "Y", "Z"))
         info = eeg.get("chaninfo")
