@@ -80,6 +80,16 @@ def test_neuroids_of_other_systems_are_kept_wherever_they_lie():
     assert (model.coef_[25:] != 0).all()
 
 
+def test_systems_may_have_axes_of_their_own_and_one_name_for_all_neuroids():
+    values, one = voxels(), brain(voxels())
+    x = np.tile(one.x_mm, 2)
+    both = brain(np.hstack([values, values[:, ::-1]]), system=["sub-01"] * 25 + ["sub-02"] * 25, x_mm=x, y_mm=np.tile(one.y_mm, 2),
+                 z_mm=np.r_[np.full(25, np.nan), np.ones(25)])  # fmt: skip
+    named_once = one.drop_vars("system").assign_coords(system="sub-01")
+    model = ba.DistantRidge(3.0).fit(both, named_once)
+    np.testing.assert_array_equal(model.n_left_out_, ba.DistantRidge(3.0).fit(one, one).n_left_out_)
+
+
 def test_units_of_a_map_lie_on_it_layer_by_layer():
     """Two layers of 5 × 5 places and 2 channels: neighbours are all channels of near places, in the same layer."""
     rng = np.random.default_rng(0)
@@ -145,6 +155,13 @@ def test_it_is_a_mapping_like_any_other():
     assert last.weight.shape == (25, 25)
     tensors = ba.DistantRidge(3.0, device="cpu:0").fit(x, x)
     np.testing.assert_allclose(tensors.coef_, ba.DistantRidge(3.0).fit(x, x).coef_, atol=1e-5)
+
+
+def test_alphas_that_float32_does_not_resolve_are_warned_of_once():
+    x = brain(voxels())
+    with pytest.warns(RuntimeWarning, match="1 of 2 alphas are below what float32 resolves") as caught:
+        ba.DistantRidge(3.0, alphas=[1e-9, 1.0]).fit(x, x)
+    assert len(caught) == 1
 
 
 def without(name):
