@@ -144,11 +144,14 @@ def test_bad_neuroids_of_either_side_change_no_other():
     assert (narrow.coef_[:2] == 0).all()
 
 
-def test_it_is_a_mapping_like_any_other():
+def test_it_is_a_mapping_like_any_other(monkeypatch):
     x = brain(voxels(90), region=["V1"] * 25)
     model = ba.DistantRidge(3.0, alphas=[1.0, 100.0], cv=3)
     result = ba.evaluate(x, x, model=model, cv=3, n_permutations=3, random_state=0)
     assert (result.score > 0.3).all()
+    monkeypatch.setattr("brainalign.scores.inference._VALUES", 1)  # one permuted target at a time
+    one_by_one = ba.evaluate(x, x, model=model, cv=3, n_permutations=3, random_state=0)
+    np.testing.assert_array_equal(result.p_value, one_by_one.p_value)
     chained = ba.chain(StandardScaler(), clone(model)).fit(x, x)
     assert chained.predict(x).shape == x.shape
     (*_, last) = affine_steps(chained)
