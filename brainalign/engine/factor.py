@@ -76,9 +76,7 @@ def factorise(
     return decompose(centred, mean, constant, X.shape[1] >= X.shape[0] if complete is None else complete)
 
 
-def decompose(
-    centred: Array, mean: Array, constant: Array | None, complete: bool, gram: Array | None = None
-) -> RidgeFactor:
+def decompose(centred: Array, mean: Array, constant: Array | None, complete: bool, gram: Array | None = None) -> RidgeFactor:
     """Decompose a source that is centred, and weighted, already.
 
     Parameters

@@ -57,13 +57,14 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     from tqdm.auto import tqdm
 
     dims, shape = both.target.dims[1:], both.target.shape[1:]
-    sums, chosen, held, tested = [], [], [], 0
+    sums, chosen, held, tested, status = [], [], [], 0, []
     for fold in tqdm(both.folds, desc="folds", disable=not progress):
         model, prediction, truth = _fit_fold(both, fold)
         y, p = _defined(_columns(truth), _columns(prediction))
         sums.append(metric.sums(y, p))
         tested += len(y)
         chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in _CHOICES})
+        status.append(np.asarray(getattr(model, "status_", ())))
         if n_bootstraps:
             held.append(Held(y, p, units_of(truth)))
     by_fold = np.stack([metric.score(fold) for fold in sums])
@@ -77,7 +78,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         columns = [fold[name] for fold in chosen]
         if all(column is not None and not np.isnan(column).all() for column in columns):
             variables[name] = (("fold", *dims), np.stack(columns))
-    out = xr.Dataset(variables, coords=_labels(both))
+    out = xr.Dataset(variables, coords=_labels(both, status))
     if not held:
         return out
     draws = bootstrap_scores(held, metric, n_bootstraps, seed).reshape(-1, *shape)
@@ -86,11 +87,11 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     return out.assign(interval(out.score_bootstrap))
 
 
-def _labels(both: Pair) -> dict[str, Any]:
+def _labels(both: Pair, status: list[Numbers]) -> dict[str, Any]:
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
     labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
-    labels["status"] = ("neuroid", _status(both.target))
+    labels["status"] = ("neuroid", _with_that_of_mappings(_status(both.target), status))
     labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
     return labels
 
@@ -134,3 +135,11 @@ def _status(target: xr.DataArray) -> Numbers:
     """Say which neuroids have a score to find: all presentations and times of a neuroid are one column."""
     values = np.moveaxis(target.values, 1, -1)
     return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
+
+
+def _with_that_of_mappings(status: Numbers, folds: list[Numbers]) -> Numbers:
+    """Take the word of the mappings for neuroids that none of them could fit."""
+    if any(fold.shape != status.shape for fold in folds):  # more targets than neuroids, or a mapping that says nothing
+        return status
+    lost = np.all([fold != "ok" for fold in folds], axis=0) & (status == "ok")
+    return np.where(lost, folds[0], status)
