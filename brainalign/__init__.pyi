@@ -34,6 +34,7 @@ from .geometry.rdm import rdm as rdm
 from .models.attention import AttentionReadout as AttentionReadout
 from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
+from .models.distant import DistantRidge as DistantRidge
 from .models.kernel import KernelRidge as KernelRidge
 from .models.pls import PLS as PLS
 from .models.readout import readout as readout

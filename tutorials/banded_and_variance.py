@@ -129,8 +129,9 @@ for name, values in table.items():
 # %% [markdown]
 # ## Conclusion
 #
-# Joint ridge loses variance that the sound explains; banded ridge does not, and a prior over delays adds some. What is unique to each space follows the planted
-# shares: nothing of the meaning in A1, nothing of the sound in IFG. Small negative shares are noise, and are shown.
+# Joint ridge loses variance that the sound explains; banded ridge does not, and a prior over delays adds some. What is unique to
+# each space follows the planted shares: nothing of the meaning in A1, nothing of the sound in IFG. Small negative shares are
+# noise, and are shown.
 
 # %%
 unique = by_region(parts.unique)

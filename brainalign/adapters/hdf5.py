@@ -21,6 +21,9 @@ _MOST_COMPRESSED = 10_000  # times smaller than its values: more than any filter
 #: Where HDF5 keeps strings and other values of no fixed size: the signature of such a heap, and the head of each object in it.
 _HEAP, _OBJECT = b"GCOL", {2: struct.Struct("<H6xH6x"), 4: struct.Struct("<H6xI4x"), 8: struct.Struct("<H6xQ")}
 
+#: Messages of an object header, and the class of a type of no fixed size.
+_ATTRIBUTE, _CONTINUED, _NO_FIXED_SIZE = 0x0C, 0x10, 9
+
 
 @contextmanager
 def hdf5_file(path: Any, what: str = "HDF5", **options: Any) -> Iterator[Any]:
@@ -197,6 +200,72 @@ def _check_lengths(dataset: Any, file: Path) -> None:
                 f"{str(file)!r} has {size} bytes and holds a string of {lengths.max()} bytes at {dataset.name!r}. Expected strings that fit: it is "
                 "damaged; copy it again."
             )
+
+
+def attributes(item: Any) -> Any:
+    """Return the attributes of a group or dataset, once their strings are known to fit into the file.
+
+    Parameters
+    ----------
+    item : h5py.Group or h5py.Dataset
+        Of a file that :func:`hdf5_file` gave.
+
+    Returns
+    -------
+    h5py.AttributeManager
+
+    Raises
+    ------
+    FormatError
+        A string is longer than its file: HDF5 sets the memory aside, up to 4 GB, before it looks.
+    """
+    h5py = require("h5py", extra="spikes", purpose="reading HDF5")
+    n_own = h5py.h5a.get_num_attrs(item.id)
+    if all(h5py.h5a.open(item.id, index=index).dtype.kind != "O" for index in range(n_own)):
+        return item.attrs  # all of fixed sizes, which HDF5 compares with the header
+    plist, path = item.file.id.get_create_plist(), Path(item.file.filename)
+    start, sizes, size = plist.get_userblock(), plist.get_sizes(), path.stat().st_size
+    with path.open("rb") as file:
+        for message in _attribute_messages(file, start, h5py.h5o.get_info(item.id).addr, sizes):
+            n_max = _longest(message, sizes[0])
+            if n_max > size:
+                raise FormatError(
+                    f"{str(path)!r} has {size} bytes and holds a string of {n_max} bytes in an attribute of {item.name!r}. Expected strings that fit: "
+                    "it is damaged; copy it again."
+                )
+    return item.attrs
+
+
+def _attribute_messages(file: Any, start: int, at: int, sizes: tuple[int, int]) -> Iterator[bytes]:
+    """Yield the attributes that an object header of version 1 holds; those of version 2 have checksums, which HDF5 compares."""
+    file.seek(start + at)
+    version, n_bytes = struct.unpack("<B7xI4x", file.read(16))
+    blocks = [(at + 16, n_bytes)] if version == 1 else []
+    for place, n_bytes in blocks:  # a header goes on elsewhere: the list grows
+        file.seek(start + place)
+        block, here = file.read(n_bytes), 0
+        while here + 8 <= len(block):
+            kind, length, flags = struct.unpack_from("<HHB", block, here)
+            body, here = block[here + 8 : here + 8 + length], here + 8 + length
+            if kind == _CONTINUED:
+                blocks.append((int.from_bytes(body[: sizes[0]], "little"), int.from_bytes(body[sizes[0] : sum(sizes)], "little")))
+            elif kind == _ATTRIBUTE and not flags & 2:  # else it is kept elsewhere, with a checksum
+                yield body
+
+
+def _longest(attribute: bytes, n_address: int) -> int:
+    """Return how long the longest of the values of no fixed size is; 0 where there are none."""
+    version, flags, *lengths = struct.unpack_from("<BBHHH", attribute)
+    place, pad = (8, 8) if version == 1 else (8 + (version == 3), 1)
+    parts = []
+    for length in lengths:  # its name, type and shape; then values
+        parts.append(place)
+        place += -(-length // pad) * pad
+    is_named_type = version > 1 and flags & 1
+    if is_named_type or attribute[parts[1]] & 15 != _NO_FIXED_SIZE:
+        return 0
+    items = np.dtype([("length", "<u4"), ("place", f"V{n_address + 4}")])
+    return int(np.frombuffer(attribute[place:], items, count=(len(attribute) - place) // items.itemsize)["length"].max(initial=0))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
-from brainalign.adapters.hdf5 import check_stored, hdf5_file, open_hdf5
+from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, open_hdf5
 from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -33,6 +33,22 @@ def is_mat(source: Any) -> bool:
         return False
     with Path(source).open("rb") as file:
         return file.read(6) == b"MATLAB"
+
+
+def is_version_7_3(path: Path) -> bool:
+    """Return True for a MATLAB file that is HDF5.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    bool
+    """
+    with path.open("rb") as file:
+        start = file.read(520)
+    return start[:8] == _HDF5 or start[512:520] == _HDF5
 
 
 def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:
@@ -59,12 +75,12 @@ def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:
         A version 7.3 file, and h5py is not installed.
     """
     file = existing(path)
-    with file.open("rb") as opened:
-        start = opened.read(520)
-    if _is_hdf5(start):
+    if is_version_7_3(file):
         return _read_hdf5(file, lazy)
-    if start[:6] != b"MATLAB":
-        raise FormatError(f"{str(file)!r} starts with {start[:12]!r}. Expected a MATLAB file of version 5 or later.")
+    if not is_mat(file):
+        with file.open("rb") as opened:
+            start = opened.read(12)
+        raise FormatError(f"{str(file)!r} starts with {start!r}. Expected a MATLAB file of version 5 or later.")
     from scipy.io import loadmat
 
     check_mat5(file)
@@ -113,10 +129,6 @@ def _refuse(node: Any, part: str, where: str, source: str) -> None:
     raise FormatError(f"{place} has no field {part!r}. {what}{did_you_mean(part, names)}")
 
 
-def _is_hdf5(start: bytes) -> bool:
-    return start[:8] == _HDF5 or start[512:520] == _HDF5
-
-
 def _plain(value: Any) -> Any:
     from scipy.io.matlab import mat_struct
 
@@ -148,8 +160,9 @@ def _from_hdf5(h5py: Any, file: Any, item: Any, lazy: bool) -> Any:
         )
         # A struct array is stored as a struct of reference arrays.
         return [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if is_array else fields
-    kind = item.attrs.get("MATLAB_class", b"").decode()
-    if item.attrs.get("MATLAB_empty", 0):
+    own = attributes(item)
+    kind = own.get("MATLAB_class", b"").decode()
+    if own.get("MATLAB_empty", 0):
         return "" if kind == "char" else [] if kind == "cell" else np.empty((0, 0))
     check_stored(item, Path(file.filename))
     if lazy and item.nbytes > _LAZY_BYTES and item.dtype.kind in "iufb":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, first_bytes
-from brainalign.adapters.hdf5 import check_stored, hdf5_file, whole_chunks
+from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, whole_chunks
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
@@ -220,7 +220,7 @@ def _axes(opened: Any, found: Mapping[str, Any]) -> dict[str, dict[int, str]]:
     axes: dict[str, dict[int, str]] = {}
     for dim, item in found.items():
         if is_scale(item):
-            for reference, axis in item.attrs.get("REFERENCE_LIST", ()):
+            for reference, axis in attributes(item).get("REFERENCE_LIST", ()):
                 axes.setdefault(_base(opened[reference].name), {})[int(axis)] = dim
     return axes
 
@@ -244,11 +244,11 @@ def is_scale(item: Any) -> bool:
     bool
         Told by its attribute: the functions of HDF5 that ask for it abort the process at damaged files.
     """
-    return _text(item.attrs.get("CLASS", b"")) == "DIMENSION_SCALE"
+    return _text(attributes(item).get("CLASS", b"")) == "DIMENSION_SCALE"
 
 
 def _is_bare_dim(item: Any) -> bool:
-    return is_scale(item) and str(_text(item.attrs.get("NAME", b""))).startswith(_NO_VARIABLE)
+    return is_scale(item) and str(_text(attributes(item).get("NAME", b""))).startswith(_NO_VARIABLE)
 
 
 def _base(name: str) -> str:
@@ -256,7 +256,8 @@ def _base(name: str) -> str:
 
 
 def _attributes(item: Any) -> dict[str, Any]:
-    return {name: _text(item.attrs[name]) for name in item.attrs if name not in _INTERNAL}
+    own = attributes(item)
+    return {name: _text(own[name]) for name in own if name not in _INTERNAL}
 
 
 def _text(value: Any) -> Any:

@@ -14,7 +14,18 @@ from brainalign.core.errors import FormatError, ParameterError, UnknownNameError
 from brainalign.core.parameters import did_you_mean
 
 STEPS = ("BinTime", "Clean", "Delay", "HRF", "Reduce", "WordsToVolumes", "ZScore")
-MAPPINGS = ("AttentionReadout", "BandedRidge", "Classifier", "KernelRidge", "PLS", "Ridge", "SharedSpace", "SpatialReadout", "Stacked")
+MAPPINGS = (
+    "AttentionReadout",
+    "BandedRidge",
+    "Classifier",
+    "DistantRidge",
+    "KernelRidge",
+    "PLS",
+    "Ridge",
+    "SharedSpace",
+    "SpatialReadout",
+    "Stacked",
+)
 RESPONDERS = ("TransformersResponder",)
 #: What each command takes beside the arguments of its function, and what it cannot do without.
 EXTRA = {"evaluate": ("store", "name", "overwrite"), "compare": ("store", "name", "overwrite"), "record": (), "report": ()}

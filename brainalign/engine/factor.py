@@ -76,7 +76,7 @@ def factorise(
     return decompose(centred, mean, constant, X.shape[1] >= X.shape[0] if complete is None else complete)
 
 
-def decompose(centred: Array, mean: Array, constant: Array | None, complete: bool) -> RidgeFactor:
+def decompose(centred: Array, mean: Array, constant: Array | None, complete: bool, gram: Array | None = None) -> RidgeFactor:
     """Decompose a source that is centred, and weighted, already.
 
     Parameters
@@ -88,6 +88,8 @@ def decompose(centred: Array, mean: Array, constant: Array | None, complete: boo
         Unit vector of the intercept, to which the columns are orthogonal.
     complete : bool
         The dual form.
+    gram : array of float64, optional
+        XcXcᵀ of the dual form, XcᵀXc of the primal one, where it is known.
 
     Returns
     -------
@@ -97,13 +99,13 @@ def decompose(centred: Array, mean: Array, constant: Array | None, complete: boo
     # decomposition leaves eps(float64).
     unit = max(np.finfo(np.float64).eps, np.finfo(dtype_name(centred)).eps ** 2) * max(centred.shape)
     if not complete:
-        values, vectors = eigh(column_gram(centred))
+        values, vectors = eigh(column_gram(centred) if gram is None else gram)
         floor = float(unit * max(float(values[-1]), 0.0))
         keep = values > floor
         values, vectors = values[keep], vectors[:, keep]
         left = wide_matmul(centred, vectors / values**0.5)
         return RidgeFactor(mean, centred, left, vectors, values, floor)
-    left, values = _complete_rows(row_gram(centred), constant)
+    left, values = _complete_rows(row_gram(centred) if gram is None else gram, constant)
     floor = float(unit * max(float(values.max()) if len(values) else 0.0, 0.0))
     return RidgeFactor(mean, centred, left, None, values, floor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.linalg.lapack import get_lapack_funcs
 
 from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace
 
@@ -152,11 +152,11 @@ def inverse(stack: Array) -> Array:
 
     Parameters
     ----------
-    stack : ndarray or Tensor of float64, (matrix, k, k)
+    stack : ndarray or Tensor, (matrix, k, k)
 
     Returns
     -------
-    ndarray or Tensor of float64, (matrix, k, k)
+    ndarray or Tensor, (matrix, k, k)
         Pseudo-inverses, where rounding left a matrix that is not positive definite.
     """
     xp = namespace(stack)
@@ -172,10 +172,11 @@ def inverse(stack: Array) -> Array:
 
 
 def _inverse(matrix: Array) -> Array:
-    lower, failed = dpotrf(matrix, lower=1)
+    potrf, potri = get_lapack_funcs(("potrf", "potri"), (matrix,))
+    lower, failed = potrf(matrix, lower=1)
     if failed:
         return np.linalg.pinv(matrix, hermitian=True)
-    half = np.tril(dpotri(lower, lower=1)[0])
+    half = np.tril(potri(lower, lower=1)[0])
     return half + np.tril(half, -1).T
 
 

@@ -12,7 +12,7 @@ from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.moments import ROUNDING, Numbers
 from brainalign.engine.ridge_folds import Group, Source, Splits, Training, group_folds
 
-_BUFFER = 2**20  # held-out values that are worked on at a time
+_BUFFER = 2**22  # held-out values that are worked on at a time
 
 
 @dataclass
@@ -139,7 +139,7 @@ class HeldOut:
         ndarray of float64, (chosen target,)
             Σ(y−ŷ)², or −r, which is NaN where the target or its prediction does not vary within any fold.
         """
-        buffer = _BUFFER * 64 if is_torch(tile.rotated) else _BUFFER  # arrays stay in cache, tensors may be on a device
+        buffer = _BUFFER * 16 if is_torch(tile.rotated) else _BUFFER  # tensors may be on a device
         step = max(64, buffer // sum(group.tested.size for group in self.groups))
         operators = self._operators_at(alpha)
         return np.concatenate([np.empty(0), *(self._loss(tile, operators, some) for some in _pieces(columns, step))])

@@ -122,8 +122,9 @@ def fold_sums(target: Numbers, prediction: Numbers) -> FoldSums:
 
 
 def _tile_sums(target: Numbers, prediction: Numbers) -> Numbers:
-    y, p = deviations(target), deviations(prediction)
-    error = target.astype(np.float64) - prediction
+    (y, y_mean), (p, p_mean) = _around_mean(target), _around_mean(prediction)
+    error = y - p
+    error += y_mean - p_mean
     pairs = ((y, y), (p, p), (y, p), (error, error))
     return np.stack([np.einsum("ij,ij->j", a, b) for a, b in pairs])
 
@@ -155,8 +156,12 @@ def deviations(x: Numbers, *, axis: int = 0) -> Numbers:
     -------
     ndarray of float64
     """
-    values = np.asarray(x)
-    centred = values.astype(np.float64)
-    centred -= centred.mean(axis=axis, keepdims=True)
-    constant = is_constant(values, axis=axis)
-    return np.where(np.expand_dims(constant, axis), 0.0, centred) if constant.any() else centred
+    return _around_mean(np.asarray(x), axis)[0]
+
+
+def _around_mean(x: Numbers, axis: int = 0) -> tuple[Numbers, Numbers]:
+    centred = x.astype(np.float64)
+    mean = centred.mean(axis=axis, keepdims=True)
+    centred -= mean
+    constant = is_constant(x, axis=axis)
+    return (np.where(np.expand_dims(constant, axis), 0.0, centred) if constant.any() else centred), mean

@@ -180,7 +180,7 @@ def block_orders(lengths: Any, block: int, n_draws: int, rng: np.random.Generato
     return orders
 
 
-def draw_shifts(lengths: Any, n_draws: int, rng: np.random.Generator, *, least: Any = 0) -> Numbers:
+def draw_shifts(lengths: Any, n_draws: int, rng: np.random.Generator) -> Numbers:
     """Draw one circular shift for each run, for each permutation.
 
     Parameters
@@ -188,8 +188,6 @@ def draw_shifts(lengths: Any, n_draws: int, rng: np.random.Generator, *, least: 
     lengths : sequence of int, (run,)
     n_draws : int
     rng : Generator
-    least : int or sequence of int, (run,)
-        Smallest shift in either direction, for a control that is one draw and must be far off; half a run where that is less.
 
     Returns
     -------
@@ -198,15 +196,14 @@ def draw_shifts(lengths: Any, n_draws: int, rng: np.random.Generator, *, least: 
 
     Notes
     -----
-    For a null, short shifts must be among them. To leave them out seems careful and is wrong: where the score is high by chance, its neighbours
+    Short shifts must be among them. To leave them out seems careful and is wrong: where the score is high by chance, its neighbours
     in time are high too, and a null without them lets 9 to 14% of slow noise pass p ≤ .05. All shifts of a circle form a group,
     to which the order that was observed belongs like any other.
     """
     n = np.asarray(lengths)
-    low = np.minimum(least, n // 2)
     if len(n) == 1:
-        return rng.permutation(np.arange(max(1, low[0]), min(n[0] - 1, n[0] - low[0]) + 1))[:n_draws, None]
-    return np.asarray((low + rng.integers(n - 2 * low + (low > 0), size=(n_draws, len(n)))) % n)
+        return rng.permutation(np.arange(1, n[0]))[:n_draws, None]
+    return rng.integers(n, size=(n_draws, len(n)))
 
 
 def draw_phases(lengths: Any, n_draws: int, rng: np.random.Generator) -> list[Numbers]:

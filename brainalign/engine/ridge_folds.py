@@ -29,6 +29,8 @@ from brainalign.engine.moments import Numbers
 
 Splits = Sequence[tuple[Numbers, Numbers]]  #: (train rows, test rows) of each fold
 
+_WELL_CONDITIONED = 100.0  # entries of an inverse, where only its product is taken in the working dtype
+_HARMLESS = 4.0  # and where it is itself made in the working dtype
 _STACK = 2**22  # values of fold operators that are built at a time
 
 
@@ -92,8 +94,9 @@ class Group:
 
     def operator(self, alpha: float) -> tuple[Array, ...]:
         """Return the operator at one alpha, some folds being built at a time."""
-        step = max(1, _STACK // max(1, self.held.shape[1] * self.held.shape[2]))
-        built = [self.build(alpha, slice(at, at + step)) for at in range(0, len(self.held), step)]
+        n_folds, n_rows = self.removed.shape
+        step = max(1, _STACK // (n_rows * (len(self.source.factor.eigenvalues) + 1)))
+        built = [self.build(alpha, slice(at, at + step)) for at in range(0, n_folds, step)]
         return tuple(_joined(parts) for parts in zip(*built, strict=True))
 
     def build(self, alpha: float, some: slice) -> tuple[Array, ...]:
@@ -132,7 +135,9 @@ class Spanning(Group):
         half = self.held[some] * root
         inner = inverse(half @ half.swapaxes(1, 2))[:, : self.n_test]
         half *= root
-        return (cast(-inner @ half, self.source.dtype),)
+        # Weights are at most 1. Where their inverse is of that order too, nothing large cancels, and the working dtype will do.
+        dtype = self.source.dtype if float(abs(inner).max()) < _WELL_CONDITIONED else "float64"
+        return (cast(cast(-inner, dtype) @ cast(half, dtype), self.source.dtype),)
 
     def error(self, operator: tuple[Array, ...], moving: Array, truth: Array) -> Array:
         """Return ŷ − y: one product for all folds."""
@@ -161,12 +166,21 @@ class Training(Group):
     def build(self, alpha: float, some: slice) -> tuple[Array, ...]:
         """Return N of some folds, (fold, test row, k + 1)."""
         kept, dtype = self.source.kept(alpha), self.source.dtype
+        if self.narrow.shape[1] <= self.narrow.shape[2]:
+            return (self._inner(kept, some) @ (self.narrow[some] * cast(kept, dtype)),)
         half = self.held[some] * kept**0.5
-        if half.shape[1] <= half.shape[2]:
-            inner = inverse(_identity_minus(half @ half.swapaxes(1, 2)))[:, : self.n_test]
-            return (cast(inner, dtype) @ (self.narrow[some] * cast(kept, dtype)),)
         inner = inverse(_identity_minus(half.swapaxes(1, 2) @ half)) * kept**0.5
         return (cast(half[:, : self.n_test], dtype) @ cast(inner, dtype),)
+
+    def _inner(self, kept: Array, some: slice) -> Array:
+        """Return the test rows of (I − H_SS)⁻¹ in the working dtype, made in float64 where its condition asks for it."""
+        dtype = self.source.dtype
+        half = self.narrow[some] * cast(kept**0.5, dtype)
+        inner = inverse(_identity_minus(half @ half.swapaxes(1, 2)))
+        if dtype == "float32" and not float(abs(inner).max()) < _HARMLESS:
+            half = self.held[some] * kept**0.5
+            inner = inverse(_identity_minus(half @ half.swapaxes(1, 2)))
+        return cast(inner[:, : self.n_test], dtype)
 
     def error(self, operator: tuple[Array, ...], moving: Array, truth: Array) -> Array:
         """Return ŷ − y: one product a fold."""
@@ -181,8 +195,8 @@ class Training(Group):
 
     @cached_property
     def narrow(self) -> Array:
-        """Ũ_S in the working dtype."""
-        return cast(self.held, self.source.dtype)
+        """Ũ_S in the working dtype; that in float64 is not kept beside it unless it is asked for."""
+        return cast(self.source.left(self.removed), self.source.dtype)
 
 
 class Residual(Group):
@@ -308,7 +322,7 @@ def group_folds(source: Source, splits: Splits) -> list[Group]:
 
 
 def _identity_minus(stack: Array) -> Array:
-    return like(np.eye(stack.shape[1]), stack) - stack
+    return cast(like(np.eye(stack.shape[1]), stack), dtype_name(stack)) - stack
 
 
 def _joined(parts: Sequence[Array]) -> Array:

@@ -11,9 +11,9 @@ from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.heldout import HeldOut, HeldTile
 from brainalign.engine.moments import Numbers
 
-_CLOSE = (
-    16.0  # over the number of rows: guesses relatively this near the smallest are contenders (0.07% of choices missed at worst)
-)
+# Over the number of rows, relative to a guess: those this near the smallest are contenders (0.07% of choices missed at worst), ...
+_CLOSE = 16.0
+_FORESEEN = 4.0  # ... and a guess that was wrong by less than this on one side of the best alpha is believed on the other.
 
 Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
 
@@ -75,41 +75,67 @@ def best(loss: Numbers) -> Numbers:
     return last
 
 
-def climb(evaluate: Loss, start: Numbers, contenders: Numbers) -> Numbers:
-    """Evaluate the alphas around a start, then other contenders, then neighbours until the best lies between two worse ones.
+def climb(evaluate: Loss, guess: Numbers, n: float) -> Numbers:
+    """Evaluate the best guess and its better neighbour, then other contenders, then neighbours until the best lies between two worse.
 
     Parameters
     ----------
     evaluate : callable
         From the position of an alpha, and the targets wanted (a slice or positions), to their losses.
-    start : ndarray of int, (target,)
-        Ascending, so that the first targets wanted at one alpha are a slice.
-    contenders : ndarray of bool, (alpha, target)
-        Alphas that are evaluated in any case: where a curve is flat it may have more than one valley.
+    guess : ndarray of float64, (alpha, target)
+        Of the losses, up to a factor for each target. Targets are sorted by :func:`first_pair`, so that the first of them that are
+        wanted at one alpha are a slice.
+    n : float
+        Rows that the guess is made from, which say how exact it is: as exact as the mean of so many squares. Guesses near the
+        smallest are evaluated in any case, as a flat curve may have more than one valley; a neighbour of the best is not, where the
+        guess is clearly worse and the loss of the other neighbour is what was foreseen.
 
     Returns
     -------
     ndarray of float64, (alpha, target)
         Losses; NaN where nothing was evaluated.
     """
-    n_alphas, targets = len(contenders), np.arange(len(start))
-    loss, seen = np.full(contenders.shape, np.nan), np.zeros(contenders.shape, dtype=bool)
-    start = np.clip(start, min(1, n_alphas - 1), max(n_alphas - 2, 0))
+    n_alphas, targets, pair = len(guess), np.arange(guess.shape[1]), first_pair(guess)
+    loss, seen = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool)
     for alpha in range(n_alphas):
-        low, high = (int(at) for at in np.searchsorted(start, [alpha - 1, alpha + 2]))
+        low, high = (int(at) for at in np.searchsorted(pair, [alpha - 1, alpha + 1]))
         if high > low:
             loss[alpha, low:high], seen[alpha, low:high] = evaluate(alpha, slice(low, high)), True
-    wanted = contenders & ~seen
+    wanted = (guess <= (1 + _CLOSE / n) * guess.min(axis=0)) & ~seen
     while True:
         for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
             some = np.flatnonzero(wanted[alpha])
             loss[alpha, some], seen[alpha, some] = evaluate(alpha, some), True
         top = best(loss)
-        wanted = np.zeros(contenders.shape, dtype=bool)
-        for beside in (np.maximum(top - 1, 0), np.minimum(top + 1, n_alphas - 1)):
-            wanted[beside, targets] = ~seen[beside, targets]
+        wanted = np.zeros(guess.shape, dtype=bool)
+        below, above = np.maximum(top - 1, 0), np.minimum(top + 1, n_alphas - 1)
+        for beside, other in ((below, above), (above, below)):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                foreseen, rise = (guess[at, targets] / guess[top, targets] - 1 for at in (other, beside))
+                surprise = abs(loss[other, targets] / loss[top, targets] - 1 - foreseen)  # NaN where it was not evaluated
+            clear = (other != top) & (surprise < _FORESEEN / n) & (rise > _CLOSE / n)
+            wanted[beside, targets] |= ~seen[beside, targets] & ~clear
         if not wanted.any():
             return loss
+
+
+def first_pair(guess: Numbers) -> Numbers:
+    """Return the position of the lower of the two neighbouring alphas with the best guesses: the best one, and one beside it.
+
+    Parameters
+    ----------
+    guess : ndarray of float64, (alpha, target)
+
+    Returns
+    -------
+    ndarray of int, (target,)
+        0 where there is one alpha.
+    """
+    start, targets = best(guess), np.arange(guess.shape[1])
+    beyond = np.full((1, guess.shape[1]), np.inf)
+    padded = np.concatenate([beyond, guess, beyond])
+    lower: Numbers = start - (padded[start, targets] < padded[start + 2, targets])
+    return np.clip(lower, 0, max(len(guess) - 2, 0))
 
 
 def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: bool, checked: Numbers) -> tuple[Numbers, Numbers]:
@@ -144,10 +170,9 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
         found = np.stack([evaluate(alpha, slice(0, t)) for alpha in range(len(alphas))])
         return found, found
     guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
-    start = best(guess)
-    order = np.argsort(start, kind="stable")
+    order = np.argsort(first_pair(guess), kind="stable")
     tile.sort(order)
-    climbed = climb(evaluate, start[order], (guess <= (1 + _CLOSE / len(held.factor.left)) * guess.min(axis=0))[:, order])
+    climbed = climb(evaluate, guess[:, order], len(held.factor.left))
     exhaustive = climbed.copy()
     for alpha, row in enumerate(exhaustive):
         some = np.flatnonzero(checked[order] & np.isnan(row))

@@ -80,6 +80,7 @@ def solve_ridge(
     target_batch: int | None = None,
     max_memory: float | None = None,
     seed: int = 0,
+    factor: RidgeFactor | None = None,
 ) -> RidgeSolution:
     """Fit ridge regression with the alpha that serves each target best on held-out rows.
 
@@ -117,6 +118,8 @@ def solve_ridge(
         on other devices.
     seed : int
         Of the choice of targets to verify.
+    factor : RidgeFactor, optional
+        The decomposition of ``X``, where it is known, of the dual form if it has as many columns as :func:`smallest_fit` has rows.
 
     Returns
     -------
@@ -125,13 +128,14 @@ def solve_ridge(
     X, grid = move(X, device), np.asarray(alphas, dtype=np.float64)
     memory = working_memory(X) if max_memory is None else max_memory
     (n, p), t = X.shape, Y.shape[1]
-    complete = p >= min([n, *(len(np.unique(train)) for train, _ in splits or ())])
-    factor = factorise(X, fit_intercept=fit_intercept, dtype=dtype, complete=complete, weights=weights)
+    if factor is None:
+        complete = p >= smallest_fit(n, splits)
+        factor = factorise(X, fit_intercept=fit_intercept, dtype=dtype, complete=complete, weights=weights)
     held = None
     if splits is not None:
         held = HeldOut(
             factor, splits, fit_intercept=fit_intercept, weights=weights, criterion=criterion, standardize=standardize,
-            max_memory=memory / 3,
+            max_memory=memory / 2,
         )  # fmt: skip
     checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
     index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
@@ -160,6 +164,22 @@ def solve_ridge(
         rows=to_numpy(factor.centred) if p > n else None,
         largest=float(factor.eigenvalues.max()) if len(factor.eigenvalues) else 0.0,
     )
+
+
+def smallest_fit(n: int, splits: Splits | None) -> int:
+    """Return the number of rows of the smallest fit: with as many columns, the dual form serves all folds best.
+
+    Parameters
+    ----------
+    n : int
+        Rows in all.
+    splits : sequence of (train rows, test rows), or None
+
+    Returns
+    -------
+    int
+    """
+    return min([n, *(len(np.unique(train)) for train, _ in splits or ())])
 
 
 def _unit_targets(Y: Array, fit_intercept: bool, weights: Numbers | None, dtype: str) -> tuple[Array, Numbers, Numbers]:

@@ -31,4 +31,4 @@ def weighted_fold_sums(target: Numbers, prediction: Numbers, weights: Numbers) -
         out = raw - n * means[a] * means[b]
         return np.where(np.abs(out) <= 1e-12 * np.abs(raw), 0.0, out)  # one row drawn many times: rounding, not variance
 
-    return FoldSums(n, centred(y, y, 0, 0), centred(p, p, 1, 1), centred(y, p, 0, 1), weights @ (error * error))  # type: ignore[arg-type]
+    return FoldSums(n, centred(y, y, 0, 0), centred(p, p, 1, 1), centred(y, p, 0, 1), weights @ (error * error))

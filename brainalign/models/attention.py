@@ -14,9 +14,8 @@ from brainalign.core.schema import as_labels, group_label
 from brainalign.engine.attention import AttentionNetwork, fit_readouts, sine_code, train
 from brainalign.engine.moments import column_status, deviations
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LabelledMapping, Values, working_device
 from brainalign.models.places import field_of_view
-from brainalign.models.ridge import _device
 
 #: Penalties of the linear readouts, in units of the summed variance of what a query sees.
 RELATIVE_ALPHAS = np.logspace(-3, 4, 15)
@@ -256,4 +255,4 @@ class AttentionReadout(LabelledMapping):
         """Return all features, those that are left out as 0."""
         full = np.zeros((len(x), len(self.features_used_)), dtype=np.float32)
         full[:, self.features_used_] = x
-        return torch.as_tensor(full, device=_device(self.device))
+        return torch.as_tensor(full, device=working_device(self.device, owner="AttentionReadout"))

@@ -11,8 +11,8 @@ from brainalign.core.parameters import check_choice, check_number
 from brainalign.engine.backend import move, to_numpy
 from brainalign.engine.kernels import KERNELS, KernelFeatures, kernel_matrix, natural_gamma
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
-from brainalign.models.ridge import Ridge, _device
+from brainalign.models.mapping import LabelledMapping, Values, working_device
+from brainalign.models.ridge import Ridge
 
 
 class KernelRidge(LabelledMapping):
@@ -100,7 +100,7 @@ class KernelRidge(LabelledMapping):
             check_number("gamma", self.gamma, owner="KernelRidge", low=0.0, low_open=True)
         check_number("degree", self.degree, owner="KernelRidge", low=1, integer=True)
         check_number("coef0", self.coef0, owner="KernelRidge", low=0.0)
-        self._rows = move(x, _device(self.device))
+        self._rows = move(x, working_device(self.device, owner="KernelRidge"))
         self.gamma_ = float(natural_gamma(self._rows, self.kernel) if self.gamma is None else self.gamma)
         self._decomposed = KernelFeatures.of(self._kernel_with(self._rows), centred=self.fit_intercept)
         choose = np.size(self.alphas) > 1 or self.alphas is None
@@ -116,7 +116,7 @@ class KernelRidge(LabelledMapping):
         self.cv_score_, self.status_ = self._ridge.cv_score_, self._ridge.status_
 
     def _predict_values(self, x: Values) -> Values:
-        kernel = self._kernel_with(move(x, _device(self.device)))
+        kernel = self._kernel_with(move(x, working_device(self.device, owner="KernelRidge")))
         return self._ridge.predict(to_numpy(self._decomposed.of_new(kernel)))
 
     def _kernel_with(self, x: Any) -> Any:

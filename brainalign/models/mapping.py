@@ -14,6 +14,7 @@ from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, Par
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import dim_of
+from brainalign.engine.backend import resolve_device
 
 Values = np.ndarray[Any, Any]
 
@@ -171,6 +172,39 @@ def feature_matrix(X: Any) -> Values:
 
 def _values(x: Any) -> Values:
     return np.asarray(x.values if isinstance(x, xr.DataArray) else x)
+
+
+def working_device(name: Any, *, owner: str) -> str:
+    """Return the device to compute on, once it was found to be there.
+
+    Parameters
+    ----------
+    name : str
+        ``"cpu"``, ``"auto"`` or a device of torch.
+    owner : str
+        For the message.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ParameterError
+        There is no such device here.
+    """
+    device = resolve_device(name)
+    if device == "cpu":
+        return device
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # no such word, no such device here, no word at all
+        raise ParameterError(
+            f"The 'device' parameter of {owner} must be 'cpu', 'auto' or a device of this machine, such as 'cuda'. Got {name!r} instead."
+        ) from error
+    return device
 
 
 def check_rows(X: Any, Y: Any) -> None:

@@ -12,8 +12,7 @@ from brainalign.core.parameters import check_choice
 from brainalign.engine.moments import column_status
 from brainalign.engine.pls import Splits, solve_pls
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
-from brainalign.models.ridge import _device
+from brainalign.models.mapping import LabelledMapping, Values, working_device
 
 #: As far as the default looks: what Brain-Score uses.
 MOST_COMPONENTS = 25
@@ -86,7 +85,9 @@ class PLS(LabelledMapping):
         chooses = self.n_components is None or np.size(self.n_components) > 1
         splits = inner_splits(self.cv, self.groups, len(y), rows) if chooses and ok.any() else None
         candidates = self._candidates(x, splits)
-        solution = solve_pls(x, y if ok.all() else y[:, ok], candidates, splits, device=_device(self.device), dtype=self.dtype)
+        solution = solve_pls(
+            x, y if ok.all() else y[:, ok], candidates, splits, device=working_device(self.device, owner="PLS"), dtype=self.dtype
+        )
         n_targets = y.shape[1]
         self.n_components_ = np.zeros(n_targets, dtype=np.int64)
         self.n_components_[ok] = solution.n_components

@@ -11,12 +11,11 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
-from brainalign.engine.backend import resolve_device
 from brainalign.engine.gram import column_mean, column_scale, deviation, wide_matmul
 from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.solvers import RidgeSolution, fixed_ridge, solve_ridge
 from brainalign.models.inner_folds import inner_splits, restricted, row_weights
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LabelledMapping, Values, working_device
 
 __all__ = ["RELATIVE_ALPHAS", "Ridge", "inner_splits"]
 
@@ -201,7 +200,7 @@ class Ridge(LabelledMapping):
         x, new = (self._features(part) / self._scale for part in (X, X_new))
         used = self._weights > 0
         weights = None if self.sample_weight is None else self._weights[used]
-        device = _device(self.device)
+        device = working_device(self.device, owner="Ridge")
         fold = fixed_ridge(x[used], new, fit_intercept=self.fit_intercept, dtype=self.dtype, device=device, weights=weights)
 
         def predict(y: Values) -> Values:
@@ -329,25 +328,25 @@ class Ridge(LabelledMapping):
                     patterns.append((kept, np.isin(np.arange(len(status)), targets[status[targets] == "ok"])))
         return status, [pattern for pattern in patterns if pattern[1].any()]
 
-    def _check(self, y: Values) -> str:
+    def _check(self, y: Values, owner: str = "Ridge") -> str:
         """Return the device, after checking every choice."""
-        check_choice("dtype", self.dtype, ("float32", "float64"), owner="Ridge")
-        check_choice("search", self.search, ("screen", "all"), owner="Ridge")
-        check_choice("criterion", self.criterion, ("r2", "mse", "pearson"), owner="Ridge")
-        check_choice("standardize", self.standardize, ("none", "train", "train_fold"), owner="Ridge")
-        check_choice("nan_policy", self.nan_policy, ("omit_target", "mask", "raise"), owner="Ridge")
-        check_choice("alpha_scale", self.alpha_scale, ("none", "trace"), owner="Ridge")
-        check_number("verify", self.verify, owner="Ridge", low=0.0, high=1.0)
+        check_choice("dtype", self.dtype, ("float32", "float64"), owner=owner)
+        check_choice("search", self.search, ("screen", "all"), owner=owner)
+        check_choice("criterion", self.criterion, ("r2", "mse", "pearson"), owner=owner)
+        check_choice("standardize", self.standardize, ("none", "train", "train_fold"), owner=owner)
+        check_choice("nan_policy", self.nan_policy, ("omit_target", "mask", "raise"), owner=owner)
+        check_choice("alpha_scale", self.alpha_scale, ("none", "trace"), owner=owner)
+        check_number("verify", self.verify, owner=owner, low=0.0, high=1.0)
         if self.target_batch is not None:
-            check_number("target_batch", self.target_batch, owner="Ridge", low=1, integer=True)
+            check_number("target_batch", self.target_batch, owner=owner, low=1, integer=True)
         if self.max_memory is not None:
-            check_number("max_memory", self.max_memory, owner="Ridge", low=0.0, low_open=True)
+            check_number("max_memory", self.max_memory, owner=owner, low=0.0, low_open=True)
         if y.dtype.kind not in "iufb":
-            raise ParameterError(f"Ridge got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
-        self.seed_ = check_random_state(self.random_state, owner="Ridge")
-        return _device(self.device)
+            raise ParameterError(f"{owner} got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
+        self.seed_ = check_random_state(self.random_state, owner=owner)
+        return working_device(self.device, owner=owner)
 
-    def _candidates(self, x: Values, weights: Values | None = None) -> Values:
+    def _candidates(self, x: Values, weights: Values | None = None, owner: str = "Ridge") -> Values:
         """Return the alphas to compare, ascending."""
         mean = column_mean(x, weights) if self.fit_intercept else np.zeros(x.shape[1])
         total = float((deviation(x, mean, weights) ** 2).sum())
@@ -359,7 +358,7 @@ class Ridge(LabelledMapping):
             alphas = np.empty(0)
         if alphas.size == 0 or not np.isfinite(alphas).all() or alphas[0] < 0:
             raise ParameterError(
-                f"The 'alphas' parameter of Ridge must be None, or finite numbers in the range [0.0, inf). Got {self.alphas!r} instead."
+                f"The 'alphas' parameter of {owner} must be None, or finite numbers in the range [0.0, inf). Got {self.alphas!r} instead."
             )
         rows = len(x) if weights is None else weights.sum()
         return alphas * (total * rows / x.shape[1]) if self.alpha_scale == "trace" else alphas
@@ -382,19 +381,3 @@ def _spread(values: Any, ok: Values, fill: Any) -> Values:
     out = np.full((len(ok), *values.shape[1:]), fill, dtype=values.dtype)
     out[ok] = values
     return out
-
-
-def _device(name: Any) -> str:
-    """Return the device to compute on, once it was found to be there."""
-    device = resolve_device(name)
-    if device == "cpu":
-        return device
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:  # no such word, no such device here, no word at all
-        raise ParameterError(
-            f"The 'device' parameter of Ridge must be 'cpu', 'auto' or a device of this machine, such as 'cuda'. Got {name!r} instead."
-        ) from error
-    return device

@@ -16,9 +16,8 @@ from brainalign.engine.moments import column_status, deviations
 from brainalign.engine.solvers import Splits
 from brainalign.engine.spatial import gaussian_masks, pools, search_pools
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LabelledMapping, Values, working_device
 from brainalign.models.places import FieldOfView, Maps, field_of_view
-from brainalign.models.ridge import _device
 
 #: Penalties of pooled channels, in units of their summed variance.
 RELATIVE_ALPHAS = np.logspace(-2, 5, 8)
@@ -221,7 +220,7 @@ class SpatialReadout(LabelledMapping):
 
     def _search(self, maps: list[Any], y: Values, splits: Splits) -> _Found:
         """Find the pool, or fit the mask, of each target."""
-        targets = move(y.astype(self.dtype), _device(self.device))
+        targets = move(y.astype(self.dtype), working_device(self.device, owner="SpatialReadout"))
         centres, sizes = self._candidates()
         candidates = [gaussian_masks(m.points, m.cell, centres, sizes) for m in self.field_of_view_.maps]
         alphas = RELATIVE_ALPHAS if self.alphas is None else _positive("alphas", self.alphas)
@@ -256,7 +255,7 @@ class SpatialReadout(LabelledMapping):
         full = np.zeros((len(x), len(self.features_used_)), dtype=self.dtype)
         # Means first, in float64: features far from 0 would drown their variance in the rounding of a product.
         full[:, self.features_used_] = x - self._source_mean
-        device = _device(self.device)
+        device = working_device(self.device, owner="SpatialReadout")
         return [move(full[:, m.columns], device) for m in self.field_of_view_.maps]
 
     def _candidates(self) -> tuple[Values, Values]:

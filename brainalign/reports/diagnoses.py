@@ -22,7 +22,7 @@ RELIABILITY_FLOOR = 0.1
 #: Share of alphas at the end of their grid that is worth a word, and of all variance in one direction of ten features or more.
 EDGE_SHARE, TOP_SHARE, FEW_FEATURES = 0.05, 0.5, 10
 SHALLOW = 0.9  # share of the directions that a source could span
-_ROWS = 512  # of a recording in memory that are looked at
+_ROWS, _VALUES = 512, 2**23  # of a recording in memory that are looked at
 
 
 def diagnose(result: Any) -> list[str]:
@@ -256,7 +256,7 @@ def _lopsided(facts: dict[str, Any], what: str) -> list[str]:
 
 
 def _facts_of(x: xr.DataArray) -> dict[str, Any]:
-    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _ROWS)).astype(np.int64))
+    rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), _ROWS, max(2, _VALUES // x[0].size))).astype(np.int64))
     values = np.asarray(x.values[rows], dtype=np.float64)
     flat = np.moveaxis(values, 1, -1).reshape(-1, x.shape[1])
     known = flat[:, np.isfinite(flat).all(axis=0)]

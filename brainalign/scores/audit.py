@@ -23,8 +23,10 @@ _BY_HAND = {
     "open:glmsingle": ("response function, noise components and shrinkage of betas", "repeats of all presentations"),
 }
 _TRAINING, _INNER = "training presentations", "inner folds of the training presentations"
-_AT_MOST = 512  # rows that are looked at for directions and variances
-_TOGETHER = 256  # rows in memory
+_AT_MOST, _VALUES = (
+    512,
+    2**23,
+)  # rows that are looked at for directions and variances; fewer of wide sources, to stay within 64 MB
 _FEW = 10  # features with which rows may be equal by chance
 
 
@@ -122,8 +124,8 @@ def source_facts(both: Pair) -> dict[str, Any]:
         usual. Where source and target have the same rows: ``n_known``, how many tested presentations have exactly the
         source responses of a training presentation of another stimulus.
     """
-    n = len(both.source)
-    rows = np.unique(np.linspace(0, n - 1, min(n, _AT_MOST)).astype(np.int64))
+    n, width = len(both.source), int(np.prod(both.source.shape[1:]))
+    rows = np.unique(np.linspace(0, n - 1, min(n, _AT_MOST, max(2, _VALUES // width))).astype(np.int64))
     values = np.asarray(both.source[rows]).reshape(len(rows), -1).astype(np.float64)
     values = values[:, np.isfinite(values).all(axis=0)]
     n_directions, top_share = directions(values)
@@ -155,7 +157,8 @@ def _row_codes(x: xr.DataArray) -> np.ndarray[Any, Any]:
     """Return one number a row, equal for equal rows; rows of zeros alone are no stimulus, and each is its own."""
     seen: dict[Any, int] = {}
     codes = np.empty(len(x), dtype=np.int64)
-    for start in range(0, len(x), _TOGETHER):
-        for row, values in enumerate(np.asarray(x[start : start + _TOGETHER]), start):
+    together = max(1, _VALUES // int(np.prod(x.shape[1:])))
+    for start in range(0, len(x), together):
+        for row, values in enumerate(np.asarray(x[start : start + together]), start):
             codes[row] = seen.setdefault(hash(values.tobytes()) if values.any() else ("zeros", row), len(seen))
     return codes

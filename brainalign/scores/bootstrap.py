@@ -185,7 +185,7 @@ def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
             f"bootstrap got results whose stimuli were drawn with the seeds {seeds}. Expected one, so that draws are paired: pass the same "
             "`random_state` to each `ba.evaluate`."
         )
-    kept = [name for name in ("score", "score_bootstrap", "n_presentations") if all(name in part for part in parts)]
+    kept = [name for name in ("score", "score_bootstrap", "n_units") if all(name in part for part in parts)]
     try:
         return xr.concat([part[kept] for part in parts], xr.Variable("result", as_labels(list(results))), join="exact", coords="minimal",
                          compat="override", combine_attrs="drop")  # fmt: skip
@@ -203,7 +203,7 @@ def _seed(result: xr.Dataset) -> Any:
 def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator, n_folds: int) -> Drawn:
     others = [name for name in units if name != "stimulus"]
     redrawn = _redrawn(result) if "stimulus" in units else None
-    n_stimuli = int(result.n_presentations.max()) if "n_presentations" in result else np.iinfo(np.int64).max
+    n_stimuli = int(result.n_units.max()) if "n_units" in result else np.iinfo(np.int64).max
     refitting = 1.0 if redrawn is None or n_folds < 2 else 1.0 + n_folds / (n_folds - 1.0)
     if redrawn is not None and not others:
         draws = redrawn.transpose("bootstrap", *result.score.dims).values

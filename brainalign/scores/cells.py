@@ -81,7 +81,7 @@ class Grid:
             out = with_p_values(out, null).assign_attrs(null=parts[0].attrs["null"])
         if "score_bootstrap" in parts[0]:
             out["score_bootstrap"] = self._stacked([part.score_bootstrap for part in parts], cells, "bootstrap", cell_dims)
-            out = out.assign(interval(out.score_bootstrap))
+            out = out.assign(interval(out.score_bootstrap)).assign(n_units=parts[0].n_units)
         return out
 
     def _reduced(self, values: Numbers, cells: list[Numbers]) -> Numbers:

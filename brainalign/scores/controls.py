@@ -137,6 +137,7 @@ def with_controls(
     both: Pair,
     source: xr.DataArray,
     *,
+    mapping: Any,
     pair_of: Callable[[xr.DataArray], Pair],
     score: Callable[[Pair], xr.Dataset],
     seed: int,
@@ -152,6 +153,8 @@ def with_controls(
         What was scored.
     source : DataArray
         As it was given, before any step.
+    mapping : mapping
+        Of the model.
     pair_of : callable
         From another source to its pair with the same target, model and folds.
     score : callable
@@ -167,7 +170,7 @@ def with_controls(
     """
     found: dict[str, list[Numbers]] = {}
     failed: dict[str, str] = {}
-    for name, make in _pairs(controls, both, source, pair_of, seed):
+    for name, make in _pairs(controls, both, source, mapping, pair_of, seed):
         if name == _null_of(both) and "null_score" in out:
             found[name] = [np.nanmean(out.null_score.values, axis=0)]
             continue
@@ -209,7 +212,7 @@ def with_best(out: xr.Dataset, scores: xr.DataArray) -> xr.Dataset:
 
 
 def _pairs(
-    controls: Controls, both: Pair, source: xr.DataArray, pair_of: Callable[[xr.DataArray], Pair], seed: int
+    controls: Controls, both: Pair, source: xr.DataArray, mapping: Any, pair_of: Callable[[xr.DataArray], Pair], seed: int
 ) -> Iterator[tuple[str, Callable[[], Pair]]]:
     """Yield each control that applies, and how its pair is made."""
     timed = "onset_s" in coords_of(both.target, "presentation")
@@ -218,7 +221,7 @@ def _pairs(
         "random-projection": lambda: pair_of(_projection(source, seed)),
         "shuffled": lambda: _shuffled(both, seed),
         "shifted": lambda: replace(both, target=_half_a_run_later(both.target)),
-        "autocorrelation": lambda: replace(both, source=_bumps(both.target), model=Chain((both.model.steps[-1],))),
+        "autocorrelation": lambda: replace(both, source=_bumps(both.target), model=Chain((mapping,))),
     }
     absent = ("shuffled",) if timed else ("shifted", "autocorrelation")
     yield from ((name, made[name]) for name in controls.names if name not in absent)

@@ -12,6 +12,7 @@ import xarray as xr
 from brainalign.core.protocols import Metric
 from brainalign.core.tables import presentation_table
 from brainalign.dataset.folds import RUN_LABELS
+from brainalign.engine.bootstrap import draw_weights
 from brainalign.engine.moments import Numbers, fold_sums, pool_sums
 from brainalign.engine.weighted import weighted_fold_sums
 
@@ -74,7 +75,7 @@ def bootstrap_scores(folds: Sequence[Held], metric: Metric, n_draws: int, seed: 
     Models are not fitted again: intervals say how much the choice of test stimuli matters, given these models.
     """
     codes, names = pd.factorize(np.concatenate([fold.units for fold in folds]), sort=True)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_draws)
+    counts = draw_weights(len(names), n_draws, np.random.default_rng(seed))
     per_fold = np.split(codes, np.cumsum([len(fold.units) for fold in folds])[:-1])
     if getattr(metric, "sums", None) is not fold_sums:
         return np.stack([_one_draw(folds, metric, [count[rows] for rows in per_fold]) for count in counts]).astype(np.float32)

@@ -21,8 +21,10 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.split import Folds, split
 from brainalign.dataset.writing import ResultParts, asked_before
 from brainalign.features.chain import Chain, chain
+from brainalign.models.banded import BandedRidge
 from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import audit
+from brainalign.scores.beside import unique_variance, with_nuisance
 from brainalign.scores.controls import Controls, with_controls
 from brainalign.scores.heldout import score_pair
 from brainalign.scores.inference import NULLS, choose_null, null_orders, null_scores, with_p_values
@@ -45,6 +47,7 @@ def evaluate(
     join: str = "inner",
     repeats: str = "average",
     time: str = "match",
+    nuisance: str | None = None,
     controls: Any = "auto",
     n_permutations: int = 0,
     null: str = "auto",
@@ -82,6 +85,10 @@ def evaluate(
         presentations and test on averages. Chains that mix presentations keep them all.
     time : {"match", "flatten"}
         Where both sides have time: predict each time point from the same one, or from all.
+    nuisance : {"auto"} or None
+        ``"auto"`` adds to a source in time what its presentation table says whatever the stimuli mean, such as word rate, onsets and the
+        position in the run, as a band with its own penalty (:class:`BandedRidge`), and reports what each of the two explains alone,
+        ``unique`` (band, neuroid), in R².
     controls : {"auto", "none"}, sequence of str, or dict of DataArray
         What else is scored, in the source's place: features that are ``"constant"``; a ``"random-projection"`` of which stimulus it is,
         as wide as the source; the real source with the target's stimuli ``"shuffled"``, or, for presentations in time (with
@@ -93,7 +100,8 @@ def evaluate(
         Exchange stimuli within each fold; or, for presentations in time (with ``onset_s``), shift each run in a circle, or exchange whole
         runs. ``"auto"`` never exchanges rows that have times: neighbours in time are alike, and noise would look significant.
     n_bootstraps : int
-        Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim.
+        Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim. It
+        takes the fitted models as they are; that of :func:`bootstrap` also counts that folds share training rows.
     random_state : int, Generator or None
         For folds, controls, permutations and bootstraps that are drawn.
     store : path, optional
@@ -141,7 +149,7 @@ def evaluate(
     """
     seed = seed_of(random_state, store, "evaluate")  # drawn once: the systems of a dict share their folds
     asked = Asked(
-        model, cv, groups, metric, ceiling, join, repeats, time, Controls.asked(controls), n_permutations, null, n_bootstraps, seed, progress
+        model, cv, groups, metric, ceiling, join, repeats, time, nuisance, Controls.asked(controls), n_permutations, null, n_bootstraps, seed, progress
     )  # fmt: skip
     if store is None:
         return _without_nulls(score_systems(source, target, asked))
@@ -160,6 +168,7 @@ class Asked:
     join: str
     repeats: str
     time: str
+    nuisance: str | None
     controls: Controls
     n_permutations: int
     null: str
@@ -242,7 +251,8 @@ def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) 
     sources, targets = (x if isinstance(x, Mapping) else {"": x} for x in (source, target))
     settled = {(a, b): settle(x, y, asked) for a, x in sources.items() for b, y in targets.items()}
     for one in settled.values():
-        refuse_joint(one.model, tiles_of(targets))
+        # a nuisance band has a penalty of its own, and candidates for the two are refined for all targets together
+        refuse_joint(one.model if asked.nuisance is None else chain(BandedRidge()), tiles_of(targets))
 
     def score(a: Any, b: Any, x: xr.DataArray, tile: Any, ceiling: Any) -> xr.Dataset:
         return _one_pair(x, tile, replace(settled[a, b], ceiling=ceiling, progress=False))
@@ -280,7 +290,8 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     timed = borrow_times(target, source)
     null = choose_null(asked.null, timed) if asked.n_permutations else None
     folds = _folds(timed, asked.cv, asked.groups, seed)
-    both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time)
+    beside = None if asked.nuisance is None else with_nuisance
+    both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time, beside=beside)
     _refuse_single_rows(both, metric.name)
     out = score_pair(both, metric, n_bootstraps=asked.n_bootstraps, seed=seed, progress=asked.progress)
     run = partial(score_pair, metric=metric)
@@ -291,7 +302,9 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
         out = with_p_values(out, out.null_score).assign_attrs(null=null)
     if asked.controls:
         pair_of = partial(pair, target=timed, model=model, folds=folds, join=asked.join, repeats=repeats, time=asked.time)
-        out = with_controls(out, asked.controls, both, source, pair_of=pair_of, score=run, seed=seed)
+        out = with_controls(out, asked.controls, both, source, mapping=model.steps[-1], pair_of=pair_of, score=run, seed=seed)
+    if asked.nuisance is not None:
+        out = unique_variance(out, both)
     if asked.ceiling is not None:
         averaged = mean_inverse_repeats(both, target)
         out = normalise(out, asked.ceiling, target, metric=metric.name, seed=seed, averaged=averaged)
@@ -301,7 +314,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     out.attrs |= {"metric": metric.name, "report": json.dumps(both.report)}
     params = {
         "model": model, "metric": metric.name, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"],
-        "time": asked.time, "controls": out.control.values.tolist() if "control" in out.coords else [],
+        "time": asked.time, "nuisance": asked.nuisance, "controls": out.control.values.tolist() if "control" in out.coords else [],
         "n_permutations": asked.n_permutations, "null": null, "n_bootstraps": asked.n_bootstraps,
     }  # fmt: skip
     return write_step(out, "evaluate", params=params, inputs={"source": source, "target": target}, seed=seed)
@@ -332,6 +345,7 @@ def _check(asked: Asked, model: Chain) -> tuple[Metric, str]:
     check_choice("repeats", asked.repeats, ("average", "keep", "train-single"), owner="evaluate")
     check_choice("time", asked.time, ("match", "flatten"), owner="evaluate")
     check_choice("join", asked.join, ("inner", "exact"), owner="evaluate")
+    check_choice("nuisance", asked.nuisance, (None, "auto"), owner="evaluate")
     check_choice("null", asked.null, NULLS, owner="evaluate")
     for name in ("n_permutations", "n_bootstraps"):
         check_number(name, getattr(asked, name), owner="evaluate", low=0, integer=True)

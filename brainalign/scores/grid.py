@@ -118,7 +118,7 @@ def compare(
     seed = seed_of(random_state, store, "compare")
     wanted = Controls.asked(controls)
     asked = Asked(
-        model, cv, groups, metric, ceiling, join, repeats, time, wanted, n_permutations, null, n_bootstraps, seed, progress
+        model, cv, groups, metric, ceiling, join, repeats, time, None, wanted, n_permutations, null, n_bootstraps, seed, progress
     )  # fmt: skip
     finish = partial(_finished, grid=grid, source=source, target=target, by=by, asked=asked, recovery=recovery)
     of_group = {label: wanted.of_group(by[0], label, first=i == 0) for i, label in enumerate(source_groups)}

@@ -39,7 +39,8 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     Dataset
         ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha``, ``alpha_at_edge`` (1 where
         it is the first or last candidate) and ``cv_score`` (fold, neuroid[, time]) where the mapping chose by inner folds;
-        ``score_bootstrap`` (bootstrap, ...), ``ci_low`` and ``ci_high``.
+        ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were
+        drawn, ``ci_low`` and ``ci_high``.
     """
     if "time" not in both.source.dims or "time" not in both.target.dims:
         return _score(both, metric, n_bootstraps, seed, progress)
@@ -47,21 +48,23 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     for i in range(both.target.sizes["time"]):
         now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
         parts.append(_score(now, metric, n_bootstraps, seed, False))
-    out = xr.concat([part.drop_vars(["status", "n_presentations"]) for part in parts], "time")
-    return out.assign(n_presentations=parts[0].n_presentations).assign_coords(status=("neuroid", _status(both.target)))
+    out = xr.concat([part.drop_vars(["status", "n_presentations", "n_units"], errors="ignore") for part in parts], "time")
+    same = {name: parts[0][name] for name in ("n_presentations", "n_units") if name in parts[0]}
+    return out.assign(same).assign_coords(status=("neuroid", _status(both.target)))
 
 
 def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool) -> xr.Dataset:
     from tqdm.auto import tqdm
 
     dims, shape = both.target.dims[1:], both.target.shape[1:]
-    sums, chosen, held, tested = [], [], [], 0
+    sums, chosen, held, tested, status = [], [], [], 0, []
     for fold in tqdm(both.folds, desc="folds", disable=not progress):
         model, prediction, truth = _fit_fold(both, fold)
         y, p = _defined(_columns(truth), _columns(prediction))
         sums.append(metric.sums(y, p))
         tested += len(y)
         chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in _CHOICES})
+        status.append(np.asarray(getattr(model, "status_", ())))
         if n_bootstraps:
             held.append(Held(y, p, units_of(truth)))
     by_fold = np.stack([metric.score(fold) for fold in sums])
@@ -75,19 +78,20 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         columns = [fold[name] for fold in chosen]
         if all(column is not None and not np.isnan(column).all() for column in columns):
             variables[name] = (("fold", *dims), np.stack(columns))
-    out = xr.Dataset(variables, coords=_labels(both))
+    out = xr.Dataset(variables, coords=_labels(both, status))
     if not held:
         return out
     draws = bootstrap_scores(held, metric, n_bootstraps, seed).reshape(-1, *shape)
     out["score_bootstrap"] = (("bootstrap", *dims), draws)
+    out["n_units"] = len(set(np.concatenate([fold.units for fold in held]).tolist()))
     return out.assign(interval(out.score_bootstrap))
 
 
-def _labels(both: Pair) -> dict[str, Any]:
+def _labels(both: Pair, status: list[Numbers]) -> dict[str, Any]:
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
     labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
-    labels["status"] = ("neuroid", _status(both.target))
+    labels["status"] = ("neuroid", _with_that_of_mappings(_status(both.target), status))
     labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
     return labels
 
@@ -131,3 +135,11 @@ def _status(target: xr.DataArray) -> Numbers:
     """Say which neuroids have a score to find: all presentations and times of a neuroid are one column."""
     values = np.moveaxis(target.values, 1, -1)
     return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
+
+
+def _with_that_of_mappings(status: Numbers, folds: list[Numbers]) -> Numbers:
+    """Take the word of the mappings for neuroids that none of them could fit."""
+    if any(fold.shape != status.shape for fold in folds):  # more targets than neuroids, or a mapping that says nothing
+        return status
+    lost = np.all([fold != "ok" for fold in folds], axis=0) & (status == "ok")
+    return np.where(lost, folds[0], status)

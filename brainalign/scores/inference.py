@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from math import ceil
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +90,7 @@ def choose_null(null: str, x: xr.DataArray) -> str:
     return "shift"
 
 
-def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, least_s: float = 0.0) -> Numbers:
+def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Numbers:
     """Return the orders in which the target's rows are scored again.
 
     Parameters
@@ -103,8 +101,6 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, least_
         circle; or exchange whole runs of one length, which holds however slow they are.
     n_permutations : int
     seed : int
-    least_s : float
-        Shortest shift, for a control; a null has all.
 
     Returns
     -------
@@ -114,9 +110,7 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, least_
     rng = np.random.default_rng(seed)
     rows = presentation_table(both.target)
     if null != "exchange":
-        runs = runs_of(rows)
-        least = [ceil(least_s / step) if (step := typical_step(rows, [run])) > 0 else 0 for run in runs] if least_s else 0
-        return time_orders(runs, null=null, n_permutations=n_permutations, rng=rng, least=least)
+        return time_orders(runs_of(rows), null=null, n_permutations=n_permutations, rng=rng)
     fold_of = np.full(len(rows), -1)
     for number, fold in enumerate(both.folds):
         fold_of[fold.test] = number
@@ -126,7 +120,7 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, least_
     return exchange_orders(stimulus, n_permutations, rng, within=fold_of)
 
 
-def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator, least: Any = 0) -> Numbers:
+def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator) -> Numbers:
     """Return orders of rows in time: each run shifted in a circle, or whole runs exchanged.
 
     Parameters
@@ -136,8 +130,6 @@ def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.
     null : {"shift", "runs"}
     n_permutations : int
     rng : Generator
-    least : int or sequence of int, (run,)
-        Of shifts, in rows.
 
     Returns
     -------
@@ -147,7 +139,7 @@ def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.
     if null == "runs":
         orders = distinct_orders(np.repeat(np.arange(len(runs)), lengths), n_permutations, rng)
     else:
-        shifts = draw_shifts(lengths, n_permutations, rng, least=least)
+        shifts = draw_shifts(lengths, n_permutations, rng)
         starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
         within = np.arange(len(rows)) - starts
         orders = starts + (within + np.repeat(shifts, lengths, axis=1)) % np.repeat(lengths, lengths)
@@ -216,10 +208,10 @@ def with_p_values(out: xr.Dataset, null: xr.DataArray) -> xr.Dataset:
 
 def _side_by_side(target: xr.DataArray, orders: Numbers) -> xr.DataArray:
     values = np.concatenate([target.values[order] for order in orders], axis=1)
-    kept = {name: coord for name, coord in target.coords.items() if "neuroid" not in coord.dims}
-    return xr.DataArray(
-        values, dims=target.dims, coords={**kept, "neuroid_id": ("neuroid", np.arange(values.shape[1]))}, attrs=target.attrs
-    )
+    coords = {name: coord for name, coord in target.coords.items() if "neuroid" not in coord.dims}
+    coords |= {name: ("neuroid", np.tile(labels, len(orders))) for name, labels in coords_of(target, "neuroid").items()}
+    coords["neuroid_id"] = ("neuroid", np.arange(values.shape[1]))
+    return xr.DataArray(values, dims=target.dims, coords=coords, attrs=target.attrs)
 
 
 def _lasts(x: xr.DataArray, runs: list[Numbers]) -> float:

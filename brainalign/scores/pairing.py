@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +48,15 @@ class Pair:
 
 
 def pair(
-    source: xr.DataArray, target: xr.DataArray, model: Chain, folds: Folds, *, join: str, repeats: str, time: str = "match"
+    source: xr.DataArray,
+    target: xr.DataArray,
+    model: Chain,
+    folds: Folds,
+    *,
+    join: str,
+    repeats: str,
+    time: str = "match",
+    beside: Callable[..., tuple[xr.DataArray, Chain]] | None = None,
 ) -> Pair:
     """Run the steps that learn nothing, join the two sides and settle the repeats.
 
@@ -60,12 +69,16 @@ def pair(
     join : {"inner", "exact"}
     repeats : {"average", "keep", "train-single"}
     time : {"match", "flatten"}
+    beside : callable, optional
+        Joins more features to the prepared source: from it, the rest of the model, source, target and model to the first two.
 
     Returns
     -------
     Pair
     """
     prepared, rest = model.prepare(source, target, centre=True)
+    if beside is not None:
+        prepared, rest = beside(prepared, rest, source, target, model)
     if time == "flatten":  # before the join, which would cut both sides to the times that they share
         prepared = flatten_time(prepared)
     report: dict[str, Any] = {"repeats": repeats if not model.mixes else "keep", "leaks": leaks_of(source=source, target=target)}

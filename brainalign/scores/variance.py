@@ -81,8 +81,8 @@ def partition_variance(
     ...         for _ in range(2))
     >>> brain = ba.responses(a.values[:, :1] + b.values[:, :1], stimulus_id=ids, neuroid_id=["v"], modality="fmri", system="s")
     >>> parts = ba.partition_variance(ba.bands(a=a, b=b), brain, cv=3, random_state=0)
-    >>> parts.unique.round(1).values.ravel().tolist(), abs(float(parts.shared[0])) < 0.1
-    ([0.5, 0.5], True)
+    >>> bool((parts.unique > 0.4).all()), abs(float(parts.shared[0])) < 0.1
+    (True, True)
     """
     names = _bands_of(validate(source, name="source"), by)
     validate(target, name="target")

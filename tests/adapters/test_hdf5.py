@@ -1,4 +1,5 @@
 import re
+import resource
 from pathlib import Path
 
 import h5py
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 import brainalign.adapters as adapters_package
-from brainalign.adapters.hdf5 import _Checked, check_stored, hdf5_file, open_hdf5, whole_chunks
+from brainalign.adapters.hdf5 import _Checked, attributes, check_stored, hdf5_file, open_hdf5, whole_chunks
 from brainalign.core.errors import FormatError
 
 VALUES = np.arange(6 * 50 * 40, dtype=np.float32).reshape(6, 50, 40)
@@ -87,7 +88,7 @@ def test_damaged_strings_and_groups_never_hang(tmp_path, hdf5_survives_damage):
             for name in opened:
                 check_stored(opened[name], file)
                 opened[name].asstr()[()]
-                dict(opened[name].attrs)
+                dict(attributes(opened[name]))
 
     assert hdf5_survives_damage(file, read) > 50
 
@@ -112,6 +113,32 @@ def test_a_string_longer_than_its_file_is_refused_before_memory_is_set_aside(tmp
                 check_stored(file["names"], tmp_path / "a.h5")
 
 
+def resident_bytes():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@pytest.mark.parametrize("userblock_size", [0, 512])
+@pytest.mark.parametrize("n_others", [0, 12])  # with others, the header goes on elsewhere
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_a_string_of_an_attribute_longer_than_its_file_is_refused_before_memory_is_set_aside(
+    tmp_path, userblock_size, n_others, libver
+):
+    with h5py.File(tmp_path / "a.h5", "w", userblock_size=userblock_size, libver=libver) as file:
+        file.create_group("x").attrs.update({f"other {number}": np.arange(5.0) for number in range(n_others)})
+        file["x"].attrs["letters"] = ["a", "b", "neuron seven"]
+    whole = (tmp_path / "a.h5").read_bytes()
+    heap = whole.index(b"GCOL") - userblock_size
+    length = whole.index((12).to_bytes(4, "little") + heap.to_bytes(8, "little"))
+    with hdf5_file(tmp_path / "a.h5") as file:
+        assert list(attributes(file["x"])["letters"]) == ["a", "b", "neuron seven"]
+    (tmp_path / "a.h5").write_bytes(whole[: length + 3] + b"\xd6" + whole[length + 4 :])
+    says = r"a string of 3590324236 bytes in an attribute of '/x'" if libver == "earliest" else "checksum"
+    before = resident_bytes()
+    with pytest.raises(FormatError, match=says), hdf5_file(tmp_path / "a.h5") as file:
+        attributes(file["x"])["letters"]
+    assert resident_bytes() - before < 2**26
+
+
 def test_what_is_read_through_it_is_what_hdf5_reads(tmp_path):
     with h5py.File(strings(tmp_path / "ä.h5")) as plain, hdf5_file(tmp_path / "ä.h5") as checked:
         assert checked.filename == plain.filename
@@ -128,10 +155,11 @@ def test_a_file_that_is_being_written_is_refused(tmp_path):
 
 def test_every_reader_goes_through_it():
     adapters = Path(adapters_package.__file__).parent
-    used = [
-        f"{file.name}: {call}" for file in adapters.rglob("*.py") for call in re.findall(r"h5py\.File\([^)]*\)", file.read_text())
-    ]
+    texts = {file.name: file.read_text() for file in adapters.rglob("*.py")}
+    used = [f"{name}: {call}" for name, text in texts.items() for call in re.findall(r"h5py\.File\([^)]*\)", text)]
     assert sorted(used) == [
         'hdf5.py: h5py.File(file, "r", driver="fileobj", fileobj=raw, **options)',
         'netcdf.py: h5py.File(part, "x")',
     ]
+    direct = [found for text in texts.values() if "hdf5_file" in text for found in re.findall(r"(\w+)\.attrs\.get\(", text)]
+    assert set(direct) <= {"x", "variable"}  # responses, and what was read: of HDF5, it is `attributes(item)`

@@ -55,16 +55,16 @@ def test_all_candidates_are_scored_as_if_every_fold_were_fitted_anew(n, gap):
     np.testing.assert_array_equal(error[found.candidate_index, found.alpha_index, np.arange(30)], best)
 
 
-@pytest.mark.parametrize("n", [200, 45], ids=["p<n", "p>n"])
-def test_screening_loses_next_to_nothing(n):
+@pytest.mark.parametrize(("n", "lost"), [(200, 0.02), (45, 0.05)], ids=["p<n", "p>n"])
+def test_screening_loses_little_of_the_best_of_all_noisy_scores(n, lost):
     X, Y, _ = problem(n)
     gammas = np.random.default_rng(0).dirichlet([0.5] * 3, 25)
     screened, full = (solve_banded(X, Y, BANDS, ALPHAS, folds(n), gammas, search=s, dtype="float64") for s in ("screen", "all"))
     assert (full.heldout_r2 >= screened.heldout_r2 - 1e-12).all()
-    assert (full.heldout_r2 - screened.heldout_r2).mean() < 0.02
+    assert (full.heldout_r2 - screened.heldout_r2).mean() < lost
 
 
-def test_the_refined_list_is_as_good_as_a_dense_one():
+def test_the_refined_list_predicts_new_rows_nearly_as_well_as_a_dense_one():
     X, Y, _ = problem(900)
     rng = np.random.default_rng(1)
     dense = np.concatenate([rng.dirichlet([c] * 3, 150) for c in (0.2, 1.0)])
@@ -73,7 +73,7 @@ def test_the_refined_list_is_as_good_as_a_dense_one():
         found = solve_banded(X[:300], Y[:300], BANDS, ALPHAS, folds(300), candidates, dtype="float64")
         predicted = (X[300:] - found.source_mean) @ found.coef + found.target_mean
         errors.append(((Y[300:] - predicted) ** 2).mean() / Y.var())
-    assert errors[0] < errors[1] + 0.001
+    assert errors[0] < errors[1] + 0.005
 
 
 def test_bands_without_signal_are_left_out_exactly():

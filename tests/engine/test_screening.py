@@ -3,7 +3,7 @@ import pytest
 
 from brainalign.engine.factor import factorise
 from brainalign.engine.heldout import HeldOut
-from brainalign.engine.screening import best, climb, generalised_cross_validation, search_losses
+from brainalign.engine.screening import best, climb, first_pair, generalised_cross_validation, search_losses
 
 ALPHAS = np.logspace(-2, 5, 15)
 
@@ -48,14 +48,15 @@ def test_the_last_of_ties_is_best_and_nan_never():
 
 @pytest.mark.parametrize("start", [0, 5, 11])
 def test_climbs_down_into_every_valley(start):
-    curve = np.abs(np.arange(12)[:, None] - np.array([0, 3, 7, 11])[None, :]).astype(float)
+    curve = 1 + np.abs(np.arange(12)[:, None] - np.array([0, 3, 7, 11])[None, :]).astype(float)
+    guess = np.repeat(1 + np.abs(np.arange(12.0) - start)[:, None], 4, axis=1)
     asked = np.zeros(curve.shape, dtype=int)
 
     def evaluate(alpha, columns):
         asked[alpha, columns] += 1
         return curve[alpha, columns]
 
-    loss = climb(evaluate, np.full(4, start), np.zeros(curve.shape, dtype=bool))
+    loss = climb(evaluate, guess, 1000)
     assert best(loss).tolist() == [0, 3, 7, 11]
     assert asked.max() == 1
     assert (np.isnan(loss) == (asked == 0)).all()
@@ -63,16 +64,30 @@ def test_climbs_down_into_every_valley(start):
 
 def test_a_second_valley_is_found_where_it_is_a_contender():
     curve = np.array([3.0, 2.0, 4.0, 5.0, 1.0, 6.0])[:, None]
-    alone = climb(lambda alpha, columns: curve[alpha, columns], np.array([1]), np.zeros((6, 1), dtype=bool))
-    assert best(alone).tolist() == [1]
-    both = climb(lambda alpha, columns: curve[alpha, columns], np.array([1]), np.arange(6)[:, None] == 4)
-    assert best(both).tolist() == [4]
+    evaluate = lambda alpha, columns: curve[alpha, columns]  # noqa: E731
+    guess = np.array([3.0, 2.0, 4.0, 5.0, 2.1, 6.0])[:, None]
+    assert best(climb(evaluate, guess, 1000)).tolist() == [1]
+    assert best(climb(evaluate, guess, 100)).tolist() == [4]
+
+
+@pytest.mark.parametrize(("beside", "n_evaluated"), [(2.6, 2), (2.61, 3), (3.5, 3)])
+def test_a_neighbour_that_is_clearly_worse_is_left_out_where_the_other_one_was_foreseen(beside, n_evaluated):
+    curve, guess = (np.array([9.0, 5.0, 2.0, at, 9.0])[:, None] for at in (beside, 2.6))
+    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000)
+    assert best(loss).tolist() == [2]
+    assert np.isfinite(loss).sum() == n_evaluated
+
+
+def test_the_first_pair_is_the_best_guess_and_its_better_neighbour():
+    guess = np.array([[1.0, 3.0, 3.0, 4.0], [2.0, 1.0, 1.0, 3.0], [3.0, 2.0, 4.0, 2.0], [4.0, 4.0, 5.0, 1.0]])
+    assert first_pair(guess).tolist() == [0, 1, 0, 2]
+    assert first_pair(guess[:1]).tolist() == [0] * 4
 
 
 @pytest.mark.parametrize("n_alphas", [1, 2, 3])
 def test_short_grids(n_alphas):
     curve = np.arange(n_alphas, 0, -1.0)[:, None]
-    found = climb(lambda alpha, columns: curve[alpha, columns], np.array([0]), np.zeros((n_alphas, 1), dtype=bool))
+    found = climb(lambda alpha, columns: curve[alpha, columns], np.ones((n_alphas, 1)), 100)
     assert best(found).tolist() == [n_alphas - 1]
 
 

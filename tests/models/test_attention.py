@@ -148,7 +148,7 @@ def test_what_is_missing_is_named(routed_content):
         ({"learning_rate": 0}, "'learning_rate' parameter"),
         ({"weight_decay": -1}, "'weight_decay' parameter"),
         ({"random_state": -1}, "'random_state' parameter of AttentionReadout"),
-        ({"device": "gpu"}, "'device' parameter"),
+        ({"device": "gpu"}, "'device' parameter of AttentionReadout"),
     ],
 )
 def test_impossible_options_are_named(routed_content, options, message):

@@ -173,6 +173,8 @@ def test_the_root_of_the_prior_takes_features_that_lack_a_delay():
         ({"smooth_s": {"sond": 2.0}}, "names the band 'sond'. .* Did you mean 'sound'"),
         ({"smooth_s": -1.0}, "smooth_s"),
         ({"smooth_s": 2.0}, "no coordinate `delay_s`"),
+        ({"device": "tpu"}, "'device' parameter of BandedRidge must .* Got 'tpu'"),
+        ({"alphas": -1.0}, "'alphas' parameter of BandedRidge must .* Got -1.0"),
     ],
 )
 def test_impossible_options_are_named(sides, options, message):

@@ -125,7 +125,7 @@ def test_parameters_pass_through_clone():
         ({"gamma": 0.0}, r"'gamma' parameter of KernelRidge must be a float in the range \(0.0, inf\)"),
         ({"degree": 0}, "'degree' parameter of KernelRidge must be an int"),
         ({"coef0": -1.0}, "'coef0' parameter of KernelRidge must be a float"),
-        ({"device": "tpu"}, "'device' parameter .* Got 'tpu'"),
+        ({"device": "tpu"}, "'device' parameter of KernelRidge must .* Got 'tpu'"),
         ({"alphas": "auto"}, "'alphas' parameter .* Got 'auto'"),
     ],
 )

@@ -127,5 +127,5 @@ def test_a_dtype_that_is_none_of_two_is_named(dtype):
 
 
 def test_a_device_that_is_not_there_is_named():
-    with pytest.raises(ParameterError, match=r"'device' parameter .* Got 'tpu'"):
+    with pytest.raises(ParameterError, match=r"'device' parameter of PLS must .* Got 'tpu'"):
         ba.PLS(2, device="tpu").fit(*problem())

@@ -198,7 +198,7 @@ def test_features_with_nan_are_left_out_with_a_warning(fixed_fields, method):
         ({"n_steps": 0}, "'n_steps' parameter of SpatialReadout"),
         ({"max_memory": 0}, "'max_memory' parameter of SpatialReadout"),
         ({"dtype": "float16"}, "'dtype' parameter of SpatialReadout"),
-        ({"device": "gpu"}, "'device' parameter"),
+        ({"device": "gpu"}, "'device' parameter of SpatialReadout"),
     ],
 )
 def test_impossible_options_are_named(fixed_fields, options, message):

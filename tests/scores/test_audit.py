@@ -132,3 +132,10 @@ def test_lazy_sources_give_the_same_facts_and_all_of_it_is_json():
     lazy = x.chunk({"presentation": 7, "neuroid": 5})
     assert audit(joined(lazy, y), chain(ba.Ridge()), source=lazy, target=y) == here
     assert json.loads(json.dumps(here)) == here
+
+
+def test_of_a_wide_source_fewer_rows_are_looked_at(monkeypatch):
+    monkeypatch.setattr("brainalign.scores.audit._VALUES", 240)
+    x, y = recording(RNG.normal(size=(40, 12))), recording(RNG.normal(size=(40, 2)), system="sub-01", modality="fmri")
+    facts = source_facts(joined(x, y))
+    assert (facts["n_rows"], facts["n_known"]) == (20, 0)

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 def scores(values, stimuli=None, **coords):
     """Return a result of (subject, layer) scores, and with ``stimuli`` (bootstrap, subject, layer) those of redrawn stimuli."""
-    out = xr.Dataset({"score": (("subject", "layer"), values), "n_presentations": 100}, coords)
+    out = xr.Dataset({"score": (("subject", "layer"), values), "n_units": 100}, coords)
     return out if stimuli is None else out.assign(score_bootstrap=(("bootstrap", "subject", "layer"), stimuli))
 
 
@@ -21,7 +21,7 @@ def two_factors(n_subjects, n_stimuli, layers, rng, n_draws=400):
     x = 0.5 * rng.normal(size=(n_subjects, 1, layers)) + 0.8 * rng.normal(size=(1, n_stimuli, layers))
     x = x + 2.0 * rng.normal(size=(n_subjects, n_stimuli, layers))
     weights = rng.multinomial(n_stimuli, np.full(n_stimuli, 1 / n_stimuli), size=n_draws) / n_stimuli
-    return scores(x.mean(axis=1), np.einsum("bs,usl->bul", weights, x)).assign(n_presentations=n_stimuli)
+    return scores(x.mean(axis=1), np.einsum("bs,usl->bul", weights, x)).assign(n_units=n_stimuli)
 
 
 def test_intervals_over_many_subjects_are_those_of_t():

@@ -40,3 +40,17 @@ def test_the_best_of_many_null_layers_scores_nothing_once_it_is_chosen_inside():
     fixed = ba.compare(x, y, by=("layer", "region"), model=ba.Ridge(alphas=[1.0]), cv=3, controls="none", random_state=0)
     assert fixed.attrs["choice"].startswith("not held out")
     assert "score_of_chosen" not in fixed
+
+
+def test_a_neuroid_that_no_mapping_could_fit_has_its_status():
+    x, y = null_study(v=3)
+
+    class Choosy(ba.Ridge):
+        def _fit_values(self, x, y, rows):
+            super()._fit_values(x, y, rows)
+            self.status_[1] = "no source"
+            self.coef_[:, 1] = self._target_mean[1] = np.nan
+
+    out = ba.evaluate(x, y, model=Choosy(alphas=[1.0]), cv=3, controls="none", random_state=0)
+    assert out.status.values.tolist() == ["ok", "no source", "ok"]
+    assert np.isnan(out.score.values).tolist() == [False, True, False]

@@ -87,6 +87,7 @@ MAPPINGS = {
     "AttentionReadout",
     "BandedRidge",
     "Classifier",
+    "DistantRidge",
     "KernelRidge",
     "PLS",
     "Ridge",
@@ -207,6 +208,27 @@ def test_readouts_of_maps_ask_for_places_and_not_for_a_kind(systems, readout, so
     plain = ba.responses(on_grid.values, stimulus_id=on_grid.stimulus_id.values, neuroid_id=range(8), modality="behaviour", system="x",
                          band=on_grid.band.values, channel_x=on_grid.channel_x.values, channel_y=on_grid.channel_y.values)  # fmt: skip
     np.testing.assert_array_equal(clone(readout).fit(plain, y).predict(plain).values, first.values)
+
+
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_neighbours_are_told_by_places_and_not_by_kind(systems, source, target):
+    x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
+    found = []
+    for across, up in (("x_mm", "y_mm"), ("channel_x", "channel_y")):
+        line = {up: 0.0, across: np.arange(999.0)}
+        sides = [
+            side.drop_vars([n for n in side.coords if str(n).startswith(("channel_", "x_mm", "y_mm", "z_mm"))]).assign_coords(
+                {name: ("neuroid", np.resize(values, side.shape[1])) for name, values in line.items()}
+            )
+            for side in (x, y)
+        ]
+        prediction = ba.DistantRidge(0.5, alphas=[10.0]).fit(*sides).predict(sides[0])
+        assert prediction.dims == y.dims
+        assert (prediction.neuroid_id.values == y.neuroid_id.values).all()
+        found.append(ba.DistantRidge(0.5, alphas=[10.0]).fit(sides[0], sides[0]))
+        assert (found[-1].n_left_out_ == 1).all()
+        assert (np.diag(found[-1].coef_) == 0).all()
+    np.testing.assert_array_equal(found[0].coef_, found[1].coef_)
 
 
 @pytest.mark.parametrize("kind", ["brain", "network"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pandas as pd
 
 from brainalign.adapters.delimited import as_id
 from brainalign.adapters.files import is_path, reading
-from brainalign.adapters.matfile import is_mat, read_mat
+from brainalign.adapters.matfile import is_mat, is_version_7_3, read_mat
 from brainalign.core.errors import FormatError
 
 MISSING = "n/a"
@@ -63,24 +65,21 @@ def read_eeglab(mne: Any, path: Path) -> Any:
     ------
     FormatError
         Damaged or truncated, no ``.fdt``, sizes that contradict each other, events outside the recording.
+    OptionalDependencyError
+        Saved as MATLAB 7.3, and h5py is not installed.
     """
     eeg = _struct(path)
     shape = _shape(eeg, path)
-    _check_data(eeg, shape, path)
-    with reading(path, "EEGLAB"):
+    fdt = _check_data(eeg, shape, path)
+    with reading(path, "EEGLAB"), _for_mne(eeg, shape, path, fdt) as (given, stays):
         if shape[2] > 1:
-            return _epochs(mne, eeg, shape[2], path)
-        raw = mne.io.read_raw_eeglab(path, eog="auto", preload=False, verbose="error")
-        return raw.set_annotations(_annotations(mne, eeg, shape[1], path), verbose="error")
+            return _epochs(mne, eeg, shape[2], path, given)
+        annotations = _annotations(mne, eeg, shape[1], path)
+        raw = mne.io.read_raw_eeglab(given, eog="auto", preload=not stays, verbose="error")
+        return raw.set_annotations(annotations, verbose="error")
 
 
 def _struct(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        if file.read(10) == b"MATLAB 7.3" and find_spec("pymatreader") is None:
-            raise FormatError(
-                f"{str(path)!r} was saved as MATLAB 7.3, which MNE reads with pymatreader only. Install it, or save the set again as "
-                "version 7 (in EEGLAB: File > Preferences, or `pop_saveset(EEG, 'version', '7')`)."
-            )
     variables = read_mat(path)
     eeg = variables.get("EEG", variables)
     missing = sorted(_FIELDS - set(eeg)) if isinstance(eeg, dict) else sorted(_FIELDS)
@@ -102,9 +101,14 @@ def _shape(eeg: dict[str, Any], path: Path) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-def _check_data(eeg: dict[str, Any], shape: tuple[int, int, int], path: Path) -> None:
-    """Refuse values that are not as many as the header promises, before anything is read of them."""
-    data = eeg.get("data")
+def _check_data(eeg: dict[str, Any], shape: tuple[int, int, int], path: Path) -> Path | None:
+    """Refuse values that are not as many as the header promises, before anything is read of them; return the ``.fdt``, if they lie in one."""
+    data, n_places = eeg.get("data"), len(_items(eeg.get("chanlocs")))
+    if n_places not in (0, shape[0]):
+        raise FormatError(
+            f"{str(path)!r} describes {n_places} channels (EEG.chanlocs) and has nbchan = {shape[0]}. Expected as many: run `eeg_checkset(EEG)` and save "
+            "it again."
+        )
     if not isinstance(data, str):
         found = np.asarray(data)
         if found.dtype.kind not in "iuf" or found.size != shape[0] * shape[1] * shape[2]:
@@ -112,7 +116,7 @@ def _check_data(eeg: dict[str, Any], shape: tuple[int, int, int], path: Path) ->
                 f"{str(path)!r} holds data of shape {found.shape} and dtype {found.dtype}; its header promises {shape} (nbchan, pnts, trials). "
                 "Expected as many: it is damaged, save it again."
             )
-        return
+        return None
     if Path(data).name != data or "\\" in data:
         raise FormatError(
             f"{str(path)!r} keeps its values in {data!r}, outside its folder. Expected the name of a file beside it."
@@ -129,14 +133,52 @@ def _check_data(eeg: dict[str, Any], shape: tuple[int, int, int], path: Path) ->
             f"{str(file)!r} has {there} bytes; {path.name!r} promises {promised} ({shape[0]} channels, {shape[1]} samples, {shape[2]} trials, "
             "float32). Expected as many: it is truncated or of another recording, copy both files again."
         )
+    return file
+
+
+@contextmanager
+def _for_mne(eeg: dict[str, Any], shape: tuple[int, int, int], path: Path, fdt: Path | None) -> Iterator[tuple[Path, bool]]:
+    """Give the file that MNE is to read, and whether it stays.
+
+    MNE reads version 7.3 through pymatreader, and so HDF5 unchecked. It gets what it needs in version 5 instead, with the values in an
+    ``.fdt``: in version 5 they may not be over 4 GB.
+    """
+    if not is_version_7_3(path):
+        yield path, True
+        return
+    from scipy.io import savemat
+
+    with TemporaryDirectory() as folder:
+        values = Path(folder) / "values.fdt" if fdt is None else fdt.absolute()
+        if fdt is None:
+            np.asarray(eeg["data"], dtype="<f4").ravel(order="F").tofile(values)
+        kept: dict[str, Any] = {name: eeg[name] for name in ("srate", "xmin", "xmax") if name in eeg}
+        kept |= dict(zip(("nbchan", "pnts", "trials"), shape, strict=True)) | {"data": str(values)}
+        kept["chanlocs"] = _struct_array(_items(eeg.get("chanlocs")), ("labels", "type", "X", "Y", "Z"))
+        info = eeg.get("chaninfo")
+        others = _items(info.get("nodatchans")) if isinstance(info, dict) else []
+        kept["chaninfo"] = {"nodatchans": _struct_array(others, ("type", "description", "X", "Y", "Z"))}
+        savemat(Path(folder) / "header.set", kept, appendmat=False)
+        yield Path(folder) / "header.set", fdt is not None
+
+
+def _struct_array(items: list[dict[str, Any]], fields: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    """Return a struct array as scipy writes it, of those fields that all items have."""
+    kept = [field for field in fields if all(field in item for item in items)]
+    if not items or not kept:
+        return np.zeros((0, 0))
+    array = np.empty((1, len(items)), dtype=[(field, object) for field in kept])
+    array[0] = [tuple(item[field] for field in kept) for item in items]
+    return array
 
 
 def _annotations(mne: Any, eeg: dict[str, Any], n_samples: int, path: Path) -> Any:
     events = [event for event in _items(eeg.get("event")) if np.isfinite(_number(event.get("latency")))]
     rate = _number(eeg["srate"])
     latency = np.array([_number(event["latency"]) for event in events])  # 1-based samples, which need not be whole
-    if (latency > n_samples + 1).any() or not rate > 0:
-        at = int(np.argmax(latency)) if len(latency) else 0
+    outside = (latency < 0) | (latency > n_samples + 1)
+    if outside.any() or not rate > 0:
+        at = int(np.argmax(outside)) if len(latency) else 0
         raise FormatError(
             f"{str(path)!r} has the event {at} at sample {latency[at] if len(latency) else 'none'} (1-based) of {n_samples} at {rate} Hz. Expected events "
             "inside the recording: it is truncated, or its events are of another one."
@@ -149,11 +191,11 @@ def _annotations(mne: Any, eeg: dict[str, Any], n_samples: int, path: Path) -> A
     return mne.Annotations((latency - 1) / rate, seconds, names, extras=extras)
 
 
-def _epochs(mne: Any, eeg: dict[str, Any], n_trials: int, path: Path) -> Any:
+def _epochs(mne: Any, eeg: dict[str, Any], n_trials: int, path: Path, given: Path) -> Any:
     locked, names = _locking_events(eeg, n_trials, path)
     codes = {name: code for code, name in enumerate(dict.fromkeys(names), 1)}
     array = np.array([[trial, 0, codes[name]] for trial, name in enumerate(names)])
-    epochs = mne.read_epochs_eeglab(path, events=array, event_id=codes, eog="auto", verbose="error")
+    epochs = mne.read_epochs_eeglab(given, events=array, event_id=codes, eog="auto", verbose="error")
     table = event_table(locked).rename(columns={"stimulus_id": "event_stimulus_id"})
     epochs.metadata = table.assign(stimulus_id=[_name(event.get("type")) for event in locked])
     return epochs

@@ -16,6 +16,7 @@ from brainalign.adapters.meeg.fif import is_fif, read_fif
 from brainalign.adapters.meeg.headers import (
     bti_data,
     check_brainvision,
+    check_bti,
     check_ctf,
     check_edf,
     check_kit,
@@ -161,6 +162,7 @@ def _bti(mne: Any, path: Path) -> Any:
         raise FormatError(
             f"{str(path)!r} holds {len(files)} recordings: {preview([file.name for file in files])}. Expected one: give the path of the one that is meant."
         )
+    check_bti(files[0])
     shape = files[0].parent / "hs_file"
     return mne.io.read_raw_bti(
         files[0], files[0].parent / "config", shape if shape.is_file() else None, preload=False, verbose="error"

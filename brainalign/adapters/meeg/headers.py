@@ -138,6 +138,37 @@ def _points_inside(file: Path) -> bool:
         return 0 < int.from_bytes(opened.read(8), "big") & 0x7FFFFFFF < size
 
 
+def check_bti(file: Path) -> None:
+    """Refuse a BTi data file with fewer values before its header than that says: MNE would take the header for values.
+
+    Parameters
+    ----------
+    file : Path
+
+    Raises
+    ------
+    FormatError
+        As said; the bytes are named.
+    """
+    size = file.stat().st_size
+    with reading(file, "BTi"), file.open("rb") as opened:
+        opened.seek(size - 8)
+        pointer = int.from_bytes(opened.read(8), "big")
+        low = pointer & 0x7FFFFFFF  # of files up to 2 GB, only these bits count
+        there = low if size - low <= 0x7FFFFFFF else pointer
+        opened.seek(there + -there % 8)
+        head = opened.read(96)
+        kind, n_epochs, n_channels = *struct.unpack_from(">h2xi", head, 8), *struct.unpack_from(">h", head, 52)
+        epochs = opened.read(56 * max(0, min(n_epochs, size // 56)))
+        n_samples = sum(samples for (samples,) in struct.iter_unpack(">i52x", epochs))
+        promised = {1: 2, 2: 4, 3: 4, 4: 8}[kind] * n_channels * n_samples
+    if not 0 < promised <= there:
+        raise FormatError(
+            f"{str(file)!r} holds {there} bytes of values; its header promises {promised} ({n_samples} samples of {n_channels} channels). Expected "
+            "a whole recording: it is damaged, copy it again."
+        )
+
+
 def check_brainvision(path: Path) -> None:
     """Refuse a BrainVision header whose data or markers are not beside it, or not as long as it says.
 

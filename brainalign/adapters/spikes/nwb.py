@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.files import Format, is_path, naming, record_opening
-from brainalign.adapters.hdf5 import hdf5_file
+from brainalign.adapters.hdf5 import attributes, hdf5_file
 from brainalign.adapters.spikes.alignment import check_edges, check_events, check_recorded, spike_responses
 from brainalign.adapters.spikes.nwb_series import open_series, series_names
 from brainalign.adapters.spikes.nwb_tables import event_table, event_tables, is_hdf5, member, open_file, text_of
@@ -185,7 +185,7 @@ def _matches(source: Any) -> str:
         return ""
     try:
         with hdf5_file(source) as file:
-            version = file.attrs.get("nwb_version", "1, as a dataset" if "nwb_version" in file else None)
+            version = attributes(file).get("nwb_version", "1, as a dataset" if "nwb_version" in file else None)
     except FormatError:
         return ""
     return "" if version is None else f"HDF5 with nwb_version {version!s}: NWB"

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.adapters.files import narrowed
-from brainalign.adapters.hdf5 import hdf5_file, whole_chunks
+from brainalign.adapters.hdf5 import attributes, hdf5_file, whole_chunks
 from brainalign.adapters.lazy import Spans
 from brainalign.adapters.spikes.nwb_tables import labels, member, refuse_other_units, row_ids, text_of
 from brainalign.adapters.spikes.traces import trace_responses
@@ -44,7 +44,7 @@ def _below(group: Any, path: str, depth: int) -> Any:
         node = member(group, name)
         if not hasattr(node, "keys") or depth == 0:
             continue
-        kind = node.attrs.get("neurodata_type", "")
+        kind = attributes(node).get("neurodata_type", "")
         if (kind.decode() if isinstance(kind, bytes) else kind) == "RoiResponseSeries":
             yield f"{path}/{name}"
         else:
@@ -103,8 +103,8 @@ def open_series(
     n_frames, n_rois = (*data.shape, 1)[:2]
     ids, known = _rois(node, n_frames, n_rois, fits[0], path)
     times, rate_from = _times(node, n_frames, fits[0], path)
-    scale, shift = float(data.attrs.get("conversion", 1.0)), float(data.attrs.get("offset", 0.0))
-    unit = data.attrs.get("unit")
+    own = attributes(data)
+    scale, shift, unit = float(own.get("conversion", 1.0)), float(own.get("offset", 0.0)), own.get("unit")
     shape, column_of = (n_frames, n_rois), data.ndim == 1
     chunks = whole_chunks(shape, None if data.chunks is None else (*data.chunks, 1)[:2], data.dtype.itemsize)
     read = _Series(path, f"{fits[0]}/data", scale, shift, column_of)
@@ -144,7 +144,7 @@ def _rois(node: Any, n_frames: int, n_rois: int, name: str, path: Path) -> tuple
         raise FormatError(
             f"{str(path)!r}: {name!r} has data of {n_frames} frames x {n_rois} columns and {rows.size} rois.{turned} Expected one column each."
         )
-    reference = found.attrs.get("table")
+    reference = attributes(found).get("table")
     table = node.file[reference] if reference else None
     if table is None or member(table, "id") is None:
         return rows, {}
@@ -166,7 +166,7 @@ def _times(node: Any, n_frames: int, name: str, path: Path) -> tuple[np.ndarray,
     refuse_other_units(start if stamps is None else stamps, f"{str(path)!r}: {name!r}")
     if stamps is not None:
         return np.asarray(stamps[()], dtype=np.float64), "timestamps"
-    rate = None if start is None else start.attrs.get("rate")
+    rate = None if start is None else attributes(start).get("rate")
     if start is None or rate is None or not float(rate) > 0:
         raise FormatError(
             f"{str(path)!r}: {name!r} has neither `timestamps` nor a `starting_time` with a rate above 0 ({rate!r}). Expected one of them."

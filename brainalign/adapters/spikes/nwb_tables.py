@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from brainalign.adapters.files import existing, first_bytes
-from brainalign.adapters.hdf5 import check_stored, hdf5_file
+from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
@@ -55,7 +55,7 @@ def open_file(path: Any) -> Iterator[Any]:
     """
     file = existing(path)
     with hdf5_file(file, "NWB") as opened:
-        version = opened.attrs.get("nwb_version", opened["nwb_version"][()] if "nwb_version" in opened else None)
+        version = attributes(opened).get("nwb_version", opened["nwb_version"][()] if "nwb_version" in opened else None)
         text = _text(version)
         if not str(text).startswith("2"):
             raise FormatError(
@@ -119,7 +119,7 @@ def refuse_other_units(times: Any, source: str) -> None:
     FormatError
         Its attribute ``unit`` names another one.
     """
-    unit = _text(times.attrs.get("unit", "seconds")) if times is not None else "seconds"
+    unit = _text(attributes(times).get("unit", "seconds")) if times is not None else "seconds"
     if str(unit).strip().lower() not in ("s", "second", "seconds"):
         raise FormatError(
             f"{source} has {times.name.rpartition('/')[2]!r} in {unit!r}. Expected seconds, as NWB says: write the file again in seconds."
@@ -207,7 +207,7 @@ def columns(table: Any) -> list[str]:
     list of str
         In the order of the attribute ``colnames`` where there is one.
     """
-    stated = [_text(name) for name in np.atleast_1d(table.attrs.get("colnames", []))]
+    stated = [_text(name) for name in np.atleast_1d(attributes(table).get("colnames", []))]
     there = [name for name in table.keys() if not name.endswith("_index") and name != "id"]
     return [*(name for name in stated if name in there), *(name for name in there if name not in stated)]
 

@@ -128,8 +128,39 @@ def write_kit(path, *, n_samples=50):
     return values
 
 
-def write_bti(folder):
-    """A data file whose last bytes point to its header, beside a configuration; enough to know it, not for MNE."""
+_BTI = [  # label, kind, units a bit, gain, and its place: metres to the front, to the left and up
+    ("A2", 1, 2e-12, 4.0, (0.01, 0.05, 0.1)), ("A1", 1, 1e-12, 2.0, (0.02, -0.06, 0.1)), ("MxA", 3, 1e-12, 1.0, (0, 0, 0.3)), ("TRIGGER", 5, 1, 1, ()),
+]  # fmt: skip
+
+
+def write_bti(folder, *, n_samples=50, kind=1):
+    """Two sensors, the second one first, a reference and a trigger at 100 Hz; return (channel, sample) as they lie in the file.
+
+    ``kind`` is how values are kept: 1 to 4 for int16, int32, float32 and float64.
+    """
     folder.mkdir()
-    (folder / "config").write_bytes(struct.pack(">h", 2) + bytes(500))
-    (folder / "c,rfDC").write_bytes(bytes(400) + struct.pack(">q", 200))
+    aligned = lambda part: part + bytes(-len(part) % 8)  # noqa: E731
+    turned = lambda place: np.array([[1, 0, 0, place[0]], [0, 1, 0, place[1]], [0, 0, 1, place[2]], [1] * 4], ">f8").tobytes()  # noqa: E731
+    tables = {  # of one channel and one reference
+        b"B_E_table_used": struct.pack(">3i16xi28x16s16sf", 2, 4, 1, 1, b"A1", b"MxA", 0),
+        b"B_weights_used": struct.pack(">3i112x2i72x16s16s16sfh", 2, 0, 1, 1, 1, b"A1", b"MxA", b"MxA", 0, 0),
+    }
+    config = struct.pack(">h48xhihhffhhh2xI32x", 2, 0, 0, 50, len(_BTI), 1.0, 1.0, 1, len(tables), 0, 0) + turned((0, 0, 0))
+    for name, table in tables.items():
+        config = aligned(aligned(config + struct.pack(">I20si32xII32x", 0, name, 0, 0, len(table))) + table)
+    for number, (name, form, unit, gain, place) in enumerate(_BTI, 1):
+        config = aligned(config + struct.pack(">16shHh2xff16xdi32x", name.encode(), number, form, number, gain, unit, 0, 0))
+        sensor = struct.pack(">8x32xf4x", 0) + turned(place) + struct.pack(">hh36x", 0, 0) if place else bytes(78)
+        config = aligned(config + sensor)
+    (folder / "config").write_bytes(config)
+    values = np.random.default_rng(0).integers(-2000, 2000, (len(_BTI), n_samples))
+    values[3] = 0
+    values[3, 10:13] = values[3, 30:33] = 4
+    data = aligned(values.T.astype([">i2", ">i4", ">f4", ">f8"][kind - 1]).tobytes())
+    head = struct.pack(">h5sxhhiiiif16xih2xiihhi20x", 1, b"pdf", kind, 0, 1, 1, 0, 0, 0.01, 1, len(_BTI), 0, 0, 0, 0, 0)
+    head = aligned(head) + struct.pack(">ifffiii28x", n_samples, n_samples / 100, 0, 0, 0, 0, 0)
+    for number, (name, *_) in enumerate(_BTI, 1):
+        head += struct.pack(">16shhf16xh6xddii4xf24x", name.encode(), number, 0, 1.0, 0, 0, 0, number - 1, 0, 0)
+    head = aligned(head + struct.pack(">i20si32xi256xi32x", 0, b"acquired", 0, 1_577_880_000, 0))
+    (folder / "c,rfDC").write_bytes(data + head + struct.pack(">q", len(data)))
+    return values

@@ -1,5 +1,8 @@
+from itertools import count
+
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.io import savemat
 
 from brainalign.adapters.meeg.eeglab import event_table, is_eeglab
@@ -22,6 +25,47 @@ def struct_array(rows):
     return out
 
 
+def savemat_7_3(path, variables, **_):
+    """Write version 7.3 as MATLAB lays it out: axes reversed, letters as numbers, cells and fields of struct arrays as references."""
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(path, "w", userblock_size=512) as file:
+        cells, numbers = file.create_group("#refs#"), count()
+
+        def referred(values):
+            made = [put(cells, str(next(numbers)), value).ref for value in np.ravel(values, order="F")]
+            return np.array(made, dtype=h5py.ref_dtype).reshape(np.shape(values), order="F").T
+
+        def put(place, name, value):
+            array = (
+                np.array([[ord(letter) for letter in value]], dtype=np.uint16) if isinstance(value, str) else np.atleast_2d(value)
+            )
+            if isinstance(value, dict) or array.dtype.names:
+                item, kind = place.create_group(name), "struct"
+                for field in value if isinstance(value, dict) else array.dtype.names:
+                    put(item, field, value[field]) if isinstance(value, dict) else item.create_dataset(
+                        field, data=referred(array[field])
+                    )
+                letters = np.empty(len(item), dtype=object)
+                letters[:] = [np.array(list(field), dtype="S1") for field in item]
+                item.attrs.create("MATLAB_fields", letters, dtype=h5py.vlen_dtype(np.dtype("S1")))
+            elif array.size:
+                kind = "char" if isinstance(value, str) else {"O": "cell", "f": "double"}[array.dtype.kind]
+                item = place.create_dataset(name, data=referred(array) if kind == "cell" else array.T)
+            else:
+                item, kind = (
+                    place.create_dataset(name, data=np.array(array.shape, np.uint64)),
+                    "char" if isinstance(value, str) else "double",
+                )
+                item.attrs["MATLAB_empty"] = np.uint8(1)
+            item.attrs["MATLAB_class"] = np.bytes_(kind)
+            return item
+
+        for name, value in variables.items():
+            put(file, name, value)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
 def fields(values, events, epochs=None):
     shape = values.shape if values.ndim == 3 else (*values.shape, 1)
     places = [
@@ -35,7 +79,7 @@ def fields(values, events, epochs=None):
     }  # fmt: skip
 
 
-def continuous(path, *, fdt=True, flat=False, events=None, n_channels=3, **changes):
+def continuous(path, *, fdt=True, flat=False, save=savemat, events=None, n_channels=3, **changes):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(n_channels, N)).astype(np.float32)
     if events is None:
@@ -50,11 +94,11 @@ def continuous(path, *, fdt=True, flat=False, events=None, n_channels=3, **chang
         path.with_suffix(".fdt").write_bytes(values.tobytes(order="F"))
         eeg["data"] = path.with_suffix(".fdt").name
     eeg |= changes
-    savemat(path, eeg if flat else {"EEG": eeg}, appendmat=False)
+    save(path, eeg if flat else {"EEG": eeg}, appendmat=False)
     return values * 1e-6
 
 
-def epoched(path, *, fdt=False, epochs=None):
+def epoched(path, *, fdt=False, save=savemat, epochs=None, **changes):
     rng = np.random.default_rng(1)
     values = rng.normal(size=(3, 30, 4)).astype(np.float32)
     events = [
@@ -77,18 +121,22 @@ def epoched(path, *, fdt=False, epochs=None):
     if fdt:
         path.with_suffix(".fdt").write_bytes(values.tobytes(order="F"))
         eeg["data"] = path.with_suffix(".fdt").name
-    savemat(path, {"EEG": eeg}, appendmat=False)
+    save(path, {"EEG": eeg | changes}, appendmat=False)
     return values.transpose(2, 0, 1) * 1e-6
 
 
 ASKED = {"system": "s", "events": "annotations", "tmin": 0.0, "tmax": 0.2}
 
 
+SAVED = pytest.mark.parametrize("save", [savemat, savemat_7_3])
+
+
+@SAVED
 @pytest.mark.parametrize("fdt", [True, False])
 @pytest.mark.parametrize("flat", [True, False])
-def test_continuous_sets_are_read_in_volts_from_their_1_based_samples(tmp_path, fdt, flat):
+def test_continuous_sets_are_read_in_volts_from_their_1_based_samples(tmp_path, save, fdt, flat):
     file = tmp_path / "a.set"
-    values = continuous(file, fdt=fdt, flat=flat)
+    values = continuous(file, fdt=fdt, flat=flat, save=save)
     assert adapter.matches(file)
     assert [name for name in FORMATS.names() if FORMATS.get(name).matches(file)] == ["meeg"]
     x = open_meeg(file, event_id=["square"], **ASKED)
@@ -121,10 +169,11 @@ def test_no_window_crosses_a_boundary(tmp_path):
     assert list(x.stimulus_id.values) == ["square"]
 
 
+@SAVED
 @pytest.mark.parametrize("fdt", [True, False])
-def test_epoched_sets_are_named_by_the_event_they_are_locked_to(tmp_path, fdt):
+def test_epoched_sets_are_named_by_the_event_they_are_locked_to(tmp_path, save, fdt):
     file = tmp_path / "a.set"
-    values = epoched(file, fdt=fdt)
+    values = epoched(file, fdt=fdt, save=save)
     x = open_meeg(file, system="s")
     np.testing.assert_allclose(x.values, values[:, :2], rtol=1e-6)
     np.testing.assert_allclose(x.time, -0.2 + np.arange(30) / RATE)
@@ -167,6 +216,12 @@ def test_what_is_missing_or_cut_is_named(tmp_path):
     continuous(file, pnts=-1.0)
     with pytest.raises(FormatError, match=r"pnts = \[-1.0\]"):
         open_meeg(file, **ASKED)
+    continuous(file, nbchan=2.0, fdt=False)
+    with pytest.raises(FormatError, match=r"describes 3 channels \(EEG.chanlocs\) and has nbchan = 2"):
+        open_meeg(file, **ASKED)
+    continuous(file, events=[{"type": "square", "latency": 3.0}, {"type": "rt", "latency": -3.0}])
+    with pytest.raises(FormatError, match=r"event 1 at sample -3.0 \(1-based\) of 400"):
+        open_meeg(file, **ASKED)
     continuous(file, events=[{"type": "square", "latency": 900.0}, {"type": "rt", "latency": 3.0}])
     with pytest.raises(FormatError, match=r"event 0 at sample 900.0 \(1-based\) of 400"):
         open_meeg(file, **ASKED)
@@ -186,8 +241,26 @@ def test_other_matlab_files_are_left_to_their_reader(tmp_path):
     assert not adapter.matches(tmp_path / "x.mat")
     (tmp_path / "x.set").write_bytes(b"MATLAB 7.3 MAT-file" + b" " * 600)
     assert is_eeglab(tmp_path / "x.set")
-    with pytest.raises(FormatError, match=r"MATLAB 7.3, which MNE reads with pymatreader"):
+    with pytest.raises(FormatError, match="is no whole MATLAB file"):
         open_meeg(tmp_path / "x.set", **ASKED)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3])
+@pytest.mark.parametrize("kind", [continuous, epoched])
+def test_version_7_3_equals_version_5(tmp_path, kind, n_channels):
+    fiducials = struct_array(
+        [{"type": "FID", "description": name, "X": x, "Y": y, "Z": 0.0} for name, x, y in (("Nasion", 9.0, 0.0), ("Left periauricular point", 0.0, 8.0))]
+    )  # fmt: skip
+    changes = {"chaninfo": {"plotrad": 0.5, "nodatchans": fiducials}}
+    options = ASKED if kind is continuous else {"system": "s"}
+    found = []
+    for save in (savemat, savemat_7_3):
+        file = tmp_path / save.__name__ / "ä.set"
+        file.parent.mkdir()
+        kind(file, save=save, **({"n_channels": n_channels} if kind is continuous else {}), **changes)
+        found.append(open_meeg(file, **options))
+    xr.testing.assert_identical(*(x.drop_attrs() for x in found))
+    assert np.isfinite(found[1].x_mm).all()
 
 
 def test_fields_are_numbers_where_all_are():
@@ -200,6 +273,14 @@ def test_fields_are_numbers_where_all_are():
     assert list(table.columns) == ["n", "t"]
     assert list(table.n) == [1.0, 2.5]
     assert list(table.t) == ["u", "n/a"]
+
+
+@pytest.mark.parametrize("kind", [continuous, epoched])
+def test_damage_of_version_7_3(tmp_path, hdf5_survives_damage, kind):
+    file = tmp_path / "a.set"
+    kind(file, save=savemat_7_3)
+    options = ASKED if kind is continuous else {"system": "s"}
+    assert hdf5_survives_damage(file, lambda: open_meeg(file, **options), examples=50) > 30
 
 
 @pytest.mark.parametrize("kind", ["continuous", "epoched"])

@@ -102,6 +102,38 @@ def test_kit_files_that_are_cut_or_hold_trials_are_named(tmp_path, write):
         load(mne, tmp_path / "a.sqd")
 
 
+@pytest.mark.parametrize("kind", [1, 2, 3, 4])
+def test_bti_is_read_in_tesla_with_its_trigger(tmp_path, write, kind):
+    counts = write.bti(tmp_path / "bti", kind=kind)
+    options = {"events": np.array([[10, 0, 1], [30, 0, 1]]), "event_id": {"a": 1}, "trigger_channel": "STI 014", **CUT}
+    x = open_meeg(tmp_path / "bti", picks="mag", **options)
+    tesla = counts[[1, 0]] * np.array([[1e-12 / 2], [2e-12 / 4]] if kind < 3 else [[2.0], [4.0]])  # floats are scaled by the gain
+    np.testing.assert_allclose(x.values, np.stack([tesla[:, at : at + 11] for at in (10, 30)]), rtol=1e-6)
+    assert (x.attrs["units"], list(x.channel.values)) == ("T", ["MEG 001", "MEG 002"])
+    np.testing.assert_allclose(
+        np.stack([x.x_mm, x.y_mm, x.z_mm], 1), [[60, 40, 210], [-50, 30, 210]], atol=1e-3
+    )  # MNE moves it by 0, 20, 110 mm
+
+
+def test_a_bti_header_that_promises_more_than_there_is(tmp_path, write):
+    write.bti(tmp_path / "bti", n_samples=50)
+    file = tmp_path / "bti" / "c,rfDC"
+    whole = file.read_bytes()
+    at = 400 + 96  # samples of the first epoch
+    file.write_bytes(whole[:at] + (51).to_bytes(4, "big") + whole[at + 4 :])
+    with pytest.raises(
+        FormatError, match=r"c,rfDC' holds 400 bytes of values; its header promises 408 \(51 samples of 4 channels\)"
+    ):
+        load(mne, tmp_path / "bti")
+
+
+@pytest.mark.parametrize("name", ["c,rfDC", "config"])
+def test_damage_of_bti(tmp_path, write, survives_damage, name):
+    write.bti(tmp_path / "bti")
+    options = {"system": "s", "events": "samples", "picks": "mag"}
+    assert survives_damage(tmp_path / "bti" / name, lambda: open_meeg(tmp_path / "bti", **options))
+
+
 def test_a_bti_folder_with_two_recordings_asks_which(tmp_path, write):
     write.bti(tmp_path / "bti")
     (tmp_path / "bti" / "c,rfDC,o").write_bytes((tmp_path / "bti" / "c,rfDC").read_bytes())
@@ -133,6 +165,8 @@ def test_what_mne_cannot_read_is_named(tmp_path, write, maker, name, kind):
     elif maker == "kit":
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: 16 * 32] + (1).to_bytes(4, "little") + whole[16 * 32 + 4 :])  # version 1
+    else:
+        (tmp_path / name / "config").write_bytes((tmp_path / name / "config").read_bytes()[:150])
     with pytest.raises(FormatError, match=rf"{name}' could not be read as {kind}"):
         load(mne, tmp_path / name)
 
