@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.files import NAMES, Format, existing, first_bytes, is_path, naming, reading, record_opening
-from brainalign.adapters.hdf5 import hdf5_file
+from brainalign.adapters.hdf5 import attributes, hdf5_file
 from brainalign.adapters.netcdf import Variable, is_scale, open_variable, read_header, read_variable, write_netcdf
 from brainalign.core.errors import FormatError, ParameterError, StoreError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -296,7 +296,7 @@ def _matches(source: Any) -> str:
     h5py = require("h5py", extra="spikes", purpose="netCDF-4")
     try:
         with hdf5_file(source, "netCDF-4") as opened:
-            fits = all(isinstance(opened.get(dim), h5py.Dataset) and is_scale(opened[dim]) for dim in _DIMS[:2])
+            fits = all(isinstance(opened.get(dim), h5py.Dataset) and is_scale(attributes(opened[dim])) for dim in _DIMS[:2])
     except FormatError:
         return ""
     return "netCDF-4 with the dims presentation and neuroid" if fits else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -220,35 +221,35 @@ def attributes(item: Any) -> Any:
         A string is longer than its file: HDF5 sets the memory aside, up to 4 GB, before it looks.
     """
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
-    n_own = h5py.h5a.get_num_attrs(item.id)
-    if all(h5py.h5a.open(item.id, index=index).dtype.kind != "O" for index in range(n_own)):
-        return item.attrs  # all of fixed sizes, which HDF5 compares with the header
-    plist, path = item.file.id.get_create_plist(), Path(item.file.filename)
-    start, sizes, size = plist.get_userblock(), plist.get_sizes(), path.stat().st_size
-    with path.open("rb") as file:
-        for message in _attribute_messages(file, start, h5py.h5o.get_info(item.id).addr, sizes):
+    opened = h5py.h5i.get_file_id(item.id)
+    plist, path = opened.get_create_plist(), os.fsdecode(opened.name)
+    start, sizes = plist.get_userblock(), plist.get_sizes()
+    with open(path, "rb", buffering=0) as file:
+        size = file.seek(0, io.SEEK_END)
+        for message in _attribute_messages(file, start + h5py.h5o.get_info(item.id).addr, start, sizes):
             n_max = _longest(message, sizes[0])
             if n_max > size:
                 raise FormatError(
-                    f"{str(path)!r} has {size} bytes and holds a string of {n_max} bytes in an attribute of {item.name!r}. Expected strings that fit: "
+                    f"{path!r} has {size} bytes and holds a string of {n_max} bytes in an attribute of {item.name!r}. Expected strings that fit: "
                     "it is damaged; copy it again."
                 )
     return item.attrs
 
 
-def _attribute_messages(file: Any, start: int, at: int, sizes: tuple[int, int]) -> Iterator[bytes]:
+def _attribute_messages(file: Any, at: int, start: int, sizes: tuple[int, int]) -> Iterator[bytes]:
     """Yield the attributes that an object header of version 1 holds; those of version 2 have checksums, which HDF5 compares."""
-    file.seek(start + at)
+    file.seek(at)
     version, n_bytes = struct.unpack("<B7xI4x", file.read(16))
     blocks = [(at + 16, n_bytes)] if version == 1 else []
     for place, n_bytes in blocks:  # a header goes on elsewhere: the list grows
-        file.seek(start + place)
+        file.seek(place)
         block, here = file.read(n_bytes), 0
         while here + 8 <= len(block):
             kind, length, flags = struct.unpack_from("<HHB", block, here)
             body, here = block[here + 8 : here + 8 + length], here + 8 + length
             if kind == _CONTINUED:
-                blocks.append((int.from_bytes(body[: sizes[0]], "little"), int.from_bytes(body[sizes[0] : sum(sizes)], "little")))
+                place, n_bytes = (int.from_bytes(part, "little") for part in (body[: sizes[0]], body[sizes[0] : sum(sizes)]))
+                blocks.append((start + place, n_bytes))
             elif kind == _ATTRIBUTE and not flags & 2:  # else it is kept elsewhere, with a checksum
                 yield body
 

@@ -74,9 +74,14 @@ def read_header(path: Any) -> tuple[dict[str, Variable], dict[str, Any]]:
     h5py = require("h5py", **_PURPOSE)
     with hdf5_file(file, "netCDF-4") as opened:
         found = {name: item for name, item in opened.items() if isinstance(item, h5py.Dataset)}
-        axes = _axes(opened, found)
-        variables = {name: _variable(item, axes.get(name, {}), file) for name, item in found.items() if not _is_bare_dim(item)}
-        return variables, _attributes(opened)
+        own = {name: attributes(item) for name, item in found.items()}
+        axes = _axes(opened, own)
+        variables = {
+            name: _variable(item, own[name], axes.get(name, {}), file)
+            for name, item in found.items()
+            if not _is_bare_dim(own[name])
+        }
+        return variables, _attributes(attributes(opened))
 
 
 def read_variable(path: Path, name: str) -> np.ndarray[Any, Any]:
@@ -101,7 +106,7 @@ def read_variable(path: Path, name: str) -> np.ndarray[Any, Any]:
     with hdf5_file(path, "netCDF-4") as opened:
         item = opened[name]
         values = item.asstr()[()] if h5py.check_string_dtype(item.dtype) else item[()]
-        attrs = _attributes(item)
+        attrs = _attributes(attributes(item))
     if attrs.get("dtype") == "bool":
         return np.asarray(values).astype(bool)
     return _filled(np.asarray(values), attrs.get("_FillValue"))
@@ -218,45 +223,45 @@ def _write_values(h5py: Any, opened: Any, name: str, values: Any) -> Any:
 def _axes(opened: Any, found: Mapping[str, Any]) -> dict[str, dict[int, str]]:
     """Return the dim of each axis of each variable, as the dims tell it."""
     axes: dict[str, dict[int, str]] = {}
-    for dim, item in found.items():
-        if is_scale(item):
-            for reference, axis in attributes(item).get("REFERENCE_LIST", ()):
+    for dim, own in found.items():
+        if is_scale(own):
+            for reference, axis in own.get("REFERENCE_LIST", ()):
                 axes.setdefault(_base(opened[reference].name), {})[int(axis)] = dim
     return axes
 
 
-def _variable(item: Any, axes: Mapping[int, str], file: Path) -> Variable:
+def _variable(item: Any, own: Any, axes: Mapping[int, str], file: Path) -> Variable:
     check_stored(item, file)
     name = _base(item.name)
-    dims = (name,) if is_scale(item) else tuple(axes.get(axis, "") for axis in range(item.ndim))
-    return Variable(dims, item.shape, item.dtype, item.chunks, _attributes(item))
+    dims = (name,) if is_scale(own) else tuple(axes.get(axis, "") for axis in range(item.ndim))
+    return Variable(dims, item.shape, item.dtype, item.chunks, _attributes(own))
 
 
-def is_scale(item: Any) -> bool:
+def is_scale(own: Any) -> bool:
     """Return True for a dataset that stands for a dim.
 
     Parameters
     ----------
-    item : h5py.Dataset
+    own : h5py.AttributeManager
+        Of the dataset.
 
     Returns
     -------
     bool
         Told by its attribute: the functions of HDF5 that ask for it abort the process at damaged files.
     """
-    return _text(attributes(item).get("CLASS", b"")) == "DIMENSION_SCALE"
+    return _text(own.get("CLASS", b"")) == "DIMENSION_SCALE"
 
 
-def _is_bare_dim(item: Any) -> bool:
-    return is_scale(item) and str(_text(attributes(item).get("NAME", b""))).startswith(_NO_VARIABLE)
+def _is_bare_dim(own: Any) -> bool:
+    return is_scale(own) and str(_text(own.get("NAME", b""))).startswith(_NO_VARIABLE)
 
 
 def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _attributes(item: Any) -> dict[str, Any]:
-    own = attributes(item)
+def _attributes(own: Any) -> dict[str, Any]:
     return {name: _text(own[name]) for name in own if name not in _INTERNAL}
 
 
