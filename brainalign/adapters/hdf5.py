@@ -159,6 +159,22 @@ def open_hdf5(
     )
 
 
+def members(group: Any) -> dict[str, Any]:
+    """Return what a group holds by name.
+
+    Parameters
+    ----------
+    group : h5py.Group
+
+    Returns
+    -------
+    dict of str to h5py.Group or h5py.Dataset
+        All at once: while ``group.items()`` is walked h5py holds its lock, and an error halfway keeps it as long as the error is
+        known, so that every thread that opens a file waits for ever.
+    """
+    return dict(list(group.items()))
+
+
 def check_stored(dataset: Any, file: Path) -> None:
     """Refuse a dataset of an HDF5 file whose values are not all there: h5py would fill them up without a word.
 

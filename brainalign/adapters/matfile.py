@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
-from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, open_hdf5
+from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, members, open_hdf5
 from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -148,7 +148,7 @@ def _plain(value: Any) -> Any:
 def _read_hdf5(file: Path, lazy: bool) -> dict[str, Any]:
     h5py = require("h5py", extra="spikes", purpose="reading MATLAB 7.3 files")
     with hdf5_file(file, "MATLAB 7.3") as opened:
-        return {name: _from_hdf5(h5py, opened, item, lazy) for name, item in opened.items() if not name.startswith("#")}
+        return {name: _from_hdf5(h5py, opened, item, lazy) for name, item in members(opened).items() if not name.startswith("#")}
 
 
 def _from_hdf5(h5py: Any, file: Any, item: Any, lazy: bool) -> Any:
@@ -156,7 +156,8 @@ def _from_hdf5(h5py: Any, file: Any, item: Any, lazy: bool) -> Any:
     if isinstance(item, h5py.Group):
         fields = {name: _from_hdf5(h5py, file, item[name], lazy) for name in item}
         is_array = (
-            all(isinstance(field, h5py.Dataset) and "MATLAB_class" not in field.attrs for field in item.values()) and fields
+            all(isinstance(field, h5py.Dataset) and "MATLAB_class" not in field.attrs for field in members(item).values())
+            and fields
         )
         # A struct array is stored as a struct of reference arrays.
         return [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if is_array else fields

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, first_bytes
-from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, whole_chunks
+from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, members, whole_chunks
 from brainalign.adapters.lazy import Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
@@ -73,7 +73,7 @@ def read_header(path: Any) -> tuple[dict[str, Variable], dict[str, Any]]:
         )
     h5py = require("h5py", **_PURPOSE)
     with hdf5_file(file, "netCDF-4") as opened:
-        found = {name: item for name, item in opened.items() if isinstance(item, h5py.Dataset)}
+        found = {name: item for name, item in members(opened).items() if isinstance(item, h5py.Dataset)}
         own = {name: attributes(item) for name, item in found.items()}
         axes = _axes(opened, own)
         variables = {

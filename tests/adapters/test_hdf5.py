@@ -163,3 +163,26 @@ def test_every_reader_goes_through_it():
     ]
     direct = [found for text in texts.values() if "hdf5_file" in text for found in re.findall(r"(\w+)\.attrs\.get\(", text)]
     assert set(direct) <= {"x", "variable"}  # responses, and what was read: of HDF5, it is `attributes(item)`
+
+
+def test_an_error_among_the_members_of_a_group_leaves_no_lock_behind(tmp_path):
+    from threading import Thread
+
+    import h5py
+
+    from brainalign.adapters.hdf5 import members
+
+    with h5py.File(tmp_path / "x.h5", "w") as opened:
+        opened["a"], opened["b"] = [1.0], [2.0]
+    with h5py.File(tmp_path / "x.h5") as opened:
+        known = None
+        try:
+            for _ in members(opened).values():
+                raise ValueError("halfway")
+        except ValueError as error:
+            known = error  # as an interactive session keeps it
+        other = Thread(target=lambda: opened["a"][:], daemon=True)
+        other.start()
+        other.join(10)
+        assert known is not None
+        assert not other.is_alive()

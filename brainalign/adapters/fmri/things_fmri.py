@@ -16,7 +16,7 @@ from brainalign.adapters.delimited import read_table, require_columns
 from brainalign.adapters.files import Format, existing, naming, reading, record_opening
 from brainalign.adapters.fmri.betas import image_ids, names_in, region_of, scaled
 from brainalign.adapters.fmri.hdf5voxels import array_shape, lazy_trials
-from brainalign.adapters.hdf5 import hdf5_file
+from brainalign.adapters.hdf5 import hdf5_file, members
 from brainalign.core.errors import FormatError, ParameterError, require
 from brainalign.core.parameters import preview
 from brainalign.core.responses import responses
@@ -140,7 +140,7 @@ def _check_table(file: Path, tables: list[Path], rows: pd.DataFrame, voxels: pd.
     """
     h5py = require("h5py", extra="spikes", purpose="reading HDF5")
     with hdf5_file(file) as opened:
-        frames = [name for name, item in opened.items() if isinstance(item, h5py.Group) and "block0_values" in item]
+        frames = [name for name, item in members(opened).items() if isinstance(item, h5py.Group) and "block0_values" in item]
         blocks = {f"{name}/{at}": opened[name][at] for name in frames for at in opened[name] if at.endswith("_values")}
         wide = [at for at, block in blocks.items() if block.dtype.kind == "f" and block.ndim == 2]
         if len(frames) != 1 or len(wide) != 1:
