@@ -35,7 +35,8 @@ def chain(*steps: Any) -> Chain:
     Parameters
     ----------
     *steps : estimators
-        Feature steps, scikit-learn transformers, and a mapping (``fit``/``predict``) in the last place.
+        Feature steps, scikit-learn transformers, and a mapping (``fit``/``predict``) in the last place; or one chain, which is
+        returned as it is.
 
     Returns
     -------
@@ -56,6 +57,8 @@ def chain(*steps: Any) -> Chain:
     >>> model.predict(network).shape == brain.shape
     True
     """
+    if len(steps) == 1 and isinstance(steps[0], Chain):
+        return steps[0]
     for step in steps:
         if isinstance(step, type):
             raise ParameterError(f"chain holds the class {step.__name__}. Expected an estimator: write `{step.__name__}(...)`.")

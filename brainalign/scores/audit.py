@@ -23,10 +23,8 @@ _BY_HAND = {
     "open:glmsingle": ("response function, noise components and shrinkage of betas", "repeats of all presentations"),
 }
 _TRAINING, _INNER = "training presentations", "inner folds of the training presentations"
-_AT_MOST, _VALUES = (
-    512,
-    2**23,
-)  # rows that are looked at for directions and variances; fewer of wide sources, to stay within 64 MB
+_AT_MOST = 512  # rows that are looked at for directions and variances
+_VALUES = 2**23  # and values: fewer rows of wide sources, to stay within 64 MB
 _FEW = 10  # features with which rows may be equal by chance
 
 

@@ -123,7 +123,7 @@ def consistency(
     the noise of fitting counts too, which a deterministic source has as well. r is averaged over splits before that. The halves of
     the two sides are drawn apart.
     """
-    mapping = model if isinstance(model, Chain) else chain(Ridge() if model is None else model)
+    mapping = chain(Ridge() if model is None else model)
     if mapping.mixes or mapping.is_classifier:
         raise CapabilityError(
             f"noise_ceiling got model={model!r}. Expected a mapping from stimulus to stimulus, such as `ba.Ridge()`."

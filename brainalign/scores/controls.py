@@ -21,7 +21,7 @@ from brainalign.features.chain import Chain
 from brainalign.scores.inference import null_orders, runs_of
 from brainalign.scores.pairing import Pair
 
-#: What each control is made of. The first four come from the pair itself; ``autocorrelation`` and ``shifted`` need rows in time.
+#: What each control is made of, from the pair itself; ``shifted`` and ``autocorrelation`` need rows in time, ``shuffled`` others.
 CONTROLS = {
     "constant": "the source's neuroids, all 1",
     "random-projection": "Gaussian features of the stimulus's identity, as many as the source has",
@@ -171,13 +171,11 @@ def with_controls(
     found: dict[str, list[Numbers]] = {}
     failed: dict[str, str] = {}
     for name, make in _pairs(controls, both, source, mapping, pair_of, seed):
-        if name == _null_of(both) and "null_score" in out:
-            found[name] = [np.nanmean(out.null_score.values, axis=0)]
-            continue
+        drawn = out.null_score.values if name == _null_of(both) and "null_score" in out else None
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of features that are constant, as these are meant to be
-                values = score(make()).score.values
+                values = score(make()).score.values if drawn is None else np.nanmean(drawn, axis=0)
         except AlignmentError:
             raise
         except (BrainAlignError, ValueError) as error:

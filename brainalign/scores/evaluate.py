@@ -357,8 +357,7 @@ def _as_chain(model: Any, decoding: bool) -> Chain:
         from brainalign.models.classifier import Classifier
 
         model = Classifier()
-    model = Ridge() if model is None else model
-    return model if isinstance(model, Chain) else chain(model)
+    return chain(Ridge() if model is None else model)
 
 
 def _folds(target: xr.DataArray, cv: Any, groups: str | None, seed: int) -> Folds:

@@ -39,8 +39,7 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     Dataset
         ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha``, ``alpha_at_edge`` (1 where
         it is the first or last candidate) and ``cv_score`` (fold, neuroid[, time]) where the mapping chose by inner folds;
-        ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were
-        drawn, ``ci_low`` and ``ci_high``.
+        ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were drawn, ``ci_low`` and ``ci_high``.
     """
     if "time" not in both.source.dims or "time" not in both.target.dims:
         return _score(both, metric, n_bootstraps, seed, progress)
@@ -101,13 +100,9 @@ def _per_target(values: Any, shape: tuple[int, ...]) -> Numbers | None:
     if values is None:
         return None
     numbers = np.asarray(values, dtype=np.float64)
-    return (
-        numbers.reshape(shape)
-        if numbers.size == np.prod(shape)
-        else np.full(shape, numbers.item())
-        if numbers.size == 1
-        else None
-    )
+    if numbers.size == np.prod(shape):
+        return numbers.reshape(shape)
+    return np.full(shape, numbers.item()) if numbers.size == 1 else None
 
 
 def _fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, xr.DataArray]:

@@ -12,7 +12,6 @@ import xarray as xr
 
 from brainalign.core.errors import NullWarning, SplitError
 from brainalign.core.tables import coords_of, presentation_table
-from brainalign.dataset.folds import RUN_LABELS
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import (
     distinct_orders,
@@ -23,6 +22,7 @@ from brainalign.engine.resample import (
     p_values,
 )
 from brainalign.engine.shifts import autocorrelation_time
+from brainalign.features.timing import rows_by_run, run_codes
 from brainalign.scores.pairing import Pair
 
 NULLS = ("auto", "exchange", "shift", "runs")
@@ -165,15 +165,15 @@ def null_scores(both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *
 
     Notes
     -----
-    Permuted targets are further columns of one target: a mapping that treats columns one by one factorises the source once for all
-    of them, and chooses its penalty for each. Moving only the rows of held-out predictions would be cheaper and wrong: the folds'
+    Permuted targets are further columns of one target where each column is fitted by itself (``separate_targets``): the source is
+    then factorised once for all of them, and a penalty chosen for each. Moving only the rows of held-out predictions would be cheaper and wrong: the folds'
     models share training rows, and noise then passes p ≤ .05 in 8 to 12% of cases (ridge, 3 to 10 folds).
     """
     from tqdm.auto import tqdm
 
     target = both.target.compute()  # once, where it is lazy
     shape = target.shape[1:]
-    together = 1 if both.model.is_classifier else max(1, _VALUES // target.size)
+    together = max(1, _VALUES // target.size) if both.model.separate_targets else 1
     out = []
     for start in tqdm(range(0, len(orders), together), desc="permutations", disable=not progress):
         some = orders[start : start + together]
@@ -232,11 +232,7 @@ def runs_of(rows: pd.DataFrame) -> list[Numbers]:
     -------
     list of ndarray of int
     """
-    onsets = rows["onset_s"].to_numpy(dtype=np.float64)
-    labels = [name for name in RUN_LABELS if name in rows]
-    codes = rows.groupby(labels, sort=False, dropna=False).ngroup().to_numpy() if labels else np.zeros(len(rows), dtype=np.int64)
-    order = np.lexsort((onsets, codes))
-    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    return rows_by_run(run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64))
 
 
 def typical_step(rows: pd.DataFrame, runs: list[Numbers]) -> float:

@@ -15,7 +15,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.moments import Numbers
-from brainalign.features.chain import Chain
+from brainalign.features.chain import chain
 from brainalign.models.ridge import Ridge
 from brainalign.scores.evaluate import evaluate
 from brainalign.scores.standin import READOUTS, Likeness, grouped, likeness, on_shared_stimuli, stand_in
@@ -232,7 +232,7 @@ def _as_scorer(scorer: Any, size: Likeness) -> tuple[Likeness, Callable[..., Any
     options = dict(scorer or {})
     check_options(evaluate, {"source": None, "target": None, **options}, owner="recovery_study")
     mapping = options.get("model")
-    alone = isinstance(mapping.steps[-1] if isinstance(mapping, Chain) else mapping, Ridge | None)
+    alone = chain(Ridge() if mapping is None else mapping).separate_targets
     if not {"repeats", "ceiling"} & options.keys():  # repeats would be averaged before anything else
         size = replace(size, n_repeats=1)
     return (

@@ -87,7 +87,7 @@ def partition_variance(
     names = _bands_of(validate(source, name="source"), by)
     validate(target, name="target")
     seed = check_random_state(random_state, owner="partition_variance")
-    whole = _as_chain(BandedRidge(bands=by) if model is None else model)
+    whole = chain(BandedRidge(bands=by) if model is None else model)
     options = {
         "cv": cv, "groups": groups, "join": join, "repeats": repeats, "time": time, "controls": "none", "random_state": seed,
     }  # fmt: skip
@@ -190,10 +190,6 @@ def _bands_of(source: xr.DataArray, by: str) -> Numbers:
             "which is fitted: select some, or join those that belong together."
         )
     return np.array(names)
-
-
-def _as_chain(model: Any) -> Chain:
-    return model if isinstance(model, Chain) else chain(model)
 
 
 def _repeated(target: xr.DataArray, names: Numbers) -> xr.DataArray:

@@ -46,6 +46,18 @@ def test_many_targets_at_once_equal_scoring_each_order_again(null, monkeypatch):
     assert at_once.attrs["null"] == null
 
 
+def test_a_mapping_that_fits_targets_together_sees_one_permutation_at_a_time(monkeypatch):
+    """PLS shares its components over targets: with other permutations beside it, each would be fitted worse than the real one."""
+    rng = np.random.default_rng(0)
+    source, target = sides(rng.normal(size=(60, 8)), rng.normal(size=(60, 3)))
+    fitted = []
+    fit = ba.PLS.fit
+    monkeypatch.setattr(ba.PLS, "fit", lambda self, X, Y: fitted.append(Y.shape[1]) or fit(self, X, Y))
+    out = ba.evaluate(source, target, model=ba.PLS(2), cv=3, n_permutations=7, controls="none", random_state=3)
+    assert set(fitted) == {3}
+    assert np.isfinite(out.p_value).all()
+
+
 def test_orders_keep_stimuli_whole_and_in_their_fold():
     _, target = sides(np.zeros((40, 1)), np.zeros((40, 1)))
     target = target.assign_coords(stimulus_id=("presentation", np.repeat([f"s{i:02d}" for i in range(20)], 2).astype("T")))
