@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,24 +97,21 @@ class HeldOut:
         """Numbers that a tile holds of each target."""
         return sum(group.tested.size + group.n_moving for group in self.groups)
 
-    def prepare(self, Y: Array, rotated: Array | None = None) -> HeldTile:
+    def prepare(self, Y: Array) -> HeldTile:
         """Bring some targets into the form that the folds need.
 
         Parameters
         ----------
         Y : array, (row, target)
             Centred, and multiplied by √w.
-        rotated : array, (k, target), optional
-            UᵀY, where it is known.
 
         Returns
         -------
         HeldTile
         """
         turned = [group.turn(Y) for group in self.groups]
-        if rotated is None:  # where folds divide the rows, the rotations of their rows add up to that of all
-            k = self._left.shape[1]
-            rotated = sum(part.sum(0)[:k] for part in turned) if self._adds_up else self._left.T @ Y
+        k = self._left.shape[1]  # where folds divide the rows, the rotations of their rows add up to that of all
+        rotated = sum(part.sum(0)[:k] for part in turned) if self._adds_up else self._left.T @ Y
         moving = [group.move(part, rotated) for group, part in zip(self.groups, turned, strict=True)]
         truths = [group.truth(Y) for group in self.groups]
         norm = to_numpy(sum_of_products(Y, Y))
@@ -203,38 +199,6 @@ class HeldOut:
         if size * (len(self._operators) + 1) <= self.max_memory:
             self._operators[alpha] = made
         return made
-
-
-def heldout_error(
-    factor: RidgeFactor,
-    tiles: Sequence[tuple[Array, Array]],
-    alphas: Sequence[float],
-    splits: Splits,
-    *,
-    fit_intercept: bool = True,
-    weights: Numbers | None = None,
-) -> Numbers:
-    """Return Σ(y−ŷ)² over the held-out rows of all folds, for every alpha, as if each fold were fitted anew.
-
-    Parameters
-    ----------
-    factor : RidgeFactor
-        Of all rows.
-    tiles : sequence of (Y, T)
-        Centred targets (row, target) and their rotation UᵀY (k, target).
-    alphas : sequence of float
-    splits : sequence of (train rows, test rows)
-    fit_intercept : bool
-    weights : ndarray of float64, (row,), optional
-        As given to the factor; targets are multiplied by √w.
-
-    Returns
-    -------
-    ndarray of float64, (alpha, target)
-    """
-    held = HeldOut(factor, splits, fit_intercept=fit_intercept, weights=weights)
-    prepared = [held.prepare(y, rotated) for y, rotated in tiles]
-    return np.stack([np.concatenate([held.loss(tile, alpha, slice(0, len(tile.norm))) for tile in prepared]) for alpha in alphas])
 
 
 def flat(x: Array) -> Array:

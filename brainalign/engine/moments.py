@@ -48,13 +48,10 @@ def is_constant(x: Numbers, *, axis: int = 0, unit: float | None = None) -> Numb
         ``x``'s shape without ``axis``. Variance is judged against the size of the values and against nothing
         absolute, so that fields of 1e-13 T vary and a column of 1000.0 does not.
     """
-    return _is_narrow(x.max(axis=axis), x.min(axis=axis), rounding_unit(x) if unit is None else unit)
-
-
-def _is_narrow(high: Numbers, low: Numbers, unit: float) -> Numbers:
+    high, low = x.max(axis=axis), x.min(axis=axis)
     largest = np.maximum(np.abs(high), np.abs(low)).astype(np.float64)
     span = high.astype(np.float64) - low.astype(np.float64)
-    return np.asarray(span <= ROUNDING * unit * largest)
+    return np.asarray(span <= ROUNDING * (rounding_unit(x) if unit is None else unit) * largest)
 
 
 def column_status(Y: Numbers) -> Numbers:

@@ -16,9 +16,8 @@ from brainalign.engine.backend import Array, cast, dtype_name, like, move, names
 from brainalign.engine.gram import column_gram, row_gram
 from brainalign.engine.krylov import leading_eigenvector
 from brainalign.engine.moments import Numbers
+from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.subspace import row_space
-
-Splits = Sequence[tuple[Numbers, Numbers]]  #: (train rows, test rows) of each fold
 
 _EPS = float(np.finfo(np.float64).eps)
 _TILE = 1024  # targets that are centred at a time

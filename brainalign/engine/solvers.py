@@ -15,13 +15,13 @@ import numpy as np
 from brainalign.engine.backend import Array, cast, dtype_name, like, move, to_numpy, working_memory
 from brainalign.engine.factor import FixedRidge, RidgeFactor, coefficients, factorise, fixed_ridge, shrink
 from brainalign.engine.gram import column_mean, deviation, standardised
-from brainalign.engine.heldout import HeldOut, heldout_error
+from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
 from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.screening import best, search_losses
 
 __all__ = [
-    "FixedRidge", "RidgeFactor", "RidgeSolution", "Splits", "coefficients", "factorise", "fixed_ridge", "heldout_error", "solve_ridge",
+    "FixedRidge", "RidgeFactor", "RidgeSolution", "Splits", "coefficients", "factorise", "fixed_ridge", "solve_ridge",
 ]  # fmt: skip
 
 

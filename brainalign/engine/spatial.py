@@ -13,8 +13,10 @@ import numpy as np
 from scipy.special import ndtr
 
 from brainalign.engine.backend import Array, cast, dtype_name, like, namespace, to_numpy
+from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
-from brainalign.engine.solvers import RidgeFactor, Splits, coefficients, factorise, heldout_error
+from brainalign.engine.screening import best, search_losses
+from brainalign.engine.solvers import RidgeFactor, Splits, coefficients, factorise
 
 
 def gaussian_masks(points: Numbers, cell: Numbers, centres: Numbers, sizes: Numbers) -> Numbers:
@@ -100,20 +102,20 @@ def search_pools(
     Notes
     -----
     Source: St-Yves and Naselaris 2018, the feature-weighted receptive field. Held-out errors are exact (refitted per fold) and come
-    from one decomposition per candidate: :func:`brainalign.engine.solvers.heldout_error`.
+    from one decomposition per candidate: :mod:`brainalign.engine.heldout`.
     """
     t = Y.shape[1]
-    best, winner, index = np.full(t, np.inf), np.zeros(t, dtype=np.int64), np.zeros(t, dtype=np.int64)
+    least, winner, index = np.full(t, np.inf), np.zeros(t, dtype=np.int64), np.zeros(t, dtype=np.int64)
     alpha, channel = np.zeros(t), np.zeros((sum(m.shape[2] for m in maps), t))
     for k, pooled in pools(maps, masks, max_memory):
         fitted = ridge_of_pooled(pooled, Y, alphas, splits, relative=relative)
-        better = np.flatnonzero(fitted.error < best)
+        better = np.flatnonzero(fitted.error < least)
         if better.size:
-            best[better], winner[better] = fitted.error[better], k
+            least[better], winner[better] = fitted.error[better], k
             index[better], alpha[better] = fitted.alpha_index[better], fitted.alpha[better]
             channel[:, better] = fitted.weights(better)
     at_edge = (index == 0) | (index == len(alphas) - 1)
-    return PoolSearch(winner, alpha, at_edge & (len(alphas) > 1), best, channel)
+    return PoolSearch(winner, alpha, at_edge & (len(alphas) > 1), least, channel)
 
 
 @dataclass(frozen=True)
@@ -160,14 +162,14 @@ def ridge_of_pooled(pooled: Array, Y: Array, alphas: Numbers, splits: Splits, *,
     PooledRidge
         Of two alphas that tie, the larger.
     """
-    dtype = dtype_name(Y)
-    factor = factorise(pooled, dtype=dtype)
-    rotated = cast(factor.left, dtype).T @ Y
+    factor, t = factorise(pooled, dtype=dtype_name(Y)), Y.shape[1]
     variance = float(factor.eigenvalues.sum()) / len(pooled)
     grid = alphas * (variance if relative and variance > 0 else 1.0)
-    errors = heldout_error(factor, [(Y, rotated)], grid.tolist(), splits)
-    chosen = len(grid) - 1 - np.argmin(errors[::-1], axis=0)
-    return PooledRidge(chosen, grid[chosen], errors[chosen, np.arange(Y.shape[1])], factor, rotated)
+    held = HeldOut(factor, splits)
+    tile = held.prepare(Y)
+    errors, _ = search_losses(held, tile, grid, screen=False, checked=np.zeros(t, dtype=bool))
+    chosen = best(errors)
+    return PooledRidge(chosen, grid[chosen], errors[chosen, np.arange(t)], factor, tile.rotated)
 
 
 def pools(maps: Sequence[Array], masks: Sequence[Numbers], max_memory: float) -> Iterator[tuple[int, Array]]:

@@ -15,8 +15,9 @@ from brainalign.core.tables import coords_of
 from brainalign.engine.banded import BandedSolution, solve_banded
 from brainalign.engine.moments import column_status
 from brainalign.features.bands import band_labels
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
-from brainalign.models.ridge import Ridge, inner_splits
+from brainalign.models.ridge import Ridge
 
 
 class BandedRidge(LabelledMapping):

@@ -10,7 +10,8 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice
 from brainalign.engine.moments import column_status
-from brainalign.engine.pls import Splits, solve_pls
+from brainalign.engine.pls import solve_pls
+from brainalign.engine.solvers import Splits
 from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values, working_device
 

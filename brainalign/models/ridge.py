@@ -17,8 +17,6 @@ from brainalign.engine.solvers import RidgeSolution, fixed_ridge, solve_ridge
 from brainalign.models.inner_folds import inner_splits, restricted, row_weights
 from brainalign.models.mapping import LabelledMapping, Values, working_device
 
-__all__ = ["RELATIVE_ALPHAS", "Ridge", "inner_splits"]
-
 #: The default alphas, in units of the source's total variance: two a decade.
 RELATIVE_ALPHAS = np.logspace(-3, 6, 19)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -149,9 +149,7 @@ class SpatialReadout(LabelledMapping):
                     "ridge regression. Expected several channels (units, bands, times or delays) at the same places: use `ba.Ridge`, or "
                     "method='fwrf'."
                 )
-            self.field_of_view_ = FieldOfView(
-                [grid], self.field_of_view_.axes, self.field_of_view_.centre, self.field_of_view_.scale
-            )
+            self.field_of_view_ = replace(self.field_of_view_, maps=[grid])
         super().fit(X, Y)
         if self.target_coords_ is not None:
             dims = ("neuroid", "time")[: len(self.target_shape_)]

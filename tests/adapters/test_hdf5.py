@@ -1,13 +1,14 @@
 import re
 import resource
 from pathlib import Path
+from threading import Thread
 
 import h5py
 import numpy as np
 import pytest
 
 import brainalign.adapters as adapters_package
-from brainalign.adapters.hdf5 import _Checked, attributes, check_stored, hdf5_file, open_hdf5, whole_chunks
+from brainalign.adapters.hdf5 import _Checked, attributes, check_stored, hdf5_file, members, open_hdf5, whole_chunks
 from brainalign.core.errors import FormatError
 
 VALUES = np.arange(6 * 50 * 40, dtype=np.float32).reshape(6, 50, 40)
@@ -155,7 +156,7 @@ def test_a_file_that_is_being_written_is_refused(tmp_path):
 
 def test_every_reader_goes_through_it():
     adapters = Path(adapters_package.__file__).parent
-    texts = {file.name: file.read_text() for file in adapters.rglob("*.py")}
+    texts = {str(file.relative_to(adapters)): file.read_text() for file in adapters.rglob("*.py")}
     used = [f"{name}: {call}" for name, text in texts.items() for call in re.findall(r"h5py\.File\([^)]*\)", text)]
     assert sorted(used) == [
         'hdf5.py: h5py.File(file, "r", driver="fileobj", fileobj=raw, **options)',
@@ -163,24 +164,19 @@ def test_every_reader_goes_through_it():
     ]
     direct = [found for text in texts.values() if "hdf5_file" in text for found in re.findall(r"(\w+)\.attrs\.get\(", text)]
     assert set(direct) <= {"x", "variable"}  # responses, and what was read: of HDF5, it is `attributes(item)`
+    groups = r"\b(?:file|group|item|node|opened|table)\.(?:items|values)\("  # what readers call them: it is `members(group)`
+    assert {name for name, text in texts.items() if "hdf5" in text and re.search(groups, text)} == {"hdf5.py"}
 
 
 def test_an_error_among_the_members_of_a_group_leaves_no_lock_behind(tmp_path):
-    from threading import Thread
-
-    import h5py
-
-    from brainalign.adapters.hdf5 import members
-
     with h5py.File(tmp_path / "x.h5", "w") as opened:
         opened["a"], opened["b"] = [1.0], [2.0]
     with h5py.File(tmp_path / "x.h5") as opened:
         known = None
         try:
-            for _ in members(opened).values():
-                raise ValueError("halfway")
+            all(float("halfway") for _ in members(opened).values())
         except ValueError as error:
-            known = error  # as an interactive session keeps it
+            known = error  # as an interactive session keeps it, and with it the frame that walks
         other = Thread(target=lambda: opened["a"][:], daemon=True)
         other.start()
         other.join(10)
