@@ -154,10 +154,10 @@ def _read_hdf5(file: Path, lazy: bool) -> dict[str, Any]:
 def _from_hdf5(h5py: Any, file: Any, item: Any, lazy: bool) -> Any:
     """Return one variable: HDF5 holds MATLAB's arrays with their axes reversed, and cells as references."""
     if isinstance(item, h5py.Group):
-        fields = {name: _from_hdf5(h5py, file, item[name], lazy) for name in item}
-        is_array = (
-            all(isinstance(field, h5py.Dataset) and "MATLAB_class" not in field.attrs for field in members(item).values())
-            and fields
+        stored = members(item)
+        fields = {name: _from_hdf5(h5py, file, field, lazy) for name, field in stored.items()}
+        is_array = fields and all(
+            isinstance(field, h5py.Dataset) and "MATLAB_class" not in field.attrs for field in stored.values()
         )
         # A struct array is stored as a struct of reference arrays.
         return [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if is_array else fields
