@@ -192,12 +192,12 @@ def check_stored(dataset: Any, file: Path) -> None:
     here = Path(dataset.file.filename) == file
     if not here or dataset.external or dataset.is_virtual:
         raise FormatError(f"{str(file)!r} keeps the values of {dataset.name!r} in another file. Expected them here: copy them.")
-    if there < promised and there * (_MOST_COMPRESSED if dataset.id.get_create_plist().get_nfilters() else 1) < promised:
+    filtered = dataset.id.get_create_plist().get_nfilters()  # and has checksums
+    if there < promised and there * (_MOST_COMPRESSED if filtered else 1) < promised:
         raise FormatError(
             f"{str(file)!r} holds {there} bytes at {dataset.name!r}; its header promises {promised} (shape {dataset.shape}, {dataset.dtype}). "
             "Expected all values in this file: it was not written to its end, or is damaged; copy or make it again."
         )
-    filtered = dataset.id.get_create_plist().get_nfilters()  # and has checksums
     if dataset.dtype.kind == "O" and there and not filtered and not dataset.dtype.metadata.get("ref"):
         _check_lengths(dataset, file)
 
