@@ -113,8 +113,8 @@ def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr
     with _spoken():
         name = find_format(path)[0] if format is None and Path(path).exists() else format
         reader = FORMATS.get(name).open if name is not None else open_responses
-        unsaid = [option for option in missing_options(reader, options) if option == "system"]
-        options = options | dict.fromkeys(unsaid, Path(path).name)  # a check asks nothing of whom it was recorded from
+        if "system" in missing_options(reader, options):
+            options = options | {"system": Path(path).name}  # a check asks nothing of whom it was recorded from
         able = "allow_nan" in signature(reader).parameters and "allow_nan" not in options
         try:
             x = open_responses(path, format=format, **options)
