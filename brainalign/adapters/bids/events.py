@@ -195,9 +195,7 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
         if name in ("onset", "duration", "subject", "session", "run", "file"):
             continue
         cells = table[name].astype(object)
-        cells = cells.where(
-            table[name].notna() & (cells != ""), MISSING
-        )  # a column that one run lacks, a cell that was left empty
+        cells = cells.where(cells.notna() & (cells != ""), MISSING)  # a column that one run lacks, a cell that was left empty
         known = cells[cells != MISSING]
         numeric = len(known) > 0 and all(_NUMBER.fullmatch(cell) and any(c.isdigit() for c in cell) for cell in known)
         if not numeric:
