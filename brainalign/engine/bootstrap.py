@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from brainalign.engine.moments import Numbers
@@ -25,34 +23,6 @@ def draw_weights(n: int, n_draws: int, rng: np.random.Generator) -> Numbers:
         Rows sum to n. Sums over units weighted by these are the sums of the drawn sample.
     """
     return rng.multinomial(n, np.full(n, 1.0 / n), size=n_draws)
-
-
-def draw_block_weights(lengths: Any, block: int, n_draws: int, rng: np.random.Generator) -> Numbers:
-    """Draw how often each row of a time series is taken when blocks of neighbours are drawn with replacement.
-
-    Parameters
-    ----------
-    lengths : sequence of int, (run,)
-        Rows of each run; runs follow each other.
-    block : int
-        Rows that are drawn together; where a run is shorter, the run.
-    n_draws : int
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of int, (draw, row)
-        Each run is closed to a circle, so that every row is taken equally often (Politis and Romano 1992); its weights sum to its
-        length.
-    """
-    parts = []
-    for n in lengths:
-        size = min(block, n)
-        starts = rng.integers(n, size=(n_draws, -(-n // size)))
-        rows = ((starts[:, :, None] + np.arange(size)) % n).reshape(n_draws, -1)[:, :n]
-        rows = rows + n * np.arange(n_draws)[:, None]
-        parts.append(np.bincount(rows.ravel(), minlength=n * n_draws).reshape(n_draws, n))
-    return np.concatenate(parts, axis=1)
 
 
 def two_factor_variance(first: Numbers, second: Numbers, both: Numbers, *, n_first: int, n_second: int) -> Numbers:

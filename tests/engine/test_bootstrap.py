@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainalign.engine.bootstrap import draw_block_weights, draw_weights, two_factor_variance
+from brainalign.engine.bootstrap import draw_weights, two_factor_variance
 
 RNG = np.random.default_rng(0)
 
@@ -11,24 +11,6 @@ def test_weights_are_samples_with_replacement():
     assert (weights.sum(axis=1) == 30).all()
     x = RNG.normal(size=30)
     assert np.var(weights @ x / 30) == pytest.approx(x.var() / 30, rel=0.1)  # the closed form for a mean
-
-
-def test_blocks_are_drawn_within_their_run():
-    weights = draw_block_weights([25, 4], 6, 3000, RNG)
-    assert (weights[:, :25].sum(axis=1) == 25).all()
-    assert (weights[:, 25:] == 1).all()  # a run of fewer rows than a block is one
-    np.testing.assert_allclose(weights[:, :25].mean(axis=0), 1, atol=0.08)
-
-
-def test_blocks_see_the_variance_of_a_mean_that_single_rows_miss():
-    phi, n = 0.8, 4000
-    x = RNG.normal(size=n)
-    for i in range(1, n):
-        x[i] += phi * x[i - 1]
-    truth = 1 / (1 - phi) ** 2 / n
-    by_blocks, by_rows = (np.var(w @ x / n) for w in (draw_block_weights([n], 60, 1000, RNG), draw_weights(n, 1000, RNG)))
-    assert by_blocks == pytest.approx(truth, rel=0.35)
-    assert by_rows < 0.2 * truth
 
 
 @pytest.mark.parametrize(("n_subjects", "n_stimuli"), [(6, 8), (20, 30)])
