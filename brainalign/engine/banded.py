@@ -26,7 +26,7 @@ from brainalign.engine.backend import (
     working_memory,
 )
 from brainalign.engine.factor import RidgeFactor, coefficients, factorise
-from brainalign.engine.gram import column_gram, column_mean, deviation, eigh, row_gram, standardised, wide_matmul
+from brainalign.engine.gram import column_gram, column_mean, deviation, eigh, null_floor, row_gram, standardised, wide_matmul
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
 from brainalign.engine.ridge_folds import Splits
@@ -205,17 +205,12 @@ class _Source:
             columns, root = self.weighted(gamma)
             wide = like(root, self.gram)
             values, vectors = eigh(rows_of(rows_of(self.gram, columns).T, columns) * wide[:, None] * wide[None, :])
-            keep = values > self.floor(values)
+            keep = values > null_floor(values, self.values)
             found = values[keep], vectors[:, keep]
         size = sum(part.nbytes for part in found)
         if size * (len(self.kept) + 1) <= self.max_kept:
             self.kept[gamma.tobytes()] = found
         return found
-
-    def floor(self, values: Array) -> float:
-        """Return the eigenvalue up to which directions are null: rounding, not variance."""
-        unit = max(np.finfo(np.float64).eps, np.finfo(dtype_name(self.values)).eps ** 2) * max(self.values.shape)
-        return float(unit * max(float(values.max()), 0.0)) if len(values) else 0.0
 
     def factor(self, gamma: Numbers, splits: Splits | None) -> RidgeFactor:
         """Return the decomposition of the weighted columns, as if they were a source of their own."""
@@ -226,9 +221,10 @@ class _Source:
         if self.gram.ndim == 2 and few:  # only U that spans all rows survives a small alpha
             return factorise(source, fit_intercept=self.fit_intercept, dtype=dtype, complete=True)
         values, vectors = self.decompose(gamma)
+        floor = null_floor(values, self.values)
         if self.gram.ndim == 3:
-            return RidgeFactor(0 * source[0], source, vectors, None, values, self.floor(values))
-        return RidgeFactor(0 * source[0], source, wide_matmul(source, vectors / values**0.5), vectors, values, self.floor(values))
+            return RidgeFactor(0 * source[0], source, vectors, None, values, floor)
+        return RidgeFactor(0 * source[0], source, wide_matmul(source, vectors / values**0.5), vectors, values, floor)
 
 
 class _Race:
@@ -271,7 +267,7 @@ class _Race:
             columns, root = self.source.weighted(gamma)
             turn = like(root, turn)[:, None] * turn / values**0.5
         eigenvalues, penalties = to_numpy(values), self.alphas[:, None]
-        null = eigenvalues <= self.source.floor(values)
+        null = eigenvalues <= null_floor(values, self.source.values)
         kept = (penalties + null) / (eigenvalues * ~null + penalties + null)  # of each direction's residual
         free = np.maximum(self.source.n_free - len(eigenvalues) + kept.sum(axis=1), 1e-9)
         losses = [np.empty(0)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainalign.engine.backend import Array, cast, columns_of, dtype_name, like, move, namespace, to_numpy
-from brainalign.engine.gram import column_gram, column_mean, eigh, row_gram, standardised, wide_matmul
+from brainalign.engine.gram import column_gram, column_mean, eigh, null_floor, row_gram, standardised, wide_matmul
 from brainalign.engine.moments import Numbers
 
 
@@ -95,19 +95,15 @@ def decompose(centred: Array, mean: Array, constant: Array | None, complete: boo
     -------
     RidgeFactor
     """
-    # Rounding of the kept values leaves null directions with eigenvalues near eps² of the largest; that of the
-    # decomposition leaves eps(float64).
-    unit = max(np.finfo(np.float64).eps, np.finfo(dtype_name(centred)).eps ** 2) * max(centred.shape)
     if not complete:
         values, vectors = eigh(column_gram(centred) if gram is None else gram)
-        floor = float(unit * max(float(values[-1]), 0.0))
+        floor = null_floor(values, centred)
         keep = values > floor
         values, vectors = values[keep], vectors[:, keep]
         left = wide_matmul(centred, vectors / values**0.5)
         return RidgeFactor(mean, centred, left, vectors, values, floor)
     left, values = _complete_rows(row_gram(centred) if gram is None else gram, constant)
-    floor = float(unit * max(float(values.max()) if len(values) else 0.0, 0.0))
-    return RidgeFactor(mean, centred, left, None, values, floor)
+    return RidgeFactor(mean, centred, left, None, values, null_floor(values, centred))
 
 
 def intercept_direction(X: Array, weights: Numbers | None = None) -> Array:

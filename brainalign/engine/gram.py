@@ -209,6 +209,24 @@ def eigh(gram: Array) -> tuple[Array, Array]:
     return namespace(gram).flip(values, (0,)), namespace(gram).flip(vectors, (1,))
 
 
+def null_floor(values: Array, X: Array) -> float:
+    """Return the eigenvalue up to which directions of a matrix are null: rounding, not variance.
+
+    Parameters
+    ----------
+    values : ndarray or Tensor of float64, (k,)
+        Eigenvalues of a Gram matrix of ``X``.
+    X : ndarray or Tensor, (row, column)
+
+    Returns
+    -------
+    float
+        Near eps² of the largest, which the rounding of ``X`` leaves, or eps(float64), which that of the decomposition leaves.
+    """
+    unit = max(np.finfo(np.float64).eps, np.finfo(dtype_name(X)).eps ** 2) * max(X.shape)
+    return float(unit * max(float(values.max()), 0.0)) if len(values) else 0.0
+
+
 def _blocks(X: Array, size: int) -> Iterator[slice]:
     size = 16 * _BLOCK if is_torch(X) and X.device.type == "cuda" else size  # many small steps would only wait for each other
     step = max(1, size // max(1, X.shape[1]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainalign.engine.backend import Array, cast, namespace, to_numpy
+from brainalign.engine.gram import eigh
 
 KERNELS = ("linear", "polynomial", "rbf", "cosine")
 
@@ -110,7 +111,7 @@ class KernelFeatures:
         if centred:
             kernel = kernel - offset
             kernel = kernel - kernel.mean(1)[:, None]
-        values, vectors = namespace(kernel).linalg.eigh((kernel + kernel.T) / 2)
+        values, vectors = eigh((kernel + kernel.T) / 2)
         unit = np.finfo(np.float64).eps * len(kernel)
         keep = values > unit * abs(values).max()
         keep[-1] = True  # a source without variance has one feature, of zeros

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, dtype_name, namespace
-from brainalign.engine.gram import row_gram
+from brainalign.engine.backend import Array, cast, namespace
+from brainalign.engine.gram import eigh, null_floor, row_gram
 
 METHODS = ("procrustes", "hyperalignment", "srm")
 
@@ -105,10 +105,8 @@ def row_space(x: Array) -> tuple[Array, Array]:
     dual : ndarray or Tensor of float64, (row, k)
         B = xᵀ dual.
     """
-    values, vectors = namespace(x).linalg.eigh(row_gram(x))
-    # Rounding of the values leaves null directions near eps² of the largest; that of the decomposition leaves eps(float64).
-    unit = max(np.finfo(np.float64).eps, np.finfo(dtype_name(x)).eps ** 2) * max(x.shape)
-    keep = values > unit * values[-1]
+    values, vectors = eigh(row_gram(x))
+    keep = values > null_floor(values, x)
     keep[-1] = True
     root = values[keep].clip(np.finfo(np.float64).tiny) ** 0.5
     return vectors[:, keep] * root, vectors[:, keep] / root
