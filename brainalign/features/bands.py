@@ -13,8 +13,9 @@ from brainalign.core.parameters import preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import NEUROID_COORDS, STRING, as_labels, validate
 from brainalign.core.tables import coords_of
+from brainalign.dataset.folds import RUN_LABELS
 from brainalign.features.mixing import table_of
-from brainalign.features.timing import RUN_LABELS, ticks
+from brainalign.features.timing import ticks
 
 Array = np.ndarray[Any, Any]
 

@@ -1,5 +1,6 @@
 """Runs, onsets and windows of presentation tables: the arithmetic that every temporal step shares.
 
+Rows that differ in any of ``RUN_LABELS`` belong to different runs, and no step mixes them.
 Times are compared as whole microseconds, so that a word at 0.3 s and a volume that starts at ``3 * 0.1`` s meet,
 and half-open windows that touch count every event exactly once.
 """
@@ -13,11 +14,10 @@ import pandas as pd
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import preview
+from brainalign.dataset.folds import RUN_LABELS
 
 Array = np.ndarray[Any, Any]
 
-#: What tells one run from another; a step never mixes rows that differ in any of them.
-RUN_LABELS = ("subject", "session", "run")
 _JITTER = 0.01  # of the sampling interval: scanners and rounded event files stay below it
 
 
