@@ -1,1 +1,7 @@
-"""Representational geometry: RDMs and their comparison."""
+"""Representational geometry: RDMs, their comparison, and where along a network an area lies by them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["protocols"], submod_attrs={"protocols": ["pseudo_depth"]}
+)

@@ -13,6 +13,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
+from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
@@ -146,15 +147,14 @@ def _once(x: xr.DataArray, name: str) -> xr.DataArray:
 
 
 def _shared(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    ids = [pd.Index(x["stimulus_id"].values.astype(object)) for x in (source, target)]
-    shared = ids[1][ids[1].isin(ids[0])]
-    if len(shared) < _LEAST_STIMULI:
+    """Return the rows of the stimuli that both sides have."""
+    x, y, report = align(source, target)
+    if report["n_shared"] < _LEAST_STIMULI:
         raise AlignmentError(
-            f"source and target share {len(shared)} of {len(ids[0])} / {len(ids[1])} stimulus_id values. Expected at least {_LEAST_STIMULI}: they "
-            "must name the same stimuli."
+            f"source and target share {report['n_shared']} of {len(source)} / {len(target)} stimulus_id values. Expected at least "
+            f"{_LEAST_STIMULI}: they must name the same stimuli."
         )
-    rows = [index.get_indexer(shared) for index in ids]
-    return source.isel(presentation=rows[0]), target.isel(presentation=rows[1])
+    return x, y
 
 
 def _groups(x: xr.DataArray, name: str, side: str) -> dict[str, Numbers]:
