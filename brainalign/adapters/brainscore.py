@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.files import NAMES, Format, existing, first_bytes, is_path, naming, reading, record_opening
-from brainalign.adapters.hdf5 import attributes, hdf5_file
+from brainalign.adapters.hdf5 import SIGNATURE, attributes, hdf5_file
 from brainalign.adapters.netcdf import Variable, is_scale, open_variable, read_header, read_variable, write_netcdf
 from brainalign.core.errors import FormatError, ParameterError, StoreError, require
 from brainalign.core.parameters import did_you_mean, preview
@@ -291,7 +291,7 @@ def _matches(source: Any) -> str:
     start = first_bytes(Path(source), 4096) if is_path(source) else b""
     if start[:3] == b"CDF" and all(dim.encode() in start for dim in _DIMS[:2]):
         return "netCDF of the classic format that names presentation and neuroid"
-    if start[:8] != b"\x89HDF\r\n\x1a\n":
+    if not start.startswith(SIGNATURE):
         return ""
     h5py = require("h5py", extra="spikes", purpose="netCDF-4")
     try:

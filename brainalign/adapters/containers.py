@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import first_bytes, is_path, reading
-from brainalign.adapters.hdf5 import check_stored, hdf5_file, open_hdf5
+from brainalign.adapters.hdf5 import SIGNATURE, check_stored, hdf5_file, open_hdf5
 from brainalign.adapters.lazy import Spans, lazy_array, open_npy, read_npy_header
 from brainalign.core.errors import FormatError, require
 
-_MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"\x89HDF\r\n\x1a\n": "hdf5"}
+_MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", SIGNATURE: "hdf5"}
 _MOST_DEFLATED = 1100  # times smaller than its bytes: deflate gains at most 1032
 _HDF5 = {"extra": "spikes", "purpose": "reading HDF5"}
 

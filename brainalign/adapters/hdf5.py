@@ -18,6 +18,7 @@ from brainalign.adapters.files import existing, reading
 from brainalign.adapters.lazy import CHUNK_BYTES, Spans, lazy_array, leading
 from brainalign.core.errors import FormatError, require
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _MOST_COMPRESSED = 10_000  # times smaller than its values: more than any filter gains, little enough to be read into memory
 #: Where HDF5 keeps strings and other values of no fixed size: the signature of such a heap, and the head of each object in it.
 _HEAP, _OBJECT = b"GCOL", {2: struct.Struct("<H6xH6x"), 4: struct.Struct("<H6xI4x"), 8: struct.Struct("<H6xQ")}

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from brainalign.adapters.files import existing, is_path, reading
-from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file, members, open_hdf5
+from brainalign.adapters.hdf5 import SIGNATURE, attributes, check_stored, hdf5_file, members, open_hdf5
 from brainalign.adapters.mat5 import check_mat5
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _LAZY_BYTES = 2**24
 
 
@@ -48,7 +47,7 @@ def is_version_7_3(path: Path) -> bool:
     """
     with path.open("rb") as file:
         start = file.read(520)
-    return start[:8] == _HDF5 or start[512:520] == _HDF5
+    return SIGNATURE in (start[:8], start[512:])
 
 
 def read_mat(path: Any, *, lazy: bool = False) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.adapters.files import Format, is_path, naming, record_opening
+from brainalign.adapters.containers import kind_of
+from brainalign.adapters.files import Format, naming, record_opening
 from brainalign.adapters.hdf5 import attributes, hdf5_file
 from brainalign.adapters.spikes.alignment import check_edges, check_events, check_recorded, spike_responses
 from brainalign.adapters.spikes.nwb_series import open_series, series_names
-from brainalign.adapters.spikes.nwb_tables import event_table, event_tables, is_hdf5, member, open_file, text_of
+from brainalign.adapters.spikes.nwb_tables import event_table, event_tables, member, open_file, text_of
 from brainalign.adapters.spikes.nwb_units import Units, check_observed, lazy_counts, read_units, spikes_span
 from brainalign.adapters.spikes.presented import presented, timed
 from brainalign.core.errors import FormatError, ParameterError
@@ -181,7 +182,7 @@ def _what_is_there(file: Any) -> str:
 
 def _matches(source: Any) -> str:
     """HDF5 whose root says which version of NWB it is."""
-    if not is_path(source) or not is_hdf5(Path(source)):
+    if kind_of(source) != "hdf5":
         return ""
     try:
         with hdf5_file(source) as file:

@@ -11,27 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from brainalign.adapters.files import existing, first_bytes
+from brainalign.adapters.files import existing
 from brainalign.adapters.hdf5 import attributes, check_stored, hdf5_file
 from brainalign.core.errors import FormatError, require
 from brainalign.core.parameters import did_you_mean, preview
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _EVENT_PLACES = ("intervals", "stimulus/presentation")
-
-
-def is_hdf5(path: Path) -> bool:
-    """Return True for an HDF5 file without a user block, by its signature.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    bool
-    """
-    return first_bytes(path, 8) == _HDF5
 
 
 @contextmanager

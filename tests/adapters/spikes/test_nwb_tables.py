@@ -8,7 +8,6 @@ from brainalign.adapters.spikes.nwb_tables import (
     columns,
     event_table,
     event_tables,
-    is_hdf5,
     labels,
     member,
     open_file,
@@ -39,7 +38,6 @@ def path(nwb):
 def test_columns_ragged_and_doubly_ragged(path):
     with open_file(path) as file:
         things = file["things"]
-        assert is_hdf5(path)
         assert columns(things) == ["number", "name", "tags", "numbers", "waveforms", "image"]
         assert row_ids(things).tolist() == [7, 5, 9]
         assert column(things, "name").tolist() == ["a", "b", "c"]
