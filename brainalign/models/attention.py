@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.schema import as_labels, group_label
 from brainalign.engine.attention import AttentionNetwork, fit_readouts, sine_code, train
@@ -192,10 +192,6 @@ class AttentionReadout(LabelledMapping):
         return np.repeat(np.argsort(order)[codes], int(np.prod(shape[1:]))), names[order]
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(
-                f"AttentionReadout got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`."
-            )
         self.status_ = column_status(y)
         ok = np.flatnonzero(self.status_ == "ok")
         split = inner_splits(self.cv, self.groups, len(y), rows)[0]

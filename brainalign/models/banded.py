@@ -155,7 +155,7 @@ class BandedRidge(LabelledMapping):
         check_choice("search", self.search, ("screen", "all"), owner="BandedRidge")
         words = ("alphas", "fit_intercept", "device", "dtype", "target_batch", "max_memory")
         plain = Ridge(**{word: getattr(self, word) for word in words})  # which checks them, and knows the default alphas
-        device, used = plain._check(y, "BandedRidge"), np.flatnonzero(self.features_used_)
+        device, used = plain._check("BandedRidge"), np.flatnonzero(self.features_used_)
         root = None if self._prior is None else prior_root(*(part[used] for part in self._prior))
         weighted = x if root is None else np.asarray(x @ root)
         alphas, candidates = plain._candidates(weighted, owner="BandedRidge"), self._weights()

@@ -112,7 +112,7 @@ class DistantRidge(LabelledMapping):
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         plain = Ridge(self.alphas, fit_intercept=self.fit_intercept, device=self.device, dtype=self.dtype)
-        device = plain._check(y, "DistantRidge")
+        device = plain._check("DistantRidge")
         alphas = plain._candidates(x, owner="DistantRidge")
         self._allocate(x, y, alphas)
         choose = len(alphas) > 1 and bool((self.status_ == "ok").any())

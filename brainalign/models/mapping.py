@@ -34,9 +34,12 @@ class LabelledMapping(BaseEstimator):
         flat, in this order.
     separate_targets : bool
         True where each target is fitted as if it were the only one, so that they may be fitted in any portions.
+    is_classifier : bool
+        True where targets are labels, and need not be numbers.
     """
 
     separate_targets = False
+    is_classifier = False
 
     def fit(self, X: Any, Y: Any) -> Self:
         """Learn to predict ``Y`` from ``X``.
@@ -57,6 +60,8 @@ class LabelledMapping(BaseEstimator):
         ------
         AlignmentError
             The rows are not the same presentations.
+        ParameterError
+            The target holds labels.
         """
         check_rows(X, Y)
         x = feature_matrix(X)
@@ -64,6 +69,10 @@ class LabelledMapping(BaseEstimator):
         self.source_ids_ = X.coords["neuroid_id"].values if isinstance(X, xr.DataArray) else None
         self.target_coords_, self.target_attrs_ = _target_labels(Y) if isinstance(Y, xr.DataArray) else (None, {})
         y = _values(Y)
+        if y.dtype.kind not in "iufb" and not self.is_classifier:
+            raise ParameterError(
+                f"{type(self).__name__} got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`."
+            )
         self.target_shape_ = y.shape[1:]
         self._fit_values(self._select(x), y.reshape(len(y), -1), Y if isinstance(Y, xr.DataArray) else None)
         return self

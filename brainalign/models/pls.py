@@ -79,8 +79,6 @@ class PLS(LabelledMapping):
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         check_choice("dtype", self.dtype, ("float32", "float64"), owner="PLS")
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(f"PLS got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
         chooses = self.n_components is None or np.size(self.n_components) > 1

@@ -210,7 +210,7 @@ class Ridge(LabelledMapping):
         return predict
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
-        device = self._check(y)
+        device = self._check()
         self._weights: Any = row_weights(self.sample_weight, len(y), rows)
         used, wide = self._weights > 0, None
         if self.sample_weight is not None:
@@ -326,7 +326,7 @@ class Ridge(LabelledMapping):
                     patterns.append((kept, np.isin(np.arange(len(status)), targets[status[targets] == "ok"])))
         return status, [pattern for pattern in patterns if pattern[1].any()]
 
-    def _check(self, y: Values, owner: str = "Ridge") -> str:
+    def _check(self, owner: str = "Ridge") -> str:
         """Return the device, after checking every choice."""
         check_choice("dtype", self.dtype, ("float32", "float64"), owner=owner)
         check_choice("search", self.search, ("screen", "all"), owner=owner)
@@ -339,8 +339,6 @@ class Ridge(LabelledMapping):
             check_number("target_batch", self.target_batch, owner=owner, low=1, integer=True)
         if self.max_memory is not None:
             check_number("max_memory", self.max_memory, owner=owner, low=0.0, low_open=True)
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(f"{owner} got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
         self.seed_ = check_random_state(self.random_state, owner=owner)
         return working_device(self.device, owner=owner)
 

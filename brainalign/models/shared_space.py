@@ -214,10 +214,6 @@ class SharedSpace(LabelledMapping):
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         check_choice("method", self.method, METHODS, owner="SharedSpace")
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(
-                f"SharedSpace got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`."
-            )
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
         (target, y_mean, y_size), (source, self._source_mean, x_size) = (

@@ -191,10 +191,6 @@ class SpatialReadout(LabelledMapping):
         return coef
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(
-                f"SpatialReadout got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`."
-            )
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
         self._source_mean = x.mean(axis=0, dtype=np.float64)

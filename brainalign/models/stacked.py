@@ -126,8 +126,6 @@ class Stacked(LabelledMapping):
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         check_choice("weights", self.weights, CONSTRAINTS, owner="Stacked")
-        if y.dtype.kind not in "iufb":
-            raise ParameterError(f"Stacked got a target of dtype {y.dtype}. Expected numbers: labels go to `ba.Classifier()`.")
         parts = self._parts(x)
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
