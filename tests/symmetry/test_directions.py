@@ -9,6 +9,7 @@ import xarray as xr
 from sklearn.base import clone
 
 import brainalign as ba
+from brainalign.cli.spec import MAPPINGS
 
 
 def predicted_and_held_out(source, target):
@@ -110,22 +111,9 @@ STEPS = {
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
-MAPPINGS = {
-    "AttentionReadout",
-    "BandedRidge",
-    "Classifier",
-    "DistantRidge",
-    "KernelRidge",
-    "PLS",
-    "Ridge",
-    "SharedSpace",
-    "SpatialReadout",
-    "Stacked",
-    "chain",
-}
 OTHER = {
-    "TorchResponder", "TransformersResponder", "adapters", "controls", "core", "errors", "geometry", "open_rdms", "protocols", "reports",
-    "responses", "simulate", "stimuli",
+    "TorchResponder", "TransformersResponder", "adapters", "chain", "controls", "core", "errors", "geometry", "open_rdms", "protocols",
+    "reports", "responses", "simulate", "stimuli",
 }  # fmt: skip
 
 
@@ -135,7 +123,7 @@ def public_names():
 
 
 def test_every_public_name_has_a_place_in_the_table():
-    known = set(PAIR_VERBS) | set(SINGLE_VERBS) | set(STEPS) | STORED | RESPONDER_VERBS | MAPPINGS | OTHER
+    known = set(PAIR_VERBS) | set(SINGLE_VERBS) | set(STEPS) | STORED | RESPONDER_VERBS | set(MAPPINGS) | OTHER
     assert public_names() == known
 
 
