@@ -16,11 +16,11 @@ from brainalign.engine.banded import BandedSolution, solve_banded
 from brainalign.engine.moments import column_status
 from brainalign.features.bands import band_labels
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LinearMapping, Values
 from brainalign.models.ridge import Ridge
 
 
-class BandedRidge(LabelledMapping):
+class BandedRidge(LinearMapping):
     """Ridge regression with a penalty for each band of features, chosen for each target.
 
     Parameters
@@ -181,15 +181,13 @@ class BandedRidge(LabelledMapping):
 
     def _learn(self, x: Values, y: Values, coef: Values, solution: BandedSolution, alphas: Values) -> None:
         """Write what was fitted to its place among all features and targets."""
-        t, ok, constant = y.shape[1], self.status_ == "ok", self.status_ == "constant"
+        t, ok = y.shape[1], self.status_ == "ok"
+        self._allocate(y)
         self._source_mean = x.mean(axis=0, dtype=np.float64) if self.fit_intercept else np.zeros(x.shape[1])
-        self.coef_ = np.zeros((len(self.features_used_), t), dtype=self.dtype)
         self.coef_[np.ix_(self.features_used_, ok)] = coef
-        self.coef_[:, self.status_ == "nan"] = np.nan
-        self._target_mean, self.intercept_ = np.full(t, np.nan), np.where(constant, y[0], np.nan).astype(np.float64)
         self._target_mean[ok] = solution.target_mean
         self.intercept_[ok] = solution.target_mean - self._source_mean @ coef.astype(np.float64)
-        self.alpha_, self.cv_score_ = np.where(constant, alphas[-1], np.nan), np.full(t, np.nan)
+        self.alpha_ = np.where(self.status_ == "constant", alphas[-1], np.nan)
         self.alpha_[ok], self.cv_score_[ok] = alphas[solution.alpha_index], solution.heldout_r2
         self.alpha_at_edge_ = np.zeros(t, dtype=bool)
         self.alpha_at_edge_[ok] = np.isin(solution.alpha_index, (0, len(alphas) - 1)) & (len(alphas) > 1)
@@ -198,13 +196,6 @@ class BandedRidge(LabelledMapping):
         self.band_weights_[:, ok] = solution.candidates[solution.candidate_index].T
         with np.errstate(divide="ignore"):
             self.deltas_ = np.log(self.band_weights_ * solution.scale[:, None] / self.alpha_)
-
-    def _predict_values(self, x: Values) -> Values:
-        return (self._centred(x) @ self.coef_[self.features_used_] + self._target_mean).astype(self.dtype)
-
-    def _centred(self, x: Values) -> Values:
-        # Means first: a source far from 0 would drown its variance in the rounding of one large product.
-        return (x.astype(np.float64) - self._source_mean).astype(self.dtype)
 
     def _weights(self) -> Values | int:
         """Return the candidates, or how many to try."""

@@ -17,14 +17,14 @@ from brainalign.engine.solvers import RidgeSolution, solve_ridge
 from brainalign.engine.subsets import Subsets
 from brainalign.features.chain import flatten_time
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LinearMapping, Values
 from brainalign.models.places import GRID, SPACE
 from brainalign.models.ridge import Ridge, _warn_of_rounding
 
 Labels = dict[str, Values]
 
 
-class DistantRidge(LabelledMapping):
+class DistantRidge(LinearMapping):
     """Ridge regression of each target on those neuroids of its own system that lie beyond a radius, and on all of other systems.
 
     Neighbouring voxels (sensors, cells) share noise, by which one predicts the other without sharing any signal. Between two
@@ -114,7 +114,10 @@ class DistantRidge(LabelledMapping):
         plain = Ridge(self.alphas, fit_intercept=self.fit_intercept, device=self.device, dtype=self.dtype)
         device = plain._check("DistantRidge")
         alphas = plain._candidates(x, owner="DistantRidge")
-        self._allocate(x, y, alphas)
+        self.status_, t = column_status(y), y.shape[1]
+        self._allocate(y)
+        self.alpha_ = np.where(self.status_ == "constant", alphas[-1], np.nan)
+        self.alpha_at_edge_, self.n_left_out_ = np.zeros(t, dtype=bool), np.zeros(t, dtype=np.int64)
         choose = len(alphas) > 1 and bool((self.status_ == "ok").any())
         splits = inner_splits(self.cv, self.groups, len(y), rows) if choose else None
         source = Subsets.of(move(x, device), splits, fit_intercept=self.fit_intercept, dtype=self.dtype)
@@ -154,23 +157,6 @@ class DistantRidge(LabelledMapping):
         self.coef_[np.ix_(features, targets)] = coef
         self._target_mean[targets] = solution.target_mean
         self.intercept_[targets] = solution.target_mean - solution.source_mean @ coef.astype(np.float64)
-
-    def _allocate(self, x: Values, y: Values, alphas: Values) -> None:
-        """Set the learned state of targets that are not fitted."""
-        t = y.shape[1]
-        self.status_ = column_status(y)
-        constant = self.status_ == "constant"
-        self.alpha_ = np.where(constant, alphas[-1], np.nan)
-        self.intercept_ = np.where(constant, y[0], np.nan).astype(np.float64)
-        self.cv_score_, self._target_mean = np.full(t, np.nan), np.full(t, np.nan)
-        self.alpha_at_edge_, self.n_left_out_ = np.zeros(t, dtype=bool), np.zeros(t, dtype=np.int64)
-        self.coef_ = np.zeros((len(self.features_used_), t), dtype=self.dtype)
-        self.coef_[:, self.status_ == "nan"] = np.nan
-
-    def _predict_values(self, x: Values) -> Values:
-        # Means first, as in Ridge: a source far from 0 would drown its variance in rounding.
-        centred = (x.astype(np.float64) - self._source_mean).astype(self.dtype)
-        return (centred @ self._select(self.coef_.T).T + self._target_mean).astype(self.dtype)
 
 
 def neighbours(X: Any, Y: Any, radius: float, *, owner: str) -> list[tuple[Values, Values]]:

@@ -160,6 +160,32 @@ class LabelledMapping(BaseEstimator):
         return self._select(x)
 
 
+class LinearMapping(LabelledMapping):
+    """Base of mappings with ``coef_`` and ``intercept_``, and with training means around which they predict.
+
+    Subclasses set ``status_``, call ``_allocate``, and write over it what they fit; ``_source_mean`` is theirs to set.
+    """
+
+    dtype: str
+    coef_: Any
+
+    def _allocate(self, y: Values) -> None:
+        """Set the learned state of targets that are not fitted."""
+        t, constant = y.shape[1], self.status_ == "constant"
+        self._target_mean, self.cv_score_ = np.full(t, np.nan), np.full(t, np.nan)
+        self.intercept_ = np.where(constant, y[np.isfinite(y).argmax(axis=0), np.arange(t)], np.nan).astype(np.float64)
+        self.coef_ = np.zeros((len(self.features_used_), t), dtype=self.dtype)
+        self.coef_[:, self.status_ == "nan"] = np.nan
+
+    def _predict_values(self, x: Values) -> Values:
+        coef = self.coef_ if self.features_used_.all() else self.coef_[self.features_used_]
+        return np.asarray((self._centred(x) @ coef + self._target_mean).astype(self.dtype))
+
+    def _centred(self, x: Values) -> Values:
+        # Means first: a source far from 0 would drown its variance in the rounding of one large product.
+        return np.asarray((x.astype(np.float64) - self._source_mean).astype(self.dtype))
+
+
 def feature_matrix(X: Any) -> Values:
     """Return features as a matrix: every neuroid (at every time) is a column.
 

@@ -13,13 +13,13 @@ from brainalign.engine.moments import column_status
 from brainalign.engine.pls import solve_pls
 from brainalign.engine.solvers import Splits
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values, working_device
+from brainalign.models.mapping import LinearMapping, Values, working_device
 
 #: As far as the default looks: what Brain-Score uses.
 MOST_COMPONENTS = 25
 
 
-class PLS(LabelledMapping):
+class PLS(LinearMapping):
     """Partial least squares regression, with a number of components for each target.
 
     Parameters
@@ -87,28 +87,15 @@ class PLS(LabelledMapping):
         solution = solve_pls(
             x, y if ok.all() else y[:, ok], candidates, splits, device=working_device(self.device, owner="PLS"), dtype=self.dtype
         )
-        n_targets = y.shape[1]
-        self.n_components_ = np.zeros(n_targets, dtype=np.int64)
+        self._allocate(y)
+        self.n_components_ = np.zeros(y.shape[1], dtype=np.int64)
         self.n_components_[ok] = solution.n_components
-        self.cv_score_ = np.full(n_targets, np.nan)
         if solution.heldout_r2 is not None:
             self.cv_score_[ok] = np.take_along_axis(solution.heldout_r2, solution.n_components[None, :] - 1, axis=0)[0]
         self._source_mean = solution.source_mean
-        self._target_mean = np.full(n_targets, np.nan)
         self._target_mean[ok] = solution.target_mean
-        self.coef_ = solution.coef
-        if not (ok.all() and self.features_used_.all()):
-            self.coef_ = np.zeros((len(self.features_used_), n_targets), dtype=self.dtype)
-            self.coef_[np.ix_(self.features_used_, ok)] = solution.coef
-            self.coef_[:, self.status_ == "nan"] = np.nan
-        self.intercept_ = self._target_mean - solution.source_mean @ self._select(self.coef_.T).T.astype(np.float64)
-        constant = self.status_ == "constant"
-        self.intercept_[constant] = y[0, constant]
-
-    def _predict_values(self, x: Values) -> Values:
-        # Means first, as in Ridge: a source far from 0 would drown its variance in rounding.
-        centred = (x.astype(np.float64) - self._source_mean).astype(self.dtype)
-        return (centred @ self._select(self.coef_.T).T + self._target_mean).astype(self.dtype)
+        self.coef_[np.ix_(self.features_used_, ok)] = solution.coef
+        self.intercept_[ok] = solution.target_mean - solution.source_mean @ solution.coef.astype(np.float64)
 
     def _candidates(self, x: Values, splits: Splits | None) -> Values:
         """Return the numbers of components to compare, ascending."""

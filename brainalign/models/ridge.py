@@ -15,13 +15,13 @@ from brainalign.engine.gram import column_mean, column_scale, deviation, wide_ma
 from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.solvers import RidgeSolution, fixed_ridge, solve_ridge
 from brainalign.models.inner_folds import inner_splits, restricted, row_weights
-from brainalign.models.mapping import LabelledMapping, Values, working_device
+from brainalign.models.mapping import LinearMapping, Values, working_device
 
 #: The default alphas, in units of the source's total variance: two a decade.
 RELATIVE_ALPHAS = np.logspace(-3, 6, 19)
 
 
-class Ridge(LabelledMapping):
+class Ridge(LinearMapping):
     """Ridge regression with one alpha per target.
 
     Parameters
@@ -223,7 +223,10 @@ class Ridge(LabelledMapping):
         self.status_, patterns = self._patterns(y)
         choose = len(alphas) > 1 and len(patterns) > 0
         splits = restricted(inner_splits(self.cv, self.groups, len(used), rows), used) if choose else None
-        self._allocate(x, y, alphas, wide)
+        self._allocate(y)
+        self._source_mean = column_mean(x, wide) * self._scale * self.fit_intercept
+        self.alpha_ = np.where(self.status_ == "constant", alphas[-1], np.nan)
+        self.alpha_at_edge_, self.search_loss_, self._rows = np.zeros(y.shape[1], dtype=bool), np.nan, None
         for kept, targets in patterns:
             alone, folds = bool(kept.all()), None if splits is None else restricted(splits, kept)
             if folds == []:
@@ -254,24 +257,9 @@ class Ridge(LabelledMapping):
             self._weights = None
 
     def _predict_values(self, x: Values) -> Values:
-        # Means first: a source far from 0 would drown its variance in the rounding of one large product.
-        centred = (x.astype(np.float64) - self._source_mean).astype(self.dtype)
-        if self._rows is not None:
-            product = centred @ self._rows.T @ self._dual
-        else:
-            product = centred @ (self.coef_ if self.features_used_.all() else self.coef_[self.features_used_])
-        return np.asarray((product + self._target_mean).astype(self.dtype))
-
-    def _allocate(self, x: Values, y: Values, alphas: Values, weights: Values | None) -> None:
-        """Set the learned state of targets that are not fitted."""
-        t, constant = y.shape[1], self.status_ == "constant"
-        self._source_mean = column_mean(x, weights) * self._scale * self.fit_intercept
-        self._target_mean, self.cv_score_ = np.full(t, np.nan), np.full(t, np.nan)
-        self.alpha_ = np.where(constant, alphas[-1], np.nan)
-        self.intercept_ = np.where(constant, y[np.isfinite(y).argmax(axis=0), np.arange(t)], np.nan).astype(np.float64)
-        self.alpha_at_edge_, self.search_loss_, self._rows = np.zeros(t, dtype=bool), np.nan, None
-        self._coef = np.zeros((len(self.features_used_), t), dtype=self.dtype)
-        self._coef[:, self.status_ == "nan"] = np.nan
+        if self._rows is None:
+            return super()._predict_values(x)
+        return np.asarray((self._centred(x) @ self._rows.T @ self._dual + self._target_mean).astype(self.dtype))
 
     def _take(self, solution: RidgeSolution, alphas: Values, targets: Values, still: Values, *, lone: bool) -> None:
         """Write what was fitted to some targets; the dual form is kept where all were fitted together."""
