@@ -10,7 +10,6 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
-from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.banded import BandedSolution, solve_banded
 from brainalign.engine.moments import column_status
@@ -142,14 +141,7 @@ class BandedRidge(LinearMapping):
         coef, band_of = self.coef_[self.features_used_], self._band_of[self.features_used_]
         shares = np.stack([centred[:, band_of == b] @ coef[band_of == b] for b in range(len(self.bands_))])
         shares[:, :, self.status_ != "ok"] = np.nan
-        shares = shares.reshape(*shares.shape[:2], *self.target_shape_)
-        if not isinstance(X, xr.DataArray) or self.target_coords_ is None:
-            return shares
-        labels = {name: ("presentation", values) for name, values in coords_of(X, "presentation").items()}
-        labels |= self.target_coords_ | {"band": ("band", self.bands_)}
-        dims = ("band", "presentation", "neuroid", "time")[: shares.ndim]
-        out = xr.DataArray(shares, dims=dims, coords=labels, attrs=self.target_attrs_, name="prediction")
-        return write_step(out, "predict_bands", params={"model": self}, inputs={"source": X})
+        return self._labelled(shares.reshape(*shares.shape[:2], *self.target_shape_), X, "predict_bands", band=self.bands_)
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         check_choice("search", self.search, ("screen", "all"), owner="BandedRidge")

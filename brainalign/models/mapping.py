@@ -96,13 +96,17 @@ class LabelledMapping(BaseEstimator):
             The features are not those of ``fit``.
         """
         flat = self._predict_values(self._features(X))
-        values = flat.reshape(len(flat), *self.target_shape_)
+        return self._labelled(flat.reshape(len(flat), *self.target_shape_), X, "predict")
+
+    def _labelled(self, values: Values, X: Any, verb: str, **leading: Values) -> Any:
+        """Return predictions with labels, where both sides have them; ``leading`` are the coordinates of dims in front."""
         if not isinstance(X, xr.DataArray) or self.target_coords_ is None:
             return values
-        dims = ("presentation", "neuroid", "time")[: values.ndim]
+        dims = (*leading, "presentation", "neuroid", "time")[: values.ndim]
+        coords = {name: (name, labels) for name, labels in leading.items()} | _row_labels(X) | self.target_coords_
         attrs = self.target_attrs_ | ({"allow_nan": True} if values.dtype.kind == "f" and np.isnan(values).any() else {})
-        out = xr.DataArray(values, dims=dims, coords=_row_labels(X) | self.target_coords_, attrs=attrs, name="prediction")
-        return write_step(out, "predict", params={"model": self}, inputs={"source": X}, seed=getattr(self, "seed_", None))
+        out = xr.DataArray(values, dims=dims, coords=coords, attrs=attrs, name="prediction")
+        return write_step(out, verb, params={"model": self}, inputs={"source": X}, seed=getattr(self, "seed_", None))
 
     def per_target(self, values: Any, name: str | None = None) -> xr.DataArray:
         """Label learned state by the target's neuroids and times.
