@@ -43,6 +43,18 @@ def test_what_the_rate_explains_is_not_unique_to_the_embeddings():
     assert "autocorrelation" in out.control.values
 
 
+def test_a_recorded_brain_in_time_has_nuisance_beside_it_as_a_network_has():
+    """The same numbers under the labels of a brain (events of a recording) and of a network (its states) give the same numbers."""
+    words, bold = story(n_volumes=120)
+    events = words.assign_attrs(modality="spikes").assign_coords(system=("neuroid", ["animal-1"] * words.sizes["neuroid"]))
+    states = bold.assign_attrs(modality="ann").assign_coords(system=("neuroid", ["rnn"] * bold.sizes["neuroid"]))
+    there, back = (
+        ba.evaluate(x, y, model=MODEL, cv=3, nuisance="auto", random_state=0) for x, y in ((words, bold), (events, states))
+    )
+    for name in ("score", "unique", "score_control"):
+        np.testing.assert_array_equal(there[name].values, back[name].values)
+
+
 def test_presentations_without_times_have_no_nuisance():
     study = ba.simulate(n_stimuli=40, n_neuroids=4, n_repeats=1, random_state=0)
     options = {"model": ba.Ridge(alphas=[1.0]), "cv": 3, "controls": "none", "random_state": 0}

@@ -93,6 +93,13 @@ def test_evaluate_equals_what_is_scored_in_one_piece(study, tmp_path):
     assert_read_once(counts, n_chunks=3 * 4)
 
 
+def test_a_network_is_scored_in_tiles_from_a_brain_by_the_same_call(study, tmp_path):
+    units = study.network[:, ::9]  # of every layer
+    expected = ba.evaluate(study.fmri, units, **ARGUMENTS)
+    lazy, _ = counted(units, (20, 7))
+    assert_same(ba.evaluate(study.fmri, lazy, **ARGUMENTS, store=tmp_path / "scores.zarr"), expected)
+
+
 def test_compare_equals_what_is_scored_in_one_piece(study, tmp_path):
     own = {"words": study.network[:, :3].drop_vars("layer")}
     arguments = {**ARGUMENTS, "by": ("layer", "region"), "controls": own}
