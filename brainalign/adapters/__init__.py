@@ -1,1 +1,5 @@
 """The only place that knows file formats and model hubs."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"rsatoolbox": ["to_rsatoolbox"]})

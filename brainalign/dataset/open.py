@@ -51,6 +51,7 @@ FORMATS = Registry(
         "suite2p": "brainalign.adapters.spikes.suite2p:adapter",
         "nsd": "brainalign.adapters.fmri.nsd:adapter",
         "nwb": "brainalign.adapters.spikes.nwb:adapter",
+        "rsatoolbox": "brainalign.adapters.rsatoolbox:adapter",
     },
 )
 
@@ -69,11 +70,12 @@ def open_responses(path_or_object: Any, *, format: str | None = None, **options:
     Parameters
     ----------
     path_or_object : path or object
-        A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``).
+        A study store, a file of any known format, or an object of another package (MNE ``Epochs``, ``Evoked``,
+        rsatoolbox ``Dataset``).
     format : str, optional
         ``"alf"``, ``"algonauts"``, ``"arrays"``, ``"bids"``, ``"bold5000"``, ``"brainscore"``, ``"cifti"``,
         ``"confounds"``, ``"features"``, ``"gifti"``, ``"glmsingle"``, ``"lebel"``, ``"matlab"``, ``"meeg"``,
-        ``"nifti"``, ``"nsd"``, ``"nwb"``, ``"pereira"``, ``"source-estimates"``, ``"spikes"``, ``"store"``,
+        ``"nifti"``, ``"nsd"``, ``"nwb"``, ``"pereira"``, ``"rsatoolbox"``, ``"source-estimates"``, ``"spikes"``, ``"store"``,
         ``"suite2p"``, ``"things-eeg2"``, ``"things-fmri"``, ``"things-meg"``, ``"timecourses"``, ``"tuckute"``,
         or one that an installed package adds under the entry-point group ``brainalign.adapters``. By default the
         content decides; the log ("brainalign", at INFO) says for which reason, and so does the provenance
@@ -171,18 +173,17 @@ def find_format(path_or_object: Any) -> tuple[str, str]:
     )
 
 
-def open_rdms(path: str | os.PathLike[str], *, key: str | None = None, stimulus_id: Any = None, **options: Any) -> xr.DataArray:
-    """Open dissimilarity matrices from a ``.mat`` or ``.npz`` file.
+def open_rdms(path_or_object: Any, *, stimulus_id: Any = None, **options: Any) -> xr.DataArray:
+    """Open dissimilarity matrices from a ``.mat`` or ``.npz`` file, or from an rsatoolbox ``RDMs`` stack.
 
     Parameters
     ----------
-    path : path
-    key : str, optional
-        Name of the variable in the file, where it holds several.
-    stimulus_id : sequence of str, or path of a text file, optional
-        Names of the conditions in the order of rows.
+    path_or_object : path or rsatoolbox.rdm.RDMs
+    stimulus_id : sequence of str, or str, optional
+        Names of the conditions in the order of rows; or the text file, the array in the file or the descriptor that holds them.
     **options
-        See :func:`brainalign.adapters.rdms.open_rdms`.
+        ``key=`` names the variable in a file that holds several; see :func:`brainalign.adapters.rdms.open_rdms` and
+        :func:`brainalign.adapters.rsatoolbox.open_rdms`.
 
     Returns
     -------
@@ -203,10 +204,11 @@ def open_rdms(path: str | os.PathLike[str], *, key: str | None = None, stimulus_
     >>> ba.open_rdms(file, key="it", stimulus_id=["cat", "dog"]).sizes["stimulus_2"]
     2
     """
-    from brainalign.adapters.rdms import open_rdms as read
+    from brainalign.adapters import rdms, rsatoolbox
 
+    read = rsatoolbox.open_rdms if rsatoolbox.is_of(path_or_object, "rdm") else rdms.open_rdms
     check_options(read, options, owner="open_rdms")
-    return read(path, key=key, stimulus_id=stimulus_id, **options)
+    return read(path_or_object, stimulus_id=stimulus_id, **options)
 
 
 def open_study(path: str | os.PathLike[str]) -> xr.DataTree:
