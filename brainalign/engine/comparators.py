@@ -32,6 +32,8 @@ class Comparator:
         False for a distance.
     takes_covariance : bool
         Otherwise ``covariance`` changes nothing.
+    of_units : bool
+        What is prepared has length 1, so that the score is its cosine: matrices can be held constant.
     complete : bool
         Of the conditions that a matrix has, no pair may be missing.
     from_patterns : bool
@@ -42,6 +44,7 @@ class Comparator:
     product: Callable[[Numbers, Numbers], Numbers]
     higher_is_alike: bool = True
     takes_covariance: bool = False
+    of_units: bool = False
     complete: bool = False
     from_patterns: bool = False
 
@@ -305,21 +308,16 @@ def _nearest(signal: Numbers, noise: Numbers) -> float:
 
 #: Every measure by its name.
 COMPARATORS = {
-    "cosine": Comparator(_cosine, inner_products),
-    "pearson": Comparator(_pearson, inner_products),
-    "spearman": Comparator(_spearman, inner_products),
+    "cosine": Comparator(_cosine, inner_products, of_units=True),
+    "pearson": Comparator(_pearson, inner_products, of_units=True),
+    "spearman": Comparator(_spearman, inner_products, of_units=True),
     "rho-a": Comparator(_rho_a, inner_products),
     "tau-a": Comparator(_tau_ranks, tau_a),
     "tau-b": Comparator(_tau_ranks, tau_b),
-    "whitened-cosine": Comparator(_whitened_cosine, inner_products, takes_covariance=True),
-    "whitened-pearson": Comparator(_whitened_pearson, inner_products, takes_covariance=True),
+    "whitened-cosine": Comparator(_whitened_cosine, inner_products, of_units=True, takes_covariance=True),
+    "whitened-pearson": Comparator(_whitened_pearson, inner_products, of_units=True, takes_covariance=True),
     "bures": Comparator(_bures, nuclear_products, complete=True, from_patterns=True),
     "riemannian": Comparator(
-        _riemannian,
-        riemannian_distances,
-        higher_is_alike=False,
-        takes_covariance=True,
-        complete=True,
-        from_patterns=True,
+        _riemannian, riemannian_distances, higher_is_alike=False, takes_covariance=True, complete=True, from_patterns=True
     ),
 }

@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, SchemaError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.core.provenance import write_step
-from brainalign.engine.correlate import correlation_matrix, ranks
+from brainalign.engine.comparators import COMPARATORS, centred_gram, square
+from brainalign.engine.moments import Numbers
+from brainalign.engine.rdm_models import residual_units
+from brainalign.geometry.rdm_pairs import SQUARE, JoinedRdms, join_rdms, label_of, leading
 
-METRICS = ("spearman", "pearson")
-SQUARE = ("stimulus", "stimulus_2")
+METRICS = tuple(COMPARATORS)
+DIRECTIONS = {True: "higher is more alike", False: "lower is more alike"}
+_PARTIAL = {"both": ("source", "target"), "source": ("source",), "target": ("target",)}
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of eigenvalues, per condition: RDMs are often stored as float32
 
 
-def compare_rdms(source: xr.DataArray, target: xr.DataArray, *, metric: str = "spearman", join: str = "inner") -> xr.Dataset:
-    """Correlate the dissimilarities of every source matrix with those of every target matrix.
+def compare_rdms(
+    source: xr.DataArray,
+    target: xr.DataArray,
+    *,
+    metric: str = "spearman",
+    controlling: xr.DataArray | Mapping[str, xr.DataArray] | None = None,
+    partial: str = "both",
+    covariance: xr.DataArray | None = None,
+    join: str = "inner",
+) -> xr.Dataset:
+    """Compare every source RDM with every target RDM.
 
     Parameters
     ----------
     source, target : DataArray, (..., stimulus, stimulus_2)
         From :func:`rdm` or :func:`open_rdms`. They are matched by stimulus, never by position; swapping them swaps the
-        dims of the result and changes nothing else.
-    metric : {"spearman", "pearson"}
-        Over the pairs above the diagonal.
+        dims of the result and changes nothing else, but under ``"riemannian"``.
+    metric : str
+        Of the pairs above the diagonal: ``"cosine"``, ``"pearson"``, ``"spearman"`` (which flatters RDMs with ties: a model of
+        categories beats a better one), ``"rho-a"`` (Spearman's, expected when ties are broken at random: it does not), ``"tau-a"``,
+        ``"tau-b"``; ``"whitened-cosine"`` and ``"whitened-pearson"``, which weigh pairs by how their noise is correlated; of the
+        patterns that squared distances come from: ``"bures"``, and ``"riemannian"``, a distance.
+    controlling : DataArray (..., stimulus, stimulus_2), or dict of them, optional
+        RDMs that are held constant: those of what is low-level, of another layer ... All at once; under ``"cosine"``, ``"pearson"``,
+        ``"spearman"`` (of ranks) and the whitened metrics.
+    partial : {"both", "source", "target"}
+        Which side they are taken out of: both (partial correlation) or one (semi-partial).
+    covariance : DataArray, (stimulus, stimulus_2), optional
+        Of the estimates of the conditions, for the whitened metrics and the noise of ``"riemannian"``; default: independent, of one
+        variance. Matched by stimulus.
     join : {"inner", "exact"}
         Whether stimuli that one side lacks are left out (and reported) or an error.
 
@@ -34,15 +60,24 @@ def compare_rdms(source: xr.DataArray, target: xr.DataArray, *, metric: str = "s
     -------
     Dataset
         ``score`` (source_<dim>, target_<dim>), for every leading dim of the two sides; ``n_stimuli``, ``n_pairs`` and
-        ``n_pairs_dropped`` (pairs that are NaN on either side) of the same shape. NaN where fewer than three pairs are
-        left, or where either side does not vary. The attr ``report`` (JSON) counts the stimuli of one side only.
+        ``n_pairs_dropped`` (pairs that are NaN on a side) of the same shape. NaN where fewer than three pairs are left, or
+        where a side does not vary. Attrs: ``direction``; ``report`` (JSON) counts the stimuli of one side only.
 
     Raises
     ------
     AlignmentError
         Fewer than three stimuli in common; any that is not shared under ``join="exact"``.
     SchemaError
-        A side is no set of symmetric matrices with unique stimuli.
+        A side is no set of symmetric matrices with unique stimuli. Under ``"bures"`` and ``"riemannian"``: a negative dissimilarity (of a
+        cross-validated distance), dissimilarities that are no squared distances of any patterns, a missing pair.
+    ParameterError
+        A covariance, or RDMs to control for, that the metric has no use for.
+
+    Notes
+    -----
+    Whitened: d₁ᵀV⁻¹d₂ / √(d₁ᵀV⁻¹d₁ · d₂ᵀV⁻¹d₂), V the covariance of the noise of squared distances (Diedrichsen et al. 2020). Of
+    squared Euclidean distances, ``"whitened-cosine"`` is linear CKA and ``"bures"`` is ‖XᵀY‖_* / (‖X‖‖Y‖). ``"riemannian"`` is
+    √Σ log² λ over the generalised eigenvalues of source and target, the scale and the noise of the source free (Shahbazi et al. 2021).
 
     Examples
     --------
@@ -55,109 +90,150 @@ def compare_rdms(source: xr.DataArray, target: xr.DataArray, *, metric: str = "s
     (('target_layer',), (2,))
     """
     check_choice("metric", metric, METRICS, owner="compare_rdms")
+    check_choice("partial", partial, tuple(_PARTIAL), owner="compare_rdms")
     check_choice("join", join, ("inner", "exact"), owner="compare_rdms")
-    ids = {"source": _checked_ids(source, "source"), "target": _checked_ids(target, "target")}
-    shared = _shared(ids["source"], ids["target"], join)
-    a, b = _pairs(source, ids["source"], shared), _pairs(target, ids["target"], shared)
-    score, n_pairs, n_stimuli = _scores(a, b, metric, len(shared))
-    dims, shape, coords = [], [], {}
-    for side, x in (("source", source), ("target", target)):
-        for dim in x.dims[:-2]:
-            dims.append(f"{side}_{dim}")
-            shape.append(x.sizes[dim])
-        coords |= {
-            f"{side}_{name}": (tuple(f"{side}_{d}" for d in c.dims), c.values)
-            for name, c in x.coords.items()
-            if not set(c.dims) & set(SQUARE)
-        }
-    named = {"score": score, "n_stimuli": n_stimuli, "n_pairs": n_pairs, "n_pairs_dropped": a.shape[0] - n_pairs}
-    out = xr.Dataset({name: (dims, values.reshape(shape)) for name, values in named.items()}, coords=coords)
-    only = {side: [i for i in names if i not in set(shared)] for side, names in ids.items()}
-    report = {"n_shared": len(shared), "source_only": len(only["source"]), "target_only": len(only["target"])}
-    report |= {f"first_{side}_only": left[:3] for side, left in only.items() if left}
-    out.attrs = {"metric": metric, "join": join, "report": json.dumps(report)}
-    return write_step(out, "compare_rdms", params={"metric": metric, "join": join}, inputs={"source": source, "target": target})
+    sides, controls = {"source": source, "target": target}, _controls(controlling, metric)
+    both = join_rdms(sides | controls, join)
+    held = np.concatenate([both.vectors[name] for name in controls]) if controls else None
+    named = _scores(both, sides, metric, _covariance(covariance, both.stimuli, metric), held, _PARTIAL[partial])
+    (dims, shape, coords), (more_dims, more_shape, more_coords) = leading(source, "source"), leading(target, "target")
+    out = xr.Dataset(
+        {name: (dims + more_dims, values.reshape(shape + more_shape)) for name, values in named.items()},
+        coords=coords | more_coords,
+    )
+    params = {"metric": metric, "join": join} | ({"controlling": list(controls), "partial": partial} if controls else {})
+    out.attrs = params | {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
+    inputs = sides | controls | ({} if covariance is None else {"covariance": covariance})
+    return write_step(out, "compare_rdms", params=params, inputs=inputs)
 
 
-def _checked_ids(x: Any, name: str) -> list[str]:
-    """Return the stimuli of a set of matrices, after checking that it is one."""
-    if not isinstance(x, xr.DataArray) or x.dims[-2:] != SQUARE or not set(SQUARE) <= set(x.coords):
-        seen = f"dims {x.dims}" if isinstance(x, xr.DataArray) else f"type {type(x).__name__}"
-        raise SchemaError(
-            f"{name} has {seen}. Expected a DataArray (..., 'stimulus', 'stimulus_2') labelled on both: make it with `ba.rdm`, or open "
-            "it with `ba.open_rdms`."
+def _controls(given: Any, metric: str) -> dict[str, xr.DataArray]:
+    """Return the sets of matrices that are held constant, by the name that messages use."""
+    if given is None:
+        return {}
+    able = [name for name, measure in COMPARATORS.items() if measure.of_units]
+    if metric not in able:
+        raise ParameterError(
+            f"compare_rdms got controlling= under metric={metric!r}. Expected one of {', '.join(able)}, whose scores are cosines, for RDMs "
+            "can be taken out of those."
         )
-    first, second = ([str(i) for i in x.coords[dim].values.tolist()] for dim in SQUARE)
-    if first != second:
-        at = next((i for i, (u, v) in enumerate(zip(first, second, strict=False)) if u != v), min(len(first), len(second)))
-        raise SchemaError(
-            f"{name} names its rows and columns differently, first at position {at}. Expected the same order on both."
-        )
-    if len(set(first)) < len(first):
-        seen_once: set[Any] = set()
-        twice = [i for i in first if i in seen_once or seen_once.add(i)]
-        raise SchemaError(
-            f"{name} has {len(twice)} repeated stimuli: {preview(twice)}. Expected each once: average them in `ba.rdm`."
-        )
-    values = x.values
-    mirrored = values.swapaxes(-1, -2)
-    scale = np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values))
-    if not np.allclose(values, mirrored, rtol=1e-5, atol=1e-6 * scale, equal_nan=True):
-        gap = np.nanmax(np.abs(values - mirrored))
-        raise SchemaError(
-            f"{name} is not symmetric: entries differ from their mirror image by up to {gap:.3g}. Expected symmetric dissimilarities: "
-            "average the two triangles if they estimate the same thing."
-        )
-    return first
+    return {f"controlling[{name!r}]": x for name, x in given.items()} if isinstance(given, Mapping) else {"controlling": given}
 
 
-def _shared(source: list[str], target: list[str], join: str) -> list[str]:
-    in_source, in_target = set(source), set(target)
-    shared = [i for i in target if i in in_source]
-    where = f"(source starts {source[0]!r}, target starts {target[0]!r})"
-    if len(shared) < 3:
+def _covariance(given: Any, stimuli: list[str], metric: str) -> Numbers | None:
+    """Return the covariance of the estimates in the order of the stimuli."""
+    if given is None:
+        return None
+    able = [name for name, measure in COMPARATORS.items() if measure.takes_covariance]
+    if metric not in able:
+        raise ParameterError(
+            f"compare_rdms got covariance= under metric={metric!r}. Expected one of {', '.join(able)}, which use it."
+        )
+    if not isinstance(given, xr.DataArray) or given.dims != SQUARE or not set(SQUARE) <= set(given.coords):
+        raise ParameterError(
+            f"The 'covariance' parameter of compare_rdms must be a DataArray {SQUARE} labelled on both. Got "
+            f"{given.dims if isinstance(given, xr.DataArray) else type(given).__name__} instead."
+        )
+    missing = [name for name in stimuli if any(name not in given.coords[dim].values.astype(str) for dim in SQUARE)]
+    if missing:
         raise AlignmentError(
-            f"source and target share {len(shared)} of {len(source)} / {len(target)} stimuli {where}. Expected at least 3: name the same "
-            "stimuli on both sides, with `x.assign_coords(stimulus=ids, stimulus_2=ids)`."
+            f"covariance lacks {len(missing)} of the {len(stimuli)} stimuli that are compared: {preview(missing)}. Expected all of them: they "
+            "are matched by name."
         )
-    if join == "exact" and not len(shared) == len(in_source) == len(in_target):
-        lost = [i for i in source if i not in in_target] + [i for i in target if i not in in_source]
-        raise AlignmentError(
-            f"source and target share {len(shared)} of {len(source)} / {len(target)} stimuli; one side lacks {preview(lost)}. Expected "
-            "the same on both under join='exact': use join='inner', or select the shared ones."
+    values = given.sel(stimulus=stimuli, stimulus_2=stimuli).values.astype(np.float64)
+    least = np.linalg.eigvalsh((values + values.T) / 2)[0] if np.allclose(values, values.T) else np.nan
+    if not least > 0:
+        raise ParameterError(
+            f"The 'covariance' parameter of compare_rdms must be symmetric and positive definite. Got a least eigenvalue of {least:.3g} "
+            "instead: shrink it towards its diagonal."
         )
-    return shared
+    return values
 
 
-def _pairs(x: xr.DataArray, ids: list[str], shared: list[str]) -> np.ndarray[Any, Any]:
-    """Return the pairs above the diagonal in the shared order, (pair, matrix)."""
-    position = {name: i for i, name in enumerate(ids)}
-    order = np.array([position[name] for name in shared])
-    first, second = np.triu_indices(len(shared), 1)
-    flat = x.values.reshape(-1, len(ids), len(ids))
-    return flat[:, order[first], order[second]].T.astype(np.float64)
-
-
-def _scores(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], metric: str, n: int) -> tuple[Any, Any, Any]:
-    """Return scores, pairs and stimuli used, each (source matrix, target matrix)."""
-    score, n_pairs, n_stimuli = (np.full((a.shape[1], b.shape[1]), fill) for fill in (np.nan, 0, 0))
-    first, second = np.triu_indices(n, 1)
+def _scores(
+    both: JoinedRdms,
+    sides: dict[str, xr.DataArray],
+    metric: str,
+    covariance: Numbers | None,
+    controls: Numbers | None,
+    partial: tuple[str, ...],
+) -> dict[str, Numbers]:
+    """Return scores, stimuli, pairs and dropped pairs, each (source matrix, target matrix)."""
+    a, b = both.vectors["source"], both.vectors["target"]
+    known = np.ones(a.shape[1], dtype=bool) if controls is None else np.isfinite(controls).all(axis=0)
+    score, n_stimuli, n_pairs = (np.full((len(a), len(b)), fill) for fill in (np.nan, 0, 0))
     # Matrices with the same holes go together: usually all of them, in one product.
     for valid_a, some in _by_holes(a):
         for valid_b, others in _by_holes(b):
-            cell = np.ix_(some, others)
-            valid = valid_a & valid_b
-            n_pairs[cell] = valid.sum()
-            n_stimuli[cell] = len(np.union1d(first[valid], second[valid]))
-            if valid.sum() >= 3:
-                u, v = a[np.ix_(valid, some)], b[np.ix_(valid, others)]
-                score[cell] = correlation_matrix(*((ranks(u), ranks(v)) if metric == "spearman" else (u, v)))
-    return score, n_pairs, n_stimuli
+            cell, valid = np.ix_(some, others), valid_a & valid_b & known
+            there = square(valid).any(axis=0)
+            n_pairs[cell], n_stimuli[cell] = valid.sum(), there.sum()
+            if valid.sum() < 3:
+                continue
+            within = (there[:, None] & there)[np.triu_indices(len(there), 1)]
+            parts = {"source": a[some], "target": b[others]} | ({} if controls is None else {"controls": controls})
+            parts = {name: np.where(valid, x, np.nan)[:, within] for name, x in parts.items()}
+            noise = None if covariance is None else covariance[np.ix_(there, there)]
+            _check_needs(metric, parts, sides, (some, others), np.array(both.stimuli)[there], noise)
+            score[cell] = _likeness(metric, parts, noise, partial)
+    return {"score": score, "n_stimuli": n_stimuli, "n_pairs": n_pairs, "n_pairs_dropped": a.shape[1] - n_pairs}
 
 
-def _by_holes(x: np.ndarray[Any, Any]) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+def _likeness(metric: str, parts: dict[str, Numbers], covariance: Numbers | None, partial: tuple[str, ...]) -> Numbers:
+    measure = COMPARATORS[metric]
+    prepared = {name: measure.prepare(x, covariance) for name, x in parts.items()}
+    if "controls" in prepared:
+        prepared |= {name: residual_units(prepared[name], prepared["controls"]) for name in partial}
+    return measure.product(prepared["source"], prepared["target"])
+
+
+def _by_holes(x: Numbers) -> list[tuple[Numbers, Numbers]]:
     """Return the distinct patterns of finite pairs, and the matrices that have each."""
     finite, groups = np.isfinite(x), dict[bytes, list[int]]()
-    for k in range(x.shape[1]):
-        groups.setdefault(np.packbits(finite[:, k]).tobytes(), []).append(k)
-    return [(finite[:, columns[0]], np.array(columns)) for columns in groups.values()]
+    for k in range(len(x)):
+        groups.setdefault(np.packbits(finite[k]).tobytes(), []).append(k)
+    return [(finite[rows[0]], np.array(rows)) for rows in groups.values()]
+
+
+def _check_needs(
+    metric: str, parts: dict[str, Numbers], sides: dict[str, xr.DataArray], members: Any, stimuli: Numbers, covariance: Any
+) -> None:
+    """Raise where a measure cannot take what it is given."""
+    measure = COMPARATORS[metric]
+    if (measure.complete or covariance is not None) and np.isnan(parts["source"][0]).any():
+        i, j = (index[np.isnan(parts["source"][0])][0] for index in np.triu_indices(len(stimuli), 1))
+        raise SchemaError(
+            f"A side lacks the pair {str(stimuli[i])!r}, {str(stimuli[j])!r} and has other pairs of both. Expected all pairs of the stimuli under "
+            f"metric={metric!r}{' with a covariance' if not measure.complete else ''}: select stimuli without NaN, or use a metric that "
+            "leaves pairs out, such as 'cosine'."
+        )
+    if measure.from_patterns:
+        for (name, x), rows in zip(sides.items(), members, strict=True):
+            definite = name == "target" and metric == "riemannian"
+            for row, vector in zip(rows, parts[name], strict=True):
+                _check_patterns(vector, f"{name}{label_of(x, row)}", metric, stimuli, definite=definite)
+
+
+def _check_patterns(vector: Numbers, name: str, metric: str, stimuli: Numbers, *, definite: bool) -> None:
+    """Raise where dissimilarities are no squared distances of any patterns, or of too few where there must be a full rank."""
+    negative = np.flatnonzero(vector < 0)
+    if negative.size:
+        i, j = (index[negative[0]] for index in np.triu_indices(len(stimuli), 1))
+        raise SchemaError(
+            f"{name} has {len(negative)} negative dissimilarities, first {vector[negative[0]]:.3g} between {str(stimuli[i])!r} and "
+            f"{str(stimuli[j])!r}. Expected none under metric={metric!r}, which compares the patterns that squared distances come from; "
+            "cross-validated ones come from none: use 'whitened-cosine', 'cosine' or a rank metric."
+        )
+    values = np.linalg.eigvalsh(centred_gram(vector[None])[0])
+    floor = _ROUNDING * len(values) * values[-1]
+    if values[0] < -floor:
+        raise SchemaError(
+            f"{name} holds no squared distances of any patterns: its Gram matrix has eigenvalues from {values[0]:.3g} to {values[-1]:.3g}. "
+            f"Expected none below 0 under metric={metric!r}: use 'whitened-cosine', 'cosine' or a rank metric."
+        )
+    if definite and values[-1] > 0 and values[1] <= floor:
+        rank = int((values > floor).sum())
+        raise SchemaError(
+            f"{name} has {rank} independent patterns for {len(stimuli)} stimuli. Expected {len(stimuli) - 1} under metric={metric!r}, whose "
+            "target must have full rank: use distances from more neuroids or with noise in them, swap the sides, or use 'bures'."
+        )
