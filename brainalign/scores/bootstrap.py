@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import provenance, write_step
 from brainalign.core.schema import as_labels
-from brainalign.engine.bootstrap import draw_weights, two_factor_variance
-from brainalign.engine.moments import Numbers
-from brainalign.engine.resample import false_discovery_rate, p_of_the_maximum, p_values
+from brainalign.engine.bootstrap import Drawn, draw_weights
+from brainalign.engine.resample import false_discovery_rate
 from brainalign.scores.units import check_result, unit_scores
 
 
@@ -100,81 +97,14 @@ def bootstrap(
     joined = _joined(inputs, units) if len(inputs) > 1 else check_result(next(iter(inputs.values()), None), owner="bootstrap")
     between = "result" if len(inputs) > 1 else between
     n_folds = next(iter(inputs.values())).sizes.get("fold", 1)
-    drawn = _draw(joined, units, n_bootstraps, np.random.default_rng(seed), n_folds if models == "any" else 1)
+    template, drawn = _draw(joined, units, n_bootstraps, np.random.default_rng(seed), n_folds if models == "any" else 1)
     low, high = drawn.interval(level)
     named = {"score": drawn.score, "ci_low": low, "ci_high": high}
-    out = xr.Dataset({name: drawn.template.copy(data=values) for name, values in named.items()})
+    out = xr.Dataset({name: template.copy(data=values) for name, values in named.items()})
     if between is not None:
-        out = out.merge(_differences(drawn, between, level))
+        out = out.merge(_differences(template, drawn, between, level))
     params = {"over": list(units), "between": between, "models": models, "level": level, "n_bootstraps": drawn.n}
     return write_step(out.assign_attrs(params | {"n_units": drawn.n_units}), "bootstrap", params=params, inputs=inputs, seed=seed)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A score, and what it was when units were drawn anew.
-
-    Attributes
-    ----------
-    template : DataArray
-        The score with its labels.
-    score : ndarray, (...)
-    draws : ndarray, (draw, ...)
-    parts : tuple of ndarray, (draw, ...)
-        Where two kinds of units were drawn: what it was when only the one, and only the other was.
-    n_units : list of int
-    refitting : float
-        By how much the variance over stimuli grows where models would be fitted anew.
-    """
-
-    template: xr.DataArray
-    score: Numbers
-    draws: Numbers
-    parts: tuple[Numbers, ...]
-    n_units: list[int]
-    refitting: float
-
-    @property
-    def n(self) -> int:
-        """Number of draws."""
-        return len(self.draws)
-
-    @property
-    def scale(self) -> Numbers:
-        """By how much draws are too close together, or too far apart."""
-        least = min(self.n_units)
-        if not self.parts:
-            return np.full(self.score.shape, np.sqrt(self.refitting * least / (least - 1)))
-        by_unit, by_stimulus, both = (part.var(axis=0, ddof=1) for part in (*self.parts, self.draws))
-        corrected = two_factor_variance(by_unit, by_stimulus, both, n_first=self.n_units[0], n_second=self.n_units[1])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(both > 0, np.sqrt((corrected + (self.refitting - 1.0) * by_stimulus) / both), 1.0)
-
-    def interval(self, level: float) -> tuple[Numbers, Numbers]:
-        """Return its ends."""
-        tail = (1.0 - level) / 2.0
-        stretch = self.scale * stats.t.isf(tail, min(self.n_units) - 1) / stats.norm.isf(tail)
-        low, high = np.quantile(self.draws, [tail, 1.0 - tail], axis=0)
-        return self.score + stretch * (low - self.score), self.score + stretch * (high - self.score)
-
-    def minus(self, axis: int, first: list[int], second: list[int]) -> Drawn:
-        """Return differences of positions along an axis of the score, which becomes the first."""
-
-        def pairs(x: Numbers, lead: int) -> Numbers:
-            x = np.moveaxis(x, axis + lead, lead)
-            return x.take(first, axis=lead) - x.take(second, axis=lead)
-
-        parts = tuple(pairs(part, 1) for part in self.parts)
-        return replace(self, score=pairs(self.score, 0), draws=pairs(self.draws, 1), parts=parts)
-
-    def p(self) -> tuple[Numbers, Numbers]:
-        """Return two-sided p-values of no difference: alone, and for all together."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = self.draws.std(axis=0, ddof=1)
-            t = np.abs(self.score) / (self.scale * spread)
-            null = np.abs(self.draws - self.draws.mean(axis=0)) / spread
-        observed = stats.norm.isf(stats.t.sf(t, min(self.n_units) - 1))  # as far out in a normal as t is among few units
-        return p_values(observed, null), p_of_the_maximum(observed, null)
 
 
 def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
@@ -200,27 +130,29 @@ def _seed(result: xr.Dataset) -> Any:
     return steps[-1]["seed"] if steps else None
 
 
-def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator, n_folds: int) -> Drawn:
+def _draw(
+    result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator, n_folds: int
+) -> tuple[xr.DataArray, Drawn]:
     others = [name for name in units if name != "stimulus"]
     redrawn = _redrawn(result) if "stimulus" in units else None
     n_stimuli = int(result.n_units.max()) if "n_units" in result else np.iinfo(np.int64).max
     refitting = 1.0 if redrawn is None or n_folds < 2 else 1.0 + n_folds / (n_folds - 1.0)
     if redrawn is not None and not others:
         draws = redrawn.transpose("bootstrap", *result.score.dims).values
-        return Drawn(result.score, result.score.values, draws, (), [n_stimuli], refitting)
+        return result.score, Drawn(result.score.values, draws, (), [n_stimuli], refitting)
     scores = unit_scores(result, others[0], owner="bootstrap")
     mean = scores.mean(others[0], skipna=False)
     weights = draw_weights(scores.sizes[others[0]], n_bootstraps if redrawn is None else redrawn.sizes["bootstrap"], rng)
     weights = weights / weights.shape[1]
     by_unit = np.tensordot(weights, scores.values, 1)
     if redrawn is None:
-        return Drawn(mean, mean.values, by_unit, (), [weights.shape[1]], refitting)
+        return mean, Drawn(mean.values, by_unit, (), [weights.shape[1]], refitting)
     both = (
         unit_scores(result, others[0], owner="bootstrap", variable="score_bootstrap").transpose(*scores.dims, "bootstrap").values
     )
     by_both = np.einsum("bu,u...b->b...", weights, both)
     by_stimulus = np.moveaxis(both.mean(axis=0), -1, 0)
-    return Drawn(mean, mean.values, by_both, (by_unit, by_stimulus), [weights.shape[1], n_stimuli], refitting)
+    return mean, Drawn(mean.values, by_both, (by_unit, by_stimulus), [weights.shape[1], n_stimuli], refitting)
 
 
 def _redrawn(result: xr.Dataset) -> xr.DataArray:
@@ -232,21 +164,19 @@ def _redrawn(result: xr.Dataset) -> xr.DataArray:
     return result.score_bootstrap
 
 
-def _differences(drawn: Drawn, between: str, level: float) -> xr.Dataset:
-    dims = drawn.template.dims
-    if drawn.template.sizes.get(between, 0) < 2:
+def _differences(template: xr.DataArray, drawn: Drawn, between: str, level: float) -> xr.Dataset:
+    dims = template.dims
+    if template.sizes.get(between, 0) < 2:
         raise ParameterError(
-            f"bootstrap got between={between!r}; the score has the sizes {dict(drawn.template.sizes)}. Expected a dim of two or more."
+            f"bootstrap got between={between!r}; the score has the sizes {dict(template.sizes)}. Expected a dim of two or more."
         )
-    first, second = (list(side) for side in zip(*combinations(range(drawn.template.sizes[between]), 2), strict=True))
+    first, second = (list(side) for side in zip(*combinations(range(template.sizes[between]), 2), strict=True))
     pairs = drawn.minus(dims.index(between), first, second)
     (low, high), (p, p_max) = pairs.interval(level), pairs.p()
     rest = tuple(dim for dim in dims if dim != between)
     columns = {"difference": pairs.score, "difference_low": low, "difference_high": high, "p_value": p}
     columns |= {"p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
-    names = (
-        drawn.template.coords[between].values if between in drawn.template.coords else np.arange(drawn.template.sizes[between])
-    )
+    names = template.coords[between].values if between in template.coords else np.arange(template.sizes[between])
     return xr.Dataset(
         {name: (("pair", *rest), values) for name, values in columns.items()},
         {"first": ("pair", names[first]), "second": ("pair", names[second])},

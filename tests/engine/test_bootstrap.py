@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainalign.engine.bootstrap import draw_weights, two_factor_variance
+from brainalign.engine.bootstrap import Drawn, draw_weights, two_factor_variance
 
 RNG = np.random.default_rng(0)
 
@@ -33,3 +33,31 @@ def test_two_kinds_of_noise_are_each_counted_once(n_subjects, n_stimuli):
 def test_the_corrected_variance_keeps_its_bounds():
     assert two_factor_variance(1.0, 0.0, 1.0, n_first=11, n_second=11) == pytest.approx(1.1)
     assert two_factor_variance(1.0, 1.0, 1.5, n_first=1001, n_second=1001) == pytest.approx(1.5)
+
+
+def test_without_numbers_the_corrected_variance_is_that_of_large_samples():
+    assert two_factor_variance(1.0, 0.6, 2.8) == 1.0  # 0.4, raised to the larger part
+    assert two_factor_variance(1.0, 0.6, 1.8) == pytest.approx(2 * (1.0 + 0.6) - 1.8)
+
+
+@pytest.mark.parametrize("score", [0.3, -0.3])
+def test_intervals_are_right_in_both_signs(score):
+    """A peer's lower end equals its upper one."""
+    draws = score + 0.1 * RNG.normal(size=2000)
+    low, high = Drawn(np.array(score), draws, (), [50]).interval(0.95)
+    assert low == pytest.approx(score - 0.2, abs=0.02)
+    assert high == pytest.approx(score + 0.2, abs=0.02)
+
+
+def test_draws_without_a_value_are_counted_and_left_out():
+    draws = 0.5 + 0.1 * RNG.normal(size=(400, 2))
+    holes = draws.copy()
+    holes[:40, 1] = np.nan
+    full, some = (Drawn(np.full(2, 0.5), x, (), [30]) for x in (draws, holes))
+    assert some.n_undefined.tolist() == [0, 40]
+    np.testing.assert_array_equal([end[0] for end in some.interval(0.9)], [end[0] for end in full.interval(0.9)])
+    without = Drawn(np.full(2, 0.5), draws[40:], (), [30])
+    np.testing.assert_allclose([end[1] for end in some.interval(0.9)], [end[1] for end in without.interval(0.9)])
+    assert (some.p()[0] < 0.2).all()  # a draw without a value counts against an effect
+    nothing = Drawn(np.full(1, 0.5), np.full((5, 1), np.nan), (), [30])
+    assert np.isnan(nothing.interval(0.9)).all()
