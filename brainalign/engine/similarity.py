@@ -1,0 +1,219 @@
+"""What a similarity metric is, and the one engine that scores, permutes and resamples all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainalign.engine.backend import Array
+from brainalign.engine.cka import subset_alignments
+from brainalign.engine.moments import Numbers
+
+_GATHER = 100.0  # multiplications of a matrix product in the time that one number of a permuted matrix takes to be fetched
+_KERNELS = 2.0**31  # bytes that the kernels of all groups may take
+
+
+@dataclass(frozen=True)
+class KernelForm:
+    """How a metric comes from kernels between stimuli, whose subsets can be scored all at once.
+
+    Attributes
+    ----------
+    kernel : callable
+        (stimulus, neuroid) to (stimulus, stimulus).
+    unbiased : bool
+    """
+
+    kernel: Callable[[Array], Array]
+    unbiased: bool
+
+
+@dataclass(frozen=True)
+class SimilarityMetric:
+    """A number for how alike two systems respond to the same stimuli, and what it is blind to.
+
+    Attributes
+    ----------
+    name : str
+    prepare : callable
+        Responses of one system, (stimulus, neuroid), to what is compared: an array whose first axis is the stimulus, and with ``pairs``
+        the second too. Made once for each system; a permutation of stimuli only indexes it.
+    score : callable
+        Two prepared systems to a float; NaN where it is undefined. With ``inner``, of their inner product to a float.
+    invariances : tuple of str
+        Changes of either side that leave the score as it is, among ``"translate"`` (a constant added to each neuroid), ``"scale"`` (all
+        multiplied by one number), ``"permute"`` (neuroids in another order), ``"rotate"`` (any orthogonal map) and ``"linear"`` (any
+        invertible one).
+    higher_is_alike : bool
+        False for a distance.
+    is_metric : bool
+        A distance with d(x, x) = 0, symmetry and the triangle inequality; of a likeness, its arccosine is.
+    symmetric : bool
+        The score does not change when the sides change places.
+    pairs : bool
+        What is prepared is (stimulus, stimulus).
+    inner : bool
+        The score is a function of the sum of products of what is prepared.
+    sums : bool
+        It adds up over stimuli, so that half of them count double where half are drawn.
+    trials : bool
+        ``prepare`` takes single presentations, (stimulus, repeat, neuroid), with NaN where a stimulus has fewer.
+    least : int
+        Stimuli that it needs.
+    kernel : KernelForm, optional
+    of_features : SimilarityMetric, optional
+        The same metric without a stimulus × stimulus matrix, for many stimuli and few neuroids.
+    """
+
+    name: str
+    prepare: Callable[[Array], Array]
+    score: Callable[..., float]
+    invariances: tuple[str, ...]
+    higher_is_alike: bool = True
+    is_metric: bool = False
+    symmetric: bool = True
+    pairs: bool = False
+    inner: bool = False
+    sums: bool = False
+    trials: bool = False
+    least: int = 4
+    kernel: KernelForm | None = None
+    of_features: SimilarityMetric | None = None
+
+
+def cheapest_form(metric: SimilarityMetric, n: int, first: Sequence[int], second: Sequence[int]) -> SimilarityMetric:
+    """Return the metric in the form, of stimuli or of neuroids, that costs less to compare many times.
+
+    Parameters
+    ----------
+    metric : SimilarityMetric
+    n : int
+        Stimuli.
+    first, second : sequence of int
+        Neuroids of each system on either side.
+
+    Returns
+    -------
+    SimilarityMetric
+        Of neuroids where n Σp Σq multiplications cost less than fetching n² numbers for each second system, or where
+        the kernels would take more than 2 GB.
+    """
+    if metric.of_features is None:
+        return metric
+    products, fetched = float(n) * sum(first) * sum(second), _GATHER * float(n) ** 2 * len(second)
+    too_large = 8.0 * n**2 * (len(first) + len(second)) > _KERNELS
+    return metric.of_features if products < fetched or too_large else metric
+
+
+def grid_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array]) -> Numbers:
+    """Score every prepared system of one side against every one of the other.
+
+    Parameters
+    ----------
+    metric : SimilarityMetric
+    first, second : sequence of ndarray
+        From ``metric.prepare``.
+
+    Returns
+    -------
+    ndarray of float64, (first, second)
+    """
+    if not metric.inner:
+        return np.array([[metric.score(a, b) for b in second] for a in first], dtype=np.float64)
+    products = np.stack([x.ravel() for x in first]) @ np.stack([x.ravel() for x in second]).T
+    return np.array([[metric.score(product) for product in row] for row in products.tolist()])
+
+
+def permuted_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], orders: Numbers) -> Numbers:
+    """Score again with the stimuli of the second side in other orders.
+
+    Parameters
+    ----------
+    metric : SimilarityMetric
+    first, second : sequence of ndarray
+        From ``metric.prepare``, which is not repeated.
+    orders : ndarray of int, (permutation, stimulus)
+        One order is the same for all systems.
+
+    Returns
+    -------
+    ndarray of float64, (permutation, first, second)
+    """
+    out = np.empty((len(orders), len(first), len(second)))
+    for scores, order in zip(out, orders, strict=True):
+        index = np.ix_(order, order) if metric.pairs else order
+        scores[...] = grid_scores(metric, first, [x[index] for x in second])
+    return out
+
+
+def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], halves: Numbers) -> Numbers:
+    """Score again from random halves of the stimuli, everything prepared anew.
+
+    Parameters
+    ----------
+    metric : SimilarityMetric
+    first, second : sequence of ndarray
+        Responses, as ``metric.prepare`` takes them.
+    halves : ndarray of bool, (draw, stimulus)
+        As many stimuli in each, and the same ones for all systems.
+
+    Returns
+    -------
+    ndarray of float64, (draw, first, second)
+    """
+    if metric.kernel is not None:
+        K, L = ([metric.kernel.kernel(x) for x in side] for side in (first, second))
+        products = subset_alignments(K, L, halves.astype(np.float64), unbiased=metric.kernel.unbiased)
+        return np.asarray(np.vectorize(metric.score, otypes=[np.float64])(products))
+    n, m = halves.shape[1], int(halves[0].sum())
+    scale = (n / m) ** 0.5 if metric.sums else 1.0
+    out = np.empty((len(halves), len(first), len(second)))
+    for scores, rows in zip(out, halves, strict=True):
+        a, b = ([metric.prepare(x[rows] * scale) for x in side] for side in (first, second))
+        scores[...] = grid_scores(metric, a, b)
+    return out
+
+
+def draw_halves(units: Numbers, n_draws: int, rng: np.random.Generator) -> Numbers:
+    """Draw random halves of some units, without replacement.
+
+    Parameters
+    ----------
+    units : ndarray of int, (stimulus,)
+        What is drawn as one: each stimulus by itself, or stretches of a recording in time.
+    n_draws : int
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of bool, (draw, stimulus)
+    """
+    codes = np.unique(units, return_inverse=True)[1]
+    n = codes.max() + 1
+    drawn = rng.permuted(np.tile(np.arange(n) < n // 2, (n_draws, 1)), axis=1)
+    return np.asarray(drawn[:, codes])
+
+
+def spread_of_halves(score: Numbers, halves: Numbers, share: float = 0.5) -> Numbers:
+    """Return draws around a score whose spread is that of other stimuli, from the scores of halves of these.
+
+    Parameters
+    ----------
+    score : ndarray, (...)
+    halves : ndarray, (draw, ...)
+        From :func:`half_scores`.
+    share : float
+        Of the stimuli that are in each draw.
+
+    Returns
+    -------
+    ndarray of float64, (draw, ...)
+
+    Notes
+    -----
+    A mean over m of n values drawn without replacement varies by σ²(1/m − 1/n), which for half of them is the σ²/n of n new values.
+    Draws are moved to have the score as their mean, since most metrics have a bias that halves change.
+    """
+    return np.asarray(score + np.sqrt(share / (1 - share)) * (halves - halves.mean(axis=0)))

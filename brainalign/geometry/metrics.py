@@ -1,0 +1,298 @@
+"""The metrics that ``similarity`` knows: what each is, what it is blind to, and which way it points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import check_number
+from brainalign.core.registry import Registry
+from brainalign.engine.backend import Array
+from brainalign.engine.cca import canonical_correlations, orthonormal, projection_weighted
+from brainalign.engine.cka import (
+    centred,
+    centred_kernel,
+    distance_kernel,
+    feature_alignment,
+    linear_kernel,
+    minibatch_alignment,
+    rbf_kernel,
+    unit_features,
+    unit_length,
+)
+from brainalign.engine.neighbours import nearest, neighbour_overlap
+from brainalign.engine.shape import (
+    gulp_distance,
+    nuclear_product,
+    partially_whitened,
+    procrustes_distance,
+    ridge_whitened,
+)
+from brainalign.engine.similarity import KernelForm, SimilarityMetric
+
+_TURNS = ("translate", "permute", "rotate")
+_SHAPES = (*_TURNS, "scale")
+_LINEAR = (*_SHAPES, "linear")
+
+
+def _cosine(product: float) -> float:
+    return float(np.clip(product, -1.0, 1.0))  # rounding alone can take it past 1
+
+
+def _root(product: float) -> float:
+    return float(np.sqrt(np.clip(product, 0.0, 1.0)))
+
+
+def _kernel_metric(
+    name: str, kernel: Callable[[Array], Array], *, unbiased: bool = False, link: Callable[[float], float] = _cosine, **flags: Any
+) -> SimilarityMetric:
+    def prepare(x: Array) -> Array:
+        return centred_kernel(kernel(x), unbiased=unbiased)
+
+    return SimilarityMetric(name, prepare, link, _SHAPES, pairs=True, inner=True, kernel=KernelForm(kernel, unbiased), **flags)
+
+
+def _linear_cka(name: str, *, unbiased: bool, **flags: Any) -> SimilarityMetric:
+    def score(a: Array, b: Array) -> float:
+        return _cosine(feature_alignment(a, b, unbiased=unbiased))
+
+    features = SimilarityMetric(name, partial(unit_features, unbiased=unbiased), score, _SHAPES, **flags)
+    return _kernel_metric(name, linear_kernel, unbiased=unbiased, of_features=features, **flags)
+
+
+CKA = _linear_cka("cka", unbiased=False, is_metric=True)
+CKA_DEBIASED = _linear_cka("cka-debiased", unbiased=True, is_metric=True)
+DISTANCE_CORRELATION = _kernel_metric("distance-correlation", distance_kernel, link=_root)
+
+
+def cka_rbf(fraction: float = 1.0) -> SimilarityMetric:
+    """Return CKA with a Gaussian kernel.
+
+    Parameters
+    ----------
+    fraction : float
+        Width σ of the kernel over the median distance between stimuli; of all stimuli, also where some are drawn.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("fraction", fraction, owner="cka_rbf", low=0.0, low_open=True)
+    return _kernel_metric("cka-rbf", partial(rbf_kernel, fraction=fraction), is_metric=True)
+
+
+def cka_minibatch(batch: int = 256) -> SimilarityMetric:
+    """Return debiased linear CKA from batches of stimuli, for numbers of stimuli whose kernels do not fit.
+
+    Parameters
+    ----------
+    batch : int
+        Stimuli in a batch, at least 4. Each batch takes every k-th stimulus, so that no batch is of one kind only where they are sorted.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("batch", batch, owner="cka_minibatch", low=4, integer=True)
+
+    def score(x: Array, y: Array) -> float:
+        step = max(1, len(x) // batch)
+        return minibatch_alignment((x[start::step], y[start::step]) for start in range(step))
+
+    return SimilarityMetric("cka-minibatch", centred, score, _SHAPES)
+
+
+CKA_RBF = cka_rbf()
+CKA_MINIBATCH = cka_minibatch()
+
+
+def _mean_correlation(a: Array, b: Array) -> float:
+    return float(canonical_correlations(a, b).mean())
+
+
+def _mean_square(a: Array, b: Array) -> float:
+    return float((canonical_correlations(a, b) ** 2).mean())
+
+
+CCA = SimilarityMetric("cca", orthonormal, _mean_correlation, _LINEAR)
+CCA_R2 = SimilarityMetric("cca-r2", orthonormal, _mean_square, _LINEAR)
+PWCCA = SimilarityMetric("pwcca", centred, projection_weighted, _SHAPES, symmetric=False)
+
+
+def svcca(share: float = 0.99) -> SimilarityMetric:
+    """Return the mean canonical correlation of principal components (Raghu et al. 2017).
+
+    Parameters
+    ----------
+    share : float
+        Of the variance that the components of each system hold.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("share", share, owner="svcca", low=0.0, high=1.0, low_open=True)
+    return SimilarityMetric("svcca", partial(orthonormal, share=share), _mean_correlation, _SHAPES)
+
+
+SVCCA = svcca()
+
+
+def _angle(a: Array, b: Array) -> float:
+    return float(np.arccos(np.clip(nuclear_product(a, b), -1.0, 1.0)))
+
+
+def _unit_centred(x: Array) -> Array:
+    return unit_length(centred(x))
+
+
+NBS = SimilarityMetric("nbs", _unit_centred, lambda a, b: _cosine(nuclear_product(a, b)), _SHAPES, is_metric=True)
+PROCRUSTES = SimilarityMetric(
+    "procrustes", centred, procrustes_distance, _TURNS, higher_is_alike=False, is_metric=True, sums=True
+)
+PROCRUSTES_NORMALISED = SimilarityMetric(
+    "procrustes-normalised", _unit_centred, procrustes_distance, _SHAPES, higher_is_alike=False, is_metric=True
+)
+
+
+def shape(alpha: float = 1.0) -> SimilarityMetric:
+    """Return the angle between partially whitened systems after the best rotation (Williams et al. 2021).
+
+    Parameters
+    ----------
+    alpha : float
+        1 is the angular Procrustes distance, 0 the angle of CCA; between them the distance depends on the units of the responses.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("alpha", alpha, owner="shape", low=0.0, high=1.0)
+    blind = _SHAPES if alpha == 1 else _LINEAR if alpha == 0 else _TURNS
+    return SimilarityMetric(
+        f"shape-{alpha:g}",
+        partial(partially_whitened, alpha=alpha),
+        _angle,
+        blind,
+        higher_is_alike=False,
+        is_metric=True,
+        sums=0 < alpha < 1,
+    )
+
+
+SHAPE_1, SHAPE_05, SHAPE_0 = shape(1.0), shape(0.5), shape(0.0)
+
+
+def gulp(penalty: float = 0.1) -> SimilarityMetric:
+    """Return the distance between what ridge regression can predict from two systems (GULP).
+
+    Parameters
+    ----------
+    penalty : float
+        λ over the total variance of a system.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("penalty", penalty, owner="gulp", low=0.0, low_open=True)
+    return SimilarityMetric(
+        "gulp", partial(ridge_whitened, penalty=penalty), gulp_distance, _SHAPES, higher_is_alike=False, is_metric=True
+    )
+
+
+GULP = gulp()
+
+
+def mutual_knn(k: int = 10) -> SimilarityMetric:
+    """Return the share of nearest neighbours that two systems have in common.
+
+    Parameters
+    ----------
+    k : int
+        Neighbours of each stimulus, by cosine similarity.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("k", k, owner="mutual_knn", low=1, integer=True)
+    return SimilarityMetric(
+        "mutual-knn", partial(nearest, k=k), _cosine, ("scale", "permute", "rotate"), pairs=True, inner=True, least=k + 1
+    )
+
+
+def jaccard_knn(k: int = 10) -> SimilarityMetric:
+    """Return the nearest neighbours in common over all that either system names.
+
+    Parameters
+    ----------
+    k : int
+        Neighbours of each stimulus, by cosine similarity.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("k", k, owner="jaccard_knn", low=1, integer=True)
+    return SimilarityMetric(
+        "jaccard-knn", partial(nearest, k=k), neighbour_overlap, ("scale", "permute", "rotate"), pairs=True, least=k + 1
+    )
+
+
+MUTUAL_KNN, JACCARD_KNN = mutual_knn(), jaccard_knn()
+
+METRICS = {
+    "cka": "brainalign.geometry.metrics:CKA",
+    "cka-debiased": "brainalign.geometry.metrics:CKA_DEBIASED",
+    "cka-rbf": "brainalign.geometry.metrics:CKA_RBF",
+    "cka-minibatch": "brainalign.geometry.metrics:CKA_MINIBATCH",
+    "cca": "brainalign.geometry.metrics:CCA",
+    "cca-r2": "brainalign.geometry.metrics:CCA_R2",
+    "svcca": "brainalign.geometry.metrics:SVCCA",
+    "pwcca": "brainalign.geometry.metrics:PWCCA",
+    "nbs": "brainalign.geometry.metrics:NBS",
+    "procrustes": "brainalign.geometry.metrics:PROCRUSTES",
+    "procrustes-normalised": "brainalign.geometry.metrics:PROCRUSTES_NORMALISED",
+    "shape-1": "brainalign.geometry.metrics:SHAPE_1",
+    "shape-0.5": "brainalign.geometry.metrics:SHAPE_05",
+    "shape-0": "brainalign.geometry.metrics:SHAPE_0",
+    "gulp": "brainalign.geometry.metrics:GULP",
+    "distance-correlation": "brainalign.geometry.metrics:DISTANCE_CORRELATION",
+    "mutual-knn": "brainalign.geometry.metrics:MUTUAL_KNN",
+    "jaccard-knn": "brainalign.geometry.metrics:JACCARD_KNN",
+}
+
+#: Names of metrics and the records behind them; plug-ins share the entry-point group with the metrics of ``evaluate``.
+SIMILARITIES = Registry("brainalign.metrics", METRICS)
+
+
+def similarity_metric(metric: Any) -> SimilarityMetric:
+    """Return the record behind a name.
+
+    Parameters
+    ----------
+    metric : str or SimilarityMetric
+
+    Returns
+    -------
+    SimilarityMetric
+
+    Raises
+    ------
+    UnknownNameError
+        No such name; the closest one is suggested.
+    ParameterError
+        Something else, such as a metric of predictions.
+    """
+    found = SIMILARITIES.get(metric)
+    if isinstance(found, SimilarityMetric):
+        return found
+    raise ParameterError(
+        f"The 'metric' parameter of similarity must be a name or a SimilarityMetric. Got {metric!r} instead, which is a "
+        f"{type(found).__name__}: one of predictions goes to `ba.evaluate`."
+    )
