@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import kendalltau
 
 from brainalign.engine.correlate import ranks
+from brainalign.engine.gram import eigh, null_floor
 from brainalign.engine.moments import Numbers, deviations
 
 _NOISE_RANGE = np.linspace(-18.0, 12.0, 13)  # log share of noise in a Gram matrix of unit trace, before it is narrowed down
@@ -231,10 +232,12 @@ def _untied(x: Numbers) -> Numbers:
 
 def _bures(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
     """Return patterns of unit variance that have these distances, (rdm, condition, dimension)."""
-    values, axes = np.linalg.eigh(centred_gram(vectors))
-    values = np.maximum(values, 0.0)
-    total = values.sum(axis=-1, keepdims=True)
-    return np.asarray(axes * np.sqrt(values / np.where(total > 0, total, np.nan))[..., None, :])
+    patterns = []
+    for gram in centred_gram(vectors):
+        values, axes = eigh(gram)
+        values = np.where(values > null_floor(values, gram), values, 0.0)  # a root would take rounding to half of all digits
+        patterns.append(axes * np.sqrt(values / (values.sum() or np.nan)))
+    return np.stack(patterns)
 
 
 def nuclear_products(a: Numbers, b: Numbers) -> Numbers:

@@ -160,13 +160,13 @@ def _scores(
 ) -> dict[str, Numbers]:
     """Return scores, stimuli, pairs and dropped pairs, each (source matrix, target matrix)."""
     a, b = both.vectors["source"], both.vectors["target"]
-    known = np.ones(a.shape[1], dtype=bool) if controls is None else np.isfinite(controls).all(axis=0)
+    known = np.ones(a.shape[1], dtype=bool) if controls is None else np.asarray(np.isfinite(controls).all(axis=0))
     score, n_stimuli, n_pairs = (np.full((len(a), len(b)), fill) for fill in (np.nan, 0, 0))
     # Matrices with the same holes go together: usually all of them, in one product.
     for valid_a, some in _by_holes(a):
         for valid_b, others in _by_holes(b):
             cell, valid = np.ix_(some, others), valid_a & valid_b & known
-            there = square(valid).any(axis=0)
+            there = np.asarray(square(valid).any(axis=0))
             n_pairs[cell], n_stimuli[cell] = valid.sum(), there.sum()
             if valid.sum() < 3:
                 continue

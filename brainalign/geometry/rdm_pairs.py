@@ -59,9 +59,32 @@ def join_rdms(sides: Mapping[str, xr.DataArray], join: str) -> JoinedRdms:
     ids = {name: _checked_ids(x, name) for name, x in sides.items()}
     shared = _shared(ids, join)
     only = {name: [i for i in names if i not in set(shared)] for name, names in ids.items()}
-    report = {"n_shared": len(shared)} | {f"{name}_only": len(left) for name, left in only.items()}
+    report: dict[str, Any] = {"n_shared": len(shared)} | {f"{name}_only": len(left) for name, left in only.items()}
     report |= {f"first_{name}_only": left[:3] for name, left in only.items() if left}
     return JoinedRdms(shared, {name: _vectors(x, ids[name], shared) for name, x in sides.items()}, report)
+
+
+def pairs_of(x: xr.DataArray, name: str) -> Numbers:
+    """Return the pairs above the diagonal of one set of matrices, after checking that it is one.
+
+    Parameters
+    ----------
+    x : DataArray, (..., stimulus, stimulus_2)
+    name : str
+        What messages call it.
+
+    Returns
+    -------
+    ndarray of float64, (rdm, pair)
+        Leading dims are flattened.
+
+    Raises
+    ------
+    SchemaError
+        It is no set of symmetric matrices with unique stimuli.
+    """
+    ids = _checked_ids(x, name)
+    return _vectors(x, ids, ids)
 
 
 def leading(x: xr.DataArray, side: str) -> tuple[list[str], list[int], dict[str, Any]]:
