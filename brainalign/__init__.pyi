@@ -31,6 +31,7 @@ from .features.reduce import Reduce as Reduce
 from .features.words import WordsToVolumes as WordsToVolumes
 from .geometry.compare import compare_rdms as compare_rdms
 from .geometry.rdm import rdm as rdm
+from .geometry.topological import trsa as trsa
 from .models.attention import AttentionReadout as AttentionReadout
 from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
@@ -48,6 +49,7 @@ from .scores.ceiling import noise_ceiling as noise_ceiling
 from .scores.evaluate import evaluate as evaluate
 from .scores.grid import compare as compare
 from .scores.hierarchy import hierarchy as hierarchy
+from .scores.identify import identify as identify
 from .scores.permutation import permutation_test as permutation_test
 from .scores.recovery import recovery_study as recovery_study
 from .scores.variance import partition_variance as partition_variance

@@ -57,6 +57,10 @@ class NullWarning(UserWarning):
     """A null assumes more than these data can hold: its p-values come out too small."""
 
 
+class DegeneratePredictionWarning(UserWarning):
+    """Some predictions are NaN or constant; they tell nothing, and count as chance."""
+
+
 class DegenerateNeuroidWarning(UserWarning):
     """Some neuroids are constant or NaN; their scores are NaN and named by ``status``."""
 

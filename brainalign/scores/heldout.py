@@ -58,7 +58,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     dims, shape = both.target.dims[1:], both.target.shape[1:]
     sums, chosen, held, tested, status = [], [], [], 0, []
     for fold in tqdm(both.folds, desc="folds", disable=not progress):
-        model, prediction, truth = _fit_fold(both, fold)
+        model, prediction, truth = fit_fold(both, fold)
         y, p = _defined(_columns(truth), _columns(prediction))
         sums.append(metric.sums(y, p))
         tested += len(y)
@@ -105,8 +105,18 @@ def _per_target(values: Any, shape: tuple[int, ...]) -> Numbers | None:
     return np.full(shape, numbers.item()) if numbers.size == 1 else None
 
 
-def _fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, xr.DataArray]:
-    """Return the fitted model, its predictions for the test rows, and the truth."""
+def fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, xr.DataArray]:
+    """Return the fitted model, its predictions for the test rows, and the truth.
+
+    Parameters
+    ----------
+    both : Pair
+    fold : Fold
+
+    Returns
+    -------
+    tuple of (mapping, DataArray, DataArray)
+    """
     if len(both.source) != len(both.target) or both.model.mixes:
         model = clone(both.model).fit(both.source, both.target, rows=fold.train)
         return model, model.predict(both.source, both.target, rows=fold.test), both.target[fold.test]

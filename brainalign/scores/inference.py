@@ -148,7 +148,9 @@ def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.
     return out
 
 
-def null_scores(both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *, progress: bool = False) -> Numbers:
+def null_scores(
+    both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *, shape: tuple[int, ...] | None = None, progress: bool = False
+) -> Numbers:
     """Return the scores of the target's rows in other orders, everything fitted anew.
 
     Parameters
@@ -156,7 +158,9 @@ def null_scores(both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *
     both : Pair
     orders : ndarray of int, (permutation, presentation)
     score : callable
-        From a pair to its scores, (neuroid[, time]).
+        From a pair to its scores, (neuroid[, time]); of several orders side by side, one after the other.
+    shape : tuple of int, optional
+        Of the scores of one order; default one for each neuroid and time.
     progress : bool
 
     Returns
@@ -172,7 +176,7 @@ def null_scores(both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *
     from tqdm.auto import tqdm
 
     target = both.target.compute()  # once, where it is lazy
-    shape = target.shape[1:]
+    shape = target.shape[1:] if shape is None else shape
     together = max(1, _VALUES // target.size) if both.model.separate_targets else 1
     out = []
     for start in tqdm(range(0, len(orders), together), desc="permutations", disable=not progress):

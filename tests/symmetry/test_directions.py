@@ -62,7 +62,11 @@ PAIR_VERBS = {
         n_draws=2,
         random_state=0,
     ),
+    "identify": lambda source, target: ba.identify(source, target, model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
+    "trsa": lambda source, target: ba.trsa(
+        ba.rdm(source, by="group"), ba.rdm(target, by="group"), step=0.25, n_permutations=9, random_state=0
+    ),
 }
 #: Options that bring a second system, or further sources, into a verb; and what a submodule holds.
 PAIR_OPTIONS = {
@@ -87,6 +91,9 @@ PAIR_OPTIONS = {
         controls=ba.controls(ba.simulate(n_stimuli=60, n_neuroids=1, random_state=0).stimuli, random_state=0),
         random_state=0,
     ).sel(control=["random-low-level"]),
+    "geometry.geodesic, geometry.geo_topological": lambda source, target: ba.compare_rdms(
+        ba.geometry.geodesic(ba.rdm(source)), ba.geometry.geo_topological(ba.rdm(target), 0.4, 0.6)
+    ),
     "geometry.pseudo_depth": lambda source, target: ba.geometry.pseudo_depth(
         source, target, by=("group", "group"), n_draws=2, random_state=0
     ),
