@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 
@@ -46,7 +47,9 @@ class Part:
     bounds: Bounds
 
 
-def redrawn_scores(models: Numbers, data: Numbers, metric: str, counts: Numbers, *, ceiling: bool = True) -> Iterator[Part]:
+def redrawn_scores(
+    models: Numbers, data: Numbers, metric: str, counts: Numbers, *, ceiling: bool = True, covariance: Numbers | None = None
+) -> Iterator[Part]:
     """Compare every model with every matrix of the data, under each draw of stimuli.
 
     Parameters
@@ -55,11 +58,13 @@ def redrawn_scores(models: Numbers, data: Numbers, metric: str, counts: Numbers,
         Pairs above the diagonal, row by row; no NaN.
     data : ndarray of float64, (group, subject, pair)
     metric : str
-        A name in ``COMPARATORS``. Those that need every pair of conditions can be compared under ``counts`` of 1 only.
+        A name in ``COMPARATORS``. Those that need every pair of stimuli can be compared under ``counts`` of 1 only.
     counts : ndarray of int, (draw, stimulus)
         How often each draw holds each stimulus; a row of ones is the data as they are.
     ceiling : bool
         False where no bounds are wanted: subjects are then not compared with each other.
+    covariance : ndarray, (stimulus, stimulus), optional
+        As the measure takes it; under ``counts`` of 1 only.
 
     Yields
     ------
@@ -71,11 +76,11 @@ def redrawn_scores(models: Numbers, data: Numbers, metric: str, counts: Numbers,
     product, made in tiles. Ranks need each matrix sorted once: mid-ranks in a draw are sums of weights along that order.
     """
     compare = _from_sums if metric in SUMMED else _from_ranks if metric in RANKED else _from_samples
+    if covariance is not None:
+        compare = partial(_from_samples, covariance=covariance)
     n_subjects, n_pairs = data.shape[1:]
-    step = max(
-        1,
-        _BUDGET // ((len(models) + n_subjects) * (n_pairs if compare is _from_ranks else n_subjects if ceiling else len(models))),
-    )
+    width = n_pairs if compare is _from_ranks else n_subjects if ceiling else len(models)
+    step = max(1, _BUDGET // ((len(models) + n_subjects) * width))
     counts = np.where(np.count_nonzero(counts, axis=1, keepdims=True) < _LEAST_STIMULI, 0, counts)
     for start in range(0, len(counts), step):
         draws = slice(start, min(start + step, len(counts)))
@@ -305,7 +310,9 @@ def _bounds_of_ranks(ranked: Numbers, weights: Numbers, metric: str, units: Numb
     return lower, upper
 
 
-def _from_samples(models: Numbers, data: Numbers, metric: str, counts: Numbers, ceiling: bool) -> tuple[Numbers, Bounds]:
+def _from_samples(
+    models: Numbers, data: Numbers, metric: str, counts: Numbers, ceiling: bool, *, covariance: Numbers | None = None
+) -> tuple[Numbers, Bounds]:
     comparator = COMPARATORS[metric]
     weights = pair_weights(counts).astype(np.int64)
 
@@ -313,7 +320,7 @@ def _from_samples(models: Numbers, data: Numbers, metric: str, counts: Numbers, 
         return np.repeat(x, weights[draw], axis=1)
 
     def compare(a: Numbers, b: Numbers) -> Numbers:
-        return comparator.product(comparator.prepare(a), comparator.prepare(b))
+        return comparator.product(comparator.prepare(a, covariance), comparator.prepare(b, covariance))
 
     def bounds(units: Numbers) -> tuple[Numbers, Numbers]:
         lower, upper = np.full((2, *units.shape), np.nan)
@@ -322,8 +329,7 @@ def _from_samples(models: Numbers, data: Numbers, metric: str, counts: Numbers, 
             if not weights[i].any():
                 continue
             x = sample(data[there], i)
-            pooled = x / x.mean(axis=1, keepdims=True) if comparator.complete else ranks(x, axis=1)
-            pooled *= unit[there][:, None]
+            pooled = _as_pooled(x, metric) * unit[there][:, None]
             total = pooled.sum(axis=0, keepdims=True)
             upper[draw, there] = compare(total, x)[0]
             if len(there) > 1:
@@ -334,3 +340,11 @@ def _from_samples(models: Numbers, data: Numbers, metric: str, counts: Numbers, 
     for draw in np.flatnonzero(weights.any(axis=1)).tolist():
         scores[draw] = compare(sample(models, draw), sample(data, draw))
     return scores, bounds
+
+
+def _as_pooled(x: Numbers, metric: str) -> Numbers:
+    """Return matrices on the scale on which they are averaged: ranks, or of root mean square 1."""
+    if metric.startswith("tau"):
+        return ranks(x, axis=1)
+    x = x - x.mean(axis=1, keepdims=True) if metric.endswith("pearson") else x
+    return np.asarray(x / np.sqrt(np.square(x).mean(axis=1, keepdims=True)))

@@ -1,0 +1,63 @@
+"""Comparisons of dissimilarity matrices whose stimuli have changed names: what chance would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from brainalign.engine.comparators import COMPARATORS, inner_products, n_conditions
+from brainalign.engine.moments import Numbers
+
+_BUDGET = 2**22  # numbers of permuted matrices that are held at a time: 32 MB
+
+
+def permuted_scores(
+    models: Numbers, data: Numbers, metric: str, orders: Numbers, *, covariance: Numbers | None = None
+) -> Iterator[tuple[slice, Numbers]]:
+    """Compare every model, its stimuli in other orders, with every matrix of the data.
+
+    Parameters
+    ----------
+    models : ndarray of float64, (model, pair)
+        Pairs above the diagonal, row by row; no NaN.
+    data : ndarray of float64, (matrix, pair)
+    metric : str
+        A name in ``COMPARATORS``.
+    orders : ndarray of int, (draw, stimulus)
+    covariance : ndarray, (stimulus, stimulus), optional
+        As the measure takes it.
+
+    Yields
+    ------
+    draws : slice
+    scores : ndarray of float64, (draw, model, matrix)
+
+    Notes
+    -----
+    Whatever is made of a matrix before it is compared (centring, ranks, whitening) is made once, for it moves with the stimuli; not so
+    where they have a covariance, and under measures that are no product.
+    """
+    measure = COMPARATORS[metric]
+    of_data = measure.prepare(data, covariance)
+    moves = measure.product is inner_products and covariance is None
+    x = measure.prepare(models) if moves else models
+    step = max(1, _BUDGET // (x.shape[1] * len(models)))
+    for start in range(0, len(orders), step):
+        draws = slice(start, min(start + step, len(orders)))
+        moved = x[:, _rows(orders[draws], x.shape[1])].swapaxes(0, 1)
+        if moves:
+            yield draws, inner_products(moved.reshape(-1, x.shape[1]), of_data).reshape(len(moved), len(x), -1)
+        else:
+            yield draws, np.stack([measure.product(measure.prepare(m, covariance), of_data) for m in moved])
+
+
+def _rows(orders: Numbers, width: int) -> Numbers:
+    """Return where each entry comes from, (draw, entry): of all pairs, or of a square matrix row by row."""
+    n = orders.shape[1]
+    if width == n * n:
+        return np.asarray(n * orders[:, :, None] + orders[:, None]).reshape(len(orders), -1)
+    first, second = np.triu_indices(n_conditions(width), 1)
+    position = np.zeros((n, n), dtype=np.int64)
+    position[first, second] = position[second, first] = np.arange(width)
+    return np.asarray(position[orders[:, first], orders[:, second]])
