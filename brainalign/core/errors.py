@@ -57,6 +57,10 @@ class NullWarning(UserWarning):
     """A null assumes more than these data can hold: its p-values come out too small."""
 
 
+class UndefinedDrawsWarning(UserWarning):
+    """Some redrawn samples have no score; intervals and p-values rest on the others."""
+
+
 class DegeneratePredictionWarning(UserWarning):
     """Some predictions are NaN or constant; they tell nothing, and count as chance."""
 
