@@ -45,15 +45,31 @@ def permuted_scores(
     step = max(1, _BUDGET // (x.shape[1] * len(models)))
     for start in range(0, len(orders), step):
         draws = slice(start, min(start + step, len(orders)))
-        moved = x[:, _rows(orders[draws], x.shape[1])].swapaxes(0, 1)
+        moved = x[:, moved_entries(orders[draws], x.shape[1])].swapaxes(0, 1)
         if moves:
             yield draws, inner_products(moved.reshape(-1, x.shape[1]), of_data).reshape(len(moved), len(x), -1)
         else:
             yield draws, np.stack([measure.product(measure.prepare(m, covariance), of_data) for m in moved])
 
 
-def _rows(orders: Numbers, width: int) -> Numbers:
-    """Return where each entry comes from, (draw, entry): of all pairs, or of a square matrix row by row."""
+def moved_entries(orders: Numbers, width: int) -> Numbers:
+    """Return where each entry of a matrix comes from after its stimuli were put in another order.
+
+    Parameters
+    ----------
+    orders : ndarray of int, (draw, stimulus)
+    width : int
+        How many entries it has: all pairs above the diagonal, or a square row by row.
+
+    Returns
+    -------
+    ndarray of int, (draw, entry)
+
+    Examples
+    --------
+    >>> moved_entries(np.array([[2, 0, 1]]), 3)
+    array([[1, 2, 0]])
+    """
     n = orders.shape[1]
     if width == n * n:
         return np.asarray(n * orders[:, :, None] + orders[:, None]).reshape(len(orders), -1)
