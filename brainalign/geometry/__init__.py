@@ -3,5 +3,7 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["protocols"], submod_attrs={"protocols": ["pseudo_depth"]}
+    __name__,
+    submodules=["protocols"],
+    submod_attrs={"noise": ["noise_covariance"], "protocols": ["pseudo_depth"], "transforms": ["geo_topological", "geodesic"]},
 )
