@@ -88,7 +88,7 @@ class Ramps:
         return np.sqrt(np.where(squared > 0, squared, np.nan))
 
 
-def ramps(pairs: Numbers, lower: Numbers, upper: Numbers, *, scale: str, threshold: str, centred: bool = True) -> Ramps:
+def ramps(pairs: Numbers, lower: Numbers, upper: Numbers, *, scale: str, threshold: str, metric: str) -> Ramps:
     """Take a matrix apart between thresholds.
 
     Parameters
@@ -97,8 +97,8 @@ def ramps(pairs: Numbers, lower: Numbers, upper: Numbers, *, scale: str, thresho
     lower, upper : ndarray, (transform,)
     scale, threshold : str
         As in :func:`brainalign.engine.topology.geo_topological`.
-    centred : bool
-        Take each part around its mean.
+    metric : {"pearson", "cosine"}
+        Take each part around its mean, or not.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def ramps(pairs: Numbers, lower: Numbers, upper: Numbers, *, scale: str, thresho
         weights[sharp] = 0.0
         weights = np.concatenate([weights, np.zeros((len(weights), len(where)))], axis=1)
         weights[sharp, len(parts) + which] = 1.0
-    return Ramps(deviations(columns) if centred else columns, weights)
+    return Ramps(deviations(columns) if metric == "pearson" else columns, weights)
 
 
 def family_scores(
@@ -130,7 +130,7 @@ def family_scores(
     *,
     scale: str = "rank",
     threshold: str = "quantile",
-    centred: bool = True,
+    metric: str = "pearson",
     orders: Numbers | None = None,
 ) -> Numbers:
     """Return the likeness of every source matrix to every target matrix after each transform.
@@ -142,8 +142,7 @@ def family_scores(
     lower, upper : ndarray, (transform,)
     scale, threshold : str
         As in :func:`brainalign.engine.topology.geo_topological`.
-    centred : bool
-        Pearson's r, or the cosine.
+    metric : {"pearson", "cosine"}
     orders : ndarray of int, (draw, condition), optional
         Score the target's conditions in these orders instead.
 
@@ -161,13 +160,11 @@ def family_scores(
     out = np.empty((1 if orders is None else len(orders), len(lower), len(source), len(target)))
     together = max(1, _NUMBERS // (source.shape[1] * (len(np.unique([lower, upper])) + 1)))
     for start in range(0, len(source), together):
-        some = [
-            ramps(x, lower, upper, scale=scale, threshold=threshold, centred=centred) for x in source[start : start + together]
-        ]
+        some = [ramps(x, lower, upper, scale=scale, threshold=threshold, metric=metric) for x in source[start : start + together]]
         parts = np.concatenate([x.columns for x in some], axis=1).T
         ends = np.cumsum([x.columns.shape[1] for x in some[:-1]])
         for j, matrix in enumerate(target):
-            one = ramps(matrix, lower, upper, scale=scale, threshold=threshold, centred=centred)
+            one = ramps(matrix, lower, upper, scale=scale, threshold=threshold, metric=metric)
             norms = np.stack([x.norms * one.norms for x in some], axis=1)
             for draw in range(len(out)):
                 rows = slice(None) if orders is None else moved_entries(orders[draw : draw + 1], source.shape[1])[0]

@@ -158,7 +158,7 @@ def _from_sums(models: Numbers, data: Numbers, metric: str, counts: Numbers, cei
     with np.errstate(invalid="ignore"):
         scores = sums.cross / np.sqrt(of_models[:, :, None] * of_data[:, None])
         length = np.sqrt(np.where(np.isnan(of_data), np.nan, spread))  # by which each is divided before they are pooled
-    products = sums.within / (length[:, :, None] * length[:, None])
+    products = sums.within / (length[:, :, None] * length[:, None]) if ceiling else sums.within
     return np.clip(scores, -1.0, 1.0), lambda units: _bounds_of_products(products, units)
 
 

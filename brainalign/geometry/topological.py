@@ -13,9 +13,12 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
+from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.families import FAMILIES, family_of, family_scores, grid, standardised
 from brainalign.engine.moments import Numbers
+from brainalign.engine.rdm_bootstrap import redrawn_scores
 from brainalign.engine.resample import distinct_orders, false_discovery_rate, p_of_the_maximum, p_values
+from brainalign.engine.topology import geo_topological, rescale
 from brainalign.geometry.rdm_pairs import join_rdms, leading
 from brainalign.geometry.transforms import check_thresholds, whole
 
@@ -35,6 +38,8 @@ def trsa(
     metric: str = "pearson",
     join: str = "inner",
     n_permutations: int = 0,
+    n_bootstraps: int = 0,
+    level: float = 0.95,
     random_state: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
     """Compare every source RDM with every target RDM after each of many geo-topological transforms.
@@ -60,6 +65,10 @@ def trsa(
         Whether stimuli that one side lacks are left out (and reported) or an error.
     n_permutations : int
         Of stimuli. In each, all transforms are scored again.
+    n_bootstraps : int
+        Of stimuli, whose pairs keep what the transforms of all stimuli made of them.
+    level : float
+        Share of intervals that hold the truth.
     random_state : int, Generator or None
 
     Returns
@@ -68,6 +77,8 @@ def trsa(
         ``score`` (transform, source_<dim>, target_<dim>), higher is more alike; coordinates ``lower``, ``upper`` and ``family`` (transform).
         NaN where a transform leaves all pairs of an RDM alike. With permutations also ``p_value``, ``p_value_fdr``, ``p_value_max``, which
         holds for all scores together, and ``p_value_family`` (source_<dim>, target_<dim>): of the most unlikely of a pair's transforms.
+        With bootstraps also ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_units``, from which
+        ``ba.bootstrap(out, over=("target_subject", "stimulus"), between="transform")`` draws subjects, too, and compares transforms.
 
     Raises
     ------
@@ -94,32 +105,32 @@ def trsa(
     (('source_layer',), 'layer1', 0.01)
     """
     check_choice("metric", metric, METRICS, owner="trsa")
-    check_number("n_permutations", n_permutations, owner="trsa", low=0, integer=True)
+    for name, n_draws in (("n_permutations", n_permutations), ("n_bootstraps", n_bootstraps)):
+        check_number(name, n_draws, owner="trsa", low=0, integer=True)
+    check_number("level", level, owner="trsa", low=0.5, high=0.9999)
     if lower is None and upper is None:
         lower, upper = _of_families(family, step)
     low, high = check_thresholds(lower, upper, scale=scale, threshold=threshold, owner="trsa")
     both = join_rdms({"source": source, "target": target}, join)
-    sides = [whole(both.vectors[name], x, name) for name, x in (("source", source), ("target", target))]
-    options: dict[str, Any] = {
-        "lower": low,
-        "upper": high,
-        "scale": scale,
-        "threshold": threshold,
-        "centred": metric == "pearson",
-    }
+    sides = (*(whole(both.vectors[name], x, name) for name, x in (("source", source), ("target", target))), low, high)
+    options = {"scale": scale, "threshold": threshold, "metric": metric}
     score = family_scores(*sides, **options)
-    seed = check_random_state(random_state, owner="trsa") if n_permutations else None
-    columns = {"score": score}
+    seed = check_random_state(random_state, owner="trsa")
+    streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
+    columns, n = {"score": score}, len(both.stimuli)
     if n_permutations:
-        orders = distinct_orders(np.arange(len(both.stimuli)), n_permutations, np.random.default_rng(seed))
+        orders = distinct_orders(np.arange(n), n_permutations, streams[0])
         columns |= _chance(score, family_scores(*sides, orders=orders, **options))
         n_permutations = len(orders)
-    out = _labelled(columns, source, target, low, high)
-    params = {"scale": scale, "threshold": threshold, "metric": metric, "join": join, "n_permutations": n_permutations}
+    if n_bootstraps:
+        draws = _redrawn(*sides, draw_weights(n, n_bootstraps, streams[1]), **options)
+        columns["ci_low"], columns["ci_high"] = Drawn(score, draws, (), [n]).interval(level)
+        columns["score_bootstrap"] = draws
+    out = _labelled(columns, source, target, low, high).assign({"n_units": n} if n_bootstraps else {})
+    params = options | {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "report": json.dumps(both.report)}
-    return write_step(
-        out, "trsa", params={"lower": low, "upper": high} | params, inputs={"source": source, "target": target}, seed=seed
-    )
+    params |= {"lower": low, "upper": high}
+    return write_step(out, "trsa", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
 def _of_families(family: str | Sequence[str], step: float) -> tuple[Numbers, Numbers]:
@@ -151,10 +162,21 @@ def _chance(score: Numbers, null: Numbers) -> dict[str, Numbers]:
     }
 
 
+def _redrawn(
+    source: Numbers, target: Numbers, lower: Numbers, upper: Numbers, counts: Numbers, *, scale: str, threshold: str, metric: str
+) -> Numbers:
+    """Return the scores of redrawn stimuli, (draw, transform, matrix, other)."""
+    out = np.empty((len(counts), len(lower), len(source), len(target)))
+    scaled = [rescale(side, scale) for side in (source, target)]
+    for k, between in enumerate(zip(lower, upper, strict=True)):
+        models, data = (geo_topological(side, *between, scale="raw", threshold=threshold) for side in scaled)
+        for part in redrawn_scores(models, data[None], metric, counts, ceiling=False):
+            out[part.draws, k] = part.scores
+    return out
+
+
 def _labelled(columns: dict[str, Numbers], source: xr.DataArray, target: xr.DataArray, low: Numbers, high: Numbers) -> xr.Dataset:
-    dims, shape, coords = (
-        a + b if isinstance(a, list) else a | b for a, b in zip(leading(source, "source"), leading(target, "target"), strict=True)
-    )
+    (first, shape, coords), (second, other_shape, other_coords) = leading(source, "source"), leading(target, "target")
     along = {
         "transform": as_labels([f"{a:g}-{b:g}" for a, b in zip(low, high, strict=True)]),
         "lower": ("transform", low),
@@ -162,7 +184,10 @@ def _labelled(columns: dict[str, Numbers], source: xr.DataArray, target: xr.Data
         "family": ("transform", as_labels(family_of(low, high))),
     }
     named = {
-        name: ((dims, values.reshape(shape)) if values.ndim == 2 else (["transform", *dims], values.reshape(-1, *shape)))
+        name: (
+            ("bootstrap", "transform", *first, *second)[4 - values.ndim :],
+            values.reshape(*values.shape[:-2], *shape, *other_shape),
+        )
         for name, values in columns.items()
     }
-    return xr.Dataset(named, coords | along)
+    return xr.Dataset(named, coords | other_coords | along)

@@ -45,7 +45,7 @@ def test_permuted_conditions_are_transformed_anew(pairs):
 
 
 def test_cosine(pairs):
-    found = family_scores(*pairs, [0.2], [0.8], centred=False)
+    found = family_scores(*pairs, [0.2], [0.8], metric="cosine")
     a, b = (geo_topological(x, 0.2, 0.8) for x in pairs)
     expected = a @ b.T / np.sqrt((a * a).sum(axis=1))[:, None] / np.sqrt((b * b).sum(axis=1))
     np.testing.assert_allclose(found[0], expected, atol=1e-12)

@@ -7,6 +7,7 @@ from scipy.spatial.distance import pdist, squareform
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.engine.bootstrap import draw_weights
 
 IDS = [f"s{i:02d}" for i in range(15)]
 
@@ -84,6 +85,20 @@ def test_p_values_hold_for_one_for_a_pair_and_for_all(sides):
     xr.testing.assert_equal(out, again)
     assert ba.core.provenance(out).steps[-1]["seed"] == 0
     assert out.attrs["direction"] == "higher is more alike"
+
+
+def test_redrawn_stimuli_keep_their_transforms(sides):
+    out = ba.trsa(*sides, step=0.25, n_bootstraps=50, random_state=0)
+    assert out.score_bootstrap.dims == ("bootstrap", *out.score.dims)
+    assert ((out.ci_low < out.score) & (out.score < out.ci_high)).all()
+    counts = draw_weights(15, 50, np.random.default_rng(np.random.SeedSequence(0).spawn(2)[1]))
+    drawn = np.repeat(np.arange(15), counts[7])
+    apart = drawn[:, None] != drawn
+    a, b = (ba.geometry.geo_topological(x, 0.25, 0.5).values[0][np.ix_(drawn, drawn)][apart] for x in sides)
+    assert out.score_bootstrap.sel(transform="0.25-0.5")[7, 0, 0].item() == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-12)
+    both = ba.bootstrap(out, over=("target_region", "stimulus"), between="transform", random_state=0)
+    assert both.difference.dims == ("pair", "source_layer")
+    assert (both.ci_low < both.score).all()
 
 
 @pytest.mark.slow
