@@ -31,6 +31,7 @@ from .features.reduce import Reduce as Reduce
 from .features.words import WordsToVolumes as WordsToVolumes
 from .geometry.compare import compare_rdms as compare_rdms
 from .geometry.rdm import rdm as rdm
+from .geometry.similarity import similarity as similarity
 from .geometry.topological import trsa as trsa
 from .models.attention import AttentionReadout as AttentionReadout
 from .models.banded import BandedRidge as BandedRidge

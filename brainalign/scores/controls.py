@@ -32,7 +32,7 @@ CONTROLS = {
 #: Those that do not depend on which neuroids the source has.
 SAME_FOR_ALL = ("constant", "autocorrelation")
 _MOST_BUMPS = 1000  # of a long recording they are wider than two rows
-_SEED_OF = re.compile(r"-\d+$")  # "untrained-0", "untrained-1": seeds of one control
+SEED_OF = re.compile(r"-\d+$")  # "untrained-0", "untrained-1": seeds of one control
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Controls:
         -------
         tuple of str
         """
-        whole = [_SEED_OF.sub("", key) for key, x in (self.sources or {}).items() if name not in coords_of(x, "neuroid")]
+        whole = [SEED_OF.sub("", key) for key, x in (self.sources or {}).items() if name not in coords_of(x, "neuroid")]
         return (*SAME_FOR_ALL, *whole)
 
     def __bool__(self) -> bool:
@@ -181,7 +181,7 @@ def with_controls(
         except (BrainAlignError, ValueError) as error:
             failed[name] = " ".join(str(error).split())
             continue
-        found.setdefault(_SEED_OF.sub("", name), []).append(values)
+        found.setdefault(SEED_OF.sub("", name), []).append(values)
     if failed:
         both.report["controls_failed"] = failed
     if not found:

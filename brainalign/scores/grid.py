@@ -16,12 +16,15 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import validate
+from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.dataset.writing import ResultParts
+from brainalign.engine.similarity import SimilarityMetric
+from brainalign.geometry.metrics import SIMILARITIES
+from brainalign.geometry.similarity import similarity
 from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.cells import Grid
-from brainalign.scores.controls import Controls
+from brainalign.scores.controls import SEED_OF, Controls
 from brainalign.scores.evaluate import Asked, score_systems, seed_of, settle
 from brainalign.scores.tiled import key_of, refuse_joint, score_in_tiles, tiles_of
 
@@ -50,7 +53,7 @@ def compare(
     resume: bool = True,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Score every group of source neuroids against every group of target neuroids.
+    """Score every group of source neuroids against every group of target neuroids, by predictions or by a metric of similarity.
 
     Parameters
     ----------
@@ -58,7 +61,9 @@ def compare(
     by : tuple of two str
         Neuroid coordinates that group the source and the target: ``("layer", "region")``.
     model, cv, groups, metric, ceiling, join, repeats, time, controls, n_permutations, null, n_bootstraps, random_state
-        As in :func:`evaluate`; one permutation is the same draw in every cell.
+        As in :func:`evaluate`; one permutation is the same draw in every cell. A metric of :func:`similarity`, such as
+        ``"cka-debiased"``, compares the groups without a mapping: the result is that of :func:`similarity`, with ``score_control`` where
+        ``controls`` holds further sources.
     aggregate : {"median", "mean"}
         Over the neuroids of a target group whose status is ``"ok"``.
     recovery : bool or mapping
@@ -86,7 +91,7 @@ def compare(
     Raises
     ------
     ParameterError
-        A name in ``by`` is no neuroid coordinate.
+        A name in ``by`` is no neuroid coordinate; what only a mapping has use for, beside a metric of similarity.
     CapabilityError, StoreError
         As in :func:`evaluate`.
 
@@ -113,6 +118,13 @@ def compare(
         raise ParameterError(
             f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
         )
+    measure = SIMILARITIES.get(metric) if isinstance(metric, str) and metric in SIMILARITIES.names() else metric
+    if isinstance(measure, SimilarityMetric):
+        _refuse_mappings(
+            model=model, cv=cv, groups=groups, repeats=repeats, time=time, null=null, store=store, aggregate=aggregate
+        )
+        options = {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "ceiling": ceiling}
+        return _by_similarity(source, target, by, measure, options, Controls.asked(controls), recovery, random_state)
     source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
     grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
     seed = seed_of(random_state, store, "compare")
@@ -149,7 +161,11 @@ def _finished(
     out = grid.assemble(parts, asked.controls.shared(by[0]))
     out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": grid.aggregate, "report": parts[0].attrs["report"]}
     if recovery is not False:
-        out = _with_recovery(out, source, target, by, asked, {} if recovery is True else dict(recovery))
+        scorer = {"model": asked.model, "metric": asked.metric, "repeats": asked.repeats}
+        if isinstance(asked.cv, (int, np.integer)):  # folds over other presentations are made anew
+            scorer["cv"] = asked.cv
+        options = {"controls": asked.controls.sources or {}, **({} if recovery is True else recovery)}
+        out = _with_recovery(out, source, target, by, scorer, options, asked.random_state)
     params = {"by": by, "aggregate": grid.aggregate, "model": asked.model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
     params |= {"n_permutations": asked.n_permutations, "null": parts[0].attrs.get("null"), "n_bootstraps": asked.n_bootstraps}
     params["recovery"] = recovery if isinstance(recovery, bool) else {k: v for k, v in recovery.items() if k != "controls"}
@@ -204,14 +220,69 @@ def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, 
 
 
 def _with_recovery(
-    out: xr.Dataset, source: xr.DataArray, target: xr.DataArray, by: tuple[str, str], asked: Asked, options: dict[str, Any]
+    out: xr.Dataset,
+    source: xr.DataArray,
+    target: xr.DataArray,
+    by: tuple[str, str],
+    scorer: Any,
+    options: dict[str, Any],
+    seed: int,
 ) -> xr.Dataset:
     """Add whether this comparison, with these models and folds, could have told the source groups apart."""
     from brainalign.scores.recovery import recovery_of_grid  # which compares, as this module does
 
-    scorer = {"model": asked.model, "metric": asked.metric, "repeats": asked.repeats}
-    if isinstance(asked.cv, (int, np.integer)):  # folds over other presentations are made anew
-        scorer["cv"] = asked.cv
-    options = {"controls": asked.controls.sources or {}, **options}
-    found = recovery_of_grid(source, target, by, scorer, random_state=asked.random_state, **options)
+    found = recovery_of_grid(source, target, by, scorer, random_state=seed, **options)
     return out.merge(found).assign_attrs(verdict=found.attrs["verdict"])
+
+
+def _refuse_mappings(**given: Any) -> None:
+    usual = {"repeats": "average", "time": "match", "null": "auto", "aggregate": "median"}
+    wrong = [f"{name}={value!r}" for name, value in given.items() if value != usual.get(name)]
+    if wrong:
+        raise ParameterError(
+            f"compare got {', '.join(wrong)} beside a metric of similarity, which fits nothing. Expected it without, or a metric of "
+            "predictions such as 'pearson'."
+        )
+
+
+def _by_similarity(
+    source: xr.DataArray,
+    target: xr.DataArray,
+    by: tuple[str, str],
+    measure: SimilarityMetric,
+    options: dict[str, Any],
+    controls: Controls,
+    recovery: Any,
+    random_state: Any,
+) -> xr.Dataset:
+    """Compare the groups without a mapping, and their controls with them."""
+    seed, sign = seed_of(random_state, None, "compare"), 1.0 if measure.higher_is_alike else -1.0
+    out = similarity(source, target, metric=measure, by=by, random_state=seed, **options)
+    beside: dict[str, list[Any]] = {}
+    for name, x in (controls.sources or {}).items():
+        own = by[0] if by[0] in coords_of(x, "neuroid") else None
+        found = similarity(x, target, metric=measure, by=(own, by[1]), join=options["join"], random_state=seed)
+        beside.setdefault(SEED_OF.sub("", name), []).append(_rows_of(found.score, out.score, own))
+    if beside:
+        scores = np.stack([np.mean(seeds, axis=0) for seeds in beside.values()])
+        best = sign * np.fmax.reduce(sign * scores, axis=0)
+        out["score_control"] = (("control", *out.score.dims), scores)
+        out = out.assign(score_minus_best_control=out.score - best).assign_coords(control=as_labels(list(beside)))
+    if recovery is not False:
+
+        def scorer(x: xr.DataArray, y: xr.DataArray) -> float:
+            return sign * float(similarity(x, y, metric=measure).score)
+
+        further = {"controls": controls.sources or {}, **({} if recovery is True else recovery)}
+        out = _with_recovery(out, source, target, by, scorer, further, seed)
+    params = {"by": by, "metric": measure.name, "controls": list(beside), "recovery": recovery is not False}
+    return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
+
+
+def _rows_of(scores: xr.DataArray, like: xr.DataArray, own: str | None) -> Any:
+    """Return the scores of a control for every source group: those of its own group of that name, or of all of it."""
+    if own is None:
+        return np.broadcast_to(scores.values, like.shape)
+    labels = scores[like.dims[0]].values.tolist()
+    nothing = np.full(like.shape[1:], np.nan)
+    return np.stack([scores.values[labels.index(g)] if g in labels else nothing for g in like[like.dims[0]].values.tolist()])

@@ -64,6 +64,16 @@ PAIR_VERBS = {
     ),
     "identify": lambda source, target: ba.identify(source, target, model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
+    "similarity": lambda source, target: ba.similarity(
+        source,
+        target,
+        by=("group", "group"),
+        n_permutations=9,
+        n_bootstraps=9,
+        n_neuroids=3,
+        ceiling={"other": source},
+        random_state=0,
+    ),
     "trsa": lambda source, target: ba.trsa(
         ba.rdm(source, by="group"), ba.rdm(target, by="group"), step=0.25, n_permutations=9, random_state=0
     ),
@@ -81,6 +91,15 @@ PAIR_OPTIONS = {
         cv=3,
         controls="none",
         recovery={"n_draws": 2, "without": ["low-level", "untrained"]},
+        random_state=0,
+    ),
+    "compare, metric= of similarity": lambda source, target: ba.compare(
+        source,
+        target,
+        by=("group", "group"),
+        metric="procrustes-normalised",
+        n_permutations=9,
+        controls={"other": target},
         random_state=0,
     ),
     "evaluate, controls=ba.controls(...)": lambda source, target: ba.evaluate(

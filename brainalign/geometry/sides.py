@@ -1,0 +1,162 @@
+"""Responses as numbers, group by group, as a metric of two systems takes them: one row a stimulus, times apart."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
+from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.tables import coords_of
+from brainalign.engine.moments import Numbers
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes
+    ----------
+    groups : dict of str to ndarray, (stimulus, [repeat,] neuroid, time)
+        By label, in order of first appearance; without a coordinate to group by there is one, ``""``. One time where there are none.
+    dim : str or None
+        What the groups lie along in a result: ``"source_layer"``.
+    times : DataArray or None
+        The coordinate ``time``.
+    """
+
+    groups: dict[Any, Numbers]
+    dim: str | None
+    times: xr.DataArray | None
+
+    def at(self, time: int) -> list[Numbers]:
+        """Return the responses of each group at one time, (stimulus, [repeat,] neuroid).
+
+        Parameters
+        ----------
+        time : int
+            Position; without times there is one, at all positions.
+
+        Returns
+        -------
+        list of ndarray
+        """
+        return [np.ascontiguousarray(x[..., time if self.times is not None else 0]) for x in self.groups.values()]
+
+
+def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataArray | None = None) -> Side:
+    """Return one side as numbers.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid[, time])
+        One row a stimulus.
+    name : str or None
+        Neuroid coordinate to group by.
+    side : {"source", "target"}
+    trials_of : DataArray, optional
+        The presentations that ``x`` averages, which are then kept apart.
+
+    Returns
+    -------
+    Side
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
+    SchemaError
+        A group without a neuroid that is finite throughout, or presentations that are no repeats.
+
+    Warns
+    -----
+    DegenerateNeuroidWarning
+        Neuroids with NaN are left out.
+    """
+    groups = {}
+    for label, positions in positions_of(x, name, side).items():
+        part = x.isel(neuroid=positions)
+        values = part.values if part.dtype.kind == "f" else part.values.astype(np.float64)
+        finite = np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
+        if not finite.any():
+            raise SchemaError(
+                f"{side} {label!r} has {finite.size} neuroids, all of them with NaN or infinity in some stimulus. Expected some that are "
+                "finite throughout: drop these stimuli, or this group."
+            )
+        if not finite.all():
+            warnings.warn(
+                f"{int((~finite).sum())} of {finite.size} neuroids of {side} {label!r} have NaN or infinity and are left out of the "
+                f"comparison: {preview(part.neuroid_id.values[~finite])}.",
+                DegenerateNeuroidWarning,
+                stacklevel=4,
+            )
+        if trials_of is not None:
+            values = _trials(trials_of.isel(neuroid=positions), x.stimulus_id.values, side)
+        values = values[..., finite, :] if "time" in x.dims else values[..., finite, None]
+        groups[label] = values
+    dim = None if name is None else f"{side}_{name}"
+    return Side(groups, dim, x.coords["time"] if "time" in x.dims else None)
+
+
+def times_of(first: Side, second: Side) -> Iterator[tuple[list[Numbers], list[Numbers]]]:
+    """Go through the times of a comparison: those that both sides have, or those of the side that has any.
+
+    Parameters
+    ----------
+    first, second : Side
+
+    Yields
+    ------
+    tuple of list of ndarray
+        The groups of both sides.
+    """
+    times = first.times if first.times is not None else second.times
+    for time in range(1 if times is None else len(times)):
+        yield first.at(time), second.at(time)
+
+
+def positions_of(x: xr.DataArray, name: str | None, side: str) -> dict[Any, Numbers]:
+    """Return the positions of the neuroids of each group, in order of first appearance.
+
+    Parameters
+    ----------
+    x : DataArray
+    name : str or None
+    side : {"source", "target"}
+
+    Returns
+    -------
+    dict
+    """
+    if name is None:
+        return {"": np.arange(x.sizes["neuroid"])}
+    labels = coords_of(x, "neuroid")
+    if name not in labels:
+        raise ParameterError(
+            f"similarity got by={name!r} for the {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
+            f"them: assign it with `{side}.assign_coords({name}=('neuroid', labels))`.{did_you_mean(name, labels)}"
+        )
+    codes, names = pd.factorize(labels[name].astype(object))
+    return {label: np.flatnonzero(codes == code) for code, label in enumerate(names)}
+
+
+def _trials(x: xr.DataArray, stimuli: Numbers, side: str) -> Numbers:
+    """Return single presentations, (stimulus, repeat, neuroid[, time]); NaN where a stimulus has fewer."""
+    codes = pd.Index(stimuli.astype(object)).get_indexer(x.stimulus_id.values.astype(object))
+    rows = np.flatnonzero(codes >= 0)
+    repeat = pd.Series(codes[rows]).groupby(codes[rows]).cumcount().to_numpy()
+    counts = np.bincount(codes[rows], minlength=len(stimuli))
+    if counts.min() < 2 and not x.attrs.get("deterministic"):
+        raise SchemaError(
+            f"{side} has {int((counts < 2).sum())} of {len(stimuli)} stimuli that were presented once, first "
+            f"{preview(stimuli[counts < 2], 1)}. Expected repeats of all, as this metric compares how responses vary from one to the next, or the attr `deterministic=True`."
+        )
+    out = np.full((len(stimuli), counts.max(), *x.shape[1:]), np.nan)
+    out[codes[rows], repeat] = x.values[rows]
+    return out

@@ -1,0 +1,353 @@
+"""``similarity``: how alike two systems respond to the same stimuli, by any metric, each with the same inference."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
+from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.provenance import write_step
+from brainalign.core.schema import as_labels, validate
+from brainalign.core.tables import presentation_table
+from brainalign.dataset.align import align
+from brainalign.dataset.repeats import average_repeats
+from brainalign.engine.bootstrap import Drawn
+from brainalign.engine.moments import Numbers
+from brainalign.engine.reliability import split_halves
+from brainalign.engine.resample import draw_shifts, false_discovery_rate, p_of_the_maximum, p_values
+from brainalign.engine.similarity import (
+    SimilarityMetric,
+    cheapest_form,
+    draw_halves,
+    grid_scores,
+    half_scores,
+    permuted_scores,
+    spread_of_halves,
+)
+from brainalign.features.timing import rows_by_run, run_codes
+from brainalign.geometry.compare import DIRECTIONS
+from brainalign.geometry.metrics import similarity_metric
+from brainalign.geometry.sides import Side, positions_of, side_of, times_of
+
+_BLOCK_S = 20.0  # rows of a recording in time are drawn in blocks as long as this: neighbours are alike
+_LEADING = {"score_bootstrap": "bootstrap", "score_drawn": "n_drawn", "score_drawn_low": "n_drawn", "score_drawn_high": "n_drawn"}
+
+
+def similarity(
+    source: xr.DataArray,
+    target: xr.DataArray,
+    *,
+    metric: str | SimilarityMetric = "cka-debiased",
+    by: tuple[str | None, str | None] | None = None,
+    n_permutations: int = 0,
+    n_bootstraps: int = 0,
+    n_neuroids: Any = None,
+    n_draws: int = 20,
+    ceiling: str | Mapping[str, xr.DataArray] | None = None,
+    join: str = "inner",
+    random_state: int | np.random.Generator | None = None,
+) -> xr.Dataset:
+    """Compare two systems, or every group of one with every group of the other, by a metric of representational similarity.
+
+    Parameters
+    ----------
+    source, target : DataArray, (presentation, neuroid[, time])
+        Repeats are averaged, and the stimuli that both have are used. With time on one side, each of its times is compared with the
+        other side; with time on both, the same times are.
+    metric : str or SimilarityMetric
+        A name of ``brainalign.geometry.metrics``, or what its functions make: ``ba.geometry.metrics.shape(alpha=0.3)``.
+    by : tuple of two str, optional
+        Neuroid coordinates that group the source and the target: ``("layer", "region")``; None for a side that is one group.
+    n_permutations : int
+        How often the stimuli of the target are exchanged, the same way in every cell of the grid.
+    n_bootstraps : int
+        How often half of the stimuli are drawn; see the notes.
+    n_neuroids : int or sequence of int, optional
+        Draw so many neuroids of every group on both sides, without replacement: metrics move with the number of neuroids.
+    n_draws : int
+        Draws of neuroids, and of halves of repeats for the ceiling.
+    ceiling : "repeat", dict of str to DataArray, or None
+        What the target scores against itself, from random halves of the repeats of each stimulus; or what other systems, such as
+        other people, score against it, their groups of the same name where ``by`` is given.
+    join : {"inner", "exact"}
+        Whether stimuli that one side lacks are left out (and reported) or an error.
+    random_state : int, Generator or None
+
+    Returns
+    -------
+    Dataset
+        ``score`` (source_<a>, target_<b>[, time]); without ``by`` neither of the first two. With permutations ``p_value``, ``p_value_fdr``,
+        ``p_value_max`` (against the most alike cell of each permutation, cells being brought to the same mean and spread over
+        permutations) and ``score_chance``, the mean over permutations: what systems of these sizes score that share nothing. With bootstraps
+        ``ci_low``, ``ci_high`` (95%) and the draws, ``score_bootstrap``. With ``n_neuroids`` ``score_drawn`` (n_drawn, ...), the mean
+        over draws, and ``score_drawn_low`` and ``score_drawn_high``, which hold 95% of them. With a ceiling ``ceiling`` (target_<b>[,
+        time]), the mean over halves or over systems. ``n_features``, ``n_neuroids``, ``n_presentations``. Attrs: ``metric``, ``direction``,
+        ``invariances``, ``report`` (JSON).
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        No such metric, coordinate or number of neuroids.
+    AlignmentError
+        Too few stimuli in common.
+    SchemaError
+        A group without a neuroid that is finite throughout; no repeats where they are needed.
+
+    Warns
+    -----
+    DegenerateNeuroidWarning
+        Neuroids with NaN are left out; scores are NaN where the metric is undefined, as canonical correlations are with as many
+        independent neuroids as stimuli.
+
+    Notes
+    -----
+    A bootstrap with replacement would be wrong here: a stimulus that is drawn twice is its own nearest neighbour, counts as two that agree
+    perfectly, and stands in training and test rows. Intervals come from random halves of the stimuli instead, drawn without replacement, whose
+    scores vary as much as those of new stimuli would; their mean is moved to the score, since most metrics depend on the number of
+    stimuli. In simulations 95% intervals of CKA, debiased CKA and the Procrustes angle held the mean score of that many new
+    stimuli in 92 to 99% of cases with 30 stimuli and in 93 to 96% with 60 or more; with replacement, in 32 to 92%. They do not
+    hold the score of infinitely many stimuli or neuroids, but for debiased CKA, whose bias is small.
+
+    A ceiling from halves of the repeats is a score under twice the noise, and on both sides. A good source may exceed it.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> study = ba.simulate(n_stimuli=60, snr=4.0, random_state=0)
+    >>> out = similarity(study.network, study.brain, by=("layer", "region"), n_permutations=99, random_state=0)
+    >>> out.score.dims, out.score.idxmax("source_layer").values.tolist()
+    (('source_layer', 'target_region'), ['layer1', 'layer2', 'layer4'])
+    """
+    measure = similarity_metric(metric)
+    for name, value, least in (("n_permutations", n_permutations, 0), ("n_bootstraps", n_bootstraps, 0), ("n_draws", n_draws, 1)):
+        check_number(name, value, owner="similarity", low=least, integer=True)
+    names = _names(by)
+    seed = check_random_state(random_state, owner="similarity")
+    x, y, report = _joined(source, target, join, measure)
+    first = side_of(x, names[0], "source", trials_of=source if measure.trials else None)
+    second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
+    sizes, n = _sizes(n_neuroids, first, second), y.sizes["presentation"]
+    streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
+    orders = _orders(y, n_permutations, streams[0])
+    units = _units(y)
+    halves = draw_halves(units, n_bootstraps, streams[1])
+    parts = [_scores(measure, *both, orders, halves) for both in times_of(first, second)]
+    found = {name: np.stack([part[name] for part in parts], axis=-1) for name in parts[0]}
+    _warn_of_undefined(found["score"], measure, n)
+    found = _with_inference(found, measure, halves, len(np.unique(units)))
+    if sizes:
+        drawn = np.stack([_drawn(measure, *both, sizes, n_draws, streams[2]) for both in times_of(first, second)], axis=-1)
+        low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+        found |= {"score_drawn": drawn.mean(axis=1), "score_drawn_low": low, "score_drawn_high": high}
+    out = _labelled(found, first, second, sizes).assign(n_presentations=n)
+    if n_bootstraps:
+        out["n_units"] = len(np.unique(units))
+    if isinstance(ceiling, str):
+        check_choice("ceiling", ceiling, ("repeat",), owner="similarity")
+        out["ceiling"] = _of_repeats(target, y, names[1], measure, n_draws, streams[3])
+    elif ceiling is not None:
+        out["ceiling"] = _of_systems(ceiling, target, names[1], measure)
+    invariances, direction = ", ".join(measure.invariances), DIRECTIONS[measure.higher_is_alike]
+    out.attrs = {
+        "metric": measure.name,
+        "direction": direction,
+        "invariances": invariances,
+        "report": json.dumps({"join": report}),
+    }
+    params: dict[str, Any] = {"metric": measure.name, "by": by, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps}
+    params |= {"n_neuroids": sizes, "n_draws": n_draws, "join": join, "ceiling": ceiling if isinstance(ceiling, str) else None}
+    others = dict(ceiling) if isinstance(ceiling, Mapping) else {}
+    return write_step(out, "similarity", params=params, inputs={"source": source, "target": target, **others}, seed=seed)
+
+
+def _names(by: Any) -> tuple[str | None, str | None]:
+    if by is None:
+        return None, None
+    if not isinstance(by, (tuple, list)) or len(by) != 2:
+        raise ParameterError(
+            f"The 'by' parameter of similarity must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} "
+            "instead."
+        )
+    return by[0], by[1]
+
+
+def _joined(
+    source: xr.DataArray, target: xr.DataArray, join: str, measure: SimilarityMetric
+) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
+    """Return one row a stimulus of those that both sides have, and the report of the join."""
+    validate(source, name="source")
+    validate(target, name="target")
+    x, y, report = align(average_repeats(source), average_repeats(target), join=join)
+    if report["n_shared"] < measure.least:
+        raise AlignmentError(
+            f"source and target share {report['n_shared']} of {report['source']['n_ids']} / {report['target']['n_ids']} stimulus_id values. "
+            f"Expected at least {measure.least} for the metric {measure.name!r}: they must name the same stimuli."
+        )
+    return x, y, report
+
+
+def _sizes(given: Any, first: Side, second: Side) -> list[int]:
+    if given is None:
+        return []
+    most = min(x.shape[-2] for side in (first, second) for x in side.groups.values())
+    values = [given] if np.ndim(given) == 0 else list(given)
+    return sorted({check_number("n_neuroids", v, owner="similarity", low=1, high=most, integer=True) for v in values})
+
+
+def _runs(y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
+    """Return the run and the onset of each row in time, None where rows have no times."""
+    rows = presentation_table(y)
+    return (run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64)) if "onset_s" in rows else None
+
+
+def _orders(y: xr.DataArray, n_permutations: int, rng: np.random.Generator) -> Numbers:
+    """Return other orders of the stimuli: exchanged, or each run of a recording in time shifted in a circle."""
+    orders, timed = np.tile(np.arange(len(y)), (n_permutations, 1)), _runs(y)
+    if timed is None:
+        return rng.permuted(orders, axis=1)
+    runs = rows_by_run(*timed)
+    shifts = draw_shifts([len(run) for run in runs], n_permutations, rng)
+    for run, shift in zip(runs, shifts.T, strict=True):
+        orders[: len(shift), run] = run[(np.arange(len(run)) + shift[:, None]) % len(run)]
+    return np.asarray(orders[: len(shifts)])
+
+
+def _units(y: xr.DataArray) -> Numbers:
+    """Say what is drawn as one: each stimulus by itself, or stretches of a recording in time."""
+    timed = _runs(y)
+    if timed is None:
+        return np.arange(len(y))
+    run, onset = timed
+    return np.unique(np.stack([run, np.floor(onset / _BLOCK_S)]), axis=1, return_inverse=True)[1]
+
+
+def _scores(
+    measure: SimilarityMetric, first: Sequence[Numbers], second: Sequence[Numbers], orders: Numbers, halves: Numbers
+) -> dict[str, Numbers]:
+    """Return the scores of all cells at one time, in the given order and in others, and those of halves of the stimuli."""
+    form = cheapest_form(measure, len(first[0]), *([x.shape[-1] for x in side] for side in (first, second)))
+    a, b = ([form.prepare(x) for x in side] for side in (first, second))
+    found = {"score": grid_scores(form, a, b)}
+    if len(orders):
+        found["null"] = permuted_scores(form, a, b, orders)
+    if len(halves):
+        found["score_bootstrap"] = half_scores(form, first, second, halves)
+    return found
+
+
+def _with_inference(found: dict[str, Numbers], measure: SimilarityMetric, halves: Numbers, n_units: int) -> dict[str, Numbers]:
+    """Turn scores in other orders and of halves into p-values and intervals."""
+    score = found["score"]
+    if "null" in found:
+        null, sign = found.pop("null"), 1.0 if measure.higher_is_alike else -1.0
+        p = p_values(sign * score, sign * null)
+        both = np.concatenate([score[None], null])  # all orders alike, so that the one that was observed stays one of them
+        spread = both.std(axis=0)
+        z = sign * (both - both.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
+        found |= {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(z[0], z[1:])}
+        found["score_chance"] = null.mean(axis=0)
+    if "score_bootstrap" in found:
+        draws = found["score_bootstrap"] = spread_of_halves(score, found["score_bootstrap"], float(halves[0].mean()))
+        found["ci_low"], found["ci_high"] = Drawn(score, draws, (), [n_units]).interval(0.95)
+    return found
+
+
+def _drawn(
+    measure: SimilarityMetric,
+    first: Sequence[Numbers],
+    second: Sequence[Numbers],
+    sizes: Sequence[int],
+    n_draws: int,
+    rng: np.random.Generator,
+) -> Numbers:
+    """Return the scores of some neuroids of each group, (size, draw, first, second); smaller draws are part of larger ones."""
+    out = np.empty((len(sizes), n_draws, len(first), len(second)))
+    for draw in range(n_draws):
+        sides = [[(x, rng.permutation(x.shape[-1])) for x in side] for side in (first, second)]
+        for scores, size in zip(out[:, draw], sizes, strict=True):
+            a, b = ([measure.prepare(x[..., order[:size]]) for x, order in side] for side in sides)
+            scores[...] = grid_scores(measure, a, b)
+    return out
+
+
+def _labelled(found: dict[str, Numbers], first: Side, second: Side, sizes: list[int]) -> xr.Dataset:
+    """Return a dataset without the dims along which there are no labels."""
+    times = first.times if first.times is not None else second.times
+    dims = (first.dim or "source", second.dim or "target", "time")
+    variables: dict[str, Any] = {
+        name: ((*([_LEADING[name]] if name in _LEADING else []), *dims), values) for name, values in found.items()
+    }
+    for name, side, dim in (("n_features", first, dims[0]), ("n_neuroids", second, dims[1])):
+        variables[name] = (dim, [x.shape[-2] for x in side.groups.values()])
+    coords: dict[str, Any] = {
+        dim: as_labels(list(side.groups)) for side, dim in zip((first, second), dims, strict=False) if side.dim
+    }
+    coords |= {} if times is None else {"time": times.values}
+    coords |= {"n_drawn": sizes} if sizes else {}
+    out = xr.Dataset(variables, coords=coords)
+    return out.squeeze([dim for dim in dims if dim not in coords], drop=True)
+
+
+def _warn_of_undefined(scores: Numbers, measure: SimilarityMetric, n: int) -> None:
+    if np.isnan(scores).any():
+        warnings.warn(
+            f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN: with {n} stimuli {measure.name!r} is undefined for a group whose "
+            "stimuli are all alike, or that has as many independent neuroids as stimuli. Reduce it (`ba.Reduce`), or choose another metric.",
+            DegenerateNeuroidWarning,
+            stacklevel=3,
+        )
+
+
+def _of_repeats(
+    target: xr.DataArray, y: xr.DataArray, name: str | None, measure: SimilarityMetric, n_draws: int, rng: np.random.Generator
+) -> xr.DataArray:
+    """Return what the averages of two halves of the repeats score against each other, mean over random halves."""
+    if measure.trials:
+        raise ParameterError(
+            f"similarity got ceiling='repeat' for {measure.name!r}, which compares repeats. Expected other systems."
+        )
+    codes = pd.Index(y.stimulus_id.values.astype(object)).get_indexer(target.stimulus_id.values.astype(object))
+    rows = np.flatnonzero(np.isin(codes, np.flatnonzero(np.bincount(codes[codes >= 0]) > 1)))
+    codes = np.unique(codes[rows], return_inverse=True)[1]
+    if codes.max(initial=-1) + 1 < measure.least:
+        raise SchemaError(
+            f"similarity got ceiling='repeat', and {codes.max(initial=-1) + 1} of the {y.sizes['presentation']} stimuli are repeated in the "
+            f"target. Expected at least {measure.least}: give other systems, `ceiling={{'name': responses}}`."
+        )
+    side = side_of(target.isel(presentation=rows), name, "target")
+    halves = split_halves(codes, n_draws, rng)
+    scores = [
+        [
+            [grid_scores(measure, [measure.prepare(one @ x)], [measure.prepare(other @ x)])[0, 0] for one, other in halves]
+            for x in now
+        ]
+        for now, _ in times_of(side, side)
+    ]
+    alone = Side({"": side.at(0)[0]}, None, None)
+    out: xr.DataArray = _labelled({"score": np.mean(scores, axis=-1).T[None]}, alone, side, []).score
+    return out
+
+
+def _of_systems(others: Any, target: xr.DataArray, name: str | None, measure: SimilarityMetric) -> xr.DataArray:
+    """Return what other systems score against the target, mean over them; each group against that of the same name."""
+    if not isinstance(others, Mapping) or not others:
+        raise ParameterError(
+            f"The 'ceiling' parameter of similarity must be 'repeat', or a dict of other responses by name. Got {others!r} instead."
+        )
+    theirs = {system: positions_of(x, name, f"ceiling[{system!r}]") for system, x in others.items()}
+    cells = {}
+    for label, columns in positions_of(target, name, "target").items():
+        scores = [
+            similarity(x.isel(neuroid=theirs[system][label]), target.isel(neuroid=columns), metric=measure).score
+            for system, x in others.items()
+            if label in theirs[system]
+        ]
+        cells[label] = xr.concat(scores, "system").mean("system") if scores else xr.DataArray(np.nan)
+    return cells[""] if name is None else xr.concat(xr.broadcast(*cells.values()), f"target_{name}")

@@ -1,0 +1,191 @@
+"""One engine for every metric: joins, p-values, intervals, draws of neuroids and ceilings, against what is written out."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import brainalign as ba
+from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError, UnknownNameError
+from brainalign.geometry.metrics import METRICS, similarity_metric
+
+BY = ("layer", "region")
+#: Metrics of averaged responses; others take single presentations.
+OF_MEANS = [name for name in sorted(METRICS) if not similarity_metric(name).trials]
+
+
+@pytest.fixture(scope="module")
+def study():
+    found = ba.simulate(n_stimuli=60, n_neuroids=12, n_repeats=2, snr=4.0, random_state=0)
+    return replace(found, network=narrowed(found.network))
+
+
+def narrowed(network):
+    """Keep 12 principal components of each layer as neuroids, so that half of the stimuli suffice for canonical correlations."""
+    layers, values = network.layer.values, network.values.copy()
+    kept = [np.flatnonzero(layers == layer)[:12] for layer in np.unique(layers)]
+    for columns, layer in zip(kept, np.unique(layers), strict=True):
+        left, scale, _ = np.linalg.svd(values[:, layers == layer], full_matrices=False)
+        values[:, columns] = left[:, :12] * scale[:12]
+    return network.copy(data=values).isel(neuroid=np.concatenate(kept))
+
+
+def debiased(x, y):
+    def centred(z):
+        gram = z @ z.T
+        gram, n = gram - np.diag(np.diag(gram)), len(gram)
+        rows = gram.sum(1) / (n - 2)
+        out = gram - rows[:, None] - rows + gram.sum() / ((n - 1) * (n - 2))
+        return out - np.diag(np.diag(out))
+
+    a, b = centred(x), centred(y)
+    return (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+
+
+def test_cells_are_those_of_joined_and_averaged_groups(study):
+    brain = study.brain[::-1]
+    out = ba.similarity(study.network, brain, by=BY)
+    x, y, _ = ba.align(study.network, ba.average_repeats(brain))
+    assert out.score.dims == ("source_layer", "target_region")
+    for layer in out.source_layer.values:
+        for region in out.target_region.values:
+            pair = (x.values[:, x.layer.values == layer], y.values[:, y.region.values == region])
+            expected = debiased(*(z.astype(np.float64) for z in pair))
+            assert float(out.score.sel(source_layer=layer, target_region=region)) == pytest.approx(expected, abs=1e-10)
+    assert out.attrs["direction"] == "higher is more alike"
+    assert out.attrs["invariances"] == "translate, permute, rotate, scale"
+    assert json.loads(out.attrs["report"])["join"]["n_shared"] == 60
+    whole = ba.similarity(study.network, brain)
+    assert whole.score.dims == ()
+    assert ba.similarity(study.network, brain, by=(None, "region")).score.dims == ("target_region",)
+
+
+@pytest.mark.parametrize("name", OF_MEANS)
+def test_every_metric_has_the_same_inference(study, name):
+    out = ba.similarity(
+        study.network, study.brain, metric=name, by=BY, n_permutations=19, n_bootstraps=20, n_neuroids=[4, 12], n_draws=3,
+        ceiling="repeat", random_state=0,
+    )  # fmt: skip
+    cells = ("source_layer", "target_region")
+    for variable in ("score", "p_value", "p_value_fdr", "p_value_max", "ci_low", "ci_high", "score_chance"):
+        assert out[variable].dims == cells
+    assert out.score_bootstrap.dims == ("bootstrap", *cells)
+    assert out.score_drawn.dims == ("n_drawn", *cells)
+    assert out.ceiling.dims == ("target_region",)
+    assert all(np.isfinite(variable).all() for variable in out.data_vars.values())
+    assert (out.p_value.values >= 0.05).all()
+    assert (out.p_value_max.values >= 0.05).all()
+    best = out.score.sel(source_layer="layer1", target_region="V1")
+    chance = out.score_chance.sel(source_layer="layer1", target_region="V1")
+    assert (best > chance) == similarity_metric(name).higher_is_alike
+    assert float(out.p_value.sel(source_layer="layer1", target_region="V1")) == 0.05
+    again = ba.similarity(study.network, study.brain, metric=name, by=BY, n_permutations=19, random_state=0)
+    xr.testing.assert_equal(again.p_value, out.p_value)
+
+
+def test_directions_are_the_same_for_brains_and_networks(study):
+    forth, back = ba.similarity(study.network, study.brain, by=BY), ba.similarity(study.brain, study.network, by=BY[::-1])
+    np.testing.assert_allclose(forth.score.values, back.score.values.T, atol=1e-12)
+
+
+def test_permutations_move_the_target_once_for_all_cells(study):
+    out = ba.similarity(study.network, study.brain, by=BY, n_permutations=199, random_state=3)
+    assert (out.p_value.values >= 1 / 200).all()
+    assert (out.p_value_max.values >= out.p_value.values - 1e-12).all()
+    assert abs(out.score_chance).max() < 0.03  # debiased
+    assert (
+        ba.similarity(study.network, study.brain, metric="cka", by=BY, n_permutations=19, random_state=0).score_chance > 0.1
+    ).all()
+
+
+def test_a_distance_is_significant_when_it_is_small(study):
+    out = ba.similarity(study.network, study.brain, metric="shape-1", by=BY, n_permutations=99, random_state=0)
+    assert float(out.p_value_max.sel(source_layer="layer1", target_region="V1")) == 0.01
+    assert out.attrs["direction"] == "lower is more alike"
+
+
+def test_draws_of_stimuli_are_paired_and_lie_around_the_score(study):
+    out = ba.similarity(study.network, study.brain, by=BY, n_bootstraps=300, random_state=0)
+    np.testing.assert_allclose(out.score_bootstrap.mean("bootstrap"), out.score, atol=1e-12)
+    assert ((out.ci_low < out.score) & (out.score < out.ci_high)).all()
+    between = ba.bootstrap(out, over="stimulus", between="source_layer")
+    v1 = between.sel(target_region="V1")
+    assert float(v1.difference_low[0]) > 0  # layer1 is nearer to V1 than layer2
+    assert int(out.n_units) == 60
+
+
+def test_all_neuroids_drawn_are_all_neuroids(study):
+    out = ba.similarity(study.network, study.brain, by=BY, n_neuroids=[4, 12], n_draws=5, random_state=0)
+    whole = ba.similarity(study.network, study.brain, by=BY, n_neuroids=12, n_draws=2, random_state=0)
+    np.testing.assert_allclose(whole.score_drawn.sel(n_drawn=12), whole.score, atol=1e-12)
+    np.testing.assert_allclose(whole.score_drawn_low, whole.score_drawn_high, atol=1e-12)
+    assert (out.score_drawn_low <= out.score_drawn).all()
+    with pytest.raises(ParameterError, match=r"'n_neuroids' parameter .* \[1, 12\]. Got 13"):
+        ba.similarity(study.network, study.brain, by=BY, n_neuroids=13)
+
+
+def test_ceilings_come_from_repeats_or_from_other_systems(study):
+    out = ba.similarity(study.network, study.brain, by=BY, ceiling="repeat", n_draws=100, random_state=0)
+    y, rng = study.brain.sortby("stimulus_id"), np.random.default_rng(1)
+    for region in out.target_region.values:
+        pairs = y.values[:, y.region.values == region].astype(np.float64).reshape(60, 2, -1)
+        swaps = rng.integers(2, size=(100, 60))
+        expected = np.mean([debiased(pairs[np.arange(60), swap], pairs[np.arange(60), 1 - swap]) for swap in swaps])
+        assert float(out.ceiling.sel(target_region=region)) == pytest.approx(expected, abs=0.02)
+    people = {"a": study.brain, "b": study.brain[:, study.brain.region.values == "V1"]}
+    across = ba.similarity(study.network, study.brain, by=BY, ceiling=people).ceiling
+    np.testing.assert_allclose(across, 1.0, atol=1e-12)  # IT is only in "a"
+    assert float(ba.similarity(study.network, study.brain, ceiling={"a": study.network}).ceiling) < 1
+    with pytest.raises(SchemaError, match="0 of the 60 stimuli are repeated in the target"):
+        ba.similarity(study.brain, study.network, ceiling="repeat")
+    with pytest.raises(ParameterError, match="must be 'repeat', or a dict of other responses"):
+        ba.similarity(study.network, study.brain, ceiling=0.5)
+
+
+def test_each_time_of_either_side_is_compared(study):
+    out = ba.similarity(
+        study.network, study.meg, by=("layer", None), n_permutations=9, ceiling="repeat", n_draws=2, random_state=0
+    )
+    assert out.score.dims == ("source_layer", "time")
+    assert out.ceiling.dims == ("time",)
+    back = ba.similarity(study.meg, study.network, by=(None, "layer"))
+    np.testing.assert_allclose(back.score.values, out.score.values, atol=1e-12)
+    both = ba.similarity(study.meg, study.meg)
+    np.testing.assert_allclose(both.score, 1.0)
+
+
+def test_recordings_in_time_are_shifted_and_drawn_in_stretches(study):
+    out = ba.similarity(study.bold, study.bold, n_permutations=19, n_bootstraps=19, random_state=0)
+    assert float(out.p_value) == 0.05
+    assert int(out.n_units) < out.n_presentations / 5  # 2 s a volume, 20 s a stretch
+
+
+def test_canonical_correlations_of_too_many_neuroids_are_undefined_and_said_to_be():
+    rng = np.random.default_rng(0)
+    wide, few = (
+        ba.responses(
+            rng.normal(size=(12, p)), stimulus_id=[f"s{i}" for i in range(12)], neuroid_id=range(p), modality="ann", system="n"
+        )
+        for p in (30, 3)
+    )
+    with pytest.warns(DegenerateNeuroidWarning, match="with 12 stimuli 'cca' is undefined"):
+        out = ba.similarity(wide, few, metric="cca", n_permutations=9, random_state=0)
+    assert np.isnan(out.score)
+    assert np.isnan(out.p_value)
+
+
+def test_bad_input_is_named(study):
+    with pytest.raises(UnknownNameError, match="Did you mean 'procrustes'"):
+        ba.similarity(study.network, study.brain, metric="procrust")
+    with pytest.raises(ParameterError, match=r"'by' parameter of similarity must be two coordinates.* Got 'layer'"):
+        ba.similarity(study.network, study.brain, by="layer")
+    with pytest.raises(ParameterError, match="by='area' for the target"):
+        ba.similarity(study.network, study.brain, by=("layer", "area"))
+    with pytest.raises(AlignmentError, match=r"share 3 of 3 / 60 .* at least 4 for the metric 'cka'"):
+        ba.similarity(study.network[:3], study.brain, metric="cka")
+    with pytest.raises(ParameterError, match="'n_permutations' parameter"):
+        ba.similarity(study.network, study.brain, n_permutations=-1)
+    with pytest.raises(AlignmentError, match="exact"):
+        ba.similarity(study.network[:30], study.brain, join="exact")
