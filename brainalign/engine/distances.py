@@ -1,33 +1,42 @@
-"""Distances between all pairs of patterns: float64, symmetric, exactly 0 on the diagonal."""
+"""Distances between all pairs of patterns, within one set, between two, or between folds; exactly 0 between a pattern and itself."""
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, like, namespace, to_numpy
+from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace, to_numpy
 from brainalign.engine.moments import ROUNDING, Numbers
 
-METRICS = ("correlation", "euclidean", "sqeuclidean")
+METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
+#: Metrics that are 1 − the inner product of patterns scaled to length 1.
+SCALED = ("correlation", "cosine")
 
 #: Below this share of the two squared norms, a squared distance from inner products has lost half of its digits.
-_CLOSE = 1e-6
+_CLOSE = {"float64": 1e-6, "float32": 1e-3}
 
 
-def pairwise_distances(patterns: Array, metric: str = "correlation", *, unit: float = np.finfo(np.float64).eps) -> Array:
+def pairwise_distances(
+    patterns: Array, metric: str = "correlation", *, unit: float = np.finfo(np.float64).eps, dtype: str = "float64"
+) -> Array:
     """Return the distances between all pairs of patterns, for every group at once.
 
     Parameters
     ----------
     patterns : ndarray or Tensor, (..., pattern, channel)
-    metric : {"correlation", "euclidean", "sqeuclidean"}
-        1 − Pearson r over channels; √Σ(a−b)²; Σ(a−b)².
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean"}
+        1 − Pearson r over channels; 1 − a·b/‖a‖‖b‖; √Σ(a−b)²; Σ(a−b)².
     unit : float
         Relative rounding error of the values: patterns that vary less over channels are constant.
+    dtype : {"float64", "float32"}
+        Of the products and of the result.
 
     Returns
     -------
-    ndarray or Tensor of float64, (..., pattern, pattern)
-        NaN where a pattern has NaN or infinity or, under ``"correlation"``, is constant over channels.
+    ndarray or Tensor, (..., pattern, pattern)
+        Symmetric. NaN where a pattern has NaN or infinity, is constant over channels under ``"correlation"``, or is zero
+        under ``"cosine"``.
 
     Examples
     --------
@@ -35,82 +44,121 @@ def pairwise_distances(patterns: Array, metric: str = "correlation", *, unit: fl
     array([[0., 5.],
            [5., 0.]])
     """
-    wide = cast(patterns, "float64")
-    xp = namespace(wide)
-    missing = ~xp.isfinite(wide).all(-1)
-    if missing.any():  # a hole must stay in its row and column: set aside before anything is averaged
-        wide = xp.where(missing[..., None], xp.zeros_like(wide), wide)
-    if metric == "correlation":
-        distance = correlation_distances(wide, unit=unit)
+    values = cast(patterns, dtype)
+    xp = namespace(values)
+    missing = ~xp.isfinite(values.sum(-1))  # a sum is cheaper than all values; where it overflowed alone, look again
+    if missing.any():
+        missing = ~xp.isfinite(values).all(-1)
+        # a hole must stay in its row and column: set aside before anything is averaged
+        values = xp.where(missing[..., None], xp.zeros_like(values), values)
+    if metric in SCALED:
+        unit_length, undefined = scaled_patterns(values, metric, unit=max(unit, _eps(values)))
+        distance = (1 - _gram(unit_length)).clip(0, 2)
+        diagonal = np.arange(values.shape[-2])
+        distance[..., diagonal, diagonal] = 0.0
+        missing = missing | undefined
     else:
-        distance = squared_euclidean(wide)
+        centred = values - values.mean(-2)[..., None, :]
+        distance = _squared(centred, centred)
         distance = distance if metric == "sqeuclidean" else distance**0.5
     if missing.any():
         distance[missing[..., :, None] | missing[..., None, :]] = np.nan
     return distance
 
 
-def squared_euclidean(patterns: Array) -> Array:
-    """Return Σ(a−b)² for all pairs.
+def cross_distances(first: Array, second: Array, metric: str, *, unit: float = np.finfo(np.float64).eps) -> Array:
+    """Return the distances of every pattern of one set from every pattern of another.
 
     Parameters
     ----------
-    patterns : ndarray or Tensor of float64, (..., pattern, channel)
+    first, second : ndarray or Tensor, (..., pattern, channel) and (..., other, channel)
+        Of one dtype, which is that of the result; finite.
+    metric, unit
+        As in :func:`pairwise_distances`.
 
     Returns
     -------
-    ndarray or Tensor of float64, (..., pattern, pattern)
+    ndarray or Tensor, (..., pattern, other)
 
-    Notes
-    -----
-    From inner products of patterns around their mean, ‖a‖² + ‖b‖² − 2a·b; pairs so close that this would cancel are
-    subtracted channel by channel.
+    Examples
+    --------
+    >>> cross_distances(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 1.0]]), "euclidean")
+    array([[5., 1.]])
     """
-    xp = namespace(patterns)
-    centred = patterns - patterns.mean(-2)[..., None, :]
-    products = centred @ centred.swapaxes(-1, -2)
-    norms = (centred * centred).sum(-1)
-    total = norms[..., :, None] + norms[..., None, :]
-    squared = total - 2 * products
-    squared = (squared + squared.swapaxes(-1, -2)) / 2
-    groups = centred.reshape(-1, *centred.shape[-2:])
-    flat = squared.reshape(-1, *squared.shape[-2:])
-    group, first, second = xp.where(flat <= _CLOSE * total.reshape(flat.shape))
-    flat[group, first, second] = 0.0  # which includes the diagonal
-    apart = first != second
-    group, first, second = group[apart], first[apart], second[apart]
-    step = max(1, 2**22 // max(1, groups.shape[-1]))
-    for start in range(0, len(group), step):
-        g, i, j = (index[start : start + step] for index in (group, first, second))
-        flat[g, i, j] = ((groups[g, i] - groups[g, j]) ** 2).sum(-1)
-    return flat.reshape(squared.shape)
+    if metric in SCALED:
+        (a, no_a), (b, no_b) = (scaled_patterns(x, metric, unit=max(unit, _eps(x))) for x in (first, second))
+        distance = (1 - a @ b.swapaxes(-1, -2)).clip(0, 2)
+        distance[no_a[..., :, None] | no_b[..., None, :]] = np.nan
+        return distance
+    origin = first.mean(-2)[..., None, :]
+    distance = _squared(first - origin, second - origin)
+    return distance if metric == "sqeuclidean" else distance**0.5
 
 
-def correlation_distances(patterns: Array, *, unit: float = np.finfo(np.float64).eps) -> Array:
-    """Return 1 − Pearson's r over channels for all pairs.
+def distances_across(folds: Array, present: Numbers, metric: str, *, unit: float = np.finfo(np.float64).eps) -> Array:
+    """Return distances between patterns of different folds only, averaged over all ordered pairs of folds.
 
     Parameters
     ----------
-    patterns : ndarray or Tensor of float64, (..., pattern, channel)
+    folds : ndarray or Tensor, (fold, ..., pattern, channel)
+        Any finite values stand where a fold lacks a pattern.
+    present : ndarray of bool, (fold, pattern)
+    metric, unit
+        As in :func:`pairwise_distances`.
+
+    Returns
+    -------
+    ndarray or Tensor, (..., pattern, pattern)
+        Symmetric, and not zero on the diagonal, where a pattern is compared with itself in other folds. NaN where no two
+        folds have the pair.
+    """
+    xp, n_pairs = namespace(folds), np.zeros((present.shape[1],) * 2)
+    total = empty((*folds.shape[1:-1], present.shape[1]), dtype_name(folds), folds)
+    total[...] = 0
+    for f, g in combinations(range(len(present)), 2):
+        both = np.outer(present[f], present[g])
+        distance = cross_distances(folds[f], folds[g], metric, unit=unit)
+        if not both.all():
+            distance = xp.where(like(both, folds) > 0, distance, xp.zeros_like(distance))
+        total += distance + distance.swapaxes(-1, -2)
+        n_pairs += both
+        n_pairs += both.T
+    total[..., n_pairs == 0] = np.nan
+    return total / cast(like(np.maximum(n_pairs, 1), folds), dtype_name(folds))
+
+
+def scaled_patterns(patterns: Array, metric: str, *, unit: float) -> tuple[Array, Array]:
+    """Return patterns of length 1, around their own mean under ``"correlation"``.
+
+    Parameters
+    ----------
+    patterns : ndarray or Tensor, (..., pattern, channel)
+    metric : {"correlation", "cosine"}
     unit : float
         Relative rounding error of the values.
 
     Returns
     -------
-    ndarray or Tensor of float64, (..., pattern, pattern)
-        Within [0, 2]; rows and columns of constant patterns are NaN.
+    scaled : ndarray or Tensor, (..., pattern, channel)
+    undefined : ndarray or Tensor of bool, (..., pattern)
+        Constant over channels, or zero: such a pattern is left at 0.
     """
-    constant = constant_patterns(patterns, unit=unit)
-    centred = patterns - patterns.mean(-1)[..., None]
-    norms = (centred * centred).sum(-1) ** 0.5
-    missing = like(constant, centred)
-    normed = centred / (norms + missing)[..., None]
-    r = normed @ normed.swapaxes(-1, -2)
-    distance = (1 - (r + r.swapaxes(-1, -2)) / 2).clip(0, 2)
-    diagonal = np.arange(patterns.shape[-2])
-    distance[..., diagonal, diagonal] = 0.0
-    hole = like(np.where(constant, np.nan, 0.0), centred)
-    return distance + hole[..., :, None] + hole[..., None, :]
+    xp = namespace(patterns)
+    mean = patterns.mean(-1) if metric == "correlation" else None
+    centred = patterns if mean is None else patterns - mean[..., None]
+    norms = _sum_of_squares(centred) ** 0.5
+    undefined = norms == 0
+    if mean is not None:
+        n = patterns.shape[-1]
+        # no pattern that varies less than this is skipped: few are looked at value by value
+        doubtful = norms <= ROUNDING * unit * n**0.5 * (norms**2 + n * mean**2) ** 0.5
+        if doubtful.any():
+            undefined[doubtful] = like(constant_patterns(patterns[doubtful], unit=unit), patterns) > 0
+    scale = xp.where(undefined, xp.zeros_like(norms), 1 / xp.where(undefined, xp.ones_like(norms), norms))[..., None]
+    if mean is None:
+        return patterns * scale, undefined
+    centred *= scale
+    return centred, undefined
 
 
 def constant_patterns(patterns: Array, *, unit: float = np.finfo(np.float64).eps) -> Numbers:
@@ -129,3 +177,40 @@ def constant_patterns(patterns: Array, *, unit: float = np.finfo(np.float64).eps
     xp = namespace(patterns)
     high, low = to_numpy(xp.amax(patterns, -1)), to_numpy(xp.amin(patterns, -1))
     return np.asarray(high - low <= ROUNDING * unit * np.maximum(np.abs(high), np.abs(low)))
+
+
+def _squared(first: Array, second: Array) -> Array:
+    """Return Σ(a−b)² from ‖a‖² + ‖b‖² − 2a·b; pairs so close that this would cancel are subtracted channel by channel."""
+    xp, same = namespace(first), first is second
+    norms = _sum_of_squares(first)
+    total = norms[..., :, None] + (norms if same else _sum_of_squares(second))[..., None, :]
+    squared = _gram(first) if same else first @ second.swapaxes(-1, -2)
+    squared *= -2
+    squared += total
+    total *= _CLOSE[dtype_name(first)]
+    flat = squared.reshape(-1, *squared.shape[-2:])
+    group, i, j = xp.where(flat <= total.reshape(flat.shape))
+    if same:
+        flat[group, i, j] = 0.0  # which includes the diagonal
+        apart = i != j
+        group, i, j = group[apart], i[apart], j[apart]
+    a, b = (x.reshape(-1, *x.shape[-2:]) for x in (first, second))
+    step = max(1, 2**22 // max(1, a.shape[-1]))
+    for start in range(0, len(group), step):
+        g, row, column = (index[start : start + step] for index in (group, i, j))
+        flat[g, row, column] = ((a[g, row] - b[g, column]) ** 2).sum(-1)
+    return flat.reshape(squared.shape)
+
+
+def _gram(x: Array) -> Array:
+    """Return x xᵀ, exactly symmetric: numpy knows the product of a matrix and its own transpose, torch does not."""
+    product = x @ x.swapaxes(-1, -2)
+    return (product + product.swapaxes(-1, -2)) / 2 if is_torch(x) else product
+
+
+def _sum_of_squares(x: Array) -> Array:
+    return (x * x).sum(-1) if is_torch(x) else np.einsum("...ij,...ij->...i", x, x)
+
+
+def _eps(x: Array) -> float:
+    return float(np.finfo(dtype_name(x)).eps)

@@ -3,62 +3,97 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy import sparse
 
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, did_you_mean, preview
+from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.engine.distances import METRICS, pairwise_distances
-from brainalign.engine.moments import rounding_unit
+from brainalign.engine.backend import resolve_device
+from brainalign.engine.distances import SCALED
+from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
+from brainalign.geometry.measures import MEASURES, Settings, dissimilarities
+from brainalign.geometry.noise import check_noise, covariance_of, noise_of
 
-UNITS = {"correlation": "1 - Pearson r", "euclidean": "response units", "sqeuclidean": "squared response units"}
+_LEAST = 3  # conditions, and neuroids under a correlation
 
 
 def rdm(
     responses: xr.DataArray,
     *,
     metric: str = "correlation",
-    by: str | None = None,
+    by: str | Sequence[str] | None = None,
     condition: str = "stimulus_id",
     repeats: str = "average",
+    folds: str | None = None,
+    between: tuple[str, str] | None = None,
+    noise: str | xr.DataArray | None = None,
+    time: str = "match",
+    prior: tuple[float, float] = (1.0, 0.1),
+    dtype: str = "float64",
+    device: str = "cpu",
 ) -> xr.DataArray:
     """Return representational dissimilarity matrices.
 
     Parameters
     ----------
     responses : DataArray, (presentation, neuroid[, time])
-    metric : {"correlation", "euclidean", "sqeuclidean"}
-        1 − Pearson r over neuroids; √Σ(a−b)²; Σ(a−b)². Sums run over neuroids and are not divided by their number.
-    by : str, optional
+    metric : {"correlation", "cosine", "euclidean", "sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv"}
+        1 − Pearson r over neuroids; 1 − cosine; √Σ(a−b)²; and, as means over neuroids: squared differences; these in units
+        of noise; their product between folds, which is 0 on average where there is no difference; the symmetrised
+        Kullback–Leibler divergence of Poisson rates, and its product between folds.
+    by : str or sequence of str, optional
         One matrix for each value of this coordinate: of neuroids (``"layer"``, ``"region"``, ``"system"``) or of
-        presentations (``"subject"``, ``"session"``).
+        presentations (``"subject"``, ``"session"``). Several make a grid.
     condition : str
         Presentation coordinate that names the conditions to compare.
     repeats : {"average", "refuse"}
-        Average the presentations of a condition first; or let each condition be presented once only.
+        Average the presentations of a condition (within a fold); or let there be one only.
+    folds : str, optional
+        Presentation coordinate (``"run"``, ``"session"``) of parts whose noise is independent. ``"crossnobis"`` and
+        ``"poisson-cv"`` need it. The others then compare patterns of different folds only, and average over pairs of folds:
+        the diagonal is no longer 0, but how far a condition is from itself.
+    between : tuple of str, optional
+        Two values of ``folds``: rows are patterns of the first, columns those of the second; not symmetric.
+    noise : {"shrinkage-diagonal", "shrinkage-eye", "full", "diagonal"} or DataArray (..., neuroid, neuroid_2), optional
+        Noise covariance, of the repeats or from :func:`brainalign.geometry.noise_covariance`: one for all, or one for each
+        value of ``by`` or time, or for each fold (the distance is then the mean over pairs of folds, each in units of the
+        mean noise of the two). ``"mahalanobis"`` needs it; ``"crossnobis"`` without it is a cross-validated Euclidean distance.
+    time : {"match", "all"}
+        Differences at one time, or at one time with those at every other (with ``folds`` only).
+    prior : tuple of float
+        Rate and weight towards which Poisson rates are drawn, so that none is 0.
+    dtype : {"float64", "float32"}
+        Of the computation and of the result.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"auto"``.
 
     Returns
     -------
-    DataArray of float64, ([by,] [time,] stimulus, stimulus_2); unit: that of the metric
+    DataArray, ([by...,] [time, [time_2,]] stimulus, stimulus_2); unit: that of the metric
         Conditions in the order of first appearance. Coordinate ``n_neuroids``. NaN, never 0, for a condition without a
-        defined pattern: constant over neuroids under ``"correlation"``, or not presented in its group.
+        defined pattern: constant over neuroids under ``"correlation"``, or not presented in its group. The attr ``symmetric``
+        is False where ``between`` made it so.
 
     Raises
     ------
     ParameterError
-        No such coordinate.
+        No such coordinate or fold; folds or noise missing, or given to a metric that has none.
     SchemaError
-        A repeated condition under ``repeats="refuse"``; fewer than two conditions.
+        Fewer than three conditions, or neuroids under a correlation; a repeated condition under ``repeats="refuse"``; folds
+        that do not repeat the conditions; negative rates; noise that cannot be inverted.
 
     Notes
     -----
     Neuroids with NaN in any presentation of their group are left out with a warning, for they would leave nothing.
+
+    Cross-validated distances are means over all pairs of presentations in different folds, whatever their number. Where it
+    differs between conditions, take out the mean of each run first (``ba.Clean``, ``ba.ZScore``): it then does not cancel.
 
     Examples
     --------
@@ -69,115 +104,177 @@ def rdm(
     array([0., 5., 1.])
     """
     validate(responses)
-    check_choice("metric", metric, METRICS, owner="rdm")
-    check_choice("repeats", repeats, ("average", "refuse"), owner="rdm")
-    labels = _condition_labels(responses, condition)
-    codes, names = pd.factorize(labels.astype(object))
-    if len(names) < 2:
-        raise SchemaError(f"rdm got {len(names)} condition ({preview(names)}). Expected at least two: look at `x.{condition}`.")
-    if repeats == "refuse" and len(codes) > len(names):
-        twice = names[np.bincount(codes) > 1]
+    _check_choices(metric, repeats, time, prior, dtype)
+    _check_fit(metric, folds, between, noise, time == "all", responses.dims)
+    conditions = labels_of(responses, condition, parameter="condition")
+    if len(conditions[1]) < _LEAST:
         raise SchemaError(
-            f"rdm got {len(twice)} conditions that are presented more than once: {preview(twice)}. Expected one presentation each: use "
+            f"rdm got {len(conditions[1])} conditions ({preview(conditions[1])}). Expected at least {_LEAST}: look at `x.{condition}`."
+        )
+    runs = _folds(responses, folds, between)
+    if repeats == "refuse":
+        _refuse_repeats(conditions, runs[0])
+    lead, cells = cells_of(responses, by)
+    noise = check_noise(noise, responses, tuple(lead), folds)
+    by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
+    ask = Settings(metric, folds, between, by_fold, time == "all", prior, dtype, resolve_device(device))
+    parts = [_one(responses, cell, conditions, runs, noise, ask) for cell in cells]
+    _warn_of_holes([matrix for matrix, _ in parts], cells, conditions[1])
+    out = _labelled(parts, lead, conditions[1], responses, ask.across_times)
+    units = "squared units of noise per neuroid" if metric == "crossnobis" and noise is not None else MEASURES[metric].units
+    out.attrs = {"metric": metric, "units": units, "condition": condition}
+    out.attrs |= {} if folds is None else {"folds": folds}
+    out.attrs |= {} if between is None else {"between": list(between), "symmetric": False}
+    params: dict[str, Any] = {
+        "metric": metric,
+        "by": by,
+        "condition": condition,
+        "repeats": repeats,
+        "folds": folds,
+        "between": between,
+    }
+    params |= {"noise": noise if isinstance(noise, str) else None, "time": time, "prior": prior, "dtype": dtype}
+    inputs = {"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {})
+    return write_step(out, "rdm", params=params, inputs=inputs)
+
+
+def _check_choices(metric: Any, repeats: Any, time: Any, prior: Any, dtype: Any) -> None:
+    check_choice("metric", metric, tuple(MEASURES), owner="rdm")
+    check_choice("repeats", repeats, ("average", "refuse"), owner="rdm")
+    check_choice("time", time, ("match", "all"), owner="rdm")
+    check_choice("dtype", dtype, ("float64", "float32"), owner="rdm")
+    if np.shape(prior) != (2,):
+        raise ParameterError(f"The 'prior' parameter of rdm must be a rate and a weight, (1.0, 0.1). Got {prior!r} instead.")
+    for value in prior:
+        check_number("prior", value, owner="rdm", low=0, low_open=True)
+
+
+def _check_fit(metric: str, folds: Any, between: Any, noise: Any, across_times: bool, dims: tuple[Any, ...]) -> None:
+    """Refuse what the metric needs and was not given, and what it has no use for."""
+    wanted = {"folds": "a presentation coordinate such as 'run' or 'session'", "noise": "'shrinkage-diagonal', or a covariance"}
+    for name, value in (("folds", folds), ("noise", noise)):
+        rule, those = getattr(MEASURES[metric], name), [m for m in MEASURES if getattr(MEASURES[m], name) != "never"]
+        if rule == "must" and value is None:
+            raise ParameterError(f"rdm needs `{name}=` for metric={metric!r}, got None. Expected {wanted[name]}.")
+        if rule == "never" and value is not None:
+            raise ParameterError(
+                f"rdm got `{name}=` for metric={metric!r}, which has none. Expected one of {', '.join(map(repr, those))}: choose it, or leave "
+                f"`{name}` out."
+            )
+    if between is not None and (folds is None or MEASURES[metric].folds == "must"):
+        raise ParameterError(
+            f"rdm got between={between!r} with folds={folds!r} and metric={metric!r}. Expected `folds`, whose values these are, and a metric "
+            "of patterns of two folds, which a cross-validated one is not: its matrix is symmetric."
+        )
+    by_time = isinstance(noise, xr.DataArray) and "time" in noise.dims
+    if across_times and (folds is None or "time" not in dims or by_time):
+        raise ParameterError(
+            f"rdm got time='all' with folds={folds!r}, responses {dims} and {'one noise covariance a time' if by_time else 'no noise by time'}. "
+            "Expected folds, responses with a time, and one noise covariance for all times."
+        )
+    if metric != "crossnobis" and isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims:
+        raise ParameterError(
+            f"rdm got a noise covariance for each fold with metric={metric!r}. Expected one for all, or 'crossnobis'."
+        )
+
+
+def _folds(responses: xr.DataArray, folds: str | None, between: Any) -> tuple[Array, Array]:
+    """Return the number of the fold of each presentation, -1 where it is in none of those asked for, and the folds."""
+    if folds is None:
+        return np.zeros(len(responses), dtype=np.int64), np.array(["all"], dtype=object)
+    codes, names = labels_of(responses, folds, parameter="folds")
+    if between is None:
+        return codes, names
+    known = [str(name) for name in names]
+    for fold in between:
+        if str(fold) not in known:
+            raise ParameterError(f"between={between!r} names {fold!r}. Expected two values of {folds!r}: {preview(known, 8)}.")
+    if len(between) != 2 or str(between[0]) == str(between[1]):
+        raise ParameterError(
+            f"between={between!r} must name two folds of {folds!r}. Expected one for the rows and one for the columns."
+        )
+    chosen = [known.index(str(fold)) for fold in between]
+    new = np.full(len(names), -1)
+    new[chosen] = [0, 1]
+    return new[codes], names[chosen]
+
+
+def _refuse_repeats(conditions: tuple[Array, Array], folds: Array) -> None:
+    codes, names = conditions
+    twice = np.unique(codes[pd.DataFrame({"condition": codes, "fold": folds}).duplicated().to_numpy()])
+    if len(twice):
+        raise SchemaError(
+            f"rdm got {len(twice)} conditions that are presented more than once: {preview(names[twice])}. Expected one presentation each: use "
             "`repeats='average'`, or name another `condition`."
         )
-    groups, dim = _groups(responses, by)
-    parts = [_one(responses, rows, columns, codes, len(names), metric) for rows, columns in groups.values()]
-    _warn_of_holes([matrix for matrix, _ in parts], list(groups), names)
-    out = _labelled(parts, list(groups), dim, names, responses)
-    out.attrs = {"metric": metric, "units": UNITS[metric], "condition": condition}
-    params = {"metric": metric, "by": by, "condition": condition, "repeats": repeats}
-    return write_step(out, "rdm", params=params, inputs={"responses": responses})
 
 
-def _labelled(parts: list[Any], groups: list[Any], dim: str | None, names: Any, responses: xr.DataArray) -> xr.DataArray:
-    """Stack the matrices of all groups; without groups there is one, and no such dim."""
-    index = as_labels(names)
-    coords: dict[str, Any] = {"stimulus": index, "stimulus_2": index}
-    dims: tuple[str, ...] = ("stimulus", "stimulus_2")
-    if "time" in responses.dims:
-        dims, coords["time"] = ("time", *dims), responses.coords["time"].values
-    matrices, used = [matrix for matrix, _ in parts], [n for _, n in parts]
-    if dim is None:
-        return xr.DataArray(matrices[0], dims=dims, coords=coords | {"n_neuroids": used[0]}, name="rdm")
-    coords |= {dim: as_labels(groups), "n_neuroids": (dim, used)}
-    return xr.DataArray(np.stack(matrices), dims=(dim, *dims), coords=coords, name="rdm")
+def _one(
+    responses: xr.DataArray, cell: Cell, conditions: tuple[Array, Array], folds: tuple[Array, Array], noise: Any, ask: Settings
+) -> tuple[Array, int]:
+    """Return the matrix of one cell, and its number of neuroids."""
+    n = len(conditions[1])
+    rows = cell.rows[folds[0][cell.rows] >= 0]
+    if not len(rows) or not len(cell.columns):  # a layer that this system lacks
+        times = [responses.sizes["time"]] * (1 + ask.across_times) if "time" in responses.dims else []
+        return np.full((*times, n, n), np.nan, dtype=ask.dtype), 0
+    whole = len(rows) == responses.shape[0] and len(cell.columns) == responses.shape[1]
+    block = (responses if whole else responses[rows, cell.columns]).values
+    kept, block = _finite_neuroids(responses, block, cell, least=_LEAST if ask.metric in SCALED else 1)
+    codes, (fold_codes, fold_names) = conditions[0][rows], folds
+    if ask.between is None:
+        present, fold_codes = np.unique(fold_codes[rows], return_inverse=True)
+        fold_names = fold_names[present]
+    else:
+        fold_codes = fold_codes[rows]
+    covariance = None
+    if isinstance(noise, str):
+        covariance, _ = covariance_of(block, codes, noise, responses.coords["neuroid_id"].values[kept], cell)
+    elif noise is not None:
+        covariance = noise_of(noise, cell, kept, ask.folds if ask.noise_by_fold else None, fold_names)
+    return dissimilarities(block, (codes, conditions[1]), (fold_codes, fold_names), covariance, cell, ask), block.shape[1]
 
 
-def _condition_labels(responses: xr.DataArray, condition: str) -> np.ndarray[Any, Any]:
-    known = [str(name) for name, c in responses.coords.items() if c.dims == ("presentation",)]
-    if condition not in known:
-        raise ParameterError(
-            f"condition={condition!r} is no presentation coordinate. Expected one of {', '.join(known)}.{did_you_mean(condition, known)}"
-        )
-    values = responses.coords[condition].values
-    return values if values.dtype.kind in "TUO" else values.astype(str)
-
-
-def _groups(responses: xr.DataArray, by: str | None) -> tuple[dict[Any, tuple[Any, Any]], str | None]:
-    """Return the presentations and the neuroids of each group, and the dim that they will lie along."""
-    rows, columns = np.arange(responses.sizes["presentation"]), np.arange(responses.sizes["neuroid"])
-    if by is None:
-        return {"all": (rows, columns)}, None
-    known = [str(name) for name, c in responses.coords.items() if c.dims in (("presentation",), ("neuroid",))]
-    if by not in known or by == "stimulus_id":
-        choices = [name for name in known if name != "stimulus_id"]
-        raise ParameterError(
-            f"by={by!r} is no coordinate of neuroids or presentations. Expected one of {', '.join(choices)}.{did_you_mean(by, choices)}"
-        )
-    coord = responses.coords[by]
-    codes, names = pd.factorize(coord.values.astype(object) if coord.dtype.kind in "TUO" else coord.values)
-    members = [np.flatnonzero(codes == code) for code in range(len(names))]
-    if coord.dims == ("neuroid",):
-        return {name: (rows, member) for name, member in zip(names, members, strict=True)}, by
-    return {name: (member, columns) for name, member in zip(names, members, strict=True)}, by
-
-
-def _one(responses: xr.DataArray, rows: Any, columns: Any, codes: Any, n: int, metric: str) -> tuple[np.ndarray[Any, Any], int]:
-    """Return the matrix of one group, ([time,] stimulus, stimulus_2), and its number of neuroids."""
-    block = responses[rows, columns].values
-    finite = np.isfinite(block).all(axis=(0, *range(2, block.ndim)))
+def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, *, least: int) -> tuple[Array, Array]:
+    """Return the positions of the neuroids without NaN, and their responses."""
+    finite = np.asarray(np.isfinite(block).all(axis=(0, *range(2, block.ndim))))
     if not finite.all():
         warnings.warn(
             f"{int((~finite).sum())} of {len(finite)} neuroids have NaN or infinity and are left out of the dissimilarities: "
-            f"{preview(responses.coords['neuroid_id'].values[columns][~finite])}.",
+            f"{preview(responses.coords['neuroid_id'].values[cell.columns][~finite])}.",
             DegenerateNeuroidWarning,
             stacklevel=4,
         )
         block = block[:, finite]
-    patterns = _condition_means(block, codes[rows], n)
-    if patterns.ndim == 3:
-        patterns = np.moveaxis(patterns, 2, 0)
-    if not finite.any():
-        return np.full((*patterns.shape[:-1], n), np.nan), 0
-    return _with_holes(patterns, metric, max(rounding_unit(block), float(np.finfo(np.float64).eps))), int(finite.sum())
+    if block.shape[1] < least:
+        raise SchemaError(
+            f"rdm has {block.shape[1]} finite neuroids in {cell}. Expected at least {least}"
+            f"{': a correlation over fewer says nothing; use `metric=' + repr('euclidean') + '`, or' if block.shape[1] else ':'} choose others."
+        )
+    return cell.columns[finite], block
 
 
-def _condition_means(block: np.ndarray[Any, Any], codes: Any, n: int) -> np.ndarray[Any, Any]:
-    """Average the rows of each condition in float64; NaN where it has none."""
-    counts = np.bincount(codes, minlength=n)
-    weights = sparse.csr_array((1.0 / counts[codes], (codes, np.arange(len(codes)))), shape=(n, len(codes)))
-    means = weights @ block.reshape(len(codes), -1).astype(np.float64)
-    means[counts == 0] = np.nan
-    return means.reshape(n, *block.shape[1:])
+def _labelled(
+    parts: list[Any], lead: dict[str, Array], names: Array, responses: xr.DataArray, across_times: bool
+) -> xr.DataArray:
+    """Put the matrices of all cells into one array; without groups there is one, and no such dims."""
+    times = ["time", "time_2"][: 1 + across_times] if "time" in responses.dims else []
+    coords: dict[str, Any] = {**lead, **{dim: responses.coords["time"].values for dim in times}}
+    coords |= dict.fromkeys(("stimulus", "stimulus_2"), as_labels(names))
+    shape = [len(labels) for labels in lead.values()]
+    matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])
+    coords["n_neuroids"] = (list(lead), np.reshape([n for _, n in parts], shape))
+    values = matrices.reshape(*shape, *parts[0][0].shape)
+    return xr.DataArray(values, dims=[*lead, *times, "stimulus", "stimulus_2"], coords=coords, name="rdm")
 
 
-def _with_holes(patterns: np.ndarray[Any, Any], metric: str, unit: float) -> np.ndarray[Any, Any]:
-    """Leave conditions that were not presented out of the computation, as NaN."""
-    present = np.isfinite(patterns).all(axis=tuple(i for i in range(patterns.ndim) if i != patterns.ndim - 2))
-    out = np.full((*patterns.shape[:-1], patterns.shape[-2]), np.nan)
-    where = np.flatnonzero(present)
-    out[..., where[:, None], where] = pairwise_distances(patterns[..., where, :], metric, unit=unit)
-    return out
-
-
-def _warn_of_holes(parts: list[np.ndarray[Any, Any]], groups: list[Any], names: Any) -> None:
-    for matrix, group in zip(parts, groups, strict=True):
+def _warn_of_holes(parts: list[Array], cells: list[Cell], names: Array) -> None:
+    for matrix, cell in zip(parts, cells, strict=True):
         hole = np.isnan(np.diagonal(matrix, axis1=-2, axis2=-1))
         if hole.any():
             conditions = names[hole.reshape(-1, len(names)).any(axis=0)]
             warnings.warn(
-                f"{len(conditions)} of {len(names)} conditions have no defined pattern in group {group!r} (constant over neuroids, or "
+                f"{len(conditions)} of {len(names)} conditions have no defined pattern in group {cell} (constant over neuroids, or "
                 f"not presented), so that their dissimilarities are NaN: {preview(conditions)}.",
                 DegenerateNeuroidWarning,
                 stacklevel=3,

@@ -17,12 +17,13 @@ def noise(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("metric", ["correlation", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 def test_equal_to_scipy(metric):
     x = noise(10, 25)
     out = ba.rdm(recording(x), metric=metric)
     assert out.dims == ("stimulus", "stimulus_2")
-    np.testing.assert_allclose(out, squareform(pdist(x.astype(np.float64), metric)), rtol=1e-6, atol=1e-9)
+    expected = squareform(pdist(x.astype(np.float64), metric)) / (25 if metric == "sqeuclidean" else 1)
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-9)
     assert out.attrs["metric"] == metric
 
 
@@ -51,7 +52,7 @@ def test_one_matrix_per_layer_and_per_subject():
 
 def test_a_condition_that_a_group_lacks_is_nan_there():
     people = recording(noise(5, 12), stimulus_id=list("abcab"), subject=["p"] * 3 + ["q"] * 2)
-    with pytest.warns(DegenerateNeuroidWarning, match="group 'q'"):
+    with pytest.warns(DegenerateNeuroidWarning, match="group subject='q'"):
         out = ba.rdm(people, by="subject")
     assert np.isnan(out.sel(subject="q", stimulus="c")).all()
     assert np.isfinite(out.sel(subject="q", stimulus="a", stimulus_2="b"))

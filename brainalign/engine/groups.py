@@ -1,0 +1,42 @@
+"""Sums of rows by group: conditions, or the conditions of each fold."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from brainalign.engine.moments import Numbers
+
+
+def group_sums(values: Numbers, codes: Numbers, n_groups: int, *, dtype: str = "float64") -> tuple[Numbers, Numbers]:
+    """Return the sum of the rows of each group, and how many there are.
+
+    Parameters
+    ----------
+    values : ndarray, (row, ...)
+    codes : ndarray of int, (row,)
+        Group of each row, from 0.
+    n_groups : int
+    dtype : {"float64", "float32"}
+        Of the sums, which are made in float64.
+
+    Returns
+    -------
+    sums : ndarray, (group, ...)
+        0 for a group without rows. Not a copy where every group has one row, in order, in that dtype.
+    counts : ndarray of int, (group,)
+
+    Examples
+    --------
+    >>> group_sums(np.array([[1.0], [2.0], [4.0]]), np.array([0, 2, 0]), 3)
+    (array([[5.],
+           [0.],
+           [2.]]), array([2, 0, 1]))
+    """
+    counts = np.bincount(codes, minlength=n_groups)
+    if (counts == 1).all():
+        in_order = (codes[1:] > codes[:-1]).all()
+        return (values if in_order else values[np.argsort(codes)]).astype(dtype, copy=False), counts
+    weights = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_groups, len(codes)))
+    sums = weights @ values.reshape(len(codes), -1).astype(np.float64, copy=False)
+    return sums.astype(dtype, copy=False).reshape(n_groups, *values.shape[1:]), counts

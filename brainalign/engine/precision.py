@@ -1,0 +1,112 @@
+"""The covariance of noise between channels, shrunk or not, and patterns made white by it: what a noise precision is for."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from brainalign.engine.backend import Array, is_torch, namespace
+from brainalign.engine.moments import Numbers
+
+METHODS = ("full", "diagonal", "shrinkage-eye", "shrinkage-diagonal")
+
+
+def noise_covariance(residuals: Numbers, method: str, *, dof: float) -> tuple[Numbers, float]:
+    """Estimate the covariance of residuals between channels.
+
+    Parameters
+    ----------
+    residuals : ndarray of float64, (row, channel)
+        Around their means, which are 0. Every channel varies.
+    method : {"full", "diagonal", "shrinkage-eye", "shrinkage-diagonal"}
+        The sample covariance; its diagonal; shrunk to a multiple of the identity (Ledoit and Wolf 2004); correlations shrunk
+        to 0, variances kept (Schäfer and Strimmer 2005).
+    dof : float
+        Rows less the number of means that were taken out.
+
+    Returns
+    -------
+    covariance : ndarray of float64, (channel, channel), or (1, channel) under ``"diagonal"``
+    shrinkage : float
+        0 where nothing is shrunk, 1 where nothing but the target is left.
+
+    Notes
+    -----
+    Σ_jk Σ_i x_ij² x_ik² = Σ_i (Σ_j x_ij²)², so that the variance of all entries together needs no second product of matrices.
+
+    Examples
+    --------
+    >>> noise_covariance(np.array([[1.0, 0.0], [-1.0, 2.0], [0.0, -2.0]]), "diagonal", dof=2)
+    (array([[1., 4.]]), 0.0)
+    """
+    n, p = residuals.shape
+    squares = residuals**2
+    variance = squares.sum(axis=0) / dof
+    if method == "diagonal":
+        return variance[None, :], 0.0
+    covariance = residuals.T @ residuals / dof
+    if method == "full":
+        return covariance, 0.0
+    at = np.arange(p)
+    if method == "shrinkage-eye":
+        biased = covariance * (dof / n)
+        size, level = (biased * biased).sum(), biased[at, at].mean()
+        spread = size - p * level**2
+        noise = ((squares.sum(axis=1) ** 2).sum() / n - size) / n
+        shrinkage = float(np.clip(noise / spread, 0, 1)) if spread > 0 else 1.0
+        covariance *= 1 - shrinkage
+        covariance[at, at] += shrinkage * level * (n / dof)
+        return covariance, shrinkage
+    # R as the source has it, with n - 1 whatever the degrees of freedom
+    size = ((covariance * covariance) / variance[:, None] / variance).sum() - p
+    size *= (dof / (n - 1)) ** 2
+    relative = squares / variance
+    fourth = ((relative.sum(axis=1) ** 2).sum() - (relative * relative).sum()) / (n - 1)
+    shrinkage = float(np.clip(n / dof**2 * (fourth - size) / size, 0, 1)) if size > 0 else 1.0
+    covariance *= 1 - shrinkage
+    covariance[at, at] = variance
+    return covariance, shrinkage
+
+
+def whiten(patterns: Array, covariance: Array) -> Array:
+    """Return patterns in which noise of this covariance is white: their inner products are xᵀΣ⁻¹y.
+
+    Parameters
+    ----------
+    patterns : ndarray or Tensor, (..., pattern, channel)
+    covariance : ndarray or Tensor, (..., channel, channel), or (..., 1, channel) of variances
+        Of the same library, device and dtype; leading axes as those of the patterns, or missing.
+
+    Returns
+    -------
+    ndarray or Tensor, (..., pattern, channel)
+
+    Raises
+    ------
+    LinAlgError
+        The covariance is not positive definite.
+
+    Examples
+    --------
+    >>> whiten(np.array([[2.0, 3.0]]), np.array([[4.0, 9.0]]))
+    array([[1., 1.]])
+    """
+    if covariance.shape[-2] != covariance.shape[-1]:
+        if not (covariance > 0).all():
+            raise np.linalg.LinAlgError("a variance is not positive")
+        return patterns / covariance**0.5
+    if is_torch(patterns):
+        linalg = namespace(patterns).linalg
+        factor, failed = linalg.cholesky_ex(covariance)
+        if failed.any():
+            raise np.linalg.LinAlgError("the covariance is not positive definite")
+        return linalg.solve_triangular(factor, patterns.swapaxes(-1, -2), upper=False).swapaxes(-1, -2)
+    factor = np.linalg.cholesky(covariance)
+    if covariance.ndim == 2:
+        rows = patterns.reshape(-1, patterns.shape[-1])
+        return solve_triangular(factor, rows.T, lower=True, check_finite=False).T.reshape(patterns.shape)
+    out = np.empty_like(patterns)
+    for index in np.ndindex(covariance.shape[:-2]):
+        at = (..., *index, slice(None), slice(None))
+        out[at] = whiten(patterns[at], covariance[index])
+    return out

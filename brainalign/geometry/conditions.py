@@ -1,0 +1,150 @@
+"""Which presentations show which condition, in which fold, and which of them and of the neuroids make one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.schema import as_labels
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The presentations and the neuroids of one matrix.
+
+    Attributes
+    ----------
+    labels : dict of str to object
+        Its place along each dim of ``by``.
+    rows, columns : ndarray of int
+        Positions; a layer that one system lacks has none.
+    """
+
+    labels: dict[str, Any]
+    rows: Array
+    columns: Array
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={label!r}" for name, label in self.labels.items()) or "all presentations and neuroids"
+
+
+def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Array, Array]:
+    """Return the number of the label of each presentation, and the labels.
+
+    Parameters
+    ----------
+    responses : DataArray, (presentation, neuroid[, time])
+    name : str
+        A presentation coordinate.
+    parameter : str
+        Of ``rdm``, for the message.
+
+    Returns
+    -------
+    codes : ndarray of int, (presentation,)
+    labels : ndarray
+        In the order in which they first appear; text, whatever the coordinate is.
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
+    """
+    known = [str(key) for key, c in responses.coords.items() if c.dims == ("presentation",)]
+    if name not in known:
+        raise ParameterError(
+            f"{parameter}={name!r} is no presentation coordinate. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
+        )
+    values = responses.coords[name].values
+    codes, labels = pd.factorize((values if values.dtype.kind in "TUO" else values.astype(str)).astype(object))
+    return codes, np.asarray(labels)
+
+
+def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[dict[str, Array], list[Cell]]:
+    """Return the labels along each dim of ``by``, and the cells of their grid, the last dim first.
+
+    Parameters
+    ----------
+    responses : DataArray, (presentation, neuroid[, time])
+    by : str, sequence of str or None
+        Coordinates of neuroids or of presentations.
+
+    Returns
+    -------
+    labels : dict of str to ndarray
+    cells : list of Cell
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
+    """
+    names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+    known = [
+        str(key) for key, c in responses.coords.items() if c.dims in (("presentation",), ("neuroid",)) and key != "stimulus_id"
+    ]
+    members: list[list[tuple[str, Any, str, Array]]] = []
+    for name in names:
+        if name not in known:
+            raise ParameterError(
+                f"by={name!r} is no coordinate of neuroids or presentations. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
+            )
+        coord = responses.coords[name]
+        codes, labels = pd.factorize(coord.values.astype(object) if coord.dtype.kind in "TUO" else coord.values)
+        members.append([(name, label, str(coord.dims[0]), codes == code) for code, label in enumerate(labels)])
+    cells = []
+    for chosen in product(*members):
+        kept = {dim: np.ones(responses.sizes[dim], dtype=bool) for dim in ("presentation", "neuroid")}
+        for _, _, dim, mask in chosen:
+            kept[dim] &= mask
+        labels = {name: label for name, label, _, _ in chosen}
+        cells.append(Cell(labels, np.flatnonzero(kept["presentation"]), np.flatnonzero(kept["neuroid"])))
+    return {group[0][0]: as_labels([label for _, label, _, _ in group]) for group in members}, cells
+
+
+def check_folds(counts: Array, conditions: Array, folds: Array, name: str, *, complete: bool, where: Cell) -> None:
+    """Refuse folds between which nothing can be compared.
+
+    Parameters
+    ----------
+    counts : ndarray of int, (fold, condition)
+        Presentations.
+    conditions, folds : ndarray
+        Their labels.
+    name : str
+        The coordinate of the folds.
+    complete : bool
+        Every condition must be in every fold.
+    where : Cell
+        For the message.
+
+    Raises
+    ------
+    SchemaError
+        Fewer than two folds, or conditions that are not in two of them, or not in all.
+    """
+    if len(folds) < 2:
+        raise SchemaError(f"folds={name!r} has {len(folds)} value ({preview(folds)}) in {where}. Expected at least two folds.")
+    n_folds = (counts > 0).sum(axis=0)
+    alone = conditions[n_folds == 1]
+    if len(alone):
+        raise SchemaError(
+            f"{len(alone)} of {len(conditions)} conditions are in one fold of {name!r} only, in {where}: {preview(alone)}. Expected each "
+            "in two or more: leave these out, or name folds that repeat the conditions."
+        )
+    partly = conditions[(n_folds > 0) & (n_folds < len(folds))]
+    if complete and len(partly):
+        raise SchemaError(
+            f"{len(partly)} of {len(conditions)} conditions are missing from some of the {len(folds)} folds of {name!r}, in {where}: "
+            f"{preview(partly)}. Expected each condition in each fold, for rates of all other folds to meet those of one: leave these out."
+        )

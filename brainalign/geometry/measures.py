@@ -1,0 +1,165 @@
+"""The dissimilarities that ``rdm`` knows, and how one matrix is made from a block of responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brainalign.core.errors import SchemaError
+from brainalign.engine.backend import cast, like, move, to_numpy
+from brainalign.engine.crossnobis import differences, poisson_products, poisson_products_across, products_across
+from brainalign.engine.distances import cross_distances, distances_across, pairwise_distances
+from brainalign.engine.groups import group_sums
+from brainalign.engine.moments import rounding_unit
+from brainalign.engine.precision import whiten
+from brainalign.geometry.conditions import Array, Cell, check_folds
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a dissimilarity is in, and what it takes.
+
+    Attributes
+    ----------
+    units : str
+    folds, noise : {"never", "may", "must"}
+        Whether it is told folds, and a noise covariance.
+    """
+
+    units: str
+    folds: str = "may"
+    noise: str = "never"
+
+
+MEASURES = {
+    "correlation": Measure("1 - Pearson r"),
+    "cosine": Measure("1 - cosine"),
+    "euclidean": Measure("response units"),
+    "sqeuclidean": Measure("squared response units per neuroid"),
+    "mahalanobis": Measure("squared units of noise per neuroid", noise="must"),
+    "crossnobis": Measure("squared response units per neuroid", folds="must", noise="may"),
+    "poisson": Measure("nats per neuroid", folds="never"),
+    "poisson-cv": Measure("nats per neuroid", folds="must"),
+}
+#: Those that are sums over neuroids, of which the mean is taken.
+_SUMS = ("sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How matrices are made.
+
+    Attributes
+    ----------
+    metric : str
+    folds : str or None
+        The coordinate of folds.
+    between : tuple of str or None
+        The fold of the rows and that of the columns.
+    noise_by_fold : bool
+        There is a noise covariance for each fold.
+    across_times : bool
+        Compare every time with every other, too.
+    prior : tuple of float
+        Rate and weight, of the Poisson measures.
+    dtype, device : str
+    """
+
+    metric: str
+    folds: str | None
+    between: tuple[str, str] | None
+    noise_by_fold: bool
+    across_times: bool
+    prior: tuple[float, float]
+    dtype: str
+    device: str
+
+
+def dissimilarities(
+    block: Array, conditions: tuple[Array, Array], folds: tuple[Array, Array], noise: Array | None, cell: Cell, ask: Settings
+) -> Array:
+    """Return the matrix of one cell.
+
+    Parameters
+    ----------
+    block : ndarray, (row, neuroid[, time])
+        Finite.
+    conditions, folds : tuple of ndarray
+        The number of the label of each row, and the labels. Of folds, only those that some row is in; without folds, one.
+    noise : ndarray of float64, ([fold,] [time,] neuroid, neuroid) or (..., 1, neuroid), optional
+    cell : Cell
+        For messages.
+    ask : Settings
+
+    Returns
+    -------
+    ndarray, ([time, [time_2,]] condition, condition)
+        NaN for conditions without presentations.
+
+    Raises
+    ------
+    SchemaError
+        Folds that do not repeat conditions, a noise covariance that cannot be inverted, negative rates.
+    """
+    (codes, names), (fold_codes, fold_names) = conditions, folds
+    n, n_folds = len(names), len(fold_names)
+    sums, counts = group_sums(block, fold_codes * n + codes, n_folds * n, dtype=ask.dtype)
+    counts = counts.reshape(n_folds, n)
+    sums = sums.reshape(n_folds, n, *block.shape[1:])
+    if ask.metric.startswith("poisson") and (block < 0).any():
+        raise SchemaError(f"{ask.metric} got negative responses, down to {block.min():.4g}, in {cell}. Expected counts or rates.")
+    if ask.folds is not None and ask.between is None:
+        check_folds(counts, names, fold_names, ask.folds, complete=ask.metric == "poisson-cv", where=cell)
+    there = np.flatnonzero(counts.any(axis=0))
+    if len(there) < n:
+        sums, counts = sums[:, there], counts[:, there]
+    if sums.ndim == 4:
+        sums = np.ascontiguousarray(np.moveaxis(sums, 3, 1))  # (fold, time, condition, neuroid)
+    unit = max(rounding_unit(block), float(np.finfo(ask.dtype).eps))
+    try:
+        found = to_numpy(_matrix(move(sums, ask.device), counts, noise, unit, ask))
+    except np.linalg.LinAlgError as error:
+        raise SchemaError(
+            f"the noise covariance of {block.shape[1]} neuroids in {cell} cannot be inverted ({error}). Expected one that is positive definite: "
+            "shrink it, with `noise='shrinkage-diagonal'`."
+        ) from error
+    if ask.metric in _SUMS:
+        found /= block.shape[1]
+    if len(there) == n:
+        return found
+    out = np.full((*found.shape[:-2], n, n), np.nan, dtype=found.dtype)
+    out[..., there[:, None], there] = found
+    return out
+
+
+def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Settings) -> Any:
+    """Return the matrix of sums (fold, [time,] condition, neuroid)."""
+    each = None
+    if noise is not None:
+        noise = move(noise.astype(ask.dtype), ask.device)
+        sums, each = (sums, noise) if ask.noise_by_fold else (whiten(sums, noise), None)
+    n_times = sums.shape[1] if ask.across_times else None
+    if n_times is not None:
+        sums, counts = sums.reshape(len(sums), -1, sums.shape[-1]), np.tile(counts, n_times)
+    if ask.metric == "crossnobis":
+        return differences(products_across(sums, counts, each), n_times)
+    if ask.metric == "poisson-cv":
+        return differences(poisson_products_across(sums, counts, ask.prior), n_times)
+    plain = "sqeuclidean" if ask.metric == "mahalanobis" else ask.metric
+    present = counts > 0
+    patterns = sums
+    if (counts > 1).any():
+        divisor = cast(like(np.maximum(counts, 1), sums), ask.dtype)
+        patterns = sums / divisor.reshape(len(counts), *[1] * (sums.ndim - 3), -1, 1)
+    if ask.metric == "poisson":
+        return differences(poisson_products(patterns[0], ask.prior))
+    if ask.folds is None:
+        return pairwise_distances(patterns[0], plain, unit=unit, dtype=ask.dtype)
+    if ask.between is None:
+        out = distances_across(patterns, present, plain, unit=unit)
+    else:
+        out = cross_distances(patterns[0], patterns[1], plain, unit=unit)
+        out[..., ~(present[0][:, None] & present[1])] = np.nan
+    return out if n_times is None else out.reshape(n_times, -1, n_times, len(present[0]) // n_times).swapaxes(1, 2)

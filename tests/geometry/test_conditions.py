@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.geometry.conditions import Cell, cells_of, check_folds, labels_of
+
+
+@pytest.fixture
+def x():
+    return ba.responses(
+        np.arange(24.0).reshape(6, 4), stimulus_id=list("abcabc"), neuroid_id=range(4), modality="ann", system=["n", "n", "m", "m"],
+        layer=["u", "v", "v", "v"], run=["1", "1", "1", "2", "2", "2"],
+    )  # fmt: skip
+
+
+def test_labels_are_numbered_as_they_appear(x):
+    codes, names = labels_of(x, "stimulus_id", parameter="condition")
+    assert codes.tolist() == [0, 1, 2, 0, 1, 2]
+    assert names.tolist() == ["a", "b", "c"]
+    with pytest.raises(ParameterError, match=r"folds='runs' is no presentation coordinate.*Did you mean 'run'"):
+        labels_of(x, "runs", parameter="folds")
+
+
+def test_cells_are_a_grid_of_presentations_and_neuroids(x):
+    labels, cells = cells_of(x, ("run", "layer", "system"))
+    assert {name: values.tolist() for name, values in labels.items()} == {
+        "run": ["1", "2"],
+        "layer": ["u", "v"],
+        "system": ["n", "m"],
+    }
+    assert [(*cell.labels.values(), cell.columns.tolist()) for cell in cells[4:]] == [
+        ("2", "u", "n", [0]), ("2", "u", "m", []), ("2", "v", "n", [1]), ("2", "v", "m", [2, 3]),
+    ]  # fmt: skip
+    assert cells[4].rows.tolist() == [3, 4, 5]
+    assert str(cells[4]) == "run='2', layer='u', system='n'"
+
+
+def test_folds_must_repeat_conditions():
+    names, folds, where = (
+        np.array(["a", "b", "c"], dtype=object),
+        np.array(["1", "2"], dtype=object),
+        Cell({}, np.arange(0), np.arange(0)),
+    )
+    check_folds(np.ones((2, 3), dtype=int), names, folds, "run", complete=True, where=where)
+    with pytest.raises(SchemaError, match=r"folds='run' has 1 value \('1'\) in all presentations and neuroids"):
+        check_folds(np.ones((1, 3), dtype=int), names, folds[:1], "run", complete=False, where=where)
+    with pytest.raises(SchemaError, match=r"1 of 3 conditions are in one fold of 'run' only, .*: 'b'"):
+        check_folds(np.array([[1, 0, 1], [1, 2, 1]]), names, folds, "run", complete=False, where=where)
+    three = np.array(["1", "2", "3"], dtype=object)
+    holed = np.array([[1, 1, 1], [1, 1, 0], [1, 1, 1]])
+    check_folds(holed, names, three, "run", complete=False, where=where)
+    with pytest.raises(SchemaError, match=r"1 of 3 conditions are missing from some of the 3 folds of 'run', .*: 'c'"):
+        check_folds(holed, names, three, "run", complete=True, where=where)

@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from brainalign.core.errors import SchemaError
+from brainalign.geometry.conditions import Cell
+from brainalign.geometry.measures import MEASURES, Settings, dissimilarities
+
+CELL = Cell({}, np.arange(12), np.arange(5))
+NAMES, FOLDS = np.array(list("abc"), dtype=object), np.array(["1", "2", "3", "4"], dtype=object)
+
+
+def settings(metric, **options):
+    given = {"folds": None, "between": None, "noise_by_fold": False, "across_times": False, "prior": (1.0, 0.1), "dtype": "float64",
+             "device": "cpu"}  # fmt: skip
+    return Settings(metric, **given | options)
+
+
+@pytest.mark.parametrize("metric", MEASURES)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+def test_every_measure_in_both_dtypes_and_libraries(metric, dtype, device, monkeypatch):
+    rng = np.random.default_rng(0)
+    block = rng.poisson(4.0, size=(12, 5, 2)).astype(float)
+    codes, folds = np.tile(np.arange(3), 4), np.repeat(np.arange(4), 3)
+    use = metric in ("crossnobis", "poisson-cv")
+    ask = settings(metric, folds="run" if use else None, dtype=dtype)
+    noise = np.diag([1.0, 2.0, 3.0, 4.0, 5.0]) if MEASURES[metric].noise != "never" else None
+    args = (block, (codes, NAMES), (folds, FOLDS) if use else (folds * 0, FOLDS[:1]), noise, CELL)
+    expected = dissimilarities(*args, settings(metric, folds="run" if use else None))
+    if device == "torch":
+        torch = pytest.importorskip("torch")
+        monkeypatch.setattr("brainalign.geometry.measures.move", lambda x, device: torch.from_numpy(np.ascontiguousarray(x)))
+    found = dissimilarities(*args, ask)
+    assert found.shape == (2, 3, 3)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, expected, atol=1e-12 if dtype == "float64" else 1e-5)
+    np.testing.assert_array_equal(found, found.swapaxes(1, 2))
+    assert not np.diagonal(found, axis1=1, axis2=2).any()
+
+
+def test_negative_rates_and_singular_noise_are_named():
+    block, codes, one = np.random.default_rng(0).normal(size=(12, 5)), np.tile(np.arange(3), 4), np.zeros(12, dtype=int)
+    with pytest.raises(SchemaError, match=r"poisson got negative responses, down to -2\.\d+"):
+        dissimilarities(block, (codes, NAMES), (one, FOLDS[:1]), None, CELL, settings("poisson"))
+    with pytest.raises(SchemaError, match="noise covariance of 5 neuroids in all presentations and neuroids cannot be inverted"):
+        dissimilarities(block, (codes, NAMES), (one, FOLDS[:1]), np.ones((5, 5)), CELL, settings("mahalanobis"))
