@@ -5,5 +5,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["protocols"],
-    submod_attrs={"noise": ["noise_covariance"], "protocols": ["pseudo_depth"], "transforms": ["geo_topological", "geodesic"]},
+    submod_attrs={
+        "dependence": ["adaptive_dependence"],
+        "noise": ["noise_covariance"],
+        "protocols": ["pseudo_depth"],
+        "scaling": ["trajectories"],
+        "transforms": ["geo_topological", "geodesic"],
+    },
 )

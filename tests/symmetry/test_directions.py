@@ -110,6 +110,9 @@ PAIR_OPTIONS = {
         controls=ba.controls(ba.simulate(n_stimuli=60, n_neuroids=1, random_state=0).stimuli, random_state=0),
         random_state=0,
     ).sel(control=["random-low-level"]),
+    "geometry.adaptive_dependence": lambda source, target: ba.geometry.adaptive_dependence(
+        ba.rdm(source), ba.rdm(target), n_permutations=9, random_state=0
+    ),
     "geometry.geodesic, geometry.geo_topological": lambda source, target: ba.compare_rdms(
         ba.geometry.geodesic(ba.rdm(source)), ba.geometry.geo_topological(ba.rdm(target), 0.4, 0.6)
     ),
@@ -124,6 +127,10 @@ SINGLE_VERBS = {
     "rdm": lambda x: ba.rdm(x),
     "noise_ceiling": lambda x: ba.noise_ceiling(x, units="r2", random_state=0),
     "bands": lambda x: ba.bands(a=x, b=x),
+}
+#: What a submodule holds for one system.
+SINGLE_OPTIONS = {
+    "geometry.trajectories": lambda x: ba.geometry.trajectories(ba.rdm(x, by="group"), along="group"),
 }
 #: Feature steps, on a continuous recording and the rows that another one wants.
 STEPS = {
@@ -186,9 +193,9 @@ def test_pair_verb_runs_in_every_direction_with_one_result_type(systems, verb, s
     assert np.isfinite((out.score if isinstance(out, xr.Dataset) else out).values).any()
 
 
-@pytest.mark.parametrize("verb", SINGLE_VERBS)
+@pytest.mark.parametrize("verb", SINGLE_VERBS | SINGLE_OPTIONS)
 def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
-    brain, network = (SINGLE_VERBS[verb](systems[kind]) for kind in ("brain", "network"))
+    brain, network = ((SINGLE_VERBS | SINGLE_OPTIONS)[verb](systems[kind]) for kind in ("brain", "network"))
     assert type(brain) is type(network)
     if isinstance(brain, xr.DataArray):
         assert brain.dims == network.dims

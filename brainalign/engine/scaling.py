@@ -1,0 +1,63 @@
+"""Positions from distances, and positions over time without turns that mean nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brainalign.engine.moments import Numbers
+
+
+def classical_scaling(squared: Numbers, n_dimensions: int) -> tuple[Numbers, Numbers]:
+    """Return positions whose squared distances come closest to those given.
+
+    Parameters
+    ----------
+    squared : ndarray, (..., row, row)
+        Squared distances.
+    n_dimensions : int
+
+    Returns
+    -------
+    positions : ndarray of float64, (..., row, dimension)
+        Around 0, in falling order of variance, and the farthest of each dimension positive; 0 in dimensions that distances do not have.
+    share : ndarray of float64, (...)
+        Of the variance in all real dimensions, how much lies in these; NaN where nothing varies.
+
+    Notes
+    -----
+    Eigenvectors of −½ J D² J (Torgerson 1952). Negative eigenvalues, of what are no Euclidean distances, are left out.
+
+    Examples
+    --------
+    >>> positions, share = classical_scaling(np.subtract.outer([0.0, 1.0, 5.0], [0.0, 1.0, 5.0]) ** 2, 1)
+    >>> positions[:, 0].round(9).tolist(), float(share.round(9))
+    ([-2.0, -1.0, 3.0], 1.0)
+    """
+    rows = squared - squared.mean(axis=-1, keepdims=True)
+    values, vectors = np.linalg.eigh(-0.5 * (rows - rows.mean(axis=-2, keepdims=True)))
+    power = np.where(values > np.finfo(np.float64).eps * values.shape[-1] * values[..., -1:], values, 0.0)
+    kept = power[..., ::-1][..., :n_dimensions]
+    total = power.sum(axis=-1)
+    share = kept.sum(axis=-1) / np.where(total > 0, total, np.nan)
+    vectors = vectors[..., ::-1][..., :n_dimensions]
+    farthest = np.take_along_axis(vectors, np.abs(vectors).argmax(axis=-2)[..., None, :], -2)
+    return vectors * np.where(farthest < 0, -1.0, 1.0) * np.sqrt(kept)[..., None, :], share
+
+
+def align_in_time(positions: Numbers) -> Numbers:
+    """Return positions of which those at each time are turned to lie as close as possible to those before.
+
+    Parameters
+    ----------
+    positions : ndarray of float64, (time, ..., row, dimension)
+
+    Returns
+    -------
+    ndarray of float64, (time, ..., row, dimension)
+        The first as it is, each other rotated or reflected (orthogonal Procrustes).
+    """
+    out = positions.copy()
+    for t in range(1, len(out)):
+        u, _, v = np.linalg.svd(out[t].swapaxes(-1, -2) @ out[t - 1], full_matrices=False)
+        out[t] = out[t] @ u @ v
+    return out
