@@ -105,6 +105,14 @@ class Drawn:
         low, high = _quantiles(self.draws, [tail, 1.0 - tail])
         return self.score + stretch * (low - self.score), self.score + stretch * (high - self.score)
 
+    def rows(self, rows: slice) -> Drawn:
+        """Return some positions along the first axis of the score."""
+        return replace(self, score=self.score[rows], draws=self.draws[:, rows], parts=tuple(part[:, rows] for part in self.parts))
+
+    def centred(self) -> Drawn:
+        """Return draws whose mean is the score: for what redrawing itself lowers or raises, as it leaves fewer distinct units."""
+        return replace(self, draws=self.draws - _mean(self.draws) + self.score)
+
     def minus(self, axis: int, first: list[int], second: list[int]) -> Drawn:
         """Return differences of positions along an axis of the score, which becomes the first."""
 

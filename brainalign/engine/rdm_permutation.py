@@ -13,7 +13,13 @@ _BUDGET = 2**22  # numbers of permuted matrices that are held at a time: 32 MB
 
 
 def permuted_scores(
-    models: Numbers, data: Numbers, metric: str, orders: Numbers, *, covariance: Numbers | None = None
+    models: Numbers,
+    data: Numbers,
+    metric: str,
+    orders: Numbers,
+    *,
+    averaged: bool = False,
+    covariance: Numbers | None = None,
 ) -> Iterator[tuple[slice, Numbers]]:
     """Compare every model, its stimuli in other orders, with every matrix of the data.
 
@@ -21,17 +27,19 @@ def permuted_scores(
     ----------
     models : ndarray of float64, (model, pair)
         Pairs above the diagonal, row by row; no NaN.
-    data : ndarray of float64, (matrix, pair)
+    data : ndarray of float64, (group, subject, pair)
     metric : str
         A name in ``COMPARATORS``.
     orders : ndarray of int, (draw, stimulus)
+    averaged : bool
+        Whether the mean score over subjects is wanted.
     covariance : ndarray, (stimulus, stimulus), optional
         As the measure takes it.
 
     Yields
     ------
     draws : slice
-    scores : ndarray of float64, (draw, model, matrix)
+    scores : ndarray of float64, (draw, model, group[, subject])
 
     Notes
     -----
@@ -39,17 +47,21 @@ def permuted_scores(
     where they have a covariance, and under measures that are no product.
     """
     measure = COMPARATORS[metric]
-    of_data = measure.prepare(data, covariance)
+    of_data = measure.prepare(data.reshape(-1, data.shape[-1]), covariance)
     moves = measure.product is inner_products and covariance is None
-    x = measure.prepare(models) if moves else models
+    x, shape = measure.prepare(models) if moves else models, data.shape[:2]
+    if moves and averaged:  # a mean of products is the product with the mean
+        of_data, shape = of_data.reshape(*shape, -1).mean(axis=1), (shape[0], 1)
     step = max(1, _BUDGET // (x.shape[1] * len(models)))
     for start in range(0, len(orders), step):
         draws = slice(start, min(start + step, len(orders)))
         moved = x[:, moved_entries(orders[draws], x.shape[1])].swapaxes(0, 1)
         if moves:
-            yield draws, inner_products(moved.reshape(-1, x.shape[1]), of_data).reshape(len(moved), len(x), -1)
+            scores = inner_products(moved.reshape(-1, x.shape[1]), of_data)
         else:
-            yield draws, np.stack([measure.product(measure.prepare(m, covariance), of_data) for m in moved])
+            scores = np.stack([measure.product(measure.prepare(m, covariance), of_data) for m in moved])
+        scores = scores.reshape(len(moved), len(x), *shape)
+        yield draws, scores.mean(axis=-1) if averaged else scores
 
 
 def moved_entries(orders: Numbers, width: int) -> Numbers:

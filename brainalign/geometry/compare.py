@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from brainalign.core.provenance import write_step
 from brainalign.engine.comparators import COMPARATORS, centred_gram, square
 from brainalign.engine.moments import Numbers
 from brainalign.engine.rdm_models import residual_units
+from brainalign.geometry.rdm_inference import with_inference
 from brainalign.geometry.rdm_pairs import SQUARE, JoinedRdms, join_rdms, label_of, leading
+from brainalign.geometry.rdm_plan import make_plan
 
 METRICS = tuple(COMPARATORS)
 DIRECTIONS = {True: "higher is more alike", False: "lower is more alike"}
@@ -31,7 +33,17 @@ def compare_rdms(
     controlling: xr.DataArray | Mapping[str, xr.DataArray] | None = None,
     partial: str = "both",
     covariance: xr.DataArray | None = None,
+    n_bootstraps: int = 0,
+    over: str | Sequence[str] = "stimulus",
+    between: str | None = None,
+    level: float = 0.95,
+    ceiling: str | None = None,
+    n_permutations: int = 0,
+    null: str = "exchange",
+    within: str | None = None,
+    clusters: str | None = None,
     join: str = "inner",
+    random_state: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
     """Compare every source RDM with every target RDM.
 
@@ -53,15 +65,45 @@ def compare_rdms(
     covariance : DataArray, (stimulus, stimulus_2), optional
         Of the estimates of the conditions, for the whitened metrics and the noise of ``"riemannian"``; default: independent, of one
         variance. Matched by stimulus.
+    n_bootstraps : int
+        Draws of what ``over`` names, for intervals, differences, and whether scores reach the ceiling.
+    over : str, or two of them
+        What a claim generalises to: ``"stimulus"``, a leading dim of one side that measures one geometry several times
+        (``"subject"``; sessions, or seeds of a network), or both, as ``("subject", "stimulus")``. Scores are averaged over that dim.
+    between : str, optional
+        Dim of the score along which every pair is compared, on the same draws, such as ``"source_layer"``.
+    level : float
+        Share of intervals that hold the truth.
+    ceiling : str, optional
+        Leading dim of one side that noise ceilings are made of; default that of ``over``, when there are draws.
+    n_permutations : int
+        Draws of ``null``; each serves all scores.
+    null : {"exchange", "sign"}
+        Stimuli of one side change names, or scores along the dim of ``over`` change sign.
+    within : str, optional
+        Coordinate of stimuli, such as ``"category"``: they change names within its groups only.
+    clusters : {"mass", "tfce"}, optional
+        Test clusters over the one or two times of the score: the sum of t (of null="sign") or z beyond p ≤ .05, or threshold-free
+        enhancement. It says that there is an effect, not at which of the times.
     join : {"inner", "exact"}
         Whether stimuli that one side lacks are left out (and reported) or an error.
+    random_state : int, Generator or None
 
     Returns
     -------
     Dataset
         ``score`` (source_<dim>, target_<dim>), for every leading dim of the two sides; ``n_stimuli``, ``n_pairs`` and
         ``n_pairs_dropped`` (pairs that are NaN on a side) of the same shape. NaN where fewer than three pairs are left, or
-        where a side does not vary. Attrs: ``direction``; ``report`` (JSON) counts the stimuli of one side only.
+        where a side does not vary. Attrs: ``direction``; ``report`` (JSON) counts the stimuli of one side only. A dim in ``over``
+        is averaged over: ``score_by_<dim>`` has it.
+
+        With draws ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_undefined``, how many of them have no score (a
+        warning says so too). With a ceiling ``ceiling_low`` and ``ceiling_high``, the mean likeness of each unit to the pooled others, which
+        the true model reaches, and to all pooled, which hardly any passes; with draws their intervals (``ceiling_low_ci_low`` ...) and
+        ``ceiling_difference``, of score and lower bound. With ``between`` also ``difference`` (pair, ...), the first minus the second; both with
+        ``_low``, ``_high`` and two-sided ``_p_value``, ``_p_value_fdr`` and ``_p_value_max`` (for all of them together).
+
+        With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of more likeness than chance gives, and ``p_value_cluster``.
 
     Raises
     ------
@@ -71,13 +113,25 @@ def compare_rdms(
         A side is no set of symmetric matrices with unique stimuli. Under ``"bures"`` and ``"riemannian"``: a negative dissimilarity (of a
         cross-validated distance), dissimilarities that are no squared distances of any patterns, a missing pair.
     ParameterError
-        A covariance, or RDMs to control for, that the metric has no use for.
+        A covariance, or RDMs to control for, that the metric has no use for; options that do not go together.
+    CapabilityError
+        Stimuli are to be redrawn under a metric that needs all pairs (a stimulus drawn twice has no distance to itself), or with a
+        covariance; or redrawn or renamed where RDMs are held constant.
+
+    Warns
+    -----
+    UndefinedDrawsWarning
+        Draws of few stimuli that have no score.
 
     Notes
     -----
     Whitened: d₁ᵀV⁻¹d₂ / √(d₁ᵀV⁻¹d₁ · d₂ᵀV⁻¹d₂), V the covariance of the noise of squared distances (Diedrichsen et al. 2020). Of
     squared Euclidean distances, ``"whitened-cosine"`` is linear CKA and ``"bures"`` is ‖XᵀY‖_* / (‖X‖‖Y‖). ``"riemannian"`` is
     √Σ log² λ over the generalised eigenvalues of source and target, the scale and the noise of the source free (Shahbazi et al. 2021).
+
+    Pairs of a redrawn stimulus with itself are left out. Of draws of two factors the variance is corrected, and percentiles are stretched, as
+    in :func:`bootstrap` (Schütt et al. 2023). Matrices are pooled for the ceiling as the metric compares them: as they are, z-scored, or
+    ranked (Nili et al. 2014).
 
     Examples
     --------
@@ -95,8 +149,19 @@ def compare_rdms(
     sides, controls = {"source": source, "target": target}, _controls(controlling, metric)
     both = join_rdms(sides | controls, join)
     held = np.concatenate([both.vectors[name] for name in controls]) if controls else None
-    named = _scores(both, sides, metric, _covariance(covariance, both.stimuli, metric), held, _PARTIAL[partial])
+    noise = _covariance(covariance, both.stimuli, metric)
     (dims, shape, coords), (more_dims, more_shape, more_coords) = leading(source, "source"), leading(target, "target")
+    asked = {"n_bootstraps": n_bootstraps, "over": over, "between": between, "level": level, "ceiling": ceiling}
+    asked |= {
+        "n_permutations": n_permutations,
+        "null": null,
+        "within": within,
+        "clusters": clusters,
+        "random_state": random_state,
+    }
+    sizes = dict(zip(dims + more_dims, shape + more_shape, strict=True))
+    plan = make_plan(asked, sizes, both, sides, metric, noise)
+    named = _scores(both, sides, metric, noise, held, _PARTIAL[partial])
     out = xr.Dataset(
         {name: (dims + more_dims, values.reshape(shape + more_shape)) for name, values in named.items()},
         coords=coords | more_coords,
@@ -104,7 +169,10 @@ def compare_rdms(
     params = {"metric": metric, "join": join} | ({"controlling": list(controls), "partial": partial} if controls else {})
     out.attrs = params | {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
     inputs = sides | controls | ({} if covariance is None else {"covariance": covariance})
-    return write_step(out, "compare_rdms", params=params, inputs=inputs)
+    if plan is None:
+        return write_step(out, "compare_rdms", params=params, inputs=inputs)
+    out = with_inference(out.assign_attrs(plan.params), both.vectors, plan)
+    return write_step(out, "compare_rdms", params=params | plan.params, inputs=inputs, seed=plan.seed)
 
 
 def _controls(given: Any, metric: str) -> dict[str, xr.DataArray]:

@@ -61,3 +61,11 @@ def test_draws_without_a_value_are_counted_and_left_out():
     assert (some.p()[0] < 0.2).all()  # a draw without a value counts against an effect
     nothing = Drawn(np.full(1, 0.5), np.full((5, 1), np.nan), (), [30])
     assert np.isnan(nothing.interval(0.9)).all()
+
+
+def test_a_bias_of_redrawing_is_taken_out_of_centred_draws():
+    draws = 0.4 + 0.1 * RNG.normal(size=(2000, 3))
+    biased = Drawn(np.full(3, 0.5), draws, (), [200])
+    low, high = biased.rows(slice(1)).centred().interval(0.95)
+    assert (low + high) / 2 == pytest.approx(0.5, abs=0.02)
+    assert sum(biased.interval(0.95))[0] / 2 == pytest.approx(0.4, abs=0.02)

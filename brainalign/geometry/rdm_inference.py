@@ -1,0 +1,276 @@
+"""What stands beside the scores of RDMs: intervals, noise ceilings, differences, p-values and clusters."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from brainalign.core.errors import UndefinedDrawsWarning
+from brainalign.engine.bootstrap import Drawn, draw_weights
+from brainalign.engine.clusters import cluster_p_values, sign_flip_t
+from brainalign.engine.comparators import COMPARATORS
+from brainalign.engine.moments import Numbers
+from brainalign.engine.rdm_bootstrap import Part, redrawn_scores
+from brainalign.engine.rdm_permutation import permuted_scores
+from brainalign.engine.resample import (
+    distinct_orders,
+    draw_signs,
+    exchange_orders,
+    false_discovery_rate,
+    p_of_the_maximum,
+    p_values,
+)
+from brainalign.geometry.rdm_plan import Plan
+
+_CLUSTER_P = 0.05  # of a point that may belong to a cluster
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The matrices by the part that they play; the side with the unit (the target, where neither has it) is the data.
+
+    Attributes
+    ----------
+    models : ndarray of float64, (model, pair)
+    data : ndarray of float64, (group, unit, pair)
+        Without a unit one group of all matrices.
+    scores : ndarray of float64, (model, group, unit)
+    dims : tuple of str
+        Of the result: those of models, then those of the data, less the unit where it is averaged over.
+    n_model_dims : int
+    sizes : dict of int
+        Of all dims.
+    ceiling : bool
+        Whether there are bounds to find.
+    """
+
+    models: Numbers
+    data: Numbers
+    scores: Numbers
+    dims: tuple[str, ...]
+    n_model_dims: int
+    sizes: dict[str, int]
+    ceiling: bool
+
+    def shaped(self, values: Numbers, lead: int = 0, *, models: bool = True) -> tuple[tuple[str, ...], Numbers]:
+        """Return values (lead..., model, group[, unit]), or without models, with the dims that they have."""
+        dims = self.dims if models else self.dims[self.n_model_dims :]
+        return dims, values.reshape(values.shape[:lead] + tuple(self.sizes[dim] for dim in dims))
+
+
+def with_inference(out: xr.Dataset, vectors: dict[str, Numbers], plan: Plan) -> xr.Dataset:
+    """Add what is asked for to the scores of RDMs.
+
+    Parameters
+    ----------
+    out : Dataset
+        With ``score`` (source_<dim>..., target_<dim>...).
+    vectors : dict of ndarray, (rdm, pair)
+        Of source and target.
+    plan : Plan
+
+    Returns
+    -------
+    Dataset
+    """
+    cast = _cast(out.score, vectors, plan)
+    order = ["bootstrap", "pair", *out.score.dims]
+    if plan.averaged:
+        name = str(plan.unit).partition("_")[2]
+        out = out.assign({f"score_by_{name}": out.score, "score": cast.shaped(cast.scores.mean(axis=-1))})
+    streams = [np.random.default_rng(seed) for seed in np.random.SeedSequence(plan.seed).spawn(2)]
+    if plan.n_bootstraps or cast.ceiling:
+        out = _bootstrapped(out, cast, plan, streams[0])
+    if plan.n_permutations:
+        out = _permuted(out, cast, plan, streams[1])
+    return out.assign({name: x.transpose(*[dim for dim in order if dim in x.dims]) for name, x in out.data_vars.items()})
+
+
+def _cast(score: xr.DataArray, vectors: dict[str, Numbers], plan: Plan) -> Cast:
+    side, other = ("source", "target") if str(plan.unit).startswith("source_") else ("target", "source")
+    of_data = [str(dim) for dim in score.dims if str(dim).startswith(f"{side}_")]
+    of_models = [str(dim) for dim in score.dims if dim not in of_data]
+    groups, unit = [dim for dim in of_data if dim != plan.unit], [] if plan.unit is None else [plan.unit]
+    sizes = {str(dim): n for dim, n in score.sizes.items()}
+    models, data = vectors[other], vectors[side]
+    n_units = sizes[plan.unit] if plan.unit else len(data)
+    data = data.reshape(*(sizes[dim] for dim in of_data), -1)
+    data = np.moveaxis(data, of_data.index(plan.unit), -2) if plan.unit else data
+    data = data.reshape(-1, n_units, models.shape[1])
+    scores = score.transpose(*of_models, *groups, *unit).values.reshape(len(models), len(data), n_units)
+    dims = (*of_models, *groups, *([] if plan.averaged else unit))
+    return Cast(models, data, scores, dims, len(of_models), sizes, plan.has_ceiling)
+
+
+def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Generator) -> xr.Dataset:
+    drawn, n_models = _drawn(cast, plan, rng), len(cast.models)
+    scores, named = drawn.rows(slice(n_models)), {}
+    if plan.n_bootstraps:
+        ends = scores.interval(plan.level)
+        named |= {name: cast.shaped(end) for name, end in zip(("ci_low", "ci_high"), ends, strict=True)}
+        dims, values = cast.shaped(scores.draws, 1)
+        named |= {"score_bootstrap": (("bootstrap", *dims), values), "n_undefined": cast.shaped(scores.n_undefined)}
+        if plan.over == ("stimulus",):
+            named["n_units"] = ((), drawn.n_units[0])
+    for row, name in enumerate(("ceiling_low", "ceiling_high") if cast.ceiling else ()):
+        bound = drawn.rows(slice(n_models + row, n_models + row + 1)).centred()
+        named[name] = cast.shaped(bound.score[0], models=False)
+        if plan.n_bootstraps:
+            ends = zip(("low", "high"), bound.interval(plan.level), strict=True)
+            named |= {f"{name}_ci_{end}": cast.shaped(values[0], models=False) for end, values in ends}
+    if plan.n_bootstraps:
+        _say_undefined(drawn)
+        if cast.ceiling:
+            below = drawn.minus(0, list(range(n_models)), [n_models] * n_models).centred()
+            named |= {name: cast.shaped(values) for name, values in _tested("ceiling_difference", below, plan.level).items()}
+        if plan.between is not None:
+            named |= _between(out, cast, scores, plan)
+    return out.assign(named).set_coords([name for name in ("first", "second") if name in named])
+
+
+def _drawn(cast: Cast, plan: Plan, rng: np.random.Generator) -> Drawn:
+    """Return scores, and below them as two more models the bounds of the ceiling, with their draws."""
+    n_units, n_draws, n_stimuli = cast.data.shape[1], plan.n_bootstraps, plan.n_stimuli
+    as_it_is, everyone = np.ones((1, n_stimuli), dtype=np.int64), np.ones((1, n_units), dtype=np.int64)
+    units = draw_weights(n_units, n_draws, rng) if plan.averaged else np.repeat(everyone, n_draws, axis=0)
+    by_stimulus = "stimulus" in plan.over
+    counts = draw_weights(n_stimuli, n_draws, rng) if by_stimulus else as_it_is
+    observed, by_unit = _values(cast, plan, as_it_is, [everyone, units if plan.averaged else everyone])
+    if not n_draws or not by_stimulus:
+        return Drawn(observed[0], by_unit, (), [n_units])
+    if not plan.averaged:
+        return Drawn(observed[0], _values(cast, plan, counts, [units])[0], (), [n_stimuli])
+    stimuli, both = _values(cast, plan, counts, [np.ones_like(units), units])
+    return Drawn(observed[0], both, (by_unit, stimuli), [n_units, n_stimuli])
+
+
+def _values(cast: Cast, plan: Plan, counts: Numbers, units: list[Numbers]) -> list[Numbers]:
+    """Return scores and bounds, (draw, model + bound, group[, unit]), for each set of draws of units."""
+    shape = (len(cast.models) + 2 * cast.ceiling, *cast.data.shape[: 1 if plan.averaged else 2])
+    out = [np.empty((max(len(counts), len(u)), *shape)) for u in units]
+    for part in _parts(cast, plan, counts):
+        for values, u in zip(out, units, strict=True):
+            draws = part.draws if len(counts) > 1 else slice(None)
+            weights = u[draws] if len(u) > 1 else u
+            values[draws, :, part.group] = _reduced(part, weights, cast.ceiling, plan.averaged)
+    return out
+
+
+def _parts(cast: Cast, plan: Plan, counts: Numbers) -> Iterable[Part]:
+    if len(counts) == 1 and not cast.ceiling:  # the scores that there are
+        return [Part(slice(1), group, cast.scores[None, :, group], _no_bounds) for group in range(len(cast.data))]
+    return redrawn_scores(cast.models, cast.data, plan.metric, counts, ceiling=cast.ceiling, covariance=plan.covariance)
+
+
+def _no_bounds(units: Numbers) -> tuple[Numbers, Numbers]:
+    return units, units
+
+
+def _reduced(part: Part, units: Numbers, ceiling: bool, averaged: bool) -> Numbers:
+    """Return scores and bounds, (draw, model + bound[, unit]); averages take a unit as often as it is drawn, bounds once."""
+    there = units > 0
+    bounds = np.stack(part.bounds(units), axis=1) if ceiling else np.empty((len(units), 0, units.shape[1]))
+    if not averaged:
+        return np.concatenate([part.scores, bounds], axis=1)
+    scores = np.where(there[:, None], part.scores * units[:, None], 0.0).sum(axis=-1) / units.shape[1]
+    return np.concatenate([scores, np.where(there[:, None], bounds, 0.0).sum(axis=-1) / there.sum(axis=1)[:, None]], axis=1)
+
+
+def _say_undefined(drawn: Drawn) -> None:
+    most = int(drawn.n_undefined.max(initial=0))
+    if most:
+        warnings.warn(
+            f"{most} of {drawn.n} draws have no value for some score or ceiling: too few distinct stimuli or units were drawn, or a matrix "
+            f"does not vary over those. Intervals rest on the others (`n_undefined` counts them); expected more units than {drawn.n_units}.",
+            UndefinedDrawsWarning,
+            stacklevel=5,
+        )
+
+
+def _tested(name: str, drawn: Drawn, level: float) -> dict[str, Numbers]:
+    (low, high), (p, p_max) = drawn.interval(level), drawn.p()
+    found = {
+        "": drawn.score,
+        "_low": low,
+        "_high": high,
+        "_p_value": p,
+        "_p_value_fdr": false_discovery_rate(p),
+        "_p_value_max": p_max,
+    }
+    return {f"{name}{end}": values for end, values in found.items()}
+
+
+def _between(out: xr.Dataset, cast: Cast, scores: Drawn, plan: Plan) -> dict[str, Any]:
+    """Return the differences of every pair along a dim of the score."""
+    dims = cast.dims
+    whole = replace(
+        scores,
+        score=cast.shaped(scores.score)[1],
+        draws=cast.shaped(scores.draws, 1)[1],
+        parts=tuple(cast.shaped(part, 1)[1] for part in scores.parts),
+    )
+    first, second = (list(side) for side in zip(*combinations(range(cast.sizes[str(plan.between)]), 2), strict=True))
+    pairs = whole.minus(dims.index(str(plan.between)), first, second)
+    rest = ("pair", *(dim for dim in dims if dim != plan.between))
+    names = out[plan.between].values if plan.between in out.coords else np.arange(cast.sizes[str(plan.between)])
+    found: dict[str, Any] = {"first": ("pair", names[first]), "second": ("pair", names[second])}
+    return found | {name: (rest, values) for name, values in _tested("difference", pairs, plan.level).items()}
+
+
+def _permuted(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Generator) -> xr.Dataset:
+    """Add p-values of every score against renamed stimuli, or against units whose scores changed sign."""
+    units = np.moveaxis(cast.scores, -1, 0)
+    if plan.null == "sign":
+        signs = draw_signs(len(units), plan.n_permutations, rng)
+        observed, null = units.mean(axis=0), np.tensordot(signs, units, 1) / len(units)
+    else:
+        observed, null = cast.scores.mean(axis=-1) if plan.averaged else cast.scores, _renamed(cast, plan, rng)
+        sign = 1.0 if COMPARATORS[plan.metric].higher_is_alike else -1.0
+        observed, null = sign * observed, sign * null
+    p = p_values(observed, null)
+    named = {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(observed, null)}
+    if plan.clusters is not None and plan.null == "sign":
+        t, threshold = (
+            sign_flip_t(units, np.concatenate([np.ones((1, len(units))), signs])),
+            stats.t.isf(_CLUSTER_P, len(units) - 1),
+        )
+        named["p_value_cluster"] = _clusters(cast, t[0], t[1:], plan, threshold)
+    elif plan.clusters is not None:
+        mean, sd = null.mean(axis=0), null.std(axis=0)
+        z = [(x - mean) / np.where(sd > 0, sd, np.nan) for x in (observed, null)]
+        named["p_value_cluster"] = _clusters(cast, *z, plan, stats.norm.isf(_CLUSTER_P))
+    out = out.assign({name: cast.shaped(values) for name, values in named.items()})
+    return out.assign_attrs(n_permutations=len(null))
+
+
+def _renamed(cast: Cast, plan: Plan, rng: np.random.Generator) -> Numbers:
+    """Return the scores of renamed stimuli, (draw, model, group[, unit])."""
+    stimuli = np.arange(plan.n_stimuli)
+    if plan.groups is None:
+        orders = distinct_orders(stimuli, plan.n_permutations, rng)
+    else:
+        orders = exchange_orders(stimuli, plan.n_permutations, rng, within=plan.groups)
+    null = np.empty((len(orders), *(cast.scores.shape[:2] if plan.averaged else cast.scores.shape)))
+    options: dict[str, Any] = {"averaged": plan.averaged, "covariance": plan.covariance}
+    for draws, scores in permuted_scores(cast.models, cast.data, plan.metric, orders, **options):
+        null[draws] = scores
+    return null
+
+
+def _clusters(cast: Cast, observed: Numbers, null: Numbers, plan: Plan, threshold: float) -> Numbers:
+    """Return p-values of clusters over the times of the score, corrected over all else too."""
+    dims, whole = cast.shaped(observed)
+    times = [axis for axis, dim in enumerate(dims) if dim.partition("_")[2] in ("time", "time_2")]
+    last = list(range(-len(times), 0))
+    maps = np.moveaxis(whole, times, last)
+    lattice = (-1, *maps.shape[maps.ndim - len(times) :])
+    draws = np.moveaxis(cast.shaped(null, 1)[1], [axis + 1 for axis in times], last).reshape(len(null), *lattice)
+    p = cluster_p_values(maps.reshape(lattice), draws, method=str(plan.clusters), threshold=threshold)
+    return np.moveaxis(p.reshape(maps.shape), last, times)
