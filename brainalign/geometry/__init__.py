@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["protocols"],
+    submodules=["metrics", "protocols"],
     submod_attrs={
         "dependence": ["adaptive_dependence"],
         "noise": ["noise_covariance"],

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import ParameterError, UnknownNameError
 from brainalign.core.parameters import check_choice, did_you_mean
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -26,6 +26,7 @@ from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.cells import Grid
 from brainalign.scores.controls import SEED_OF, Controls
 from brainalign.scores.evaluate import Asked, score_systems, seed_of, settle
+from brainalign.scores.metrics import METRICS
 from brainalign.scores.tiled import key_of, refuse_joint, score_in_tiles, tiles_of
 
 
@@ -118,8 +119,8 @@ def compare(
         raise ParameterError(
             f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
         )
-    measure = SIMILARITIES.get(metric) if isinstance(metric, str) and metric in SIMILARITIES.names() else metric
-    if isinstance(measure, SimilarityMetric):
+    measure = _measure(metric)
+    if measure is not None:
         _refuse_mappings(
             model=model, cv=cv, groups=groups, repeats=repeats, time=time, null=null, store=store, aggregate=aggregate
         )
@@ -233,6 +234,20 @@ def _with_recovery(
 
     found = recovery_of_grid(source, target, by, scorer, random_state=seed, **options)
     return out.merge(found).assign_attrs(verdict=found.attrs["verdict"])
+
+
+def _measure(metric: Any) -> SimilarityMetric | None:
+    """Return the metric of similarity that is meant; None where it is one of predictions."""
+    if isinstance(metric, str) and metric not in SIMILARITIES.names():
+        if metric not in METRICS.names():
+            known = [*METRICS.names(), *SIMILARITIES.names()]
+            raise UnknownNameError(
+                f"compare got metric={metric!r}. Expected one of predictions, {', '.join(METRICS.names())}, or of similarity, "
+                f"{', '.join(SIMILARITIES.names())}.{did_you_mean(metric, known)}"
+            )
+        return None
+    found = SIMILARITIES.get(metric)
+    return found if isinstance(found, SimilarityMetric) else None
 
 
 def _refuse_mappings(**given: Any) -> None:

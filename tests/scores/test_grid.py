@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import ParameterError, UnknownNameError
 
 FIXED = ba.Ridge(alphas=[10.0], dtype="float64")
 
@@ -97,3 +97,49 @@ def test_a_grid_says_whether_it_could_have_known(study):
     assert "Would this comparison know" in out.attrs["verdict"]
     with pytest.raises(ParameterError, match="low-level"):
         ba.compare(study.network, study.fmri, by=("layer", "region"), model=FIXED, cv=3, recovery=True, random_state=0)
+
+
+def test_a_metric_of_similarity_needs_no_mapping(study):
+    options = {"by": ("layer", "region"), "metric": "cka-debiased", "n_permutations": 9, "ceiling": "repeat", "random_state": 0}
+    out, alone = ba.compare(study.network, study.fmri, **options), ba.similarity(study.network, study.fmri, **options)
+    for name in alone.data_vars:
+        np.testing.assert_array_equal(out[name], alone[name])
+    assert out.attrs["direction"] == "higher is more alike"
+    assert "compare" in str(ba.core.provenance(out))
+
+
+@pytest.mark.parametrize(("metric", "sign"), [("cka-debiased", 1), ("shape-1", -1)])
+def test_controls_of_a_similarity_are_whole_or_group_by_group(study, metric, sign):
+    rng = np.random.default_rng(0)
+    same = study.network.copy(data=study.network.values @ rng.normal(size=(study.network.shape[1],) * 2).astype(np.float32))
+    controls = {
+        "pixels": study.network[:, :5].drop_vars("layer"),
+        "untrained-0": same,
+        "untrained-1": same[:, same.layer.values != "layer2"],
+    }
+    out = ba.compare(study.network, study.fmri, by=("layer", "region"), metric=metric, controls=controls)
+    pixels, untrained = (out.score_control.sel(control=name) for name in ("pixels", "untrained"))
+    assert (pixels == pixels[0]).all()
+    expected = ba.similarity(same, study.fmri, by=("layer", "region"), metric=metric).score
+    np.testing.assert_allclose(untrained.sel(source_layer="layer1"), expected.sel(source_layer="layer1"), atol=1e-12)
+    assert np.isnan(untrained.sel(source_layer="layer2")).all()
+    best = sign * np.fmax(sign * pixels.values, sign * untrained.values)
+    np.testing.assert_allclose(out.score_minus_best_control, out.score.values - best)
+
+
+def test_recovery_takes_a_similarity_as_its_scorer(study):
+    recovery, v1 = {"n_draws": 3, "without": ["low-level", "untrained"]}, study.fmri[:, study.fmri.region.values == "V1"]
+    for metric in ("cka-debiased", "procrustes-normalised"):
+        out = ba.compare(study.network, v1, by=("layer", "region"), metric=metric, recovery=recovery, random_state=0)
+        assert out.recovery_accuracy.shape == (1, 4)
+        assert "Would this comparison know" in out.attrs["verdict"]
+    assert float(out.recovery_accuracy.mean()) > 0.5  # a distance is turned round
+
+
+def test_what_only_a_mapping_uses_is_refused_beside_a_similarity(study):
+    with pytest.raises(ParameterError, match=r"compare got cv=5, aggregate='mean' beside a metric of similarity"):
+        ba.compare(study.network, study.fmri, by=("layer", "region"), metric="cka", cv=5, aggregate="mean")
+    with pytest.raises(
+        UnknownNameError, match=r"of predictions, accuracy, .* of similarity, cca, .* Did you mean 'cka-debiased'"
+    ):
+        ba.compare(study.network, study.fmri, by=("layer", "region"), metric="cka-debias")
