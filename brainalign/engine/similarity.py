@@ -62,6 +62,8 @@ class SimilarityMetric:
         ``prepare`` takes single presentations, (stimulus, repeat, neuroid), with NaN where a stimulus has fewer.
     least : int
         Stimuli that it needs.
+    grid : callable, optional
+        Scores of all pairs of two lists of prepared systems, where that costs less than one after the other.
     kernel : KernelForm, optional
     of_features : SimilarityMetric, optional
         The same metric without a stimulus × stimulus matrix, for many stimuli and few neuroids.
@@ -79,6 +81,7 @@ class SimilarityMetric:
     sums: bool = False
     trials: bool = False
     least: int = 4
+    grid: Callable[[Sequence[Array], Sequence[Array]], Numbers] | None = None
     kernel: KernelForm | None = None
     of_features: SimilarityMetric | None = None
 
@@ -120,6 +123,8 @@ def grid_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
     -------
     ndarray of float64, (first, second)
     """
+    if metric.grid is not None:
+        return metric.grid(first, second)
     if not metric.inner:
         return np.array([[metric.score(a, b) for b in second] for a in first], dtype=np.float64)
     products = np.stack([x.ravel() for x in first]) @ np.stack([x.ravel() for x in second]).T

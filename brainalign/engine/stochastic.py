@@ -1,0 +1,237 @@
+"""Shapes of systems whose responses vary: distances between distributions of responses, after the best rotation or order of neuroids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from brainalign.engine.moments import Numbers
+
+GROUPS = ("orthogonal", "permutation", "identity")
+
+_HEAT, _ROUNDS, _POLISH = 8, 1000, 5  # steps of all starts, most steps of those that go on, exact steps at the end
+_STILL, _PATIENCE = 1e-10, 3  # relative gain at which a step stands still, and how many of these end a climb
+_LEAST = 1e-2  # singular values, over the length of the matrix, that a fast polar factor brings to 1
+_MEMORY = 2**26  # numbers that are worked on at a time
+
+Polar = Callable[[Numbers], Numbers]
+
+
+def response_moments(trials: Numbers) -> Numbers:
+    """Return the mean response to each stimulus, and a root of the covariance of its repeats.
+
+    Parameters
+    ----------
+    trials : ndarray, (stimulus, repeat, neuroid)
+        NaN where a stimulus has fewer repeats. One repeat has no covariance: a system that responds alike each time.
+
+    Returns
+    -------
+    ndarray of float64, (stimulus, neuroid, 1 + k)
+        The mean, around the mean stimulus, and k columns R with R Rᵀ the covariance, over the repeats less one.
+    """
+    known = np.isfinite(trials).all(axis=2)
+    counts = known.sum(axis=1)[:, None]
+    wide = np.where(known[..., None], trials, 0.0).astype(np.float64)
+    means = wide.sum(axis=1) / counts
+    apart = np.where(known[..., None], wide - means[:, None], 0.0) / np.sqrt(np.maximum(counts - 1, 1))[:, None]
+    if apart.shape[1] > apart.shape[2]:
+        apart = np.linalg.qr(apart, mode="r")
+    return np.concatenate([(means - means.mean(axis=0))[..., None], apart.swapaxes(1, 2)], axis=2)
+
+
+def stochastic_distances(
+    systems: Sequence[Numbers],
+    pairs: Any,
+    *,
+    alpha: float = 1.0,
+    group: str = "orthogonal",
+    n_restarts: int = 4,
+    seed: int = 0,
+) -> Numbers:
+    """Return how far the distributions of the responses of two systems are apart, for many pairs of systems at once.
+
+    Parameters
+    ----------
+    systems : sequence of ndarray, (stimulus, neuroid, 1 + k)
+        From :func:`response_moments`, of any widths.
+    pairs : array_like of int, (pair, 2)
+    alpha : float
+        0 compares covariances only, 1 is the 2-Wasserstein distance of Gaussians, 2 compares means only.
+    group : {"orthogonal", "permutation", "identity"}
+        Maps that neuroids may go through; the narrower system is filled up with neuroids of zeros.
+    n_restarts : int
+        Random maps to start from, each with its inverse, beside the one that fits the means.
+    seed : int
+
+    Returns
+    -------
+    ndarray of float64, (pair,)
+
+    Notes
+    -----
+    d² = min_T mean_i α‖μ_i − ν_i T‖² + (2 − α) B²(Σ_i, Tᵀ Ω_i T), with B the Bures distance (Duong et al. 2023): a metric for every α. With
+    means times √α and roots R_i, S_i of the covariances times √(2 − α), it is d² = (c − 2 F(T)) / n, F(T) = ⟨Σ ν_iᵀ μ_i, T⟩ + Σ‖S_iᵀ T R_i‖_*.
+    F is convex, so the map that fits its tangent best never lowers it; tangents some way ahead save two of three steps. Polar factors are
+    made by products of matrices alone until some exact steps at the end. F has many local maxima: all starts climb for a while, and then
+    the one of the means and the best other one to the end.
+    """
+    systems = [_spanned(x) if group == "orthogonal" else x for x in systems]
+    where = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
+    widths = np.array([x.shape[1] for x in systems])[where].max(axis=1)
+    out = np.empty(len(where))
+    for d in np.unique(widths):  # by width, so that a distance does not depend on which others are asked for
+        rows = np.flatnonzero(widths == d)
+        used, index = np.unique(where[rows], return_inverse=True)
+        out[rows] = _of_one_width([systems[i] for i in used], index.reshape(-1, 2), int(d), alpha, group, n_restarts, seed)
+    return out
+
+
+def _of_one_width(
+    systems: Sequence[Numbers], pairs: Numbers, d: int, alpha: float, group: str, n_restarts: int, seed: int
+) -> Numbers:
+    n, k = len(systems[0]), max(x.shape[2] for x in systems)
+    stacked = np.zeros((len(systems), n, d, k))
+    for into, x in zip(stacked, systems, strict=True):
+        into[:, : x.shape[1], : x.shape[2]] = x
+    weights = np.sqrt(np.r_[alpha, np.full(k - 1, 2.0 - alpha)])
+    rng = np.random.default_rng(seed)
+    turns = [_random_map(d, group, rng) for _ in range(0 if group == "identity" else n_restarts)]
+    starts = np.array([m for turn in turns for m in (turn, turn.T)]).reshape(-1, d, d)
+    step = max(1, _MEMORY // ((1 + len(starts)) * stacked[0].size))
+    return np.concatenate([_chunk(stacked, weights, pairs[i : i + step], starts, group) for i in range(0, len(pairs), step)])
+
+
+def _spanned(x: Numbers) -> Numbers:
+    """Return a system in a basis of the space that its means and roots span, where that has fewer dimensions."""
+    n, d, k = x.shape
+    if d <= n * k:
+        return x
+    turned = np.linalg.qr(x.transpose(1, 0, 2).reshape(d, n * k), mode="r")
+    return np.asarray(turned.reshape(-1, n, k).transpose(1, 0, 2))
+
+
+def _random_map(d: int, group: str, rng: np.random.Generator) -> Numbers:
+    if group == "permutation":
+        return np.eye(d)[rng.permutation(d)]
+    q, r = np.linalg.qr(rng.normal(size=(d, d)))
+    return np.asarray(q * np.sign(np.diagonal(r)))
+
+
+def _chunk(stacked: Numbers, weights: Numbers, pairs: Numbers, starts: Numbers, group: str) -> Numbers:
+    first, second = stacked[pairs[:, 0]], stacked[pairs[:, 1]]
+    unweighted = second[..., 0].swapaxes(1, 2) @ first[..., 0]
+    problem = _Pairs(weights[0] ** 2 * unweighted, first * weights, second * weights)
+    if group == "identity":
+        return problem.distance(np.broadcast_to(np.eye(stacked.shape[2]), problem.cross.shape))
+    project = _assigned if group == "permutation" else _polar
+    n, s = len(pairs), 1 + len(starts)
+    of_means = (_assigned if group == "permutation" else _exact_polar)(unweighted)
+    maps = np.concatenate([of_means[:, None], np.broadcast_to(starts, (n, *starts.shape))], axis=1)
+    every = np.repeat(np.arange(n), s)
+    maps, height = _climb(problem[every], maps.reshape(-1, *maps.shape[2:]), project, _HEAT)
+    best = 1 + height.reshape(n, s)[:, 1:].argmax(axis=1) if s > 1 else np.zeros(n, dtype=int)
+    going = np.unique(np.r_[np.arange(n) * s, np.arange(n) * s + best])
+    few = problem[every[going]]
+    maps, _ = _climb(few, maps[going], project, _ROUNDS)
+    if group == "orthogonal":
+        maps, _ = _climb(few, maps, _exact_polar, _POLISH)
+    return np.minimum.reduceat(few.distance(maps), np.flatnonzero(np.diff(every[going], prepend=-1)))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """What the likeness of two systems is made of, pair by pair."""
+
+    cross: Numbers  # (pair, d, d), Σ ν_iᵀ μ_i
+    first: Numbers  # (pair, stimulus, d, 1 + k)
+    second: Numbers
+
+    def __getitem__(self, rows: Numbers) -> _Pairs:
+        return _Pairs(self.cross[rows], self.first[rows], self.second[rows])
+
+    def turned(self, maps: Numbers, polar: Polar) -> Numbers:
+        """Return S_i Q_i, with Q_i the rotation of the roots of the second system that fits best, (pair, stimulus, d, k)."""
+        first, second = self.first[..., 1:], self.second[..., 1:]
+        return np.asarray(second @ polar(second.swapaxes(-1, -2) @ (maps[:, None] @ first)))
+
+    def slope(self, maps: Numbers, polar: Polar) -> Numbers:
+        """Return the gradient of F, (pair, d, d)."""
+        flat = [x.swapaxes(1, 2).reshape(len(maps), maps.shape[1], -1) for x in (self.turned(maps, polar), self.first[..., 1:])]
+        return np.asarray(self.cross + flat[0] @ flat[1].swapaxes(1, 2))
+
+    def distance(self, maps: Numbers) -> Numbers:
+        """Return d, from residuals, which do not cancel where systems are alike."""
+        means = self.first[..., 0] - self.second[..., 0] @ maps
+        roots = self.first[..., 1:] - maps.swapaxes(1, 2)[:, None] @ self.turned(maps, _exact_polar)
+        total = (means * means).sum(axis=(1, 2)) + (roots * roots).sum(axis=(1, 2, 3))
+        return np.asarray(np.sqrt(total / means.shape[1]))
+
+
+def _climb(problem: _Pairs, maps: Numbers, project: Polar, n_rounds: int) -> tuple[Numbers, Numbers]:
+    """Return better maps, and a bound from below on F there that never falls."""
+    polar = _exact_polar if project is _exact_polar else _polar
+    hurried = project is _polar  # exact steps, and those between permutations, start from where they are
+    out, height = maps.copy(), np.full(len(maps), -np.inf)
+    live, before = np.arange(len(maps)), maps
+    age, still = np.zeros(len(maps)), np.zeros(len(maps), dtype=int)
+    for _ in range(n_rounds):
+        ahead = maps + (age / (age + 3))[:, None, None] * (maps - before) if hurried else maps
+        slope = problem.slope(ahead, polar)
+        new = project(slope)
+        reached = (new * slope).sum(axis=(1, 2))  # ≤ F(new), as F is convex and of degree 1
+        gain = reached - height[live]
+        better = gain > 0
+        still = np.where(gain > _STILL * np.abs(reached), 0, still + 1)
+        age = np.where(better, age + 1, 0)
+        before, maps = maps, np.where(better[:, None, None], new, maps)
+        height[live] = np.maximum(reached, height[live])
+        out[live] = maps
+        going = still < _PATIENCE
+        if not going.any():
+            break
+        if going.mean() < 0.7:
+            live, maps, before, problem = live[going], maps[going], before[going], problem[going]
+            age, still = age[going], still[going]
+    return out, height
+
+
+def _assigned(M: Numbers) -> Numbers:
+    """Return the permutation matrices with the largest inner products with M."""
+    out = np.zeros_like(M)
+    for one, products in zip(out, M, strict=True):
+        one[linear_sum_assignment(products, maximize=True)] = 1.0
+    return out
+
+
+def _exact_polar(M: Numbers) -> Numbers:
+    left, _, right = np.linalg.svd(M, full_matrices=False)
+    return np.asarray(left @ right)
+
+
+def _schedule() -> list[float]:
+    """Return the scales of Newton–Schulz steps that bring [_LEAST, 1] to 1 soonest (Chen and Chow 2014)."""
+    low, scales = _LEAST, []
+    while low < 1 - 1e-12:
+        scales.append(float(np.sqrt(3 / (1 + low + low * low))))
+        low = scales[-1] * low * (3 - scales[-1] ** 2 * low**2) / 2
+    return scales
+
+
+_SCALES = _schedule()
+
+
+def _polar(M: Numbers) -> Numbers:
+    """Return polar factors by products alone; singular values that are small beside the others come out below 1, never above."""
+    length = np.sqrt((M * M).sum(axis=(-1, -2), keepdims=True))
+    X, diagonal = M / np.where(length > 0, length, 1.0), np.arange(M.shape[-1])
+    for scale in _SCALES:
+        step = X.swapaxes(-1, -2) @ X
+        step *= -0.5 * scale**3
+        step[..., diagonal, diagonal] += 1.5 * scale
+        X = X @ step
+    return np.asarray(X)
