@@ -116,6 +116,25 @@ PAIR_OPTIONS = {
     "geometry.geodesic, geometry.geo_topological": lambda source, target: ba.compare_rdms(
         ba.geometry.geodesic(ba.rdm(source)), ba.geometry.geo_topological(ba.rdm(target), 0.4, 0.6)
     ),
+    "compare_rdms, n_bootstraps= and n_permutations=": lambda source, target: ba.compare_rdms(
+        ba.rdm(source),
+        ba.rdm(target, by="group"),
+        over=("group", "stimulus"),
+        n_bootstraps=9,
+        n_permutations=9,
+        random_state=0,
+    ),
+    "geometry.identify_groups": lambda source, target: ba.geometry.identify_groups(
+        xr.concat(
+            [ba.rdm(x, by="group")[:2].drop_vars("group") for x in (source, target)],
+            "who",
+            coords="minimal",
+            compat="override",
+            combine_attrs="override",
+        ),
+        by="group",
+        over="who",
+    ),
     "geometry.pseudo_depth": lambda source, target: ba.geometry.pseudo_depth(
         source, target, by=("group", "group"), n_draws=2, random_state=0
     ),
