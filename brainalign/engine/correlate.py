@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from brainalign.engine.moments import FoldSums, Numbers, deviations, fold_sums
 
@@ -57,7 +57,23 @@ def ranks(x: Numbers, *, axis: int = 0) -> Numbers:
     -------
     ndarray of float64
     """
-    return np.asarray(rankdata(x, axis=axis, nan_policy="propagate"), dtype=np.float64)
+    moved = np.moveaxis(np.asarray(x), axis, -1)
+    rows = np.ascontiguousarray(moved).reshape(math.prod(moved.shape[:-1]), moved.shape[-1])
+    order = np.argsort(rows, axis=1)
+    flat = (order + np.arange(len(rows))[:, None] * rows.shape[1]).ravel()
+    ordered = rows.ravel()[flat].reshape(rows.shape)
+    place, apart = np.arange(1.0, rows.shape[1] + 1), ordered[:, 1:] != ordered[:, :-1]
+    mid = np.broadcast_to(place, rows.shape)
+    if not apart.all():  # ties: the mean of the first and the last place of each run of equal values
+        edge = np.ones((len(rows), 1), dtype=bool)
+        first = np.maximum.accumulate(np.where(np.hstack([edge, apart]), place, 0.0), axis=1)
+        last = np.minimum.accumulate(np.where(np.hstack([apart, edge]), place, np.inf)[:, ::-1], axis=1)[:, ::-1]
+        mid = (first + last) / 2
+    out = np.empty(rows.shape)
+    out.ravel()[flat] = mid.ravel()
+    if ordered.dtype.kind == "f":
+        out[np.isnan(ordered).any(axis=1)] = np.nan
+    return np.moveaxis(out.reshape(moved.shape), -1, axis)
 
 
 def pooled_pearson(sums: FoldSums) -> Numbers:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import r2_score
 
 from brainalign.engine.correlate import (
@@ -12,6 +12,7 @@ from brainalign.engine.correlate import (
     pooled_mse,
     pooled_pearson,
     pooled_r2,
+    ranks,
     spearman_columns,
 )
 from brainalign.engine.moments import fold_sums, pool_sums
@@ -76,3 +77,11 @@ def test_a_fold_without_variance_adds_nothing():
     np.testing.assert_allclose(pooled_pearson(pool_sums([alone, flat])), pooled_pearson(alone))
     assert np.isnan(pooled_pearson(flat)).all()
     assert np.isnan(pooled_r2(flat)).all()
+
+
+def test_ranks_are_those_of_scipy_with_ties_holes_and_along_any_axis():
+    x = np.round(np.random.default_rng(0).normal(size=(7, 40, 3)), 1)
+    x[3, 5, 1] = np.nan
+    for values in (x, x[..., 0], np.arange(6.0)[::-1], x[:0], (10 * x[..., 0]).astype(np.int16), np.zeros((0, 3))):
+        for axis in range(values.ndim):
+            np.testing.assert_array_equal(ranks(values, axis=axis), rankdata(values, axis=axis, nan_policy="propagate"))
