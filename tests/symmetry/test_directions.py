@@ -126,10 +126,9 @@ PAIR_OPTIONS = {
     ),
     "geometry.identify_groups": lambda source, target: ba.geometry.identify_groups(
         xr.concat(
-            [ba.rdm(x, by="group")[:2].drop_vars("group") for x in (source, target)],
+            [ba.rdm(x, by="group")[:2].drop_vars(["group", "n_neuroids"]) for x in (source, target)],
             "who",
-            coords="minimal",
-            compat="override",
+            join="inner",
             combine_attrs="override",
         ),
         by="group",
