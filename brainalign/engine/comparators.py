@@ -35,6 +35,8 @@ class Comparator:
         Otherwise ``covariance`` changes nothing.
     of_units : bool
         What is prepared has length 1, so that the score is its cosine: matrices can be held constant.
+    features : callable, optional
+        As ``prepare``, before the scaling to length 1, where it is linear in the dissimilarities: matrices can be fitted by others.
     complete : bool
         Of the conditions that a matrix has, no pair may be missing.
     from_patterns : bool
@@ -46,6 +48,7 @@ class Comparator:
     higher_is_alike: bool = True
     takes_covariance: bool = False
     of_units: bool = False
+    features: Callable[..., Numbers] | None = None
     complete: bool = False
     from_patterns: bool = False
 
@@ -134,24 +137,30 @@ def inner_products(a: Numbers, b: Numbers) -> Numbers:
     return np.asarray(np.clip(a @ b.T, -1.0, 1.0))  # rounding alone can take it past 1
 
 
-def _units(x: Numbers) -> Numbers:
-    """Scale each row to length 1; NaN where it has none."""
+def units(x: Numbers) -> Numbers:
+    """Scale each row to length 1.
+
+    Parameters
+    ----------
+    x : ndarray of float64, (row, ...)
+
+    Returns
+    -------
+    ndarray of float64, (row, feature)
+        NaN where a row is zero.
+    """
     flat = x.reshape(len(x), -1)
     length = np.sqrt(np.einsum("ij,ij->i", flat, flat))
-    return flat / np.where(length > 0, length, np.nan)[:, None]
+    return np.asarray(flat / np.where(length > 0, length, np.nan)[:, None])
 
 
-def _kept(vectors: Numbers) -> Numbers:
+def _kept(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
     missing = np.isnan(vectors).any(axis=0)
     return vectors[:, ~missing] if missing.any() else vectors
 
 
-def _cosine(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
-    return _units(_kept(vectors))
-
-
-def _pearson(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
-    return _units(deviations(_kept(vectors), axis=1))
+def _centred(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+    return deviations(_kept(vectors), axis=1)
 
 
 def _ranked(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
@@ -159,7 +168,7 @@ def _ranked(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
 
 
 def _spearman(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
-    return _units(deviations(_ranked(vectors), axis=1))
+    return units(deviations(_ranked(vectors), axis=1))
 
 
 def _rho_a(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
@@ -170,16 +179,16 @@ def _rho_a(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
     return np.asarray(centred * varies * np.sqrt(12.0 / max(n**3 - n, 1)))
 
 
-def _whitened_cosine(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+def _whitened(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
     """Return S with ⟨S₁, S₂⟩ = d₁ᵀV⁻¹d₂, V = Ξ∘Ξ, Ξ = C Σ Cᵀ: a Gram matrix in which the noise of conditions is white."""
     if covariance is None:
-        return _units(centred_gram(vectors))
+        return centred_gram(vectors).reshape(len(vectors), -1)
     whitener = _whitener(covariance)
-    return _units(whitener @ (-0.5 * square(vectors)) @ whitener.T)
+    return (whitener @ (-0.5 * square(vectors)) @ whitener.T).reshape(len(vectors), -1)
 
 
-def _whitened_pearson(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
-    return _whitened_cosine(vectors - np.nanmean(vectors, axis=1, keepdims=True), covariance)
+def _whitened_centred(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+    return _whitened(vectors - np.nanmean(vectors, axis=1, keepdims=True), covariance)
 
 
 def _whitener(covariance: Numbers) -> Numbers:
@@ -316,16 +325,23 @@ def _nearest(signal: Numbers, noise: Numbers) -> float:
     return float(np.sqrt(min(found.fun, tried[best], spread(-np.inf))))
 
 
+def _cosine_of(features: Callable[..., Numbers], *, takes_covariance: bool = False) -> Comparator:
+    def prepare(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+        return units(features(vectors, covariance))
+
+    return Comparator(prepare, inner_products, of_units=True, features=features, takes_covariance=takes_covariance)
+
+
 #: Every measure by its name.
 COMPARATORS = {
-    "cosine": Comparator(_cosine, inner_products, of_units=True),
-    "pearson": Comparator(_pearson, inner_products, of_units=True),
+    "cosine": _cosine_of(_kept),
+    "pearson": _cosine_of(_centred),
     "spearman": Comparator(_spearman, inner_products, of_units=True),
     "rho-a": Comparator(_rho_a, inner_products),
     "tau-a": Comparator(_tau_ranks, tau_a),
     "tau-b": Comparator(_tau_ranks, tau_b),
-    "whitened-cosine": Comparator(_whitened_cosine, inner_products, of_units=True, takes_covariance=True),
-    "whitened-pearson": Comparator(_whitened_pearson, inner_products, of_units=True, takes_covariance=True),
+    "whitened-cosine": _cosine_of(_whitened, takes_covariance=True),
+    "whitened-pearson": _cosine_of(_whitened_centred, takes_covariance=True),
     "bures": Comparator(_bures, nuclear_products, complete=True, from_patterns=True),
     "riemannian": Comparator(
         _riemannian, riemannian_distances, higher_is_alike=False, takes_covariance=True, complete=True, from_patterns=True
