@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import check_number
+from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.registry import Registry
 from brainalign.engine.backend import Array
 from brainalign.engine.cca import canonical_correlations, orthonormal, projection_weighted
@@ -24,7 +24,11 @@ from brainalign.engine.cka import (
     unit_features,
     unit_length,
 )
+from brainalign.engine.comparators import COMPARATORS, square
+from brainalign.engine.distances import pairwise_distances
+from brainalign.engine.matching import assigned_product, best_match, soft_distance, soft_product, unit_columns
 from brainalign.engine.neighbours import nearest, neighbour_overlap
+from brainalign.engine.predictivity import linear_predictivity
 from brainalign.engine.shape import (
     gulp_distance,
     nuclear_product,
@@ -120,7 +124,7 @@ def _mean_square(a: Array, b: Array) -> float:
 
 CCA = SimilarityMetric("cca", orthonormal, _mean_correlation, _LINEAR)
 CCA_R2 = SimilarityMetric("cca-r2", orthonormal, _mean_square, _LINEAR)
-PWCCA = SimilarityMetric("pwcca", centred, projection_weighted, _SHAPES, symmetric=False)
+PWCCA = SimilarityMetric("pwcca", centred, projection_weighted, ("translate", "scale", "permute"), symmetric=False)
 
 
 def svcca(share: float = 0.99) -> SimilarityMetric:
@@ -144,6 +148,10 @@ SVCCA = svcca()
 
 def _angle(a: Array, b: Array) -> float:
     return float(np.arccos(np.clip(nuclear_product(a, b), -1.0, 1.0)))
+
+
+def _canonical_angle(a: Array, b: Array) -> float:
+    return float(np.arccos(np.clip(canonical_correlations(a, b).sum() / (a.shape[1] * b.shape[1]) ** 0.5, 0.0, 1.0)))
 
 
 def _unit_centred(x: Array) -> Array:
@@ -172,16 +180,10 @@ def shape(alpha: float = 1.0) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("alpha", alpha, owner="shape", low=0.0, high=1.0)
-    blind = _SHAPES if alpha == 1 else _LINEAR if alpha == 0 else _TURNS
-    return SimilarityMetric(
-        f"shape-{alpha:g}",
-        partial(partially_whitened, alpha=alpha),
-        _angle,
-        blind,
-        higher_is_alike=False,
-        is_metric=True,
-        sums=0 < alpha < 1,
-    )
+    if alpha == 0:
+        return SimilarityMetric("shape-0", orthonormal, _canonical_angle, _LINEAR, higher_is_alike=False, is_metric=True)
+    prepare, blind = partial(partially_whitened, alpha=alpha), _SHAPES if alpha == 1 else _TURNS
+    return SimilarityMetric(f"shape-{alpha:g}", prepare, _angle, blind, higher_is_alike=False, is_metric=True, sums=alpha < 1)
 
 
 SHAPE_1, SHAPE_05, SHAPE_0 = shape(1.0), shape(0.5), shape(0.0)
@@ -246,6 +248,70 @@ def jaccard_knn(k: int = 10) -> SimilarityMetric:
 
 MUTUAL_KNN, JACCARD_KNN = mutual_knn(), jaccard_knn()
 
+PERMUTATION = SimilarityMetric(
+    "permutation",
+    _unit_centred,
+    lambda a, b: float(np.arccos(np.clip(assigned_product(a, b), -1.0, 1.0))),
+    ("translate", "scale", "permute"),
+    higher_is_alike=False,
+    is_metric=True,
+)
+SOFT_MATCHING = SimilarityMetric("soft-matching", unit_columns, soft_product, ("translate", "scale", "permute"))
+SOFT_MATCHING_DISTANCE = SimilarityMetric(
+    "soft-matching-distance", centred, soft_distance, ("translate", "permute"), higher_is_alike=False, is_metric=True, sums=True
+)
+CORRELATION_MATCH = SimilarityMetric("correlation-match", unit_columns, best_match, ("translate", "scale", "permute"))
+
+
+def rsa(distance: str = "correlation", measure: str = "spearman") -> SimilarityMetric:
+    """Return the likeness of two dissimilarity matrices, as ``compare_rdms(rdm(source), rdm(target))`` does.
+
+    Parameters
+    ----------
+    distance : {"correlation", "euclidean", "sqeuclidean"}
+        Between the responses to two stimuli.
+    measure : {"spearman", "pearson", "cosine"}
+        Between the distances of all pairs.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_choice("distance", distance, ("correlation", "euclidean", "sqeuclidean"), owner="rsa")
+    check_choice("measure", measure, ("spearman", "pearson", "cosine"), owner="rsa")
+
+    def prepare(x: Array) -> Array:
+        distances = pairwise_distances(x, distance)
+        pairs = distances[np.triu_indices(len(x), 1)][None]
+        if np.isnan(pairs).any():
+            return np.full_like(distances, np.nan)
+        return square(COMPARATORS[measure].prepare(pairs))[0] / np.sqrt(2.0)  # each pair is there twice
+
+    blind = ("scale", "permute") if distance == "correlation" else _SHAPES
+    return SimilarityMetric(f"rsa-{distance}-{measure}", prepare, _cosine, blind, is_metric=True, pairs=True, inner=True)
+
+
+def predictivity(n_folds: int = 5) -> SimilarityMetric:
+    """Return how well ridge regression from the source predicts the target; swap the sides for the other direction.
+
+    Parameters
+    ----------
+    n_folds : int
+        Of stimuli that are held out; penalties are chosen within the others.
+
+    Returns
+    -------
+    SimilarityMetric
+    """
+    check_number("n_folds", n_folds, owner="predictivity", low=2, integer=True)
+    score = partial(linear_predictivity, n_folds=n_folds)
+    return SimilarityMetric(
+        "linear-predictivity", centred, score, ("translate", "scale", "permute"), symmetric=False, least=n_folds**2
+    )
+
+
+RSA, LINEAR_PREDICTIVITY = rsa(), predictivity()
+
 METRICS = {
     "cka": "brainalign.geometry.metrics:CKA",
     "cka-debiased": "brainalign.geometry.metrics:CKA_DEBIASED",
@@ -263,8 +329,15 @@ METRICS = {
     "shape-0": "brainalign.geometry.metrics:SHAPE_0",
     "gulp": "brainalign.geometry.metrics:GULP",
     "distance-correlation": "brainalign.geometry.metrics:DISTANCE_CORRELATION",
+    "rsa": "brainalign.geometry.metrics:RSA",
+    "linear-predictivity": "brainalign.geometry.metrics:LINEAR_PREDICTIVITY",
     "mutual-knn": "brainalign.geometry.metrics:MUTUAL_KNN",
     "jaccard-knn": "brainalign.geometry.metrics:JACCARD_KNN",
+    "permutation": "brainalign.geometry.metrics:PERMUTATION",
+    "soft-matching": "brainalign.geometry.metrics:SOFT_MATCHING",
+    "soft-matching-distance": "brainalign.geometry.metrics:SOFT_MATCHING_DISTANCE",
+    "correlation-match": "brainalign.geometry.metrics:CORRELATION_MATCH",
+    "stochastic-shape": "brainalign.geometry.stochastic:STOCHASTIC_SHAPE",
 }
 
 #: Names of metrics and the records behind them; plug-ins share the entry-point group with the metrics of ``evaluate``.

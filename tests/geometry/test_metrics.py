@@ -1,11 +1,14 @@
 """Every metric: its golden value, and what its record claims of it."""
 
+import itertools
+
 import numpy as np
 import pytest
 
+import brainalign as ba
 from brainalign.core.errors import ParameterError, UnknownNameError
 from brainalign.engine.similarity import grid_scores
-from brainalign.geometry.metrics import SIMILARITIES, shape, similarity_metric
+from brainalign.geometry.metrics import METRICS, SIMILARITIES, rsa, shape, similarity_metric
 
 #: Of the pair below: closed forms, and for the shapes netrep 0186b8a.
 GOLDEN = {
@@ -22,8 +25,12 @@ GOLDEN = {
     "shape-0.5": 0.7847162406,
     "shape-0": 0.7975575032,
     "distance-correlation": 0.8484622519,
+    "rsa": 0.4759742396,
     "mutual-knn": 0.432,
     "jaccard-knn": 0.2848355240,
+    "permutation": 1.1830832060,
+    "soft-matching": 0.3616610814,
+    "soft-matching-distance": 17.5520901335,
 }
 
 
@@ -57,3 +64,74 @@ def test_a_name_or_a_record_stands_for_a_metric():
         similarity_metric(3)
     with pytest.raises(ParameterError, match=r"'alpha' parameter of shape .* Got 2"):
         shape(2)
+
+
+def test_rsa_is_that_of_rdms():
+    x = ba.simulate(n_stimuli=20, n_neuroids=9, random_state=0)
+    rdms = [ba.rdm(side, metric="sqeuclidean") for side in (x.network, x.brain)]
+    for measure in ("spearman", "pearson", "cosine"):
+        expected = ba.compare_rdms(*rdms, metric=measure).score
+        found = ba.similarity(x.network, x.brain, metric=rsa("sqeuclidean", measure)).score
+        assert float(found) == pytest.approx(float(expected), abs=1e-6)
+
+
+#: Metrics of averaged responses; others take single presentations.
+OF_MEANS = [name for name in sorted(METRICS) if not similarity_metric(name).trials]
+CHANGES = {
+    "translate": lambda x, rng: x + 2 * rng.normal(size=x.shape[1]),
+    "scale": lambda x, rng: 3.7 * x,
+    "permute": lambda x, rng: x[:, rng.permutation(x.shape[1])],
+    "rotate": lambda x, rng: x @ np.linalg.qr(rng.normal(size=(x.shape[1],) * 2))[0],
+    "linear": lambda x, rng: x @ (np.eye(x.shape[1]) + 0.3 * rng.normal(size=(x.shape[1],) * 2)),
+}
+
+
+@pytest.fixture(scope="module")
+def systems():
+    """Mixtures of two layers and of two areas on the same stimuli, of unequal widths, with means that are not 0."""
+    study = ba.simulate(n_stimuli=40, n_neuroids=9, snr=4.0, random_state=0)
+    x, y, _ = ba.align(study.network, ba.average_repeats(study.brain))
+    found, rng = {}, np.random.default_rng(0)
+    for name, width in {"layer1": 12, "layer3": 9, "V1": 7, "IT": 9}.items():
+        side, labels = (x, x.layer.values) if name.startswith("layer") else (y, y.region.values)
+        values = side.values[:, labels == name].astype(np.float64)
+        found[name] = values @ rng.normal(size=(values.shape[1], width)) + 0.5
+    return found
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", OF_MEANS)
+def test_a_metric_is_blind_to_what_it_says_and_to_nothing_else(systems, name, change):
+    metric = similarity_metric(name)
+    moved = []
+    for source, target in (("layer1", "V1"), ("V1", "layer1"), ("layer1", "layer3"), ("V1", "IT")):
+        x, y, rng = systems[source], systems[target], np.random.default_rng(1)
+        before = scored(metric, x, y)
+        after = [scored(metric, CHANGES[change](x, rng), y), scored(metric, x, CHANGES[change](y, rng))]
+        moved += [abs(score - before) for score in after]
+    if change in metric.invariances:
+        assert max(moved) < 1e-7
+    else:
+        assert max(moved) > 1e-4
+
+
+@pytest.mark.parametrize("name", OF_MEANS)
+def test_sides_may_change_places_where_it_says_so(systems, name):
+    metric = similarity_metric(name)
+    differences = [abs(scored(metric, x, y) - scored(metric, y, x)) for x, y in itertools.combinations(systems.values(), 2)]
+    assert (max(differences) < 1e-9) == metric.symmetric
+
+
+@pytest.mark.parametrize("name", [name for name in OF_MEANS if similarity_metric(name).is_metric])
+def test_a_metric_is_one(systems, name):
+    """d(x, x) = 0 and the triangle inequality, the arccosine of a likeness being the distance; between systems near to each other too."""
+    metric, rng = similarity_metric(name), np.random.default_rng(0)
+    near = [systems["IT"] + 0.1 * rng.normal(size=systems["IT"].shape) for _ in range(2)]
+    prepared = [metric.prepare(x) for x in (*systems.values(), *near)]
+    distances = grid_scores(metric, prepared, prepared)
+    if metric.higher_is_alike:
+        distances = np.arccos(np.clip(distances, -1, 1))
+    assert np.abs(np.diag(distances)).max() < 1e-5
+    excess = distances[:, None, :] - distances[:, :, None] - distances[None, :, :]  # (i, j, k): d(i, k) − d(i, j) − d(j, k)
+    assert excess.max() < 1e-5
+    assert distances[0, 1] > 0.1
