@@ -53,7 +53,7 @@ def pairwise_distances(
         values = xp.where(missing[..., None], xp.zeros_like(values), values)
     if metric in SCALED:
         unit_length, undefined = scaled_patterns(values, metric, unit=max(unit, _eps(values)))
-        distance = (1 - _gram(unit_length)).clip(0, 2)
+        distance = _one_less(_gram(unit_length))
         diagonal = np.arange(values.shape[-2])
         distance[..., diagonal, diagonal] = 0.0
         missing = missing | undefined
@@ -87,7 +87,7 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
     """
     if metric in SCALED:
         (a, no_a), (b, no_b) = (scaled_patterns(x, metric, unit=max(unit, _eps(x))) for x in (first, second))
-        distance = (1 - a @ b.swapaxes(-1, -2)).clip(0, 2)
+        distance = _one_less(a @ b.swapaxes(-1, -2))
         distance[no_a[..., :, None] | no_b[..., None, :]] = np.nan
         return distance
     origin = first.mean(-2)[..., None, :]
@@ -177,6 +177,20 @@ def constant_patterns(patterns: Array, *, unit: float = np.finfo(np.float64).eps
     xp = namespace(patterns)
     high, low = to_numpy(xp.amax(patterns, -1)), to_numpy(xp.amin(patterns, -1))
     return np.asarray(high - low <= ROUNDING * unit * np.maximum(np.abs(high), np.abs(low)))
+
+
+def _one_less(similarity: Array) -> Array:
+    """Turn similarities into 1 − similarity, within [0, 2], in their own memory."""
+    similarity *= -1
+    similarity += 1
+    return namespace(similarity).clip(similarity, 0, 2, out=similarity)
+
+
+def _near_origin(patterns: Array) -> Array:
+    """Return patterns around their mean, or as they are where their mean is so small that this would save no digits."""
+    mean = patterns.mean(-2)
+    offset, spread = (mean * mean).sum(-1), _sum_of_squares(patterns).mean(-1)
+    return patterns if (2 * offset <= spread).all() else patterns - mean[..., None, :]
 
 
 def _squared(first: Array, second: Array) -> Array:
