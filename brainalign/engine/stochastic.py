@@ -34,7 +34,7 @@ def response_moments(trials: Numbers) -> Numbers:
     ndarray of float64, (stimulus, neuroid, 1 + k)
         The mean, around the mean stimulus, and k columns R with R Rᵀ the covariance, over the repeats less one.
     """
-    known = np.isfinite(trials).all(axis=2)
+    known = np.asarray(np.isfinite(trials).all(axis=2))
     counts = known.sum(axis=1)[:, None]
     wide = np.where(known[..., None], trials, 0.0).astype(np.float64)
     means = wide.sum(axis=1) / counts
@@ -111,7 +111,7 @@ def _spanned(x: Numbers) -> Numbers:
     n, d, k = x.shape
     if d <= n * k:
         return x
-    turned = np.linalg.qr(x.transpose(1, 0, 2).reshape(d, n * k), mode="r")
+    turned = np.asarray(np.linalg.qr(x.transpose(1, 0, 2).reshape(d, n * k), mode="r"))
     return np.asarray(turned.reshape(-1, n, k).transpose(1, 0, 2))
 
 

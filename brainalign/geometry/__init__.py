@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "dependence": ["adaptive_dependence"],
         "identification": ["identify_groups"],
         "noise": ["noise_covariance"],
-        "protocols": ["pseudo_depth"],
+        "protocols": ["kernel_analysis", "pseudo_depth"],
         "scaling": ["trajectories"],
         "transforms": ["geo_topological", "geodesic"],
     },

@@ -1,7 +1,8 @@
-"""``pseudo_depth``: where along a network an area lies by its geometry, and how many neuroids and stimuli it takes to say so."""
+"""Protocols on one geometry: where along a network an area lies, and how few of its dimensions tell stimuli apart."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError
-from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean
+from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -18,6 +19,7 @@ from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
+from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.engine.moments import Numbers
 
 METRICS = ("spearman", "pearson")
@@ -82,8 +84,8 @@ def pseudo_depth(
     check_choice("metric", metric, METRICS, owner="pseudo_depth")
     check_number("n_draws", n_draws, owner="pseudo_depth", low=1, integer=True)
     seed = check_random_state(random_state, owner="pseudo_depth")
-    source, target = _shared(_once(source, "source"), _once(target, "target"))
-    layers, areas = _groups(source, by[0], "source"), _groups(target, by[1], "target")
+    source, target = _shared(_once(source, "source", "pseudo_depth"), _once(target, "target", "pseudo_depth"))
+    layers, areas = _groups(source, by[0], "the source", "pseudo_depth"), _groups(target, by[1], "the target", "pseudo_depth")
     n_all = source.sizes["presentation"]
     stimuli = _sizes("n_stimuli", n_stimuli, n_all, _LEAST_STIMULI, default=n_all)
     smallest = min(area.shape[1] for area in areas.values())
@@ -98,6 +100,77 @@ def pseudo_depth(
     return write_step(
         out.assign_attrs(metric=metric), "pseudo_depth", params=params, inputs={"source": source, "target": target}, seed=seed
     )
+
+
+def kernel_analysis(
+    x: xr.DataArray, target: str, *, by: str | None = None, quantiles: Sequence[float] = (0.1, 0.5, 0.9)
+) -> xr.Dataset:
+    """Say how few dimensions of a representation hold what tells stimuli apart.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid)
+        Repeats are averaged. Neuroids with NaN are left out.
+    target : str
+        Presentation coordinate to be told from the responses: classes, or a number where it is one with a fraction.
+    by : str, optional
+        Neuroid coordinate that groups them: ``"layer"`` or ``"region"``.
+    quantiles : sequence of float
+        Of the squared distances between stimuli, which are the widths of the Gaussian kernels; the best is taken at each dimension.
+
+    Returns
+    -------
+    Dataset
+        ``error`` (n_components, <by>), the share of the variance of the target that the first components of the kernel leave, from 1 at
+        none; ``area`` (<by>), its mean: lower is better. NaN where most stimuli have the same responses. Attr ``direction``.
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate, or one that differs between the presentations of a stimulus; one class; no quantile in (0, 1).
+
+    Notes
+    -----
+    Montavon, Braun and Müller (2011); Cadieu et al. (2014). The components come from all stimuli, with no stimuli left out: the error
+    falls with their number whatever they hold, and is comparable between systems that saw the same stimuli.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> network = ba.simulate(n_stimuli=60, random_state=0).network
+    >>> network = network.assign_coords(large=("presentation", network.values[:, 0] > 0))
+    >>> kernel_analysis(network, "large", by="layer").area.argmin().item()
+    0
+    """
+    chosen = [check_number("quantiles", q, owner="kernel_analysis", low=0.0, high=1.0, low_open=True) for q in quantiles]
+    once = _once(x, "x", "kernel_analysis")
+    Y = _targets(once, target)
+    groups = _groups(once, by, "x", "kernel_analysis") if by else {"": _finite(once.values)}
+    error = np.stack([gaussian_error_curve(values, Y, chosen) for values in groups.values()], axis=1)
+    out = xr.Dataset(
+        {"error": (("n_components", by or "group"), error), "area": (by or "group", error.mean(axis=0))},
+        coords={"n_components": np.arange(len(error)), **({by: as_labels(list(groups))} if by else {})},
+        attrs={"direction": "lower is better"},
+    )
+    out = out if by else out.squeeze("group")
+    return write_step(out, "kernel_analysis", params={"target": target, "by": by, "quantiles": chosen}, inputs={"x": x})
+
+
+def _targets(x: xr.DataArray, name: str) -> Numbers:
+    """Return what is told from responses, (stimulus, class), or (stimulus, 1) for a number."""
+    labels = coords_of(x, "presentation")
+    if name not in labels:
+        raise ParameterError(
+            f"kernel_analysis got target={name!r}; its stimuli have the coordinates {', '.join(sorted(labels))}. Expected one that is the "
+            f"same in all presentations of a stimulus.{did_you_mean(name, labels)}"
+        )
+    values = labels[name]
+    is_number = values.dtype.kind == "f"
+    if len(np.unique(values)) < 2 or (is_number and not np.isfinite(values).all()):
+        raise ParameterError(
+            f"kernel_analysis got target={name!r}, which is {preview(values)}. Expected two classes, or finite numbers that differ."
+        )
+    return (values[:, None] if is_number else pd.get_dummies(values.astype(object)).to_numpy()).astype(np.float64)
 
 
 def _one_draw(
@@ -136,12 +209,12 @@ def _summarised(
     return xr.Dataset(variables | {name: (dims, values) for name, values in named.items()}, coords=coords)
 
 
-def _once(x: xr.DataArray, name: str) -> xr.DataArray:
+def _once(x: xr.DataArray, name: str, owner: str) -> xr.DataArray:
     """Return one row a stimulus."""
     validate(x, name=name)
     if "time" in x.dims:
         raise ParameterError(
-            f"pseudo_depth got a {name} with dims {x.dims}. Expected no time: select one, `x.sel(time=0.1, method='nearest')`."
+            f"{owner} got a {name} with dims {x.dims}. Expected no time: select one, `x.sel(time=0.1, method='nearest')`."
         )
     return average_repeats(x)
 
@@ -157,18 +230,20 @@ def _shared(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataArray, x
     return x, y
 
 
-def _groups(x: xr.DataArray, name: str, side: str) -> dict[str, Numbers]:
+def _groups(x: xr.DataArray, name: str, side: str, owner: str) -> dict[str, Numbers]:
     """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
     labels = coords_of(x, "neuroid")
     if name not in labels:
         raise ParameterError(
-            f"pseudo_depth got by={name!r} for the {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
+            f"{owner} got by={name!r} for {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
             f"them.{did_you_mean(name, labels)}"
         )
-    values = x.values.astype(np.float64)
-    finite = np.isfinite(values).all(axis=0)
     codes, names = pd.factorize(labels[name].astype(object))
-    return {str(label): values[:, (codes == code) & finite] for code, label in enumerate(names)}
+    return {str(label): _finite(x.values[:, codes == code]) for code, label in enumerate(names)}
+
+
+def _finite(values: Numbers) -> Numbers:
+    return values[:, np.isfinite(values).all(axis=0)].astype(np.float64)
 
 
 def _sizes(name: str, given: Any, most: int, least: int, *, default: int) -> list[int]:

@@ -7,7 +7,8 @@ from scipy.stats import spearmanr
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, ParameterError
-from brainalign.geometry.protocols import pseudo_depth
+from brainalign.engine.kernel_analysis import gaussian_error_curve
+from brainalign.geometry.protocols import kernel_analysis, pseudo_depth
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +71,55 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network[:3], study.brain)
     with pytest.raises(ParameterError, match="Expected no time"):
         pseudo_depth(study.network, study.meg)
+
+
+@pytest.fixture(scope="module")
+def told(study):
+    """Both sides with classes of stimuli that the first neuroid of the network separates."""
+    classes = dict(zip(study.network.stimulus_id.values.tolist(), study.network.values[:, 0] > 0, strict=True))
+
+    def labelled(x):
+        return x.assign_coords(side=("presentation", ["right" if classes[i] else "left" for i in x.stimulus_id.values.tolist()]))
+
+    return {"brain": (labelled(study.brain), "region"), "network": (labelled(study.network), "layer")}
+
+
+@pytest.mark.parametrize("side", ["brain", "network"])
+def test_kernel_analysis_of_either_side(told, side):
+    x, by = told[side]
+    out = kernel_analysis(x, "side", by=by)
+    assert out.error.dims == ("n_components", by)
+    assert out.attrs["direction"] == "lower is better"
+    once = ba.average_repeats(x)
+    first = once[:, once[by].values == out[by].values[0]].values.astype(np.float64)
+    right = (once.side.values == "right") * 1.0
+    expected = gaussian_error_curve(first, np.stack([right, 1 - right], axis=1))
+    np.testing.assert_allclose(out.error.isel({by: 0}), expected, atol=1e-10)
+    assert float(out.area.isel({by: 0})) == pytest.approx(expected.mean())
+    assert float(out.area.isel({by: 0})) < float(out.area.isel({by: -1}))  # where the classes come from
+    whole = kernel_analysis(x, "side")
+    assert whole.error.dims == ("n_components",)
+    assert ba.core.provenance(out).steps[-1]["verb"] == "kernel_analysis"
+
+
+def test_kernel_analysis_of_a_number(told):
+    x = ba.average_repeats(told["network"][0])
+    number = x.assign_coords(size=("presentation", x.values[:, 0].astype(np.float64)))
+    error = kernel_analysis(number, "size", by="layer").error.isel(n_components=25)
+    assert error.argmin() == 0  # the layer that has it
+    with pytest.raises(ParameterError, match="or finite numbers that differ"):
+        kernel_analysis(number.assign_coords(size=number["size"] * np.nan), "size")
+
+
+def test_bad_input_of_kernel_analysis_is_named(study, told):
+    x = told["brain"][0]
+    with pytest.raises(ParameterError, match=r"target='sides'; its stimuli have .* Did you mean 'side'"):
+        kernel_analysis(x, "sides")
+    with pytest.raises(ParameterError, match=r"target='one', which is 'a', 'a', 'a', .* Expected two classes"):
+        kernel_analysis(x.assign_coords(one=("presentation", ["a"] * len(x))), "one")
+    with pytest.raises(ParameterError, match="by='area' for x"):
+        kernel_analysis(x, "side", by="area")
+    with pytest.raises(ParameterError, match="'quantiles' parameter of kernel_analysis"):
+        kernel_analysis(x, "side", quantiles=[0.0])
+    with pytest.raises(ParameterError, match=r"kernel_analysis got a x with dims .* Expected no time"):
+        kernel_analysis(study.meg, "side")

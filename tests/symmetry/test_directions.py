@@ -148,6 +148,9 @@ SINGLE_VERBS = {
 }
 #: What a submodule holds for one system.
 SINGLE_OPTIONS = {
+    "geometry.kernel_analysis": lambda x: ba.geometry.kernel_analysis(
+        x.assign_coords(half=("presentation", x.stimulus_id.values < x.stimulus_id.values[30])), "half", by="group"
+    ),
     "geometry.trajectories": lambda x: ba.geometry.trajectories(ba.rdm(x, by="group"), along="group"),
 }
 #: Feature steps, on a continuous recording and the rows that another one wants.
