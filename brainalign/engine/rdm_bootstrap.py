@@ -9,21 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from brainalign.engine.comparators import COMPARATORS, square
 from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers
+from brainalign.engine.rdm_ranks import Bounds, Sorted, compare_ranks
 
 SUMMED = ("cosine", "pearson", "whitened-cosine", "whitened-pearson")
 RANKED = ("spearman", "rho-a")
 _BUDGET = 2**22  # numbers in each of the few arrays that are held at a time: 32 MB
 _LEAST_STIMULI = 3  # distinct ones, for a draw to have a score
 _ROUNDING = 1e-12  # of a sum of squares that is left after its mean is taken out
-
-#: From how often each subject is drawn, (draw, subject), to the lower and upper bound of each, both (draw, subject).
-Bounds = Callable[[Numbers], tuple[Numbers, Numbers]]
 
 
 @dataclass(frozen=True)
@@ -75,17 +74,23 @@ def redrawn_scores(
     Cosine and Pearson r, plain or whitened, of all pairs of matrices are ratios of sums of products of their entries, which for all draws are one matrix
     product, made in tiles. Ranks need each matrix sorted once: mid-ranks in a draw are sums of weights along that order.
     """
-    compare = _from_sums if metric in SUMMED else _from_ranks if metric in RANKED else _from_samples
+    width = len(models)
+    compare: Callable[..., tuple[Numbers, Bounds]] = _from_samples
     if covariance is not None:
         compare = partial(_from_samples, covariance=covariance)
-    n_subjects, n_pairs = data.shape[1:]
-    width = n_pairs if compare is _from_ranks else n_subjects if ceiling else len(models)
-    step = max(1, _BUDGET // ((len(models) + n_subjects) * width))
+    elif metric in SUMMED:
+        compare, width = _from_sums, data.shape[1] if ceiling else len(models)
+    elif metric in RANKED:
+        compare, width = _from_ranks, data.shape[2]
+    step = max(1, _BUDGET // ((len(models) + data.shape[1]) * width))
     counts = np.where(np.count_nonzero(counts, axis=1, keepdims=True) < _LEAST_STIMULI, 0, counts)
+    ready: Any = (models, data)
+    if compare is _from_ranks:  # sorted once for all draws
+        ready = [Sorted.of(x) for x in models], [[Sorted.of(x) for x in group] for group in data]
     for start in range(0, len(counts), step):
         draws = slice(start, min(start + step, len(counts)))
-        for group, matrices in enumerate(data):
-            yield Part(draws, group, *compare(models, matrices, metric, counts[draws], ceiling))
+        for group, matrices in enumerate(ready[1]):
+            yield Part(draws, group, *compare(ready[0], matrices, metric, counts[draws], ceiling))
 
 
 def pair_weights(counts: Numbers) -> Numbers:
@@ -108,37 +113,6 @@ def pair_weights(counts: Numbers) -> Numbers:
     first, second = np.triu_indices(counts.shape[1], 1)
     counts = counts.astype(np.float64)
     return np.asarray(counts[:, first] * counts[:, second])
-
-
-def weighted_ranks(values: Numbers, weights: Numbers) -> Numbers:
-    """Return the mid-ranks that each value would have if it were there as often as its weight says, around their mean.
-
-    Parameters
-    ----------
-    values : ndarray, (row, value)
-    weights : ndarray of float64, (value,)
-        Whole and positive.
-
-    Returns
-    -------
-    ndarray of float64, (row, value)
-
-    Examples
-    --------
-    >>> weighted_ranks(np.array([[0.3, 0.1, 0.3]]), np.array([1.0, 2.0, 1.0])).tolist()   # 0.1 0.1 0.3 0.3
-    [[1.0, -1.0, 1.0]]
-    """
-    order = np.argsort(values, axis=1)
-    ordered, cumulated = np.take_along_axis(values, order, 1), np.cumsum(weights[order], axis=1)
-    below = np.concatenate([np.zeros((len(values), 1)), cumulated[:, :-1]], axis=1)
-    last = np.concatenate([ordered[:, 1:] != ordered[:, :-1], np.ones((len(values), 1), dtype=bool)], axis=1)
-    if not last.all():  # ties take the weight below the first and up to the last of them
-        first = np.concatenate([np.ones((len(values), 1), dtype=bool), last[:, :-1]], axis=1)
-        below = np.maximum.accumulate(np.where(first, below, 0.0), axis=1)
-        cumulated = np.minimum.accumulate(np.where(last, cumulated, np.inf)[:, ::-1], axis=1)[:, ::-1]
-    out = np.empty_like(cumulated)
-    np.put_along_axis(out, order, (below + cumulated - weights.sum()) / 2, 1)
-    return out
 
 
 def _from_sums(models: Numbers, data: Numbers, metric: str, counts: Numbers, ceiling: bool) -> tuple[Numbers, Bounds]:
@@ -262,52 +236,8 @@ def _bounds_of_products(products: Numbers, units: Numbers) -> tuple[Numbers, Num
     return np.where(there & several, lower, np.nan), np.where(there, upper, np.nan)
 
 
-def _from_ranks(models: Numbers, data: Numbers, metric: str, counts: Numbers, ceiling: bool) -> tuple[Numbers, Bounds]:
-    weights = pair_weights(counts)
-    a, b = (np.stack([_ranks_in_draws(x, weights) for x in side], axis=1) for side in (models, data))
-    norms = [
-        _rank_norms(np.einsum("dkp,dkp,dp->dk", x, x, weights, optimize=True), weights.sum(axis=1, keepdims=True), metric)
-        for x in (a, b)
-    ]
-    a *= weights[:, None]
-    scores = a @ b.swapaxes(1, 2) / (norms[0][:, :, None] * norms[1][:, None])
-    return scores, lambda units: _bounds_of_ranks(b, weights, metric, units)
-
-
-def _ranks_in_draws(x: Numbers, weights: Numbers) -> Numbers:
-    """Return the mid-ranks of the pairs of one matrix around their mean, (draw, pair), sorted once for all draws."""
-    order = np.argsort(x)
-    last = np.append(x[order[1:]] != x[order[:-1]], True)
-    up_to = np.cumsum(weights[:, order], axis=1)[:, last]
-    middle = up_to.copy()
-    middle[:, 1:] += up_to[:, :-1]
-    middle -= up_to[:, -1:]
-    middle /= 2
-    code = np.empty(len(x), dtype=np.int64)
-    code[order] = np.cumsum(last) - last
-    return middle[:, code]
-
-
-def _rank_norms(squares: Numbers, n: Numbers, metric: str) -> Numbers:
-    """Return the lengths of centred ranks: their own, or that of n ranks without ties."""
-    return np.sqrt(np.where(squares > 0, squares if metric == "spearman" else (n**3 - n) / 12, np.nan))
-
-
-def _bounds_of_ranks(ranked: Numbers, weights: Numbers, metric: str, units: Numbers) -> tuple[Numbers, Numbers]:
-    lower, upper = np.full((2, *units.shape), np.nan)
-    for draw, unit in enumerate(units):
-        i, there = draw if len(ranked) > 1 else 0, np.flatnonzero(unit)
-        known = weights[i] > 0
-        own, u, w = ranked[i][np.ix_(there, known)], unit[there], weights[i, known]
-        if not w.size:
-            continue
-        pooled = u @ own
-        ranks_of = weighted_ranks(np.concatenate([pooled - u[:, None] * own, pooled[None]]), w)  # half numbers: ties are exact
-        of_own, of_pooled = (_rank_norms((x * x) @ w, w.sum(), metric) for x in (own, ranks_of))
-        upper[draw, there] = own @ (ranks_of[-1] * w) / (of_own * of_pooled[-1])
-        if len(there) > 1:
-            lower[draw, there] = ((own * ranks_of[:-1]) @ w) / (of_own * of_pooled[:-1])
-    return lower, upper
+def _from_ranks(models: Any, data: Any, metric: str, counts: Numbers, ceiling: bool) -> tuple[Numbers, Bounds]:
+    return compare_ranks(models, data, metric, pair_weights(counts))
 
 
 def _from_samples(

@@ -4,7 +4,7 @@ import pytest
 from brainalign.engine import rdm_bootstrap
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.correlate import ranks
-from brainalign.engine.rdm_bootstrap import pair_weights, redrawn_scores, weighted_ranks
+from brainalign.engine.rdm_bootstrap import pair_weights, redrawn_scores
 
 RNG = np.random.default_rng(0)
 N, N_SUBJECTS, N_DRAWS = 9, 4, 12
@@ -119,13 +119,6 @@ def test_sums_lose_no_digits_to_a_large_mean():
     (near,) = redrawn_scores(models, data, "pearson", counts)
     (far,) = redrawn_scores(models + 1e6, data + 1e6, "pearson", counts)
     np.testing.assert_allclose(far.scores, near.scores, atol=1e-8)
-
-
-def test_weighted_ranks_are_ranks_of_copies():
-    values, weights = RNG.integers(6, size=(3, 20)) / 2, RNG.integers(1, 4, size=20)
-    wanted = ranks(np.repeat(values, weights, axis=1), axis=1)
-    wanted -= wanted.mean(axis=1, keepdims=True)
-    np.testing.assert_array_equal(np.repeat(weighted_ranks(values, weights.astype(float)), weights, axis=1), wanted)
 
 
 def test_pair_weights_leave_a_stimulus_with_itself_out():
