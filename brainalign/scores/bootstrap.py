@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,11 +12,11 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
-from brainalign.core.provenance import provenance, write_step
+from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.resample import false_discovery_rate
-from brainalign.scores.units import check_result, unit_scores
+from brainalign.scores.units import check_result, check_seeds, unit_scores
 
 
 def bootstrap(
@@ -67,12 +68,14 @@ def bootstrap(
     -----
     Draws are paired: one draw of stimuli or subjects serves every layer and model. Their variance is that of n units, too small by
     (n − 1) / n, and for two kinds of units drawn at once too large (:func:`brainalign.engine.bootstrap.two_factor_variance`);
-    percentiles are stretched to the corrected standard error times the t of min(n) − 1 degrees of freedom, and p compares the
-    difference with its draws on that scale.
+    percentiles are stretched to the corrected standard error times the t of its degrees of freedom
+    (:class:`brainalign.engine.bootstrap.Drawn`), and p compares the difference with its draws on that scale.
 
-    Models are not fitted again to redrawn stimuli, and those of K folds share training rows. Taken as they are (``models="fitted"``),
-    9 to 25% of the differences between sources that are equally good pass p ≤ .05. ``models="any"`` therefore multiplies the variance
-    over stimuli by 1 + K / (K − 1) (Nadeau and Bengio 2003): 1 to 6% pass.
+    Redrawn stimuli test models that were fitted to the others, and those of K folds share training rows. Taken as they are
+    (``models="fitted"``), 9 to 25% of the differences between sources that are equally good pass p ≤ .05. ``models="any"`` adds the
+    variance over training stimuli, as if others had been drawn for it: estimated where the result was made with ``n_refits=20``
+    (:func:`brainalign.engine.bootstrap.training_variance`); else by a bound, 1 + K / (K − 1) times the variance over test stimuli
+    (Nadeau and Bengio 2003), which lets 1 to 3% pass. The attr ``training`` says which.
 
     Examples
     --------
@@ -97,25 +100,25 @@ def bootstrap(
     joined = _joined(inputs, units) if len(inputs) > 1 else check_result(next(iter(inputs.values()), None), owner="bootstrap")
     between = "result" if len(inputs) > 1 else between
     n_folds = next(iter(inputs.values())).sizes.get("fold", 1)
-    template, drawn = _draw(joined, units, n_bootstraps, np.random.default_rng(seed), n_folds if models == "any" else 1)
+    template, drawn = _draw(joined, units, n_bootstraps, np.random.default_rng(seed))
+    training = "as fitted"
+    if "stimulus" in units and models == "any":
+        training, drawn = _with_training(joined, units, drawn, n_folds)
     low, high = drawn.interval(level)
     named = {"score": drawn.score, "ci_low": low, "ci_high": high}
     out = xr.Dataset({name: template.copy(data=values) for name, values in named.items()})
     if between is not None:
         out = out.merge(_differences(template, drawn, between, level))
     params = {"over": list(units), "between": between, "models": models, "level": level, "n_bootstraps": drawn.n}
-    return write_step(out.assign_attrs(params | {"n_units": drawn.n_units}), "bootstrap", params=params, inputs=inputs, seed=seed)
+    attrs = {"n_units": drawn.n_units, "training": training}
+    return write_step(out.assign_attrs(params | attrs), "bootstrap", params=params, inputs=inputs, seed=seed)
 
 
 def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
     parts = [check_result(part, owner="bootstrap", name=f"result {name!r}") for name, part in results.items()]
-    seeds = {name: _seed(part) for name, part in results.items()}
-    if "stimulus" in units and len(set(seeds.values())) > 1:
-        raise ParameterError(
-            f"bootstrap got results whose stimuli were drawn with the seeds {seeds}. Expected one, so that draws are paired: pass the same "
-            "`random_state` to each `ba.evaluate`."
-        )
-    kept = [name for name in ("score", "score_bootstrap", "n_units") if all(name in part for part in parts)]
+    if "stimulus" in units:
+        check_seeds(results, owner="bootstrap")
+    kept = [name for name in ("score", "score_bootstrap", "score_refit", "n_units") if all(name in part for part in parts)]
     try:
         return xr.concat([part[kept] for part in parts], xr.Variable("result", as_labels(list(results))), join="exact", coords="minimal",
                          compat="override", combine_attrs="drop")  # fmt: skip
@@ -125,34 +128,36 @@ def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
         ) from error
 
 
-def _seed(result: xr.Dataset) -> Any:
-    steps = provenance(result, verify=False).steps
-    return steps[-1]["seed"] if steps else None
-
-
-def _draw(
-    result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator, n_folds: int
-) -> tuple[xr.DataArray, Drawn]:
+def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator) -> tuple[xr.DataArray, Drawn]:
     others = [name for name in units if name != "stimulus"]
     redrawn = _redrawn(result) if "stimulus" in units else None
     n_stimuli = int(result.n_units.max()) if "n_units" in result else np.iinfo(np.int64).max
-    refitting = 1.0 if redrawn is None or n_folds < 2 else 1.0 + n_folds / (n_folds - 1.0)
     if redrawn is not None and not others:
         draws = redrawn.transpose("bootstrap", *result.score.dims).values
-        return result.score, Drawn(result.score.values, draws, (), [n_stimuli], refitting)
+        return result.score, Drawn(result.score.values, draws, (), [n_stimuli])
     scores = unit_scores(result, others[0], owner="bootstrap")
     mean = scores.mean(others[0], skipna=False)
     weights = draw_weights(scores.sizes[others[0]], n_bootstraps if redrawn is None else redrawn.sizes["bootstrap"], rng)
     weights = weights / weights.shape[1]
     by_unit = np.tensordot(weights, scores.values, 1)
     if redrawn is None:
-        return mean, Drawn(mean.values, by_unit, (), [weights.shape[1]], refitting)
+        return mean, Drawn(mean.values, by_unit, (), [weights.shape[1]])
     both = (
         unit_scores(result, others[0], owner="bootstrap", variable="score_bootstrap").transpose(*scores.dims, "bootstrap").values
     )
     by_both = np.einsum("bu,u...b->b...", weights, both)
     by_stimulus = np.moveaxis(both.mean(axis=0), -1, 0)
-    return mean, Drawn(mean.values, by_both, (by_unit, by_stimulus), [weights.shape[1], n_stimuli], refitting)
+    return mean, Drawn(mean.values, by_both, (by_unit, by_stimulus), [weights.shape[1], n_stimuli])
+
+
+def _with_training(result: xr.Dataset, units: tuple[str, ...], drawn: Drawn, n_folds: int) -> tuple[str, Drawn]:
+    """Add what other training stimuli would change: refits where the result has them, or a bound."""
+    if "score_refit" not in result:
+        return "bound", replace(drawn, refitting=1.0 if n_folds < 2 else 1.0 + n_folds / (n_folds - 1.0))
+    refits = result.score_refit.transpose("refit", *result.score.dims)
+    for unit in set(units) - {"stimulus"}:
+        refits = unit_scores(result, unit, owner="bootstrap", variable="score_refit").mean(unit, skipna=False)
+    return "refits", replace(drawn, refits=refits.transpose("refit", ...).values)
 
 
 def _redrawn(result: xr.Dataset) -> xr.DataArray:

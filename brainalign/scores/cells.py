@@ -82,6 +82,8 @@ class Grid:
         if "score_bootstrap" in parts[0]:
             out["score_bootstrap"] = self._stacked([part.score_bootstrap for part in parts], cells, "bootstrap", cell_dims)
             out = out.assign(interval(out.score_bootstrap)).assign(n_units=parts[0].n_units)
+        if "score_refit" in parts[0]:
+            out["score_refit"] = self._stacked([part.score_refit for part in parts], cells, "refit", cell_dims)
         return out
 
     def _reduced(self, values: Numbers, cells: list[Numbers]) -> Numbers:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,10 @@ import xarray as xr
 from brainalign.core.protocols import Metric
 from brainalign.core.tables import presentation_table
 from brainalign.dataset.folds import RUN_LABELS
-from brainalign.engine.bootstrap import draw_weights
+from brainalign.engine.bootstrap import LEFT_OUT, draw_weights
 from brainalign.engine.moments import Numbers, fold_sums, pool_sums
 from brainalign.engine.weighted import weighted_fold_sums
+from brainalign.scores.pairing import Pair
 
 _BLOCK_S = 20.0  # rows of a recording in time are drawn in blocks as long as this: neighbours are alike
 _VALUES = 2**22  # sums that are held at a time: 32 MB each
@@ -89,6 +90,34 @@ def bootstrap_scores(folds: Sequence[Held], metric: Metric, n_draws: int, seed: 
         ]
         tiles.append(np.asarray(metric.score(pool_sums(sums)), dtype=np.float32))
     return np.concatenate(tiles, axis=1)
+
+
+def refit_scores(both: Pair, score: Callable[[Pair], Numbers], n_refits: int, seed: int) -> Numbers:
+    """Score the same test rows by models fitted to fewer stimuli, everything that they choose included.
+
+    Parameters
+    ----------
+    both : Pair
+    score : callable
+        From a pair to its scores, (neuroid[, time]).
+    n_refits : int
+    seed : int
+        The same seed and units leave the same out, so that scores of several sources are paired.
+
+    Returns
+    -------
+    ndarray of float32, (refit, neuroid[, time])
+        For each, a random fifth of the units (:func:`units_of`) is in no training rows:
+        :func:`brainalign.engine.bootstrap.training_variance`.
+    """
+    codes, names = pd.factorize(units_of(both.target), sort=True)
+    rng, n_left = np.random.default_rng(seed), max(1, round(LEFT_OUT * len(names)))
+    out = []
+    for _ in range(n_refits):
+        left = np.isin(codes, rng.choice(len(names), n_left, replace=False))
+        folds = [fold._replace(train=fold.train[~left[fold.train]]) for fold in both.folds]
+        out.append(score(replace(both, folds=folds)).astype(np.float32))
+    return np.stack(out)
 
 
 def interval(draws: xr.DataArray, level: float = 0.95) -> dict[str, tuple[tuple[str, ...], Numbers]]:

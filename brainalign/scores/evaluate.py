@@ -26,13 +26,14 @@ from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import audit
 from brainalign.scores.beside import unique_variance, with_nuisance
 from brainalign.scores.controls import Controls, with_controls
+from brainalign.scores.draws import refit_scores
 from brainalign.scores.heldout import score_pair
 from brainalign.scores.inference import NULLS, choose_null, null_orders, null_scores, with_p_values
 from brainalign.scores.joined import join_results
 from brainalign.scores.metrics import METRICS
 from brainalign.scores.normalised import normalise
 from brainalign.scores.pairing import Pair, borrow_times, labels_as_target, mean_inverse_repeats, pair
-from brainalign.scores.tiled import key_of, of_whole, refuse_joint, score_in_tiles, tiles_of
+from brainalign.scores.tiled import keeping_sources, key_of, of_whole, refuse_joint, score_in_tiles, tiles_of
 
 
 def evaluate(
@@ -52,6 +53,7 @@ def evaluate(
     n_permutations: int = 0,
     null: str = "auto",
     n_bootstraps: int = 0,
+    n_refits: int = 0,
     random_state: int | np.random.Generator | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: bool = True,
@@ -101,7 +103,10 @@ def evaluate(
         runs. ``"auto"`` never exchanges rows that have times: neighbours in time are alike, and noise would look significant.
     n_bootstraps : int
         Draw the test stimuli (in time: stretches of 20 s) this often with replacement, and add an interval; 1,000 or more for a claim. It
-        takes the fitted models as they are; that of :func:`bootstrap` also counts that folds share training rows.
+        takes the fitted models as they are.
+    n_refits : int
+        Fit this often to all but a fifth of the stimuli, and keep the scores, from which :func:`bootstrap` and :func:`permutation_test`
+        estimate how much other training stimuli would change; without, they take a bound. 20 for a claim about layers or systems.
     random_state : int, Generator or None
         For folds, controls, permutations and bootstraps that are drawn.
     store : path, optional
@@ -121,7 +126,7 @@ def evaluate(
         ``score_control`` (control, neuroid) and ``score_minus_best_control``; with a ceiling, ``ceiling`` and ``score_normalized``;
         with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and ``p_value_max``, which holds for all scores
         of one target together; with bootstraps, ``ci_low`` and ``ci_high`` (95%) and the draws, ``score_bootstrap`` (bootstrap, neuroid),
-        the same for every source. Lazy where a store is given. The coordinate ``status`` names neuroids that have no score. The attr
+        the same for every source; with refits, ``score_refit`` (refit, neuroid). Lazy where a store is given. The coordinate ``status`` names neuroids that have no score. The attr
         ``report`` (JSON) says what was joined, dropped, averaged, split and fitted outside the folds.
 
     Raises
@@ -149,7 +154,8 @@ def evaluate(
     """
     seed = seed_of(random_state, store, "evaluate")  # drawn once: the systems of a dict share their folds
     asked = Asked(
-        model, cv, groups, metric, ceiling, join, repeats, time, nuisance, Controls.asked(controls), n_permutations, null, n_bootstraps, seed, progress
+        model, cv, groups, metric, ceiling, join, repeats, time, nuisance, Controls.asked(controls), n_permutations, null, n_bootstraps, n_refits,
+        seed, progress,
     )  # fmt: skip
     if store is None:
         return _without_nulls(score_systems(source, target, asked))
@@ -173,6 +179,7 @@ class Asked:
     n_permutations: int
     null: str
     n_bootstraps: int
+    n_refits: int
     random_state: Any
     progress: bool
 
@@ -249,7 +256,8 @@ def settle(source: xr.DataArray, target: Any, asked: Asked) -> Asked:
 def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) -> xr.Dataset:
     """Score tile by tile, keep every tile, and make the result of all."""
     sources, targets = (x if isinstance(x, Mapping) else {"": x} for x in (source, target))
-    settled = {(a, b): settle(x, y, asked) for a, x in sources.items() for b, y in targets.items()}
+    shared = replace(asked, model=keeping_sources(_as_chain(asked.model, isinstance(target, str))))
+    settled = {(a, b): settle(x, y, shared) for a, x in sources.items() for b, y in targets.items()}
     for one in settled.values():
         # a nuisance band has a penalty of its own, and candidates for the two are refined for all targets together
         refuse_joint(one.model if asked.nuisance is None else chain(BandedRidge()), tiles_of(targets))
@@ -285,6 +293,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     decoding = isinstance(target, str)
     target = labels_as_target(source, target) if decoding else validate(target, name="target")
     model = _as_chain(asked.model, decoding)
+    model = keeping_sources(model) if asked.n_permutations else model
     metric, repeats = _check(asked, model)
     seed = check_random_state(asked.random_state, owner="evaluate")
     timed = borrow_times(target, source)
@@ -300,6 +309,8 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
         chance = null_scores(both, orders, lambda moved: run(moved).score.values, progress=asked.progress)
         out["null_score"] = (("permutation", *out.score.dims), chance)
         out = with_p_values(out, out.null_score).assign_attrs(null=null)
+    if asked.n_refits:
+        out["score_refit"] = (("refit", *out.score.dims), refit_scores(both, lambda x: run(x).score.values, asked.n_refits, seed))
     if asked.controls:
         pair_of = partial(pair, target=timed, model=model, folds=folds, join=asked.join, repeats=repeats, time=asked.time)
         out = with_controls(out, asked.controls, both, source, mapping=model.steps[-1], pair_of=pair_of, score=run, seed=seed)
@@ -316,6 +327,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
         "model": model, "metric": metric.name, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"],
         "time": asked.time, "nuisance": asked.nuisance, "controls": out.control.values.tolist() if "control" in out.coords else [],
         "n_permutations": asked.n_permutations, "null": null, "n_bootstraps": asked.n_bootstraps,
+        "n_refits": asked.n_refits,
     }  # fmt: skip
     return write_step(out, "evaluate", params=params, inputs={"source": source, "target": target}, seed=seed)
 
@@ -347,7 +359,7 @@ def _check(asked: Asked, model: Chain) -> tuple[Metric, str]:
     check_choice("join", asked.join, ("inner", "exact"), owner="evaluate")
     check_choice("nuisance", asked.nuisance, (None, "auto"), owner="evaluate")
     check_choice("null", asked.null, NULLS, owner="evaluate")
-    for name in ("n_permutations", "n_bootstraps"):
+    for name in ("n_permutations", "n_bootstraps", "n_refits"):
         check_number(name, getattr(asked, name), owner="evaluate", low=0, integer=True)
     return metric, "keep" if model.is_classifier else asked.repeats
 

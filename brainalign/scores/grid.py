@@ -48,6 +48,7 @@ def compare(
     n_permutations: int = 0,
     null: str = "auto",
     n_bootstraps: int = 0,
+    n_refits: int = 0,
     recovery: bool | Mapping[str, Any] = False,
     random_state: int | np.random.Generator | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -61,7 +62,7 @@ def compare(
     source, target : DataArray, (presentation, neuroid[, time])
     by : tuple of two str
         Neuroid coordinates that group the source and the target: ``("layer", "region")``.
-    model, cv, groups, metric, ceiling, join, repeats, time, controls, n_permutations, null, n_bootstraps, random_state
+    model, cv, groups, metric, ceiling, join, repeats, time, controls, n_permutations, null, n_bootstraps, n_refits, random_state
         As in :func:`evaluate`; one permutation is the same draw in every cell. A metric of :func:`similarity`, such as
         ``"cka-debiased"``, compares the groups without a mapping: the result is that of :func:`similarity`, with ``score_control`` where
         ``controls`` holds further sources.
@@ -84,7 +85,7 @@ def compare(
         ``n_features`` (source_<a>), ``n_neuroids`` (target_<b>) and ``n_presentations``. With a ceiling, ``ceiling`` (target_<b>) and
         ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays unbiased
         where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the
-        highest null score of the whole grid. With bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``. Where the mapping
+        highest null score of the whole grid. With bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``; with refits ``score_refit``. Where the mapping
         compares alphas on inner folds, ``score_of_chosen`` (target_<b>) is what the best source group scores when it is chosen in
         each fold by the inner folds of its training rows, and ``chosen_<a>`` (fold, target_<b>) says which it was; the attr ``choice``
         says whether there is such a score: the highest entry of the table itself is chosen on the rows that it is scored on.
@@ -122,8 +123,9 @@ def compare(
     measure = _measure(metric)
     if measure is not None:
         _refuse_mappings(
-            model=model, cv=cv, groups=groups, repeats=repeats, time=time, null=null, store=store, aggregate=aggregate
-        )
+            model=model, cv=cv, groups=groups, repeats=repeats, time=time, null=null, n_refits=n_refits, store=store,
+            aggregate=aggregate,
+        )  # fmt: skip
         options = {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "ceiling": ceiling}
         return _by_similarity(source, target, by, measure, options, Controls.asked(controls), recovery, random_state)
     source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
@@ -131,7 +133,8 @@ def compare(
     seed = seed_of(random_state, store, "compare")
     wanted = Controls.asked(controls)
     asked = Asked(
-        model, cv, groups, metric, ceiling, join, repeats, time, None, wanted, n_permutations, null, n_bootstraps, seed, progress
+        model, cv, groups, metric, ceiling, join, repeats, time, None, wanted, n_permutations, null, n_bootstraps, n_refits,
+        seed, progress,
     )  # fmt: skip
     finish = partial(_finished, grid=grid, source=source, target=target, by=by, asked=asked, recovery=recovery)
     of_group = {label: wanted.of_group(by[0], label, first=i == 0) for i, label in enumerate(source_groups)}
@@ -169,6 +172,7 @@ def _finished(
         out = _with_recovery(out, source, target, by, scorer, options, asked.random_state)
     params = {"by": by, "aggregate": grid.aggregate, "model": asked.model, "cv": json.loads(parts[0].attrs["report"])["folds"]}
     params |= {"n_permutations": asked.n_permutations, "null": parts[0].attrs.get("null"), "n_bootstraps": asked.n_bootstraps}
+    params["n_refits"] = asked.n_refits
     params["recovery"] = recovery if isinstance(recovery, bool) else {k: v for k, v in recovery.items() if k != "controls"}
     params["controls"] = out.control.values.tolist() if "control" in out.coords else []
     return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=asked.random_state)
@@ -251,7 +255,7 @@ def _measure(metric: Any) -> SimilarityMetric | None:
 
 
 def _refuse_mappings(**given: Any) -> None:
-    usual = {"repeats": "average", "time": "match", "null": "auto", "aggregate": "median"}
+    usual = {"repeats": "average", "time": "match", "null": "auto", "n_refits": 0, "aggregate": "median"}
     wrong = [f"{name}={value!r}" for name, value in given.items() if value != usual.get(name)]
     if wrong:
         raise ParameterError(

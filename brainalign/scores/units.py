@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,13 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, did_you_mean
+from brainalign.core.provenance import provenance
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
+from brainalign.engine.bootstrap import training_variance
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import draw_signs
 from brainalign.scores.inference import with_p_values
-
-_FOLDS = "their training rows, which they share, make their mean √(1 + K/(K−1)) times as uncertain as K independent scores would"
 
 
 def check_result(result: Any, *, owner: str, name: str = "result") -> xr.Dataset:
@@ -43,6 +44,29 @@ def check_result(result: Any, *, owner: str, name: str = "result") -> xr.Dataset
     raise SchemaError(
         f"{owner} got {held} as its {name}. Expected a Dataset with `score`: make it with `ba.evaluate` or `ba.compare`."
     )
+
+
+def check_seeds(results: Mapping[str, xr.Dataset], *, owner: str) -> None:
+    """Refuse results whose draws are no pairs.
+
+    Parameters
+    ----------
+    results : mapping of str to Dataset
+    owner : str
+        The verb, for the message.
+
+    Raises
+    ------
+    ParameterError
+        They were made with different seeds.
+    """
+    steps = {name: provenance(result, verify=False).steps for name, result in results.items()}
+    seeds = {name: each[-1]["seed"] if each else None for name, each in steps.items()}
+    if len(set(seeds.values())) > 1:
+        raise ParameterError(
+            f"{owner} got results whose stimuli were drawn with the seeds {seeds}. Expected one, so that draws are paired: pass the same "
+            "`random_state` to each `ba.evaluate`."
+        )
 
 
 def unit_scores(result: xr.Dataset, over: str, *, owner: str, variable: str = "score") -> xr.DataArray:
@@ -129,10 +153,12 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
         other = unit_scores(check_result(y, owner="permutation_test", name="y"), over, owner="permutation_test")
         scores = _difference(scores, other, over)
     values = scores.values - against
-    # K folds share training rows, and their mean varies more than they tell (Nadeau and Bengio 2003)
-    shared = np.sqrt(1.0 + len(values) / (len(values) - 1.0)) if over == "fold" else 1.0
-    observed = _studentised(values.mean(axis=0), values) / shared
-    chance = _studentised(np.tensordot(draw_signs(len(values), n, rng), values, 1) / len(values), values)
+    observed, flipped = values.mean(axis=0), np.tensordot(draw_signs(len(values), n, rng), values, 1) / len(values)
+    variance, assumes = _variance_of_mean(observed, values), ""
+    if over == "fold":
+        added, assumes = _of_training(x, y, variance * len(values) / (len(values) - 1.0))
+        variance = variance + added
+    observed, chance = _over(observed, variance), _over(flipped, _variance_of_mean(flipped, values))
     if y is not None:
         observed, chance = np.abs(observed), np.abs(chance)
     chance += 1e-9 * np.abs(chance)  # ties are ties, whatever the order of the sum
@@ -140,18 +166,33 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
     tested = with_p_values(
         out.assign(score=out.score.copy(data=observed)), xr.DataArray(chance, dims=("permutation", *out.score.dims))
     )
-    assumes = f"{'differences' if y is not None else 'scores'} of units are independent and as likely above {against:g} as below"
-    return tested.assign(score=out.score, n_units=len(values)).assign_attrs(
-        null="sign", over=over, assumes=f"{assumes}; {_FOLDS}" if over == "fold" else assumes
-    )
+    what = "differences" if y is not None else "scores"
+    assumes = f"{what} of units are independent and as likely above {against:g} as below{assumes}"
+    return tested.assign(score=out.score, n_units=len(values)).assign_attrs(null="sign", over=over, assumes=assumes)
 
 
-def _studentised(mean: Numbers, values: Numbers) -> Numbers:
-    """Return the means of units, with any signs, over their standard errors: the same order, and cells that can be compared."""
+def _variance_of_mean(mean: Numbers, values: Numbers) -> Numbers:
+    """Return the squared standard errors of means of units, with any signs."""
     squares = (values * values).sum(axis=0)
-    left = np.maximum(squares - len(values) * mean * mean, 1e-12 * squares)
+    return np.asarray(np.maximum(squares - len(values) * mean * mean, 1e-12 * squares) / (len(values) * (len(values) - 1)))
+
+
+def _over(mean: Numbers, variance: Numbers) -> Numbers:
+    """Return means over their standard errors: the same order, and cells that can be compared."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(squares == 0, 0.0, mean / np.sqrt(left / (len(values) * (len(values) - 1)))))
+        return np.asarray(np.where((variance == 0) & (mean == 0), 0.0, mean / np.sqrt(variance)))
+
+
+def _of_training(x: xr.Dataset, y: xr.Dataset | None, bound: Numbers) -> tuple[Numbers, str]:
+    """Return the variance over training rows, which folds share and so do not show, from refits or as a bound; and its name."""
+    results = {"x": x} if y is None else {"x": x, "y": y}
+    if not all("score_refit" in result for result in results.values()):
+        return bound, "; training rows that folds share add no more than the bound of Nadeau and Bengio (2003)"
+    check_seeds(results, owner="permutation_test")
+    refits = [result.score_refit.transpose("refit", ...).values for result in results.values()]
+    return training_variance(
+        refits[0] if y is None else refits[0] - refits[1]
+    ), "; training rows that folds share add what refits show"
 
 
 def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:

@@ -78,6 +78,24 @@ def test_models_of_folds_would_be_others_for_other_stimuli():
     assert (any_model.p_value >= fitted.p_value).all()
     once = ba.bootstrap(one.drop_vars("fold"), over="stimulus", between="layer")  # one test set: nothing is shared
     xr.testing.assert_equal(once, fitted)
+    assert (any_model.attrs["training"], fitted.attrs["training"]) == ("bound", "as fitted")
+
+
+@pytest.mark.parametrize("over", ["stimulus", ("subject", "stimulus")])
+def test_refits_take_the_place_of_the_bound(over):
+    options = {"over": over, "between": "layer", "random_state": 0}
+    result = two_factors(5, 60, 2, RNG).assign_coords(fold=range(5))
+    result = result.isel(subject=0) if over == "stimulus" else result
+    refits = result.score + 0.05 * xr.DataArray(RNG.normal(size=(30, 2)), dims=("refit", "layer"))
+    found, fitted = (ba.bootstrap(result.assign(score_refit=refits), **options, models=models) for models in ("any", "fitted"))
+    assert found.attrs["training"] == "refits"
+    if over == "stimulus":  # jackknife: leaving a fifth out moves the score by half of what drawing all anew would
+        drawn = 60 / 59 * result.score_bootstrap.var("bootstrap", ddof=1)
+        wanted = np.sqrt((drawn + 4 * refits.var("refit", ddof=1)) / drawn)
+        np.testing.assert_allclose((found.ci_high - found.ci_low) / (fitted.ci_high - fitted.ci_low), wanted, rtol=0.02)
+    same = ba.bootstrap(result.assign(score_refit=refits * 0 + result.score), **options)
+    xr.testing.assert_allclose(same, ba.bootstrap(result, **options, models="fitted"))
+    assert (found.p_value >= same.p_value).all()
 
 
 def test_whole_results_are_compared_where_their_draws_are_the_same():

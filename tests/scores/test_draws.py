@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
+from brainalign.core.errors import ParameterError
 from brainalign.scores.draws import Held, bootstrap_scores, units_of
 from brainalign.scores.metrics import BALANCED_ACCURACY, PEARSON, R2
 
@@ -79,3 +80,38 @@ def test_a_grid_has_an_interval_a_cell_and_a_choice_that_is_held_out():
     for region, layer in study.truth.layer.items():
         assert (out.chosen_layer.sel(target_region=region) == layer).mean() > 0.7
     assert (abs(out.score_of_chosen - out.score.max("source_layer")) < 0.15).all()
+
+
+@pytest.mark.parametrize("repeats", ["average", "keep"])
+def test_refits_are_of_models_that_never_saw_a_fifth_of_the_stimuli(repeats):
+    study = ba.simulate(n_stimuli=40, n_neuroids=6, n_repeats=2, random_state=0)
+    sides = [x[:, :5] for x in (study.network, study.fmri)]
+    seen = []
+
+    class Spy(ba.Ridge):
+        def fit(self, X, Y):
+            seen.append(set(np.unique(Y.stimulus_id.values).tolist()))
+            return super().fit(X, Y)
+
+    options = {"model": Spy(alphas=[1.0]), "cv": 4, "repeats": repeats, "controls": "none", "random_state": 0}
+    out = ba.evaluate(*sides, n_refits=3, **options)
+    assert out.score_refit.dims == ("refit", "neuroid")
+    assert [len(stimuli) for stimuli in seen[:4]] == [30] * 4
+    for refit in (seen[4:8], seen[8:12], seen[12:]):
+        assert len(set.union(*refit)) == 32  # the same eight are left out of every fold
+    assert (abs(out.score_refit - out.score) < 0.3).all()
+    assert not np.array_equal(out.score_refit[0], out.score_refit[1])
+    turned = ba.evaluate(*sides[::-1], n_refits=3, **options)
+    assert turned.score_refit.shape == (3, 5)
+
+
+def test_refits_of_a_grid_are_those_of_its_cells():
+    study = ba.simulate(n_stimuli=60, n_neuroids=6, n_repeats=1, random_state=0)
+    options = {"model": FIXED, "cv": 4, "controls": "none", "n_bootstraps": 20, "n_refits": 4, "random_state": 0}
+    out = ba.compare(study.network, study.fmri, by=("layer", "region"), **options)
+    assert out.score_refit.dims == ("refit", "source_layer", "target_region")
+    tested = ba.bootstrap(out, over="stimulus", between="source_layer")
+    assert tested.attrs["training"] == "refits"
+    assert np.isfinite(tested.p_value).all()
+    with pytest.raises(ParameterError, match=r"n_refits=4 beside a metric of similarity"):
+        ba.compare(study.network, study.fmri, by=("layer", "region"), metric="cka", n_refits=4)

@@ -75,7 +75,8 @@ def broken(x):
     return x
 
 
-ARGUMENTS = {"model": FIXED, "cv": 3, "n_permutations": 6, "n_bootstraps": 5, "ceiling": "repeat", "random_state": 4}
+DRAWS = {"n_permutations": 6, "n_bootstraps": 5, "n_refits": 2}
+ARGUMENTS = {"model": FIXED, "cv": 3, "ceiling": "repeat", "random_state": 4, **DRAWS}
 
 
 @pytest.mark.filterwarnings("ignore::brainalign.core.errors.DegenerateNeuroidWarning")
