@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.screening import best, search_losses
 
 __all__ = [
-    "FixedRidge", "RidgeFactor", "RidgeSolution", "Splits", "coefficients", "factorise", "fixed_ridge", "solve_ridge",
+    "FixedRidge", "RidgeFactor", "RidgeSolution", "RidgeSource", "Splits", "coefficients", "factorise", "fixed_ridge", "ridge_source",
+    "solve_ridge",
 ]  # fmt: skip
 
 
@@ -63,35 +65,110 @@ class RidgeSolution:
         return self.weights if self.rows is None else self.rows.T @ self.weights
 
 
-def solve_ridge(
+@dataclass(frozen=True)
+class RidgeSource:
+    """What is made of a source alone, and serves all its targets. Made by :func:`ridge_source`.
+
+    Attributes
+    ----------
+    factor : RidgeFactor
+    held : HeldOut or None
+        The operators of the folds, which are made when an alpha is first asked for.
+    fit_intercept : bool
+    weights : ndarray of float64, (row,), or None
+    device : str
+    memory : float
+        Bytes to work with.
+    """
+
+    factor: RidgeFactor
+    held: HeldOut | None
+    fit_intercept: bool
+    weights: Numbers | None
+    device: str
+    memory: float
+
+    def solve(
+        self,
+        Y: Array,
+        alphas: Sequence[float] | Numbers,
+        *,
+        search: str = "all",
+        verify: float = 0.0,
+        target_batch: int | None = None,
+        seed: int = 0,
+    ) -> RidgeSolution:
+        """Fit ridge regression with the alpha that serves each target best on held-out rows.
+
+        Parameters
+        ----------
+        Y : ndarray or Tensor, (row, target)
+            Finite, and varying.
+        alphas : sequence of float
+            Ascending, non-negative; scikit-learn's convention Σ(y − Xb)² + α‖b‖². 0 gives the minimum-norm fit. More than one needs
+            folds.
+        search : {"screen", "all"}
+            Exact scores around the alpha that generalised cross-validation suggests, climbing to the best; or at every alpha.
+        verify : float
+            Share of the targets for which every alpha is evaluated after the search, to see what it missed.
+        target_batch : int, optional
+            Targets worked on at a time; changes memory, not results. Default: as many as fit.
+        seed : int
+            Of the choice of targets to verify.
+
+        Returns
+        -------
+        RidgeSolution
+        """
+        factor, held, grid = self.factor, self.held, np.asarray(alphas, dtype=np.float64)
+        (n, p), t, dtype = factor.centred.shape, Y.shape[1], dtype_name(factor.centred)
+        checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
+        index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
+        out, means, left = np.empty((n if p > n else p, t), dtype=dtype), np.empty(t), cast(factor.left, dtype)
+        for some in _tiles(t, target_batch or _fitting(factor, held, self.memory / 4)):
+            y, means[some], scale = _unit_targets(move(Y[:, some], self.device), self.fit_intercept, self.weights, dtype)
+            if held is None:
+                rotated = left.T @ y
+            else:
+                tile = held.prepare(y)
+                rotated = tile.rotated
+                found, exhaustive = search_losses(held, tile, grid, screen=search == "screen", checked=checked[some])
+                index[some], scores[:, some] = best(found), held.score(found, tile, scale)
+                missed[some] = _missed(held.score(exhaustive, tile, scale), scores[:, some])
+            fitted = _weights(factor, left, shrink(factor, rotated, grid[index[some]]), dual=p > n)
+            fitted *= cast(like(scale, left), dtype)
+            out[:, some] = to_numpy(fitted)
+        return RidgeSolution(
+            source_mean=to_numpy(factor.mean),
+            target_mean=means,
+            alpha_index=index,
+            heldout_score=None if held is None else scores,
+            search_loss=float(missed[checked].max(initial=0.0)) if checked.any() and held is not None else np.nan,
+            weights=out,
+            rows=to_numpy(factor.centred) if p > n else None,
+            largest=float(factor.eigenvalues.max()) if len(factor.eigenvalues) else 0.0,
+        )
+
+
+def ridge_source(
     X: Array,
-    Y: Array,
-    alphas: Sequence[float] | Numbers,
     splits: Splits | None = None,
     *,
     fit_intercept: bool = True,
     criterion: str = "r2",
-    search: str = "all",
-    verify: float = 0.0,
     standardize: bool = False,
     weights: Numbers | None = None,
     device: str = "cpu",
     dtype: str = "float32",
-    target_batch: int | None = None,
     max_memory: float | None = None,
-    seed: int = 0,
     factor: RidgeFactor | None = None,
-) -> RidgeSolution:
-    """Fit ridge regression with the alpha that serves each target best on held-out rows.
+) -> RidgeSource:
+    """Decompose a source once, for the fits of any number of targets.
 
     Parameters
     ----------
     X : ndarray or Tensor, (row, column)
         Finite.
-    Y : ndarray or Tensor, (row, target)
-        Finite, and varying.
-    alphas : sequence of float
-        Ascending, non-negative; scikit-learn's convention Σ(y − Xb)² + α‖b‖². 0 gives the minimum-norm fit.
     splits : sequence of (ndarray of int, ndarray of int), optional
         Train and test rows of each fold; needed for more than one alpha.
     fit_intercept : bool
@@ -99,10 +176,6 @@ def solve_ridge(
     criterion : {"r2", "mse", "pearson"}
         1 − Σ_f Σ(y−ŷ)² / Σ_f Σ(y−ȳ_f)², minus the mean squared error, or the correlation; sums are pooled over folds, and those
         of the correlation taken around each fold's means.
-    search : {"screen", "all"}
-        Exact scores around the alpha that generalised cross-validation suggests, climbing to the best; or at every alpha.
-    verify : float
-        Share of the targets for which every alpha is evaluated after the search, to see what it missed.
     standardize : bool
         Divide columns by their deviation over the training rows of each fold. Every fold is then decomposed on its own. The
         source as a whole is taken as it is.
@@ -111,25 +184,20 @@ def solve_ridge(
     device : str
     dtype : {"float32", "float64"}
         Of the products over targets. Decompositions and fold operators are float64.
-    target_batch : int, optional
-        Targets worked on at a time; changes memory, not results. Default: as many as fit.
     max_memory : float, optional
         Bytes that operators and tiles of targets may take beside inputs and outputs. Default 512 MB; a quarter of the free memory
         on other devices.
-    seed : int
-        Of the choice of targets to verify.
     factor : RidgeFactor, optional
         The decomposition of ``X``, where it is known, of the dual form if it has as many columns as :func:`smallest_fit` has rows.
 
     Returns
     -------
-    RidgeSolution
+    RidgeSource
     """
-    X, grid = move(X, device), np.asarray(alphas, dtype=np.float64)
+    X = move(X, device)
     memory = working_memory(X) if max_memory is None else max_memory
-    (n, p), t = X.shape, Y.shape[1]
     if factor is None:
-        complete = p >= smallest_fit(n, splits)
+        complete = X.shape[1] >= smallest_fit(len(X), splits)
         factor = factorise(X, fit_intercept=fit_intercept, dtype=dtype, complete=complete, weights=weights)
     held = None
     if splits is not None:
@@ -137,33 +205,36 @@ def solve_ridge(
             factor, splits, fit_intercept=fit_intercept, weights=weights, criterion=criterion, standardize=standardize,
             max_memory=memory / 2,
         )  # fmt: skip
-    checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
-    index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
-    out, means, left = np.empty((n if p > n else p, t), dtype=dtype), np.empty(t), cast(factor.left, dtype)
-    for some in _tiles(t, target_batch or _fitting(factor, held, memory / 4)):
-        y, means[some], scale = _unit_targets(move(Y[:, some], device), fit_intercept, weights, dtype)
-        if held is None:
-            rotated = left.T @ y
-        else:
-            tile = held.prepare(y)
-            rotated = tile.rotated
-            found, exhaustive = search_losses(held, tile, grid, screen=search == "screen", checked=checked[some])
-            index[some], scores[:, some] = best(found), held.score(found, tile, scale)
-            missed[some] = _missed(held.score(exhaustive, tile, scale), scores[:, some])
-        shrunk = shrink(factor, rotated, grid[index[some]])
-        fitted = _weights(factor, left, shrunk, dual=p > n)
-        fitted *= cast(like(scale, X), dtype)
-        out[:, some] = to_numpy(fitted)
-    return RidgeSolution(
-        source_mean=to_numpy(factor.mean),
-        target_mean=means,
-        alpha_index=index,
-        heldout_score=None if held is None else scores,
-        search_loss=float(missed[checked].max(initial=0.0)) if checked.any() and held is not None else np.nan,
-        weights=out,
-        rows=to_numpy(factor.centred) if p > n else None,
-        largest=float(factor.eigenvalues.max()) if len(factor.eigenvalues) else 0.0,
-    )
+    return RidgeSource(factor, held, fit_intercept, weights, device, memory)
+
+
+def solve_ridge(
+    X: Array,
+    Y: Array,
+    alphas: Sequence[float] | Numbers,
+    splits: Splits | None = None,
+    *,
+    search: str = "all",
+    verify: float = 0.0,
+    target_batch: int | None = None,
+    seed: int = 0,
+    **source: Any,
+) -> RidgeSolution:
+    """Fit the targets of a source that is wanted once.
+
+    Parameters
+    ----------
+    X, splits, **source
+        As in :func:`ridge_source`.
+    Y, alphas, search, verify, target_batch, seed
+        As in :meth:`RidgeSource.solve`.
+
+    Returns
+    -------
+    RidgeSolution
+    """
+    made = ridge_source(X, splits, **source)
+    return made.solve(Y, alphas, search=search, verify=verify, target_batch=target_batch, seed=seed)
 
 
 def smallest_fit(n: int, splits: Splits | None) -> int:

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, SplitError
-from brainalign.core.parameters import check_number
+from brainalign.core.parameters import check_number, preview
 from brainalign.dataset.split import split
+from brainalign.engine.moments import column_status
 from brainalign.engine.solvers import Splits
 
 Values = np.ndarray[Any, Any]
@@ -171,3 +172,43 @@ def restricted(splits: Splits, kept: Values) -> Splits:
     number = np.cumsum(kept) - 1
     parts = [(number[train[kept[train]]], number[test[kept[test]]]) for train, test in splits]
     return [(train, test) for train, test in parts if len(train) and len(test)]
+
+
+def target_patterns(y: Values, nan_policy: str) -> tuple[Values, list[tuple[Values, Values]]]:
+    """Return the status of targets, and which to fit on which rows.
+
+    Parameters
+    ----------
+    y : ndarray, (row, target)
+    nan_policy : {"omit_target", "mask", "raise"}
+        Of targets with NaN or infinity: they are not fitted, fitted on the rows where they are finite, or an error.
+
+    Returns
+    -------
+    status : ndarray of str, (target,)
+    patterns : list of (ndarray of bool, (row,), ndarray of bool, (target,))
+        Only those that have targets.
+
+    Raises
+    ------
+    ParameterError
+        A target has NaN, and the policy is to raise.
+    """
+    status = column_status(y)
+    lost = np.flatnonzero(status == "nan")
+    if lost.size and nan_policy == "raise":
+        raise ParameterError(
+            f"{lost.size} of {y.shape[1]} targets have NaN or infinity in some training row, at positions {preview(lost)}. Expected finite "
+            "targets: drop these, or use nan_policy='omit_target' or 'mask'."
+        )
+    patterns = [(np.ones(len(y), dtype=bool), status == "ok")] if (status == "ok").any() else []
+    if lost.size and nan_policy == "mask":
+        finite = np.isfinite(y[:, lost])
+        packed = np.ascontiguousarray(np.packbits(finite, axis=0).T)
+        _, first, code = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
+        for k, example in enumerate(first):
+            kept, targets = finite[:, example], lost[code == k]
+            if kept.sum() > 1:
+                status[targets] = column_status(y[np.ix_(kept, targets)])
+                patterns.append((kept, np.isin(np.arange(len(status)), targets[status[targets] == "ok"])))
+    return status, [pattern for pattern in patterns if pattern[1].any()]

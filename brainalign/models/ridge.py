@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
+from sklearn.base import clone
 
 from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.engine.gram import column_mean, column_scale, deviation, wide_matmul
-from brainalign.engine.moments import column_status, is_constant
-from brainalign.engine.solvers import RidgeSolution, fixed_ridge, solve_ridge
-from brainalign.models.inner_folds import inner_splits, restricted, row_weights
+from brainalign.engine.kept import Kept, content_key
+from brainalign.engine.moments import is_constant
+from brainalign.engine.solvers import RidgeSolution, RidgeSource, Splits, fixed_ridge, ridge_source
+from brainalign.models.inner_folds import inner_splits, restricted, row_weights, target_patterns
 from brainalign.models.mapping import LinearMapping, Values, working_device
 
 #: The default alphas, in units of the source's total variance: two a decade.
@@ -107,6 +110,7 @@ class Ridge(LinearMapping):
     """
 
     separate_targets = True
+    _kept: Kept | None = None
     _rows: Any = None  # of the dual form, with their weights
     _dual: Any = None
     _coef: Any = None
@@ -158,6 +162,37 @@ class Ridge(LinearMapping):
     @coef_.setter
     def coef_(self, values: Values) -> None:
         self._coef = values
+
+    def keeping_sources(self) -> Self:
+        """Return a copy that keeps what it makes of a source, as do its clones, so that further targets cost no decomposition.
+
+        Returns
+        -------
+        Ridge
+            Not fitted. It and its clones together keep as much as fits into ``max_memory``, or 512 MB; results are the same. One that
+            keeps sources already is returned itself.
+
+        Examples
+        --------
+        >>> import brainalign as ba
+        >>> from sklearn.base import clone
+        >>> rng = np.random.default_rng(0)
+        >>> X, Y = rng.normal(size=(60, 5)), rng.normal(size=(60, 4))
+        >>> model = ba.Ridge().keeping_sources()
+        >>> halves = [clone(model).fit(X, Y[:, some]).coef_ for some in (slice(0, 2), slice(2, 4))]  # X is decomposed once
+        >>> np.allclose(np.hstack(halves), ba.Ridge().fit(X, Y).coef_)
+        True
+        """
+        if self._kept is not None:
+            return self
+        out = clone(self)
+        out._kept = Kept(2.0**29 if self.max_memory is None else self.max_memory)
+        return out
+
+    def __sklearn_clone__(self) -> Self:
+        out = super().__sklearn_clone__()
+        out._kept = self._kept
+        return out
 
     def at_chosen_alphas(self, X: Any, X_new: Any) -> Callable[[Values], Values]:
         """Return what predicts further targets, at the alphas that were chosen, without decomposing the source for each.
@@ -220,7 +255,7 @@ class Ridge(LinearMapping):
         self.constant_features_ = _spread(still, self.features_used_, False)
         x = x if self.standardize == "none" else x / self._scale
         alphas = self._candidates(x, wide)
-        self.status_, patterns = self._patterns(y)
+        self.status_, patterns = target_patterns(y, self.nan_policy)
         choose = len(alphas) > 1 and len(patterns) > 0
         splits = restricted(inner_splits(self.cv, self.groups, len(used), rows), used) if choose else None
         self._allocate(y)
@@ -233,21 +268,13 @@ class Ridge(LinearMapping):
                 self.status_[targets] = "nan"
                 self._coef[:, targets] = np.nan
                 continue
-            solution = solve_ridge(
-                x if alone else x[kept],
+            source = self._source(x if alone else x[kept], folds, None if wide is None else wide[kept], device)
+            solution = source.solve(
                 y if alone and targets.all() else y[np.ix_(kept, targets)],
                 alphas,
-                folds,
-                fit_intercept=self.fit_intercept,
-                criterion=self.criterion,
                 search=self.search,
                 verify=self.verify,
-                standardize=self.standardize == "train_fold",
-                weights=None if wide is None else wide[kept],
-                device=device,
-                dtype=self.dtype,
                 target_batch=self.target_batch,
-                max_memory=self.max_memory,
                 seed=self.seed_,
             )
             if self.alphas is not None and self.dtype == "float32":
@@ -255,6 +282,18 @@ class Ridge(LinearMapping):
             self._take(solution, alphas, targets, still, lone=len(patterns) == 1 and alone)
         if any(not kept.all() for kept, _ in patterns):
             self._weights = None
+
+    def _source(self, x: Values, splits: Splits | None, weights: Values | None, device: str) -> RidgeSource:
+        """Return what is made of training rows alone: anew, or as it was kept."""
+        options = {
+            "fit_intercept": self.fit_intercept, "criterion": self.criterion, "standardize": self.standardize == "train_fold",
+            "device": device, "dtype": self.dtype, "max_memory": self.max_memory,
+        }  # fmt: skip
+        make = partial(ridge_source, x, splits, weights=weights, **options)
+        if self._kept is None:
+            return make()
+        rows = [rows for split in splits or () for rows in split]
+        return self._kept.get((content_key(x, weights, *rows), *options.values()), make)
 
     def _predict_values(self, x: Values) -> Values:
         if self._rows is None:
@@ -275,6 +314,8 @@ class Ridge(LinearMapping):
         failed = ~np.isfinite(weights).all(axis=0)
         weights[:, failed] = np.nan
         self.status_[np.flatnonzero(targets)[failed]] = "failed"
+        if rows is not None and (still.any() or self.standardize != "none"):
+            rows = rows.copy()  # other fits may share them
         across = weights.T if rows is None else rows  # features come last
         across[:, still] = 0
         if self.standardize != "none":
@@ -292,27 +333,6 @@ class Ridge(LinearMapping):
         offset, moved = wide_matmul(weights.T, both if rows is None else wide_matmul(rows, both)).T
         self.intercept_[targets] = solution.target_mean - offset
         self._target_mean[targets] = solution.target_mean + moved
-
-    def _patterns(self, y: Values) -> tuple[Values, list[tuple[Values, Values]]]:
-        """Return the status of targets, and those to fit, by the rows on which they are fitted: pairs of masks."""
-        status = column_status(y)
-        lost = np.flatnonzero(status == "nan")
-        if lost.size and self.nan_policy == "raise":
-            raise ParameterError(
-                f"{lost.size} of {y.shape[1]} targets have NaN or infinity in some training row, at positions {preview(lost)}. Expected finite "
-                "targets: drop these, or use nan_policy='omit_target' or 'mask'."
-            )
-        patterns = [(np.ones(len(y), dtype=bool), status == "ok")] if (status == "ok").any() else []
-        if lost.size and self.nan_policy == "mask":
-            finite = np.isfinite(y[:, lost])
-            packed = np.ascontiguousarray(np.packbits(finite, axis=0).T)
-            _, first, code = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True)
-            for k, example in enumerate(first):
-                kept, targets = finite[:, example], lost[code == k]
-                if kept.sum() > 1:
-                    status[targets] = column_status(y[np.ix_(kept, targets)])
-                    patterns.append((kept, np.isin(np.arange(len(status)), targets[status[targets] == "ok"])))
-        return status, [pattern for pattern in patterns if pattern[1].any()]
 
     def _check(self, owner: str = "Ridge") -> str:
         """Return the device, after checking every choice."""

@@ -27,7 +27,7 @@ from brainalign.scores.cells import Grid
 from brainalign.scores.controls import SEED_OF, Controls
 from brainalign.scores.evaluate import Asked, score_systems, seed_of, settle
 from brainalign.scores.metrics import METRICS
-from brainalign.scores.tiled import key_of, refuse_joint, score_in_tiles, tiles_of
+from brainalign.scores.tiled import keeping_sources, key_of, refuse_joint, score_in_tiles, tiles_of
 
 
 def compare(
@@ -193,6 +193,7 @@ def _in_store(
     """Score tile by tile, one source group after the other, keep every tile, and make the grid of all."""
     sources = {label: partial(_read, source, positions) for label, positions in grid.source_groups.items()}
     settled = settle(source, target, asked)
+    settled = replace(settled, model=keeping_sources(settled.model))
     refuse_joint(settled.model, tiles_of({"": target}))
 
     def score(label: Any, _: str, x: xr.DataArray, tile: xr.DataArray, ceiling: Any) -> xr.Dataset:

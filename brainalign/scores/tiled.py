@@ -23,7 +23,7 @@ from brainalign.scores.ceiling import noise_ceiling
 
 #: Bytes of a tile. Scoring it takes about eight times as many, and half a gigabyte in the solver.
 TILE_BYTES = 2**26
-#: Columns that a tile has at least, however many rows there are: each tile decomposes the source anew.
+#: Columns that a tile has at least, however many rows there are: where sources do not fit into memory, each tile decomposes them anew.
 _LEAST_COLUMNS = 1024
 
 Tile = tuple[str, slice]  # a system of the target, and some of its neuroids
@@ -82,6 +82,21 @@ def refuse_joint(model: Chain, tiles: Sequence[Tile]) -> None:
         "all targets together: tiles would change the result. Expected a mapping that fits each target by itself (its attribute "
         "`separate_targets` says so), such as `ba.Ridge()`: take one, or leave `store` out and `ba.save` the result."
     )
+
+
+def keeping_sources(model: Chain) -> Chain:
+    """Return a chain that keeps what its mapping makes of a source alone, where it can: the same source comes with every tile.
+
+    Parameters
+    ----------
+    model : Chain
+
+    Returns
+    -------
+    Chain
+    """
+    keep = getattr(model.steps[-1], "keeping_sources", None)
+    return model if keep is None else Chain((*model.steps[:-1], keep()))
 
 
 def score_in_tiles(

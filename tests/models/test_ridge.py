@@ -11,6 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, DegenerateNeuroidWarning, ParameterError, SplitError
+from brainalign.engine.solvers import ridge_source
+from brainalign.models import ridge
 from brainalign.models.ridge import RELATIVE_ALPHAS
 
 
@@ -521,3 +523,31 @@ def test_permuted_targets_at_the_chosen_alphas_are_what_a_fit_would_predict(p, o
         for k in (0, 1, 4):
             alone = ba.Ridge(alphas=model.alpha_[k], dtype="float64", **options).fit(X[:60], Y[:60][order][:, k])
             np.testing.assert_allclose(found[:, i, k], alone.predict(X[60:]), atol=1e-7)
+
+
+WEIGHTS = np.repeat([1.0, 2.0], 30)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"standardize": "train"}, {"sample_weight": WEIGHTS}, {"nan_policy": "mask"}], ids=lambda x: "-".join(x)
+)
+@pytest.mark.parametrize("p", [8, 90])
+def test_sources_that_are_kept_are_decomposed_once_and_change_nothing(options, p, monkeypatch):
+    rng, made = np.random.default_rng(0), []
+    X, Y = rng.normal(size=(60, p)), rng.normal(size=(60, 9))
+    X[:, 3], Y[:5, 7] = 2.0, np.nan
+    plain = ba.Ridge(dtype="float64", **options)
+    kept = plain.keeping_sources()
+    assert kept.keeping_sources() is kept
+    assert repr(kept) == repr(plain)
+    targets = (slice(0, 9), slice(4, 9), slice(0, 3))
+    expected = [clone(plain).fit(X, Y[:, some]) for some in targets]
+    monkeypatch.setattr(ridge, "ridge_source", lambda *a, **k: made.append(1) or ridge_source(*a, **k))
+    for some, alone in zip(targets, expected, strict=True):
+        model = clone(kept).fit(X, Y[:, some])
+        np.testing.assert_array_equal(model.coef_, alone.coef_)
+        np.testing.assert_array_equal(model.predict(X + 1), alone.predict(X + 1))
+    patterns = 2 if options.get("nan_policy") == "mask" else 1
+    assert len(made) == patterns
+    clone(kept).fit(X + 1, Y)
+    assert len(made) == 2 * patterns
