@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from scipy import stats
 
-from brainalign.engine.bootstrap import Drawn, draw_weights, two_factor_variance
+from brainalign.engine.bootstrap import LEFT_OUT, Drawn, draw_weights, training_variance, two_factor_variance
 
 RNG = np.random.default_rng(0)
 
@@ -69,3 +70,41 @@ def test_a_bias_of_redrawing_is_taken_out_of_centred_draws():
     low, high = biased.rows(slice(1)).centred().interval(0.95)
     assert (low + high) / 2 == pytest.approx(0.5, abs=0.02)
     assert sum(biased.interval(0.95))[0] / 2 == pytest.approx(0.4, abs=0.02)
+
+
+def test_the_variance_over_training_units_is_that_of_drawing_them_anew():
+    """The closed form for a mean: σ²/n."""
+    n, left = 100, round(100 * LEFT_OUT)
+    found = []
+    for _ in range(200):
+        x = RNG.normal(size=(n, 5))
+        found.append(training_variance(np.stack([x[RNG.permutation(n)[left:]].mean(axis=0) for _ in range(20)])))
+    assert np.mean(found) == pytest.approx(1 / n, rel=0.1)
+
+
+def test_each_source_of_noise_brings_its_degrees_of_freedom():
+    draws = RNG.normal(size=(500, 1))
+    alone = Drawn(np.zeros(1), draws, (), [9]).spread
+    assert alone[0] ** 2 == pytest.approx(9 / 8 * draws.var(ddof=1))
+    assert alone[1] == pytest.approx(8)
+    refits = 0.5 * RNG.normal(size=(20, 1))
+    error, dof = Drawn(np.zeros(1), draws, (), [9], refits=refits).spread
+    drawn, training = 9 / 8 * draws.var(ddof=1), 4 * refits.var(ddof=1)
+    assert error**2 == pytest.approx(drawn + training)
+    assert dof == pytest.approx((drawn + training) ** 2 / (drawn**2 / 8 + training**2 / 19))
+
+
+@pytest.mark.parametrize(("n_first", "n_second"), [(6, 40), (8, 40), (20, 20)])
+@pytest.mark.parametrize("spread", [(1.0, 0.0, 0.1), (0.5, 1.0, 2.0), (0.5, 1.0, 0.1), (0.0, 1.0, 0.5)])
+def test_one_in_twenty_means_of_two_kinds_of_noise_is_outside_of_its_interval(n_first, n_second, spread):
+    """The mean squares of crossed random effects, which are what the bootstraps estimate."""
+    rng, n = np.random.default_rng(0), n_first * n_second
+    expected = n_second * spread[0] ** 2 + spread[2] ** 2, n_first * spread[1] ** 2 + spread[2] ** 2, spread[2] ** 2
+    freedom = n_first - 1, n_second - 1, (n_first - 1) * (n_second - 1)
+    a, b, both = (m * rng.chisquare(f, 20000) / f / n for m, f in zip(expected, freedom, strict=True))
+    v = a * (n_first - 1) / n_first, b * (n_second - 1) / n_second
+    draws, *parts = (np.sqrt(x / 2) * np.array([[1.0], [-1.0]]) for x in (v[0] + v[1] + both * freedom[2] / n, *v))
+    drawn = Drawn(np.zeros(20000), draws, tuple(parts), [n_first, n_second])
+    means = rng.normal(size=20000) * np.sqrt((expected[0] + expected[1] - expected[2]) / n)
+    error, dof = drawn.spread
+    assert np.mean(2 * stats.t.sf(np.abs(means) / error, dof) <= 0.05) == pytest.approx(0.05, abs=0.012)
