@@ -8,12 +8,13 @@ from typing import Any
 
 import xarray as xr
 
+from brainalign.adapters.store.matrices import save_parts
 from brainalign.adapters.store.parts import ResultParts, asked_before
 from brainalign.adapters.store.responses import adapter
 from brainalign.adapters.store.streaming import ResponseWriter, stored_key
 from brainalign.core.errors import StoreError
 
-__all__ = ["ResultParts", "asked_before", "find_recording", "open_writer"]
+__all__ = ["ResultParts", "asked_before", "find_recording", "open_writer", "save_parts"]
 
 _log = logging.getLogger(__name__)
 

@@ -72,13 +72,14 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
     Parameters
     ----------
     first, second : ndarray or Tensor, (..., pattern, channel) and (..., other, channel)
-        Of one dtype, which is that of the result; finite.
+        Of one dtype, which is that of the result.
     metric, unit
         As in :func:`pairwise_distances`.
 
     Returns
     -------
     ndarray or Tensor, (..., pattern, other)
+        NaN where a pattern has NaN.
 
     Examples
     --------
@@ -90,7 +91,7 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
         distance = _one_less(a @ b.swapaxes(-1, -2))
         distance[no_a[..., :, None] | no_b[..., None, :]] = np.nan
         return distance
-    origin = first.mean(-2)[..., None, :]
+    origin = namespace(first).nan_to_num(first.mean(-2))[..., None, :]
     distance = _squared(first - origin, second - origin)
     return distance if metric == "sqeuclidean" else distance**0.5
 

@@ -44,7 +44,7 @@ MEASURES = {
     "poisson-cv": Measure("nats per neuroid", folds="must"),
 }
 #: Those that are sums over neuroids, of which the mean is taken.
-_SUMS = ("sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv")
+SUMS = ("sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv")
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,27 @@ def dissimilarities(
             f"the noise covariance of {block.shape[1]} neuroids in {cell} cannot be inverted ({error}). Expected one that is positive definite: "
             "shrink it, with `noise='shrinkage-diagonal'`."
         ) from error
-    if ask.metric in _SUMS:
+    if ask.metric in SUMS:
         found /= block.shape[1]
     if len(there) == n:
         return found
     out = np.full((*found.shape[:-2], n, n), np.nan, dtype=found.dtype)
     out[..., there[:, None], there] = found
     return out
+
+
+def holes_of(matrix: Array) -> Array:
+    """Say which conditions have no defined pattern somewhere.
+
+    Parameters
+    ----------
+    matrix : ndarray, (..., condition, condition)
+
+    Returns
+    -------
+    ndarray of bool, (condition,)
+    """
+    return np.asarray(np.isnan(np.diagonal(matrix, axis1=-2, axis2=-1)).reshape(-1, matrix.shape[-1]).any(axis=0))
 
 
 def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Settings) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,8 +18,9 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.engine.backend import resolve_device
 from brainalign.engine.distances import SCALED
 from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
-from brainalign.geometry.measures import MEASURES, Settings, dissimilarities
+from brainalign.geometry.measures import MEASURES, Settings, dissimilarities, holes_of
 from brainalign.geometry.noise import check_noise, covariance_of, noise_of
+from brainalign.geometry.tiles import store_tiles
 
 _LEAST = 3  # conditions, and neuroids under a correlation
 
@@ -37,6 +39,9 @@ def rdm(
     prior: tuple[float, float] = (1.0, 0.1),
     dtype: str = "float64",
     device: str = "cpu",
+    store: str | os.PathLike[str] | None = None,
+    name: str = "rdm",
+    max_memory: int = 2**30,
 ) -> xr.DataArray:
     """Return representational dissimilarity matrices.
 
@@ -72,13 +77,21 @@ def rdm(
         Of the computation and of the result.
     device : str
         ``"cpu"``, ``"cuda"`` or ``"auto"``.
+    store : path, optional
+        Write the matrices into the results of this study, tile by tile, for conditions by the ten thousand: never is one whole in
+        memory, each half is computed once, and nothing is visible before all is there. For the first four metrics, without
+        ``folds``; ``dtype="float32"`` takes half the disk. ``ba.open_study(store)["results"]`` opens it again.
+    name : str
+        Of the result in the study.
+    max_memory : int
+        Bytes for what is computed at a time with ``store``; the more, the less often lazy responses are read.
 
     Returns
     -------
     DataArray, ([by...,] [time, [time_2,]] stimulus, stimulus_2); unit: that of the metric
         Conditions in the order of first appearance. Coordinate ``n_neuroids``. NaN, never 0, for a condition without a
         defined pattern: constant over neuroids under ``"correlation"``, or not presented in its group. The attr ``symmetric``
-        is False where ``between`` made it so.
+        is False where ``between`` made it so. Lazy with ``store``.
 
     Raises
     ------
@@ -87,6 +100,8 @@ def rdm(
     SchemaError
         Fewer than three conditions, or neuroids under a correlation; a repeated condition under ``repeats="refuse"``; folds
         that do not repeat the conditions; negative rates; noise that cannot be inverted.
+    CapabilityError, StoreError
+        A metric that is not made tile by tile; a name that is taken in the study.
 
     Notes
     -----
@@ -118,13 +133,7 @@ def rdm(
     noise = check_noise(noise, responses, tuple(lead), folds)
     by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
     ask = Settings(metric, folds, between, by_fold, time == "all", prior, dtype, resolve_device(device))
-    parts = [_one(responses, cell, conditions, runs, noise, ask) for cell in cells]
-    _warn_of_holes([matrix for matrix, _ in parts], cells, conditions[1])
-    out = _labelled(parts, lead, conditions[1], responses, ask.across_times)
-    units = "squared units of noise per neuroid" if metric == "crossnobis" and noise is not None else MEASURES[metric].units
-    out.attrs = {"metric": metric, "units": units, "condition": condition}
-    out.attrs |= {} if folds is None else {"folds": folds}
-    out.attrs |= {} if between is None else {"between": list(between), "symmetric": False}
+    attrs = _attrs(metric, condition, folds, between, noise)
     params: dict[str, Any] = {
         "metric": metric,
         "by": by,
@@ -135,7 +144,28 @@ def rdm(
     }
     params |= {"noise": noise if isinstance(noise, str) else None, "time": time, "prior": prior, "dtype": dtype}
     inputs = {"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {})
+    if store is not None:
+        check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)
+        counts = [len(cell.columns) for cell in cells]
+        template = _labelled(None, counts, lead, conditions[1], responses, ask).assign_attrs(attrs)
+        template = write_step(template, "rdm", params=params, inputs=inputs)
+        place: dict[str, Any] = {"store": store, "name": name, "max_memory": max_memory}
+        out, holes = store_tiles(responses, cells, conditions[0], template, ask, **place)
+        _warn_of_holes(list(holes), cells, conditions[1])
+        return out
+    parts = [_one(responses, cell, conditions, runs, noise, ask) for cell in cells]
+    _warn_of_holes([holes_of(matrix) for matrix, _ in parts], cells, conditions[1])
+    matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])
+    out = _labelled(matrices, [n for _, n in parts], lead, conditions[1], responses, ask).assign_attrs(attrs)
     return write_step(out, "rdm", params=params, inputs=inputs)
+
+
+def _attrs(metric: str, condition: str, folds: str | None, between: tuple[str, str] | None, noise: Any) -> dict[str, Any]:
+    """Return what a reader of the result must know."""
+    units = MEASURES["mahalanobis" if metric == "crossnobis" and noise is not None else metric].units
+    attrs: dict[str, Any] = {"metric": metric, "units": units, "condition": condition}
+    attrs |= {} if folds is None else {"folds": folds}
+    return attrs if between is None else attrs | {"between": list(between), "symmetric": False}
 
 
 def _check_choices(metric: Any, repeats: Any, time: Any, prior: Any, dtype: Any) -> None:
@@ -255,27 +285,29 @@ def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, *, least
 
 
 def _labelled(
-    parts: list[Any], lead: dict[str, Array], names: Array, responses: xr.DataArray, across_times: bool
+    matrices: Array | None, n_neuroids: list[int], lead: dict[str, Array], names: Array, responses: xr.DataArray, ask: Settings
 ) -> xr.DataArray:
-    """Put the matrices of all cells into one array; without groups there is one, and no such dims."""
-    times = ["time", "time_2"][: 1 + across_times] if "time" in responses.dims else []
+    """Label the matrices of all cells; without any, an array of their shape that cannot be read yet."""
+    times = ["time", "time_2"][: 1 + ask.across_times] if "time" in responses.dims else []
     coords: dict[str, Any] = {**lead, **{dim: responses.coords["time"].values for dim in times}}
     coords |= dict.fromkeys(("stimulus", "stimulus_2"), as_labels(names))
-    shape = [len(labels) for labels in lead.values()]
-    matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])
-    coords["n_neuroids"] = (list(lead), np.reshape([n for _, n in parts], shape))
-    values = matrices.reshape(*shape, *parts[0][0].shape)
+    shape = [len(values) for values in coords.values()]
+    if matrices is None:
+        import dask.array as da
+
+        values = da.empty(shape, dtype=ask.dtype, chunks=-1)
+    else:
+        values = matrices.reshape(shape)
+    coords["n_neuroids"] = (list(lead), np.reshape(n_neuroids, shape[: len(lead)]))
     return xr.DataArray(values, dims=[*lead, *times, "stimulus", "stimulus_2"], coords=coords, name="rdm")
 
 
-def _warn_of_holes(parts: list[Array], cells: list[Cell], names: Array) -> None:
-    for matrix, cell in zip(parts, cells, strict=True):
-        hole = np.isnan(np.diagonal(matrix, axis1=-2, axis2=-1))
+def _warn_of_holes(holes: Sequence[Array], cells: list[Cell], names: Array) -> None:
+    for hole, cell in zip(holes, cells, strict=True):
         if hole.any():
-            conditions = names[hole.reshape(-1, len(names)).any(axis=0)]
             warnings.warn(
-                f"{len(conditions)} of {len(names)} conditions have no defined pattern in group {cell} (constant over neuroids, or "
-                f"not presented), so that their dissimilarities are NaN: {preview(conditions)}.",
+                f"{int(hole.sum())} of {len(names)} conditions have no defined pattern in group {cell} (constant over neuroids, or "
+                f"not presented), so that their dissimilarities are NaN: {preview(names[hole])}.",
                 DegenerateNeuroidWarning,
                 stacklevel=3,
             )

@@ -7,6 +7,7 @@ DataArray in the original order of neuroids.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,7 @@ def save_responses(
         for path in paths:
             seal_array(path)
 
-    _save(path, "responses", name, overwrite, write)
+    save_item(path, "responses", name, overwrite, write)
 
 
 def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, section: str, name: str, overwrite: bool = False) -> None:
@@ -184,7 +185,7 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str], *, section: 
         discard(folder)
         write_dataset(folder, dataset, {"kind": section, "label": name, "schema_version": SCHEMA_VERSION})
 
-    _save(path, section, name, overwrite, write)
+    save_item(path, section, name, overwrite, write)
 
 
 def open_item(folder: Path) -> xr.DataArray:
@@ -323,7 +324,24 @@ def open_array_for_writing(path: Path) -> Any:
     return zarr.open_array(zarr.storage.LocalStore(path), mode="r+").with_config({"write_empty_chunks": True})
 
 
-def _save(path: str | os.PathLike[str], section: str, name: str, overwrite: bool, write: Any) -> None:
+def save_item(path: str | os.PathLike[str], section: str, name: str, overwrite: bool, write: Callable[[Path], None]) -> None:
+    """Write one item of a study, which becomes visible when it is whole.
+
+    Parameters
+    ----------
+    path : path
+        The study; made where there is none.
+    section : {"stimuli", "responses", "results"}
+    name : str
+    overwrite : bool
+    write : callable
+        Fills the hidden folder that it is given.
+
+    Raises
+    ------
+    StoreError
+        The name is taken, another process is writing it, or the place is no study. Nothing is left behind, whatever is raised.
+    """
     item_folder(Path(), section, name)  # an impossible name is refused before a study is made
     fresh = isinstance(path, (str, os.PathLike)) and not Path(path).exists()
     root = prepare_study(path)
