@@ -13,10 +13,14 @@ from brainalign.engine.moments import Numbers
 
 GROUPS = ("orthogonal", "permutation", "identity")
 
-_HEAT, _ROUNDS, _POLISH = 8, 1000, 5  # steps of all starts, most steps of those that go on, exact steps at the end
+_HEAT, _GIVEN_UP = 8, 8  # steps of all random starts, of which one in so many goes on
+_ROUNDS, _POLISH = 1000, 3  # most steps of those, and exact steps at the end
 _STILL, _PATIENCE = 1e-10, 3  # relative gain at which a step stands still, and how many of these end a climb
 _LEAST = 1e-2  # singular values, over the length of the matrix, that a fast polar factor brings to 1
-_MEMORY = 2**26  # numbers that are worked on at a time
+_MEMORY, _CACHED = (
+    2**26,
+    2**15,
+)  # numbers that are worked on at a time, and of which products of small matrices are made at a time
 
 Polar = Callable[[Numbers], Numbers]
 
@@ -77,8 +81,8 @@ def stochastic_distances(
     d² = min_T mean_i α‖μ_i − ν_i T‖² + (2 − α) B²(Σ_i, Tᵀ Ω_i T), with B the Bures distance (Duong et al. 2023): a metric for every α. With
     means times √α and roots R_i, S_i of the covariances times √(2 − α), it is d² = (c − 2 F(T)) / n, F(T) = ⟨Σ ν_iᵀ μ_i, T⟩ + Σ‖S_iᵀ T R_i‖_*.
     F is convex, so the map that fits its tangent best never lowers it; tangents some way ahead save two of three steps. Polar factors are
-    made by products of matrices alone until some exact steps at the end. F has many local maxima: all starts climb for a while, and then
-    the one of the means and the best other one to the end.
+    made by products of matrices alone until some exact steps at the end. F has many local maxima: all starts climb for a while, and the
+    one from the means and the best of the others to the end.
     """
     systems = [_spanned(x) if group == "orthogonal" else x for x in systems]
     where = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
@@ -100,7 +104,8 @@ def _of_one_width(
         into[:, : x.shape[1], : x.shape[2]] = x
     weights = np.sqrt(np.r_[alpha, np.full(k - 1, 2.0 - alpha)])
     rng = np.random.default_rng(seed)
-    turns = [_random_map(d, group, rng) for _ in range(0 if group == "identity" else n_restarts)]
+    only_one = group == "identity" or alpha == 2  # means alone have one best map
+    turns = [_random_map(d, group, rng) for _ in range(0 if only_one else n_restarts)]
     starts = np.array([m for turn in turns for m in (turn, turn.T)]).reshape(-1, d, d)
     step = max(1, _MEMORY // ((1 + len(starts)) * stacked[0].size))
     return np.concatenate([_chunk(stacked, weights, pairs[i : i + step], starts, group) for i in range(0, len(pairs), step)])
@@ -128,19 +133,20 @@ def _chunk(stacked: Numbers, weights: Numbers, pairs: Numbers, starts: Numbers, 
     problem = _Pairs(weights[0] ** 2 * unweighted, first * weights, second * weights)
     if group == "identity":
         return problem.distance(np.broadcast_to(np.eye(stacked.shape[2]), problem.cross.shape))
-    project = _assigned if group == "permutation" else _polar
-    n, s = len(pairs), 1 + len(starts)
-    of_means = (_assigned if group == "permutation" else _exact_polar)(unweighted)
-    maps = np.concatenate([of_means[:, None], np.broadcast_to(starts, (n, *starts.shape))], axis=1)
-    every = np.repeat(np.arange(n), s)
-    maps, height = _climb(problem[every], maps.reshape(-1, *maps.shape[2:]), project, _HEAT)
-    best = 1 + height.reshape(n, s)[:, 1:].argmax(axis=1) if s > 1 else np.zeros(n, dtype=int)
-    going = np.unique(np.r_[np.arange(n) * s, np.arange(n) * s + best])
-    few = problem[every[going]]
-    maps, _ = _climb(few, maps[going], project, _ROUNDS)
-    if group == "orthogonal":
-        maps, _ = _climb(few, maps, _exact_polar, _POLISH)
-    return np.minimum.reduceat(few.distance(maps), np.flatnonzero(np.diff(every[going], prepend=-1)))
+    project, exact = (_assigned, _assigned) if group == "permutation" else (_polar, _exact_polar)
+    n, k = len(pairs), len(starts)
+    of_pair, maps = np.repeat(np.arange(n), k), np.tile(starts, (n, 1, 1))
+    if k:
+        maps, height = _climb(problem[of_pair], maps, project, _HEAT)
+        best = np.argsort(-height.reshape(n, k), axis=1)[:, : -(-k // _GIVEN_UP)]
+        best = (best + k * np.arange(n)[:, None]).T.ravel()
+        of_pair, maps = of_pair[best], maps[best]
+    of_pair, maps = np.r_[np.arange(n), of_pair], np.concatenate([exact(unweighted), maps])
+    last = problem[of_pair]
+    maps, _ = _climb(last, maps, project, _ROUNDS)
+    if project is _polar:
+        maps, _ = _climb(last, maps, exact, _POLISH)
+    return np.asarray(last.distance(maps).reshape(-1, n).min(axis=0))
 
 
 @dataclass(frozen=True)
@@ -227,11 +233,21 @@ _SCALES = _schedule()
 
 def _polar(M: Numbers) -> Numbers:
     """Return polar factors by products alone; singular values that are small beside the others come out below 1, never above."""
-    length = np.sqrt((M * M).sum(axis=(-1, -2), keepdims=True))
-    X, diagonal = M / np.where(length > 0, length, 1.0), np.arange(M.shape[-1])
-    for scale in _SCALES:
-        step = X.swapaxes(-1, -2) @ X
-        step *= -0.5 * scale**3
-        step[..., diagonal, diagonal] += 1.5 * scale
-        X = X @ step
-    return np.asarray(X)
+    k = M.shape[-1]
+    flat, diagonal = M.reshape(-1, k, k), np.arange(k)
+    out = np.empty_like(flat)
+    step = max(1, _CACHED // max(1, k * k))
+    spare = np.empty((3, min(step, len(flat)), k, k))
+    for start in range(0, len(flat), step):
+        part = flat[start : start + step]
+        X, Y, gram = spare[:, : len(part)]
+        length = np.sqrt((part * part).sum(axis=(1, 2), keepdims=True))
+        np.divide(part, np.where(length > 0, length, 1.0), out=X)
+        for scale in _SCALES:
+            np.matmul(X.swapaxes(1, 2), X, out=gram)
+            gram *= -0.5 * scale**3
+            gram[:, diagonal, diagonal] += 1.5 * scale
+            np.matmul(X, gram, out=Y)
+            X, Y = Y, X
+        out[start : start + step] = X
+    return out.reshape(M.shape)
