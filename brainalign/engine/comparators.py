@@ -159,7 +159,20 @@ def _kept(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
     return vectors[:, ~missing] if missing.any() else vectors
 
 
-def _centred(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+def around_mean(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+    """Return dissimilarities around their mean over pairs: the features of ``"pearson"``.
+
+    Parameters
+    ----------
+    vectors : ndarray, (rdm, pair)
+    covariance : ndarray, optional
+        Changes nothing.
+
+    Returns
+    -------
+    ndarray of float64, (rdm, pair)
+        Without pairs that are NaN.
+    """
     return deviations(_kept(vectors), axis=1)
 
 
@@ -335,7 +348,7 @@ def _cosine_of(features: Callable[..., Numbers], *, takes_covariance: bool = Fal
 #: Every measure by its name.
 COMPARATORS = {
     "cosine": _cosine_of(_kept),
-    "pearson": _cosine_of(_centred),
+    "pearson": _cosine_of(around_mean),
     "spearman": Comparator(_spearman, inner_products, of_units=True),
     "rho-a": Comparator(_rho_a, inner_products),
     "tau-a": Comparator(_tau_ranks, tau_a),

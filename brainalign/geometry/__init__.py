@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["metrics", "protocols"],
     submod_attrs={
         "dependence": ["adaptive_dependence"],
+        "flexible": ["fit_rdms", "regress_rdms"],
         "identification": ["identify_groups"],
         "noise": ["noise_covariance"],
         "protocols": ["kernel_analysis", "pseudo_depth"],

@@ -124,6 +124,15 @@ PAIR_OPTIONS = {
         n_permutations=9,
         random_state=0,
     ),
+    "compare_rdms, controlling=": lambda source, target: ba.compare_rdms(
+        ba.rdm(source, by="group"), ba.rdm(target, by="group"), metric="whitened-cosine", controlling=ba.rdm(source[:, ::7])
+    ),
+    "geometry.fit_rdms": lambda source, target: ba.geometry.fit_rdms(
+        ba.rdm(source, by="group"), ba.rdm(target, by="group"), n_repeats=1, random_state=0
+    ),
+    "geometry.regress_rdms": lambda source, target: ba.geometry.regress_rdms(
+        ba.rdm(source, by="group"), ba.rdm(target, by="group"), metric="spearman"
+    ).rename(r2="score"),
     "geometry.identify_groups": lambda source, target: ba.geometry.identify_groups(
         xr.concat(
             [ba.rdm(x, by="group")[:2].drop_vars(["group", "n_neuroids"]) for x in (source, target)],
