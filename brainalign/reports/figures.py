@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: What the one dim of times of a result may be called.
+TIMES = ("time", "source_time", "target_time")
+
 
 def heatmap(result: xr.Dataset | xr.DataArray, *, variable: str = "score", title: str | None = None) -> Figure:
     """Draw a grid of scores, groups × groups, with the values in the cells.
@@ -57,8 +60,8 @@ def heatmap(result: xr.Dataset | xr.DataArray, *, variable: str = "score", title
         The result is no grid, or has no such variable.
     """
     grid = _grid(result, variable)
-    if "time" in grid.dims:
-        grid, peak = grid.max("time", skipna=True), " (peak over time)"
+    if len(grid.dims) > 2:
+        grid, peak = grid.max(grid.dims[2], skipna=True), " (peak over time)"
     else:
         peak = ""
     values = grid.values.astype(float)
@@ -171,59 +174,14 @@ def distribution(result: xr.Dataset, *, by: str | None = None, title: str | None
     return figure
 
 
-def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: str | None = None) -> Figure:
-    """Draw representational dissimilarity matrices side by side.
-
-    Parameters
-    ----------
-    rdm : DataArray, ([group,] stimulus, stimulus_2)
-        Each is drawn on its own colour scale, of its own percentiles: dissimilarities of two systems have no common scale.
-    order : sequence, optional
-        Stimulus ids in the order wanted; default the RDM's own, sorted by its ``condition`` where it has one.
-    title : str, optional
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    Raises
-    ------
-    ParameterError
-        It is no RDM, or `order` names a stimulus that it does not have.
-    """
-    if kind_of(rdm) != "rdm":
-        raise ParameterError(f"rdm_panel got dims {rdm.dims}. Expected ([group,] stimulus, stimulus_2): see `ba.rdm`.")
-    square = _ordered(rdm.transpose(..., "stimulus", "stimulus_2"), order)
-    stack = square.values.reshape(-1, *square.shape[-2:])
-    names = [*labels_of(square, square.dims[0])] if square.ndim == 3 else [""] * len(stack)
-    columns = min(len(stack), 4)
-    n_rows = -(-len(stack) // columns)
-    with house_style():
-        figure = new_figure((max(2.9, 2.15 * columns), 1.95 * n_rows + 0.35))
-        for axes, name, values in zip(figure.subplots(n_rows, columns, squeeze=False).ravel(), names, stack, strict=False):
-            off = values[~np.eye(len(values), dtype=bool)]
-            low, high = np.nanpercentile(off, [1, 99]) if np.isfinite(off).any() else (0, 1)
-            image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
-            bare(axes)
-            axes.set_title(name)
-            bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.03, ticks=[low, high], format="%.2g")
-            bar.outline.set_visible(False)
-        for axes in figure.axes[len(stack) : n_rows * columns]:
-            axes.set_visible(False)
-        label = f"{rdm.attrs.get('metric', 'dissimilarity')} ({rdm.attrs['units']})" if rdm.attrs.get("units") else ""
-        figure.supxlabel(f"{square.shape[-1]} stimuli  ·  {label or rdm.attrs.get('metric', 'dissimilarity')}", size=8, color=INK)
-        if title:
-            figure.suptitle(title, size=10)
-    return figure
-
-
 def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, title: str | None = None) -> Figure:
     """Draw scores over time: one line per group, a panel per target where there are several.
 
     Parameters
     ----------
     result : Dataset or DataArray, (..., time)
-        Scores per neuroid (the line is the median over the neuroids of a group, the band the quartiles), or of groups × groups.
+        Scores per neuroid (the line is the median over the neuroids of a group, the band the quartiles), or of groups × groups; of RDMs
+        over time too, whose dim is ``source_time`` or ``target_time``.
     by : str, optional
         Neuroid coordinate of the lines; default ``layer`` or ``region``.
     title : str, optional
@@ -231,24 +189,29 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
     Returns
     -------
     matplotlib.figure.Figure
-        Each line's peak is marked.
+        Each line's peak is marked; intervals and noise ceilings are bands, where the result has them; and a line at the foot of the panel
+        says where p ≤ .05, corrected (``p_value_cluster``, or else ``p_value_max``).
 
     Raises
     ------
     ParameterError
-        The result has no time.
+        The result has no time, or two.
     """
+    result = _with_one_time(result)
     score = result["score"] if isinstance(result, xr.Dataset) else result
-    if "time" not in score.dims:
-        raise ParameterError(f"time_course got dims {score.dims}. Expected a `time` dim: score responses that have one.")
-    panels = _panels(score, by)
+    panels = _panels(result, by)
     with house_style():
         figure = new_figure((max(3.8, 2.9 * len(panels) + 0.8), 2.9))
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        times = score["time"].values
+        times, foot = score["time"].values, np.nanmin(score.values)
         for axes, (name, lines) in zip(grid, panels.items(), strict=True):
-            for colour, (label, (middle, low, high)) in zip(colour_cycle(len(lines)), lines.items(), strict=False):
+            for i, (colour, (label, (middle, low, high, p))) in enumerate(
+                zip(colour_cycle(len(lines)), lines.items(), strict=False)
+            ):
                 axes.plot(times, middle, color=colour, lw=1.5, label=label)
+                if p is not None:  # one row a line, below the scores
+                    height = foot - 0.04 * (i + 1) * (np.nanmax(score.values) - foot)
+                    axes.plot(times, np.where(p <= 0.05, height, np.nan), color=colour, lw=2.5, label="_p ≤ .05")
                 if low is not None:
                     axes.fill_between(times, low, high, color=colour, alpha=0.15, lw=0)
                 if np.isfinite(middle).any():
@@ -342,16 +305,28 @@ def _grid(result: xr.Dataset | xr.DataArray, variable: str) -> xr.DataArray:
             f"heatmap got variable={variable!r}. Expected one of {', '.join(map(str, result))}.{did_you_mean(variable, result)}"
         )
     grid = result[variable] if isinstance(result, xr.Dataset) else result
-    sides = [dim for dim in grid.dims if dim != "time"]
-    if len(sides) != 2 or "neuroid" in sides:
+    sides = [dim for dim in grid.dims if dim not in TIMES]
+    if len(sides) != 2 or "neuroid" in sides or grid.ndim > 3:
         raise ParameterError(
             f"heatmap got dims {grid.dims}. Expected groups × groups: a result of `ba.compare` or `ba.compare_rdms`."
         )
     return grid.transpose(*sides, ...)
 
 
-def _panels(score: xr.DataArray, by: str | None) -> dict[str, dict[str, tuple[Any, Any, Any]]]:
-    """Return {panel: {line: (middle, low, high)}} for scores of neuroids or of groups × groups."""
+def _with_one_time(result: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:
+    """Return a result whose one dim of times is called ``time``."""
+    dims = (result["score"] if isinstance(result, xr.Dataset) else result).dims
+    found = [dim for dim in dims if dim in TIMES]
+    if len(found) != 1:
+        raise ParameterError(
+            f"time_course got dims {dims}. Expected one `time` dim: score responses that have one, and select along a second."
+        )
+    return result if found == ["time"] else result.rename({found[0]: "time"})
+
+
+def _panels(result: xr.Dataset | xr.DataArray, by: str | None) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """Return {panel: {line: (middle, low, high, p-value)}} for scores of neuroids or of groups × groups."""
+    score = result["score"] if isinstance(result, xr.Dataset) else result
     if "neuroid" in score.dims:
         by = by or group_label(score)
         names = score[by].values.astype(object) if by else np.full(score.sizes["neuroid"], "", dtype=object)
@@ -359,36 +334,21 @@ def _panels(score: xr.DataArray, by: str | None) -> dict[str, dict[str, tuple[An
         lines = {}
         for name in dict.fromkeys(names):
             low, middle, high = np.nanquantile(over[names == name], [0.25, 0.5, 0.75], axis=0)
-            lines[str(name)] = (middle, low, high)
+            lines[str(name)] = (middle, low, high, None)
         return {"": lines}
+    beside = result if isinstance(result, xr.Dataset) else {}
+    p = next((beside[name] for name in ("p_value_cluster", "p_value_max") if name in beside), None)
+    found = [score, *(beside[name] if name in beside else None for name in ("ci_low", "ci_high")), p]
     sides = [dim for dim in score.dims if dim != "time"]
-    if len(sides) == 1:
-        return {
-            "": {
-                label: (line, None, None)
-                for label, line in zip(labels_of(score, sides[0]), score.transpose(..., "time").values, strict=True)
-            }
-        }
-    values = score.transpose(*sides, "time").values
-    rows, columns = (labels_of(score, dim) for dim in sides)
-    return {column: {row: (values[i, j], None, None) for i, row in enumerate(rows)} for j, column in enumerate(columns)}
-
-
-def _ordered(rdm: xr.DataArray, order: Sequence[Any] | None) -> xr.DataArray:
-    ids = [str(name) for name in rdm["stimulus"].values]
-    if order is not None:
-        wanted = [str(name) for name in order]
-        unknown = [name for name in wanted if name not in set(ids)]
-        if unknown:
-            raise ParameterError(
-                f"rdm_panel got order with {unknown[0]!r}. Expected stimuli of the RDM.{did_you_mean(unknown[0], ids)}"
-            )
-        rows = np.array([ids.index(name) for name in wanted])
-    elif "condition" in rdm.coords and rdm["condition"].dims == ("stimulus",):
-        rows = np.argsort(rdm["condition"].values.astype(object).astype(str), kind="stable")
-    else:
-        return rdm
-    return rdm.isel(stimulus=rows, stimulus_2=rows)
+    shape = (-1, *([score.sizes[sides[1]]] if len(sides) > 1 else []), score.sizes["time"])
+    rows = [None if x is None else x.transpose(*sides, "time").values.reshape(shape) for x in found]
+    lines = labels_of(score, sides[0]) if sides else [""]
+    if len(sides) < 2:
+        return {"": {line: tuple(None if x is None else x[i] for x in rows) for i, line in enumerate(lines)}}
+    return {
+        panel: {line: tuple(None if x is None else x[i, j] for x in rows) for i, line in enumerate(lines)}
+        for j, panel in enumerate(labels_of(score, sides[1]))
+    }
 
 
 def _groups(rows: Any, by: str | None) -> list[tuple[Any, Any]]:

@@ -20,12 +20,13 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import provenance
-from brainalign.reports import figures
+from brainalign.reports import figures, geometryfigures
 from brainalign.reports.claims import claim_of, evidence
 from brainalign.reports.datacheck import findings
 from brainalign.reports.datafigures import pictures
 from brainalign.reports.diagnoses import decided, diagnose, join_report
 from brainalign.reports.drawing import house_style, in_words
+from brainalign.reports.figures import TIMES
 from brainalign.reports.table import beside, kind_of, summary, tidy
 from brainalign.reports.writing import write_whole
 
@@ -182,13 +183,19 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
     """Yield the figures that show a result of its kind, with captions."""
     kind = kind_of(item)
     if kind == "grid":
-        sides = [dim for dim in (item["score"] if isinstance(item, xr.Dataset) else item).dims if dim != "time"]
-        if len(sides) == 2:
+        dims = (item["score"] if isinstance(item, xr.Dataset) else item).dims
+        sides = [dim for dim in dims if dim not in TIMES]
+        if isinstance(item, xr.Dataset) and {"difference", "ceiling_low"} & set(item) and len(dims) == len(sides) <= 2:
+            yield (
+                "bars are intervals, the band is the noise ceiling; dots mark p ≤ .05, corrected",
+                geometryfigures.comparison(item),
+            )
+        if len(sides) == 2 and len(dims) - len(sides) < 2:
             yield "scores; the best source of each target is framed", figures.heatmap(item)
             if isinstance(item, xr.Dataset) and "score_normalized" in item:
                 yield "scores over their noise ceiling", figures.heatmap(item, variable="score_normalized")
-        if "time" in (item["score"] if isinstance(item, xr.Dataset) else item).dims:
-            yield "over time; dots mark the peaks", figures.time_course(item)
+        if len(dims) - len(sides) == 1:
+            yield "over time; dots mark the peaks, lines at the foot p ≤ .05, corrected", figures.time_course(item)
     elif kind == "scores":
         if "time" in item["score"].dims:
             yield "median and quartiles over time; dots mark the peaks", figures.time_course(item)
@@ -197,7 +204,9 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
         if "ceiling" in item:
             yield "score and noise ceiling", figures.score_vs_ceiling(item)
     elif kind == "rdm":
-        yield "dissimilarity of each pair of stimuli", figures.rdm_panel(item)
+        yield "dissimilarity of each pair of stimuli", geometryfigures.rdm_panel(item)
+        if item.ndim < 4 and np.isfinite(item.values).all():
+            yield "stimuli where their dissimilarities put them", geometryfigures.stimulus_map(item)
     elif kind == "attribution" and item.ndim > 2:
         yield "red drives the response up, blue down", figures.attribution(item)
     elif kind == "check":

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import xarray as xr
 
 import brainalign as ba
 from brainalign.reports import figures
@@ -55,18 +56,6 @@ def test_distribution_draws_one_column_per_group(scores):
     assert sum(len(c.get_offsets()) for c in axes.collections if c.get_offsets().size) >= 5
 
 
-def test_rdm_panel_sorts_by_condition_or_by_the_order_given(rdms):
-    image = figures.rdm_panel(rdms).axes[0].images[0].get_array()
-    rows = [1, 3, 5, 0, 2, 4]
-    np.testing.assert_allclose(image, rdms.values[0][np.ix_(rows, rows)])
-    image = figures.rdm_panel(rdms, order=["s2", "s0"]).axes[0].images[0].get_array()
-    np.testing.assert_allclose(image, rdms.values[0][np.ix_([2, 0], [2, 0])])
-    with pytest.raises(ba.errors.ParameterError, match="'s9'"):
-        figures.rdm_panel(rdms, order=["s9"])
-    with pytest.raises(ba.errors.ParameterError, match="stimulus_2"):
-        figures.rdm_panel(rdms[0, 0])
-
-
 def test_time_course_marks_the_peak_of_each_group(timed, grid):
     axes = figures.time_course(timed).axes[0]
     peaks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
@@ -75,6 +64,25 @@ def test_time_course_marks_the_peak_of_each_group(timed, grid):
     assert [axes.get_title() for axes in figures.time_course(panels).axes] == ["V1", "IT"]
     with pytest.raises(ba.errors.ParameterError, match="time"):
         figures.time_course(grid)
+
+
+def test_time_course_of_rdms_has_intervals_and_says_where_it_is_more_than_chance():
+    score = np.array([[0.0, 0.3, 0.4, 0.0], [0.0, 0.0, 0.2, 0.1]])
+    dims = ("source_layer", "target_time")
+    p = np.where(score > 0.15, 0.01, 0.5)
+    named = {"score": score, "ci_low": score - 0.1, "ci_high": score + 0.1, "p_value_max": np.ones_like(p), "p_value_cluster": p}
+    result = xr.Dataset(
+        {name: (dims, values) for name, values in named.items()},
+        coords={"source_layer": ["a", "b"], "target_time": [0.0, 0.1, 0.2, 0.3]},
+        attrs={"metric": "spearman"},
+    )
+    axes = figures.time_course(result).axes[0]
+    marks = [line for line in axes.lines if line.get_label().startswith("_p")]
+    assert [np.isfinite(line.get_ydata()).tolist() for line in marks] == (score > 0.15).tolist()
+    assert all(np.nanmax(line.get_ydata()) < 0 for line in marks)
+    assert len(axes.collections) == 2
+    with pytest.raises(ba.errors.ParameterError, match="Expected one `time` dim"):
+        figures.time_course(result.expand_dims(source_time=[0.0, 0.1]))
 
 
 def test_attribution_draws_images_or_bars(attributions):

@@ -27,7 +27,7 @@ def test_everything_is_in_one_file_and_nothing_comes_from_outside(page, grid, sc
     assert html.count("<section") == html.count("</section>") == 9
     assert "<script" not in html
     assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
-    assert len(re.findall(r'src="data:image/svg\+xml;base64,', html)) == 8
+    assert len(re.findall(r'src="data:image/svg\+xml;base64,', html)) == 9
     assert "layer → region" in html
     assert "<p>Two.</p>" in html
 

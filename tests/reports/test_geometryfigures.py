@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+import brainalign as ba
+from brainalign.reports import geometryfigures
+
+
+def test_rdm_panel_sorts_by_condition_or_by_the_order_given(rdms):
+    image = geometryfigures.rdm_panel(rdms).axes[0].images[0].get_array()
+    rows = [1, 3, 5, 0, 2, 4]
+    np.testing.assert_allclose(image, rdms.values[0][np.ix_(rows, rows)])
+    image = geometryfigures.rdm_panel(rdms, order=["s2", "s0"]).axes[0].images[0].get_array()
+    np.testing.assert_allclose(image, rdms.values[0][np.ix_([2, 0], [2, 0])])
+    with pytest.raises(ba.errors.ParameterError, match="'s9'"):
+        geometryfigures.rdm_panel(rdms, order=["s9"])
+    with pytest.raises(ba.errors.ParameterError, match="stimulus_2"):
+        geometryfigures.rdm_panel(rdms[0, 0])
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """Three models of two regions in six people."""
+    study = ba.simulate(n_stimuli=24, snr=2.0, random_state=0)
+    people = [ba.rdm(ba.simulate(study.network, n_neuroids=20, snr=2.0, random_state=i).fmri, by="region") for i in range(6)]
+    ids = people[0].stimulus.values
+    people = xr.concat([p.sel(stimulus=ids, stimulus_2=ids) for p in people], xr.Variable("subject", list("abcdef")))
+    ask = {"metric": "rho-a", "n_bootstraps": 60, "n_permutations": 60, "between": "source_layer", "random_state": 0}
+    return ba.compare_rdms(ba.rdm(study.network, by="layer"), people, over=("subject", "stimulus"), **ask)
+
+
+def test_comparison_shows_intervals_ceilings_chance_and_who_beats_whom(compared):
+    figure = geometryfigures.comparison(compared, title="Models")
+    bottoms = figure.axes[len(figure.axes) // 2 :]
+    tops = figure.axes[: len(figure.axes) // 2]
+    assert [axes.get_title() for axes in tops] == compared.target_region.values.tolist()
+    for j, (top, axes) in enumerate(zip(tops, bottoms, strict=True)):
+        heights = [patch.get_height() for patch in axes.patches if patch.get_width() == pytest.approx(0.72)]
+        np.testing.assert_allclose(heights, compared.score[:, j])
+        band = next(patch for patch in axes.patches if patch.get_width() != pytest.approx(0.72)).get_extents()
+        low, high = axes.transData.inverted().transform(band.get_points())[:, 1]
+        np.testing.assert_allclose([low, high], [compared.ceiling_low.values.ravel()[j], compared.ceiling_high.values.ravel()[j]])
+        dots = next(line.get_xdata() for line in axes.lines if line.get_marker() == "o")
+        np.testing.assert_array_equal(dots, np.flatnonzero(compared.p_value_max[:, j] <= 0.05))
+        beaten = sum(len(line.get_xdata()) for line in top.lines if line.get_marker() == "o")
+        assert beaten == int((compared.difference_p_value_max.transpose("pair", "target_region")[:, j] <= 0.05).sum())
+
+
+def test_comparison_of_distances_counts_the_lower_as_the_better(compared):
+    for direction, wins in (("higher is more alike", (0, 1)), ("lower is more alike", (1, 0))):
+        result = xr.Dataset(
+            {
+                "score": ("source_model", [0.9, 0.1]),
+                "difference": ("pair", [0.8]),
+                "difference_p_value_max": ("pair", [0.01]),
+            },
+            coords={"source_model": ["a", "b"], "first": ("pair", ["a"]), "second": ("pair", ["b"])},
+            attrs={"metric": "riemannian", "direction": direction},
+        )
+        top = geometryfigures.comparison(result).axes[0]
+        rows = [
+            (-line.get_ydata()[0], line.get_xdata()[0])
+            for line in top.lines
+            if line.get_marker() == "o" and len(line.get_xdata())
+        ]
+        assert rows == [wins]
+
+
+def test_comparison_refuses_scores_of_neuroids(scores):
+    with pytest.raises(ba.errors.ParameterError, match="models × targets"):
+        geometryfigures.comparison(scores)
+
+
+def test_stimuli_are_drawn_at_their_distances_with_one_panel_a_group(rdms):
+    figure = geometryfigures.stimulus_map(rdms)
+    places = ba.geometry.trajectories(rdms, along="layer")
+    for i, axes in enumerate(figure.axes):
+        points = np.concatenate([np.c_[line.get_xdata(), line.get_ydata()] for line in axes.lines])
+        np.testing.assert_allclose(
+            points, places.values[[0, 2, 4, 1, 3, 5]][:, :, i][[0, 1, 2, 3, 4, 5]]
+        )  # by condition: b, then a
+        assert axes.get_title().startswith(str(rdms.layer.values[i]))
+    assert len(geometryfigures.stimulus_map(rdms[0]).axes) == 1
+
+
+def test_of_many_times_eight_are_shown(rdms):
+    many = xr.concat([rdms[0].drop_vars("layer")] * 30, xr.Variable("time", np.linspace(0, 0.29, 30)))
+    titles = [axes.get_title() for axes in geometryfigures.stimulus_map(many, along="time").axes]
+    assert len(titles) == 8
+    assert titles[0].startswith("0.0")
+    assert titles[-1].startswith("0.29")
+    with pytest.raises(ba.errors.ParameterError, match="select along the others"):
+        geometryfigures.stimulus_map(many.expand_dims("layer"))
