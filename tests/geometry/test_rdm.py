@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cdist, pdist, squareform
 
 import brainalign as ba
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
@@ -108,3 +108,189 @@ def test_the_input_is_left_alone_and_named():
     steps = ba.core.provenance(ba.rdm(x)).steps
     assert x.identical(before)
     assert [step["verb"] for step in steps] == ["responses", "rdm"]
+
+
+def trials(n=6, p=10, runs=4, repeats=2, signal=1.0, times=(), seed=0, **coords):
+    """Return presentations of conditions in runs: the same means plus independent noise of variance 1."""
+    rng = np.random.default_rng(seed)
+    means = signal * rng.normal(size=(n, p, *times))
+    values = np.tile(means, (runs * repeats, *[1] * (1 + len(times)))) + rng.normal(size=(runs * repeats * n, p, *times))
+    time = {"time": np.arange(times[0]) / 10} if times else {}
+    ids = [f"c{i}" for i in range(n)] * (runs * repeats)
+    return recording(
+        values, stimulus_id=ids, run=[f"r{i}" for i in np.repeat(np.arange(runs), repeats * n)], **time, **coords
+    ), means
+
+
+def off(x):
+    return np.asarray(x)[..., *np.triu_indices(x.shape[-1], 1)]
+
+
+@pytest.mark.parametrize("noise", [None, "shrinkage-diagonal", "diagonal"])
+def test_noise_alone_has_a_mean_cross_validated_distance_of_zero(noise):
+    """Card §5: a published estimator whose training mean holds the test data has the ordinary, positive distance here."""
+    found = [ba.rdm(trials(signal=0.0, seed=s)[0], metric="crossnobis", folds="run", noise=noise) for s in range(60)]
+    means = np.array([off(x).mean() for x in found])
+    assert abs(means.mean()) < 3 * means.std() / np.sqrt(60)
+    assert off(ba.rdm(trials(signal=0.0)[0], metric="sqeuclidean")).mean() > 10 * abs(means.mean())
+
+
+def test_rates_that_do_not_differ_have_a_mean_cross_validated_divergence_of_zero():
+    means, biased = [], []
+    for seed in range(60):
+        values = np.random.default_rng(seed).poisson(4.0, size=(24, 10))
+        x = recording(values, stimulus_id=list("abcdef") * 4, run=np.repeat(list("1234"), 6))
+        means.append(off(ba.rdm(x, metric="poisson-cv", folds="run")).mean())
+        biased.append(off(ba.rdm(x, metric="poisson")).mean())
+    assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(60)
+    assert np.mean(biased) > 10 * abs(np.mean(means))
+
+
+@pytest.mark.parametrize("kept", [1.0, 0.7])
+def test_crossnobis_estimates_the_distance_of_the_means_however_many_presentations_are_lost(kept):
+    errors = []
+    for seed in range(20):
+        x, means = trials(seed=seed)
+        x = x[np.random.default_rng(seed).random(len(x)) <= kept]
+        order = [f"c{i}" for i in range(6)]
+        out = ba.rdm(x, metric="crossnobis", folds="run").sel(stimulus=order, stimulus_2=order)
+        errors.append(off(out) - pdist(means, "sqeuclidean") / 10)
+    errors = np.array(errors)
+    assert abs(errors.mean()) < 3 * errors.mean(axis=1).std() / np.sqrt(20)
+    assert errors.std() < 0.7
+
+
+def test_all_pairs_of_times():
+    x, _ = trials(times=(3,))
+    for options in ({"metric": "crossnobis"}, {"metric": "crossnobis", "noise": "shrinkage-eye"}, {"metric": "correlation"}):
+        out, same = ba.rdm(x, folds="run", time="all", **options), ba.rdm(x, folds="run", **options)
+        assert out.dims == ("time", "time_2", "stimulus", "stimulus_2")
+        for t in range(3):
+            np.testing.assert_allclose(out[t, t], same[t], atol=1e-10)
+    np.testing.assert_allclose(out, out.values.transpose(1, 0, 3, 2), atol=1e-12)
+    flat = x.copy(data=np.repeat(x.values[:, :, :1], 3, axis=2))
+    np.testing.assert_allclose(ba.rdm(flat, metric="crossnobis", folds="run", time="all"), flat_first(flat), atol=1e-6)
+    rates = x.copy(data=np.abs(x.values))
+    divergence, same = (ba.rdm(rates, metric="poisson-cv", folds="run", time=time) for time in ("all", "match"))
+    for t in range(3):
+        np.testing.assert_allclose(divergence[t, t], same[t], atol=1e-10)
+
+
+def flat_first(x):
+    return np.broadcast_to(ba.rdm(x[:, :, 0].drop_vars("time"), metric="crossnobis", folds="run"), (3, 3, 6, 6))
+
+
+@pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])
+def test_patterns_of_different_runs_only(metric):
+    x, _ = trials(n=4, runs=3, repeats=1)
+    scale = 10 if metric == "sqeuclidean" else 1
+    runs = x.values.reshape(3, 4, 10).astype(np.float64)
+    expected = np.mean([cdist(runs[f], runs[g], metric) for f in range(3) for g in range(3) if f != g], axis=0) / scale
+    out = ba.rdm(x, metric=metric, folds="run")
+    np.testing.assert_allclose(out, expected, atol=1e-10)
+    assert (np.diagonal(out) > 0).all()
+    first = ba.rdm(x, metric=metric, folds="run", between=("r2", "r0"))
+    np.testing.assert_allclose(first, cdist(runs[2], runs[0], metric) / scale, atol=1e-10)
+    assert first.attrs["symmetric"] is False
+    with pytest.raises(SchemaError, match="not symmetric"):
+        ba.compare_rdms(first, out)
+
+
+def test_runs_that_lack_a_condition():
+    x, _ = trials(n=4, runs=3, repeats=1)
+    x = x[1:]  # c0 is not in r0
+    runs = np.concatenate([np.full((1, 10), np.nan), x.values.astype(np.float64)]).reshape(3, 4, 10)
+    pairs = [cdist(runs[f], runs[g], "euclidean") for f in range(3) for g in range(3) if f != g]
+    out = ba.rdm(x, metric="euclidean", folds="run").sel(
+        stimulus=[f"c{i}" for i in range(4)], stimulus_2=[f"c{i}" for i in range(4)]
+    )
+    np.testing.assert_allclose(out, np.nanmean(pairs, axis=0), atol=1e-10)
+    with pytest.warns(DegenerateNeuroidWarning, match="1 of 4 conditions"):
+        assert np.isnan(ba.rdm(x, metric="euclidean", folds="run", between=("r0", "r1")).sel(stimulus="c0")).all()
+    with pytest.raises(SchemaError, match=r"1 of 4 conditions are missing from some of the 3 folds of 'run'.*'c0'"):
+        ba.rdm(np.abs(x), metric="poisson-cv", folds="run")
+    with pytest.raises(SchemaError, match=r"4 of 4 conditions are in one fold of 'stimulus_id' only"):
+        ba.rdm(x, metric="crossnobis", folds="stimulus_id")
+
+
+def test_a_grid_of_subjects_and_layers_each_with_its_own_noise():
+    x, _ = trials(runs=2, repeats=4, layer=["u"] * 4 + ["v"] * 6, subject=np.tile(["p"] * 6 + ["q"] * 6, 4).tolist())
+    noise = ba.geometry.noise_covariance(x, by="subject")
+    out = ba.rdm(x, metric="crossnobis", by=("subject", "layer"), folds="run", noise=noise)
+    assert out.dims == ("subject", "layer", "stimulus", "stimulus_2")
+    assert out.n_neuroids.values.tolist() == [[4, 6], [4, 6]]
+    alone = ba.rdm(x[x.subject == "q", 4:], metric="crossnobis", folds="run", noise=noise[1, 4:, 4:])
+    np.testing.assert_allclose(out.sel(subject="q", layer="v"), alone, atol=1e-10)
+
+
+@pytest.mark.parametrize("modality", ["fmri", "ann"])
+@pytest.mark.parametrize("metric", ["crossnobis", "mahalanobis", "correlation"])
+def test_what_switches_is_repeats_and_not_a_kind(modality, metric):
+    x, _ = trials(modality=modality)
+    options = {} if metric == "correlation" else {"noise": "shrinkage-diagonal", "folds": "run"}
+    np.testing.assert_array_equal(ba.rdm(x, metric=metric, **options), ba.rdm(trials()[0], metric=metric, **options))
+
+
+def test_float32_is_near_and_half_the_size():
+    x, _ = trials(times=(2,))
+    for metric, options in (
+        ("correlation", {}),
+        ("crossnobis", {"folds": "run", "noise": "full"}),
+        ("mahalanobis", {"noise": "full"}),
+    ):
+        out = ba.rdm(x, metric=metric, dtype="float32", **options)
+        assert out.dtype == "float32"
+        np.testing.assert_allclose(out, ba.rdm(x, metric=metric, **options), atol=1e-4)
+
+
+def test_bad_input_is_named():
+    x, _ = trials()
+    few = x[:, :2]
+    with pytest.raises(SchemaError, match="rdm got 2 conditions"):
+        ba.rdm(x[x.stimulus_id.isin(["c0", "c1"])])
+    for metric in ("correlation", "cosine"):
+        with pytest.raises(SchemaError, match=r"rdm has 2 finite neuroids in all .*Expected at least 3"):
+            ba.rdm(few, metric=metric)
+    assert np.isfinite(ba.rdm(x[:, :1], metric="euclidean")).all()
+    with pytest.raises(ParameterError, match=r"needs `folds=` for metric='crossnobis'"):
+        ba.rdm(x, metric="crossnobis")
+    with pytest.raises(ParameterError, match=r"needs `noise=` for metric='mahalanobis'"):
+        ba.rdm(x, metric="mahalanobis")
+    with pytest.raises(
+        ParameterError, match=r"`noise=` for metric='correlation', which has none. Expected one of 'mahalanobis', 'crossnobis'"
+    ):
+        ba.rdm(x, noise="full")
+    with pytest.raises(ParameterError, match=r"`folds=` for metric='poisson'"):
+        ba.rdm(x, metric="poisson", folds="run")
+    with pytest.raises(ParameterError, match=r"must be one of 'correlation', 'cosine'.*Did you mean 'crossnobis'"):
+        ba.rdm(x, metric="crossnobi", folds="run")
+    with pytest.raises(ParameterError, match=r"between=\('r0', 'r9'\) names 'r9'. Expected two values of 'run'"):
+        ba.rdm(x, folds="run", between=("r0", "r9"))
+    with pytest.raises(ParameterError, match="its matrix is symmetric"):
+        ba.rdm(x, metric="crossnobis", folds="run", between=("r0", "r1"))
+    with pytest.raises(ParameterError, match="time='all' with folds=None"):
+        ba.rdm(x, time="all")
+    with pytest.raises(ParameterError, match="The 'prior' parameter"):
+        ba.rdm(np.abs(x), metric="poisson", prior=(1.0, 0.0))
+    with pytest.raises(ParameterError, match=r"a noise covariance for each fold with metric='mahalanobis'"):
+        ba.rdm(x, metric="mahalanobis", folds="run", noise=ba.geometry.noise_covariance(x, by="run"))
+    with pytest.raises(SchemaError, match=r"conditions that are presented more than once: 'c0'"):
+        ba.rdm(x, metric="crossnobis", folds="run", repeats="refuse")
+    with pytest.raises(SchemaError, match=r"noise covariance of 10 neuroids .* cannot be inverted .*shrink it"):
+        ba.rdm(x[:14], metric="mahalanobis", noise="full")
+
+
+def test_nothing_of_the_input_is_changed():
+    x, _ = trials(times=(2,))
+    before = x.copy(deep=True)
+    noise = ba.geometry.noise_covariance(x)
+    kept = noise.copy(deep=True)
+    for metric, options in (
+        ("correlation", {}),
+        ("cosine", {}),
+        ("euclidean", {}),
+        ("crossnobis", {"folds": "run", "noise": noise}),
+    ):
+        ba.rdm(x, metric=metric, **options)
+    assert x.identical(before)
+    assert noise.identical(kept)
