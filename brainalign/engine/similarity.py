@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainalign.engine.backend import Array
+from brainalign.engine.backend import Array, cast
 from brainalign.engine.cka import subset_alignments
 from brainalign.engine.moments import Numbers
 
@@ -127,8 +127,7 @@ def grid_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
         return metric.grid(first, second)
     if not metric.inner:
         return np.array([[metric.score(a, b) for b in second] for a in first], dtype=np.float64)
-    products = np.stack([x.ravel() for x in first]) @ np.stack([x.ravel() for x in second]).T
-    return np.array([[metric.score(product) for product in row] for row in products.tolist()])
+    return _of_products(metric, _flat(first) @ _flat(second).T)
 
 
 def permuted_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], orders: Numbers) -> Numbers:
@@ -147,10 +146,33 @@ def permuted_scores(metric: SimilarityMetric, first: Sequence[Array], second: Se
     ndarray of float64, (permutation, first, second)
     """
     out = np.empty((len(orders), len(first), len(second)))
+    swap = metric.pairs and len(first) < len(second)
+    moving, still = (first, second) if swap else (second, first)
+    if swap:  # fewer matrices to move, the other way
+        orders = np.argsort(orders, axis=1)
+    flat = _flat(still) if metric.inner else None
     for scores, order in zip(out, orders, strict=True):
-        index = np.ix_(order, order) if metric.pairs else order
-        scores[...] = grid_scores(metric, first, [x[index] for x in second])
+        index = order[:, None] * len(order) + order if metric.pairs else order  # into flat matrices: four times as fast
+        moved = [x.take(index, axis=None if metric.pairs else 0) for x in moving]
+        if flat is not None:
+            products = _of_products(metric, flat @ _flat(moved).T)
+            scores[...] = products.T if swap else products
+        else:
+            scores[...] = grid_scores(metric, *((moved, still) if swap else (still, moved)))
     return out
+
+
+def _narrowed(x: Array) -> Array:
+    """Turn more neuroids than stimuli into the space that the stimuli span."""
+    return np.asarray(np.linalg.qr(cast(x, "float64").T, mode="r")).T if x.shape[1] > len(x) else x
+
+
+def _flat(systems: Sequence[Array]) -> Numbers:
+    return np.stack([x.ravel() for x in systems])
+
+
+def _of_products(metric: SimilarityMetric, products: Numbers) -> Numbers:
+    return np.asarray(np.vectorize(metric.score, otypes=[np.float64])(products))
 
 
 def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], halves: Numbers) -> Numbers:
@@ -171,7 +193,9 @@ def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
     if metric.kernel is not None:
         K, L = ([metric.kernel.kernel(x) for x in side] for side in (first, second))
         products = subset_alignments(K, L, halves.astype(np.float64), unbiased=metric.kernel.unbiased)
-        return np.asarray(np.vectorize(metric.score, otypes=[np.float64])(products))
+        return _of_products(metric, products)
+    if "rotate" in metric.invariances and not metric.trials:
+        first, second = ([_narrowed(x) for x in side] for side in (first, second))
     n, m = halves.shape[1], int(halves[0].sum())
     scale = (n / m) ** 0.5 if metric.sums else 1.0
     out = np.empty((len(halves), len(first), len(second)))
