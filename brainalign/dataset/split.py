@@ -22,6 +22,7 @@ Array = np.ndarray[Any, Any]
 
 DEFAULT_SPLITS = 5
 DEFAULT_GAP_S = 10.0
+_UNTIMED = ": without onset_s, neighbours may be alike; shuffle=True draws images shown in random order"
 
 
 def split(
@@ -45,11 +46,10 @@ def split(
     by : str or sequence of str, optional
         Presentation coordinates whose values are kept together: each is left out once, or ``n_splits`` groups of them.
         Default: ``stimulus_id`` where stimuli repeat (unless in one order, as a film does); else runs, where there are
-        onsets and several runs; else contiguous blocks of time within the run, where there are onsets; else
-        ``stimulus_id``.
+        several; else contiguous blocks, where there are onsets or a run; else ``stimulus_id``. Rows with a run and without
+        onsets may be a recording in time, whose order is then that of the rows, or images: ``shuffle=True`` draws these.
     n_splits : int, optional
-        Number of folds; default each group once with ``by`` or runs, else 5. More folds than runs are cut as blocks of
-        time.
+        Number of folds; default each group once with ``by`` or runs, else 5. More folds than runs are cut as blocks.
     test : mask (presentation,), sequence of str, or mapping, optional
         One fixed split instead of folds. What is tested: rows, ``stimulus_id`` values, or the values of coordinates
         (``{"run": ["7", "8"]}``).
@@ -58,8 +58,8 @@ def split(
     stratify : str, optional
         Coordinate whose values are spread evenly over the folds.
     shuffle : bool, optional
-        Draw the folds at random; default for folds over stimuli without onsets or with repeats. Otherwise they follow the
-        order of the rows.
+        Draw the folds at random; default for folds over stimuli that have neither onset nor run, or repeats. Otherwise they
+        follow the order of the rows.
     random_state : int, Generator or None
         For folds that are drawn.
     force : bool
@@ -151,24 +151,25 @@ def _folded(table: pd.DataFrame, ask: _Request) -> _Plan:
         plan = _folded(once, ask)
         gap = min(plan.gap_s, float(np.ptp(once["onset_s"])) / len(plan.names))  # a handful of events may last less than the gap
         return replace(plan, fold=plan.fold[units], gap_s=gap, by=plan.by or ("stimulus_id",))
-    in_time = timed and not repeats
+    in_time = (timed or "run" in table) and not repeats
     by = tuple(ask.by) if ask.by is not None else ()
     if not by and in_time and not ask.stratify and not ask.shuffle:
         runs = tuple(name for name in RUN_LABELS[1:] if name in table)
         n_runs = len(group_rows(table, runs, owner="split")[1]) if runs else 1
         if n_runs < 2 or (ask.n_splits or 0) > n_runs:
-            return _blocks(table, runs, ask.n_splits or DEFAULT_SPLITS)
+            return _blocks(table, runs, ask.n_splits or DEFAULT_SPLITS, timed)
         by = runs
     grouped = bool(by)
     by = by or ("stimulus_id",)
     units, first = group_rows(table, by, owner="split")
     if grouped and ask.n_splits is None and ask.stratify is None:
         _refuse_few(len(first), 2, by)
-        return _Plan(f"leave one {'+'.join(by)} out", join_labels(table, by, first), units, by)
+        maybe = "" if timed or ask.by is not None else _UNTIMED
+        return _Plan(f"leave one {'+'.join(by)} out{maybe}", join_labels(table, by, first), units, by)
     n_splits = ask.n_splits or DEFAULT_SPLITS
     _refuse_few(len(first), n_splits, by)
     shuffle = (not grouped and not in_time) if ask.shuffle is None else ask.shuffle
-    forced = shuffle and in_time and _refuse_shuffle(table, units, by, ask.force)
+    forced = shuffle and in_time and timed and _refuse_shuffle(table, units, by, ask.force)
     seed = check_random_state(ask.random_state, owner="split") if shuffle else None
     order = np.arange(len(first)) if seed is None else np.random.default_rng(seed).permutation(len(first))
     strata = _strata(table, ask.stratify, units, first, by, n_splits) if ask.stratify else np.zeros(len(first), dtype=np.int64)
@@ -191,13 +192,15 @@ def _spread(strata: Array, order: Array, n_splits: int) -> Array:
     return fold
 
 
-def _blocks(table: pd.DataFrame, runs: tuple[str, ...], n_splits: int) -> _Plan:
-    """Cut the presentations, in the order of runs and onsets, into contiguous blocks."""
+def _blocks(table: pd.DataFrame, runs: tuple[str, ...], n_splits: int, timed: bool) -> _Plan:
+    """Cut the presentations, in the order of runs and of onsets or rows, into contiguous blocks."""
     run = group_rows(table, runs, owner="split")[0] if runs else np.zeros(len(table), dtype=np.int64)
-    _refuse_few(len(table), n_splits, ("onset_s",))
-    order = np.lexsort((table["onset_s"].to_numpy(dtype=np.float64), run))
+    _refuse_few(len(table), n_splits, ("onset_s" if timed else "stimulus_id",))
+    order = np.lexsort((table["onset_s"].to_numpy(dtype=np.float64) if timed else np.arange(len(table)), run))
     fold = np.empty(len(table), dtype=np.int64)
     fold[order] = np.arange(len(table)) * n_splits // len(table)
+    if not timed:
+        return _Plan(f"contiguous blocks of rows{_UNTIMED}", _numbered(n_splits), fold)
     return _Plan("contiguous blocks of time", _numbered(n_splits), fold, gap_s=DEFAULT_GAP_S)
 
 

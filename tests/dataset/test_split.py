@@ -61,6 +61,23 @@ def test_runs_are_left_out_one_by_one():
     assert folds.describe()["kind"] == "leave one run out"
 
 
+def test_rows_in_runs_without_onsets_may_be_neighbours_in_time():
+    x = events([f"v{i}" for i in range(24)], run=np.repeat(["1", "2", "3"], 8))
+    folds = split(x)
+    assert folds.names == ("1", "2", "3")
+    assert folds.describe()["kind"].startswith("leave one run out: without onset_s, neighbours may be alike; shuffle=True draws")
+    assert split(x, by="run").describe()["kind"] == "leave one run out"
+    blocks = split(x, n_splits=6)  # more than there are runs: as the inner folds of a mapping may be
+    assert [np.ptp(fold.test) for fold in blocks.on(x)] == [3] * 6
+    assert (blocks.gap_s, blocks.describe()["shuffle"]) == (0, False)
+    assert [fold.test.tolist() for fold in split(x[:8]).on(x[:8])] == [[0, 1], [2, 3], [4], [5, 6], [7]]
+    drawn = split(x, shuffle=True, random_state=0)  # images: who knows that they were shown in random order says so
+    assert (drawn.describe()["kind"], drawn.describe()["forced"]) == ("K-fold over stimulus_id", False)
+    repeated = events([f"s{i}" for i in range(8)] * 3, run=np.repeat(["1", "2", "3"], 8))
+    for fold in split(repeated, random_state=0).on(repeated):  # groups are kept whatever the runs
+        assert not set(repeated["stimulus_id"][fold.train]) & set(repeated["stimulus_id"][fold.test])
+
+
 def test_runs_are_put_together_where_fewer_folds_are_asked_for():
     x = volumes(4, 4, 4, 4)
     folds = split(x, n_splits=2)
