@@ -202,13 +202,14 @@ def _covariance(given: Any, stimuli: list[str], metric: str) -> Numbers | None:
             f"The 'covariance' parameter of compare_rdms must be a DataArray {SQUARE} labelled on both. Got "
             f"{given.dims if isinstance(given, xr.DataArray) else type(given).__name__} instead."
         )
-    missing = [name for name in stimuli if any(name not in given.coords[dim].values.astype(str) for dim in SQUARE)]
+    places = [{str(name): k for k, name in enumerate(given.coords[dim].values.tolist())} for dim in SQUARE]
+    missing = [name for name in stimuli if any(name not in known for known in places)]
     if missing:
         raise AlignmentError(
             f"covariance lacks {len(missing)} of the {len(stimuli)} stimuli that are compared: {preview(missing)}. Expected all of them: they "
             "are matched by name."
         )
-    values = given.sel(stimulus=stimuli, stimulus_2=stimuli).values.astype(np.float64)
+    values = given.values[np.ix_(*([known[name] for name in stimuli] for known in places))].astype(np.float64)
     least = np.linalg.eigvalsh((values + values.T) / 2)[0] if np.allclose(values, values.T) else np.nan
     if not least > 0:
         raise ParameterError(
@@ -240,7 +241,8 @@ def _scores(
                 continue
             within = (there[:, None] & there)[np.triu_indices(len(there), 1)]
             parts = {"source": a[some], "target": b[others]} | ({} if controls is None else {"controls": controls})
-            parts = {name: np.where(valid, x, np.nan)[:, within] for name, x in parts.items()}
+            if not valid.all():
+                parts = {name: np.where(valid, x, np.nan)[:, within] for name, x in parts.items()}
             noise = None if covariance is None else covariance[np.ix_(there, there)]
             _check_needs(metric, parts, sides, (some, others), np.array(both.stimuli)[there], noise)
             score[cell] = _likeness(metric, parts, noise, partial)

@@ -150,6 +150,8 @@ def _checked_ids(x: Any, name: str) -> list[str]:
         )
     values = x.values
     mirrored = values.swapaxes(-1, -2)
+    if np.array_equal(values, mirrored, equal_nan=True):
+        return first
     scale = np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values))
     if not np.allclose(values, mirrored, rtol=1e-5, atol=1e-6 * scale, equal_nan=True):
         gap = np.nanmax(np.abs(values - mirrored))
@@ -187,4 +189,5 @@ def _vectors(x: xr.DataArray, ids: list[str], shared: list[str]) -> Numbers:
     order = np.array([position[name] for name in shared])
     first, second = np.triu_indices(len(shared), 1)
     vectors = x.values.reshape(-1, len(ids), len(ids))[:, order[first], order[second]].astype(np.float64)
-    return np.where(np.isinf(vectors), np.nan, vectors)
+    vectors[np.isinf(vectors)] = np.nan
+    return vectors
