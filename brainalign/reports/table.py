@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import check_number
 from brainalign.core.schema import group_label
 
 KINDS = ("grid", "scores", "rdm", "attribution", "responses", "values", "check", "table")
@@ -91,7 +92,7 @@ def tidy(result: xr.Dataset | xr.DataArray | pd.DataFrame) -> pd.DataFrame:
     return _columns(result, result["score"].dims, "score")
 
 
-def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None) -> pd.DataFrame:
+def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None, floor: float = 0.0) -> pd.DataFrame:
     """Summarise scores over the neuroids of each group.
 
     Parameters
@@ -100,12 +101,17 @@ def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None) -> pd.D
         Scores per neuroid, or any one value per neuroid.
     by : str, optional
         Neuroid coordinate; default ``layer`` or ``region``, else all together.
+    floor : float
+        Reliability (the ceiling in R², or squared in r) below which a neuroid is left out of both means of the ratio, whatever its
+        score is: picked by their score, neuroids of noise would have one.
 
     Returns
     -------
     DataFrame
-        Per group (and time): ``n`` neuroids that have a score, ``n_left_out`` that have none, ``median``, ``q25``, ``q75`` and,
-        where known, ``n_significant`` (false discovery rate .05), the mean ``ceiling`` and the ratio of means ``normalized``.
+        Per group (and source, time ...): ``n`` neuroids that have a score, ``n_left_out`` that have none, ``median``, ``q25``, ``q75``
+        and, where known, ``n_significant`` (false discovery rate .05); ``n_reliable``, their mean ``ceiling``, and ``normalized``, the
+        ratio of their means. The mean of ratios is too high where ceilings are low, and without a floor so is the ratio of means
+        of a group at noise level: only ceilings that came out positive are there.
 
     Raises
     ------
@@ -124,12 +130,14 @@ def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None) -> pd.D
     by = by or group_label(labels)
     if by is not None and by not in rows:
         raise ParameterError(f"summary got by={by!r}. Expected one of {', '.join(map(str, rows))}.")
-    keys = [*([by] if by else []), *(["time"] if "time" in rows else [])]
+    floor = check_number("floor", floor, owner="summary", low=0.0, high=1.0)
+    squared = isinstance(result, xr.Dataset) and result.attrs.get("metric") == "r2"
+    keys = [*([by] if by else []), *(str(dim) for dim in labels.dims if dim != "neuroid" and dim in rows)]
     parts = rows.groupby(keys, sort=False) if keys else [((), rows)]
     found = []
     for key, part in parts:
         entry = dict(zip(keys, key if isinstance(key, tuple) else (key,), strict=True))
-        found.append(entry | _spread(part, value))
+        found.append(entry | _spread(part, value) | _of_reliable(part, value, floor if squared else floor**0.5))
     return pd.DataFrame(found)
 
 
@@ -172,11 +180,16 @@ def _spread(part: pd.DataFrame, value: str) -> dict[str, Any]:
     out |= dict(zip(("median", "q25", "q75"), scores.quantile([0.5, 0.25, 0.75]).to_numpy(), strict=True))
     if "p_value_fdr" in part:
         out["n_significant"] = int((part["p_value_fdr"] <= 0.05).sum())
-    if "ceiling" in part and value != "ceiling":
-        both = part[[value, "ceiling"]].dropna()
-        out["ceiling"] = both["ceiling"].mean()
-        out["normalized"] = both[value].mean() / out["ceiling"] if out["ceiling"] > 0 else np.nan
     return out
+
+
+def _of_reliable(part: pd.DataFrame, value: str, floor: float) -> dict[str, Any]:
+    """Return the ratio of the means over neuroids whose ceiling is not below the floor."""
+    if "ceiling" not in part or value == "ceiling":
+        return {}
+    kept = part.loc[part["ceiling"] >= floor, [value, "ceiling"]].dropna()
+    ceiling = kept["ceiling"].mean()
+    return {"n_reliable": len(kept), "ceiling": ceiling, "normalized": kept[value].mean() / ceiling if ceiling > 0 else np.nan}
 
 
 def _columns(data: xr.Dataset, dims: tuple[Any, ...], first: str) -> pd.DataFrame:

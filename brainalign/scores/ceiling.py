@@ -97,8 +97,8 @@ def noise_ceiling(
 
     ``score_normalized`` of :func:`evaluate` is then what the literature calls CCnorm (``metric="pearson"`` over the ceiling of
     ``"signal-power"``), signal power explained (``"r2"`` over the same) and the fraction of explainable variance explained (``"r2"``
-    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means (:func:`ratio_of_means`), as
-    :func:`compare` does: the mean of ratios is too high where ceilings are low. Between systems the correction on one side understates
+    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means, as
+    :func:`compare` and ``ba.reports.summary(result, floor=0.3)`` do: the mean of ratios is too high where ceilings are low. Between systems the correction on one side understates
     what they share, and that on both overshoots at low reliability (1.10 for 1 at .44).
 
     Examples
@@ -177,70 +177,6 @@ def ceiling_of_averages(ceiling: xr.DataArray, mean_inverse_repeats: float) -> N
     if ceiling.attrs.get("kind") == "r2":
         return extrapolate(values, known, mean_inverse_repeats)
     return np.asarray(np.sqrt(extrapolate(values**2, known, mean_inverse_repeats)))
-
-
-def ratio_of_means(result: xr.Dataset, by: str, *, floor: float = 0.0) -> xr.Dataset:
-    """Return the scores of groups of neuroids, raw and over their ceiling, from the neuroids that are reliable enough.
-
-    Parameters
-    ----------
-    result : Dataset
-        From :func:`evaluate`, with ``score`` and ``ceiling`` (..., neuroid[, time]).
-    by : str
-        Neuroid coordinate: ``"region"``.
-    floor : float
-        Reliability (ρ, the squared ceiling in r) below which a neuroid is left out: of both means, and whatever its score is.
-
-    Returns
-    -------
-    Dataset
-        ``score``, ``ceiling`` (means over the neuroids that are kept) and ``score_normalized`` (their ratio), each (..., by[, time]);
-        ``score_all``, the mean over all neuroids that have a score; ``n_neuroids`` and ``n_left_out``.
-
-    Raises
-    ------
-    ParameterError
-        No such coordinate, or a result without a ceiling.
-
-    Notes
-    -----
-    Selection looks at the reliability alone: neuroids picked by their score would make noise look like a score. Without a floor, a
-    group at noise level is still off, for only ceilings that came out positive are there.
-
-    Examples
-    --------
-    >>> import brainalign as ba
-    >>> study = ba.simulate(n_stimuli=80, random_state=0)
-    >>> result = ba.evaluate(study.network, study.brain, cv=4, ceiling="repeat")
-    >>> ratio_of_means(result, "region", floor=0.3).score_normalized.dims
-    ('region',)
-    """
-    if "ceiling" not in result or by not in result.coords or result.coords[by].dims != ("neuroid",):
-        known = [name for name, c in result.coords.items() if c.dims == ("neuroid",)]
-        raise ParameterError(
-            f"ratio_of_means got by={by!r} and a result of {', '.join(map(str, result.data_vars))}. Expected one of {', '.join(map(str, known))}, "
-            'and a `ceiling`: pass `ceiling="repeat"` to `ba.evaluate`.'
-        )
-    score, ceiling = xr.broadcast(result["score"], result["ceiling"])
-    rho = ceiling if result.attrs.get("metric") == "r2" else ceiling**2
-    scored = score.notnull()
-    kept = scored & (ceiling > 0) & (rho >= floor)
-    groups = [
-        (name, np.flatnonzero(result.coords[by].values == name)) for name in pd.unique(result.coords[by].values.astype(object))
-    ]
-
-    def over(x: xr.DataArray, reduce: str) -> xr.DataArray:
-        parts = [getattr(x.isel(neuroid=members).drop_vars(x.coords), reduce)("neuroid") for _, members in groups]
-        named = xr.concat(parts, pd.Index(as_labels([name for name, _ in groups]), name=by))
-        out: xr.DataArray = named.transpose(*(by if dim == "neuroid" else dim for dim in x.dims))
-        return out
-
-    top, bottom = over(score.where(kept), "mean"), over(ceiling.where(kept), "mean")
-    named = {"score": top, "ceiling": bottom, "score_normalized": top / bottom, "score_all": over(score.where(scored), "mean")}
-    counts = {"n_neuroids": over(kept, "sum"), "n_left_out": over(scored & ~kept, "sum")}
-    rest = {name: c for name, c in result.coords.items() if "neuroid" not in c.dims and "fold" not in c.dims}
-    out = xr.Dataset({**named, **counts}, attrs={"metric": result.attrs.get("metric"), "floor": floor}).assign_coords(rest)
-    return write_step(out, "ratio_of_means", params={"by": by, "floor": floor}, inputs={"result": result})
 
 
 def _from_others(

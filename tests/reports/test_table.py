@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 
 import brainalign as ba
+from brainalign.engine.correlate import pearson_columns
 from brainalign.reports.table import kind_of, summary, tidy
 
 
@@ -51,6 +52,35 @@ def test_summary_counts_what_is_left_out(scores):
     assert len(summary(scores.drop_vars("region"))) == 1
     with pytest.raises(ba.errors.ParameterError, match="by='area'"):
         summary(scores, by="area")
+
+
+def test_summary_selects_by_reliability_and_keeps_the_raw_score():
+    """Of a perfect model: what is at noise level is not to be normalised."""
+    rng, dim = np.random.default_rng(1), np.arange(400) < 200
+    signal = rng.normal(size=(300, 400)) * np.where(dim, 0.1, 1.0)  # a region that hardly responds, and one that does
+    labels = {"stimulus_id": np.repeat(np.arange(300), 3), "neuroid_id": range(400), "region": np.where(dim, "dim", "bright")}
+    x = ba.responses(np.repeat(signal, 3, axis=0) + rng.normal(size=(900, 400)), modality="fmri", system="p", **labels)
+    ceiling = ba.noise_ceiling(x, method="variance")
+    r = pearson_columns(signal, ba.average_repeats(x).values)
+    scored = xr.Dataset({"score": ("neuroid", r), "ceiling": ceiling}, coords=ceiling.coords, attrs={"metric": "pearson"})
+    free, strict = (summary(scored, floor=floor).set_index("region") for floor in (0.0, 0.3))
+    assert free.loc["bright", "normalized"] == pytest.approx(1.0, abs=0.01)
+    assert abs(free.loc["dim", "normalized"] - 1.0) > 0.1
+    assert strict["n_reliable"].to_dict() == {"dim": 0, "bright": 200}
+    assert np.isnan(strict.loc["dim", "normalized"])
+    np.testing.assert_allclose(strict["median"], [np.median(r[:200]), np.median(r[200:])])
+    in_r2 = scored.assign(score=scored.score**2, ceiling=scored.ceiling**2).assign_attrs(metric="r2")
+    assert summary(in_r2, floor=0.3)["n_reliable"].tolist() == [0, 200]
+    two = xr.concat(
+        [scored, scored.assign(score=scored.score / 2)],
+        xr.Variable("source", ["whole", "half"]),
+        coords="minimal",
+        compat="override",
+    )
+    by_source = summary(two, floor=0.3).set_index(["region", "source"])["normalized"]
+    assert by_source["bright", "half"] == pytest.approx(by_source["bright", "whole"] / 2)
+    with pytest.raises(ba.errors.ParameterError, match="'floor' parameter of summary"):
+        summary(scored, floor=2)
 
 
 def test_summary_counts_what_is_significant(scores):

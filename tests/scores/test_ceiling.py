@@ -4,9 +4,8 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.engine.correlate import pearson_columns
 from brainalign.engine.reliability import signal_and_noise, signal_power, split_halves
-from brainalign.scores.ceiling import ceiling_of_averages, ratio_of_means
+from brainalign.scores.ceiling import ceiling_of_averages
 
 S, N = 0.3, 0.7
 
@@ -240,35 +239,3 @@ def test_bounds_of_a_geometry():
     np.testing.assert_allclose(both.sel(region="IT"), bounds)
     with pytest.raises(SchemaError, match="rename"):
         ba.noise_ceiling(regions.rename(subject="person"))
-
-
-def test_ratio_of_means_selects_by_reliability_and_keeps_the_raw_score():
-    rng = np.random.default_rng(1)
-    signal = rng.normal(size=(300, 400)) * np.where(
-        np.arange(400) < 200, 0.1, 1.0
-    )  # a region that hardly responds, and one that does
-    trials = np.repeat(signal, 3, axis=0) + rng.normal(size=(900, 400))
-    labels = {
-        "stimulus_id": np.repeat([f"s{i}" for i in range(300)], 3),
-        "neuroid_id": range(400),
-        "region": np.repeat(["dim", "bright"], 200),
-    }
-    x = ba.responses(trials, modality="fmri", system="p", **labels)
-    average = ba.average_repeats(x)
-    ceiling = ba.noise_ceiling(x, method="variance")
-    r = pearson_columns(signal, average.values)
-    scored = xr.Dataset({"score": ("neuroid", r), "ceiling": ceiling}, coords=ceiling.coords, attrs={"metric": "pearson"})
-    out = ratio_of_means(scored, "region")
-    assert out.score_normalized.sel(region="bright") == pytest.approx(1.0, abs=0.01)
-    assert (
-        abs(out.score_normalized.sel(region="dim") - 1.0) > 0.1
-    )  # of a perfect model: what is at noise level is not to be normalised
-    strict = ratio_of_means(scored, "region", floor=0.3)
-    assert strict.n_neuroids.values.tolist() == [0, 200]
-    assert np.isnan(strict.score_normalized.sel(region="dim"))
-    assert strict.n_left_out.sel(region="dim") == 200
-    np.testing.assert_allclose(strict.score_all, [r[:200].mean(), r[200:].mean()])
-    with pytest.raises(ParameterError, match="by='area'"):
-        ratio_of_means(scored, "area")
-    with pytest.raises(ParameterError, match='ceiling="repeat"'):
-        ratio_of_means(scored.drop_vars("ceiling"), "region")

@@ -18,7 +18,6 @@ from sklearn.linear_model import SGDRegressor
 import brainalign as ba
 from brainalign.core.provenance import write_step
 from brainalign.reports.diagnoses import diagnose
-from brainalign.scores.ceiling import ratio_of_means
 
 TESTS = Path(__file__).parents[1]
 #: The mistake, and the test that shows it.
@@ -123,9 +122,9 @@ def test_selecting_voxels_by_the_score_then_averaging_it():
     scores = out.score.values
     assert scores[scores > 0.1].mean() > 0.15
     assert abs(mean(out)) < 0.03
-    kept = ratio_of_means(out, "region", floor=0.3)
-    assert 150 < int(kept.n_neuroids.sum()) < 260
-    assert abs(float(kept.score[0])) < 0.03
+    [kept] = ba.reports.summary(out, floor=0.3).to_dict("records")
+    assert 150 < kept["n_reliable"] < 260
+    assert abs(kept["normalized"]) < 0.05
 
 
 def test_one_content_under_two_names_on_both_sides():
