@@ -84,7 +84,7 @@ def stochastic_distances(
     made by products of matrices alone until some exact steps at the end. F has many local maxima: all starts climb for a while, and the
     one from the means and the best of the others to the end.
     """
-    systems = [_spanned(x) if group == "orthogonal" else x for x in systems]
+    systems = [spanned(x) if group == "orthogonal" else x for x in systems]
     where = np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
     widths = np.array([x.shape[1] for x in systems])[where].max(axis=1)
     out = np.empty(len(where))
@@ -103,16 +103,23 @@ def _of_one_width(
     for into, x in zip(stacked, systems, strict=True):
         into[:, : x.shape[1], : x.shape[2]] = x
     weights = np.sqrt(np.r_[alpha, np.full(k - 1, 2.0 - alpha)])
-    rng = np.random.default_rng(seed)
-    only_one = group == "identity" or alpha == 2  # means alone have one best map
-    turns = [_random_map(d, group, rng) for _ in range(0 if only_one else n_restarts)]
-    starts = np.array([m for turn in turns for m in (turn, turn.T)]).reshape(-1, d, d)
+    # Means alone have one best map.
+    starts = random_maps(d, group, 0 if alpha == 2 else n_restarts, np.random.default_rng(seed))
     step = max(1, _MEMORY // ((1 + len(starts)) * stacked[0].size))
     return np.concatenate([_chunk(stacked, weights, pairs[i : i + step], starts, group) for i in range(0, len(pairs), step)])
 
 
-def _spanned(x: Numbers) -> Numbers:
-    """Return a system in a basis of the space that its means and roots span, where that has fewer dimensions."""
+def spanned(x: Numbers) -> Numbers:
+    """Return a system in a basis of the space that all its vectors span, where that has fewer dimensions than neuroids.
+
+    Parameters
+    ----------
+    x : ndarray of float64, (stimulus, neuroid, vector)
+
+    Returns
+    -------
+    ndarray of float64, (stimulus, dimension, vector)
+    """
     n, d, k = x.shape
     if d <= n * k:
         return x
@@ -120,11 +127,29 @@ def _spanned(x: Numbers) -> Numbers:
     return np.asarray(turned.reshape(-1, n, k).transpose(1, 0, 2))
 
 
-def _random_map(d: int, group: str, rng: np.random.Generator) -> Numbers:
+def random_maps(d: int, group: str, n: int, rng: np.random.Generator) -> Numbers:
+    """Draw maps of a group, each followed by its inverse, so that exchanged sides start from the same ones.
+
+    Parameters
+    ----------
+    d : int
+    group : {"orthogonal", "permutation", "identity"}
+        The last has none.
+    n : int
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of float64, (2 n, d, d)
+    """
+    if group == "identity":
+        return np.empty((0, d, d))
     if group == "permutation":
-        return np.eye(d)[rng.permutation(d)]
-    q, r = np.linalg.qr(rng.normal(size=(d, d)))
-    return np.asarray(q * np.sign(np.diagonal(r)))
+        maps = np.eye(d)[rng.permuted(np.tile(np.arange(d), (n, 1)), axis=1)]
+    else:
+        q, r = np.linalg.qr(rng.normal(size=(n, d, d)))
+        maps = q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
+    return np.stack([maps, maps.swapaxes(1, 2)], axis=1).reshape(-1, d, d)
 
 
 def _chunk(stacked: Numbers, weights: Numbers, pairs: Numbers, starts: Numbers, group: str) -> Numbers:
@@ -133,7 +158,7 @@ def _chunk(stacked: Numbers, weights: Numbers, pairs: Numbers, starts: Numbers, 
     problem = _Pairs(weights[0] ** 2 * unweighted, first * weights, second * weights)
     if group == "identity":
         return problem.distance(np.broadcast_to(np.eye(stacked.shape[2]), problem.cross.shape))
-    project, exact = (_assigned, _assigned) if group == "permutation" else (_polar, _exact_polar)
+    project, exact = (assignments, assignments) if group == "permutation" else (_polar, polar_factors)
     n, k = len(pairs), len(starts)
     of_pair, maps = np.repeat(np.arange(n), k), np.tile(starts, (n, 1, 1))
     if k:
@@ -173,14 +198,14 @@ class _Pairs:
     def distance(self, maps: Numbers) -> Numbers:
         """Return d, from residuals, which do not cancel where systems are alike."""
         means = self.first[..., 0] - self.second[..., 0] @ maps
-        roots = self.first[..., 1:] - maps.swapaxes(1, 2)[:, None] @ self.turned(maps, _exact_polar)
+        roots = self.first[..., 1:] - maps.swapaxes(1, 2)[:, None] @ self.turned(maps, polar_factors)
         total = (means * means).sum(axis=(1, 2)) + (roots * roots).sum(axis=(1, 2, 3))
         return np.asarray(np.sqrt(total / means.shape[1]))
 
 
 def _climb(problem: _Pairs, maps: Numbers, project: Polar, n_rounds: int) -> tuple[Numbers, Numbers]:
     """Return better maps, and a bound from below on F there that never falls."""
-    polar = _exact_polar if project is _exact_polar else _polar
+    polar = polar_factors if project is polar_factors else _polar
     hurried = project is _polar  # exact steps, and those between permutations, start from where they are
     out, height = maps.copy(), np.full(len(maps), -np.inf)
     live, before = np.arange(len(maps)), maps
@@ -206,15 +231,34 @@ def _climb(problem: _Pairs, maps: Numbers, project: Polar, n_rounds: int) -> tup
     return out, height
 
 
-def _assigned(M: Numbers) -> Numbers:
-    """Return the permutation matrices with the largest inner products with M."""
-    out = np.zeros_like(M)
-    for one, products in zip(out, M, strict=True):
+def assignments(M: Numbers) -> Numbers:
+    """Return the permutation matrices with the largest inner products with some matrices.
+
+    Parameters
+    ----------
+    M : ndarray, (..., d, d)
+
+    Returns
+    -------
+    ndarray of float64, (..., d, d)
+    """
+    out = np.zeros(M.shape)
+    for one, products in zip(out.reshape(-1, *M.shape[-2:]), M.reshape(-1, *M.shape[-2:]), strict=True):
         one[linear_sum_assignment(products, maximize=True)] = 1.0
     return out
 
 
-def _exact_polar(M: Numbers) -> Numbers:
+def polar_factors(M: Numbers) -> Numbers:
+    """Return the orthogonal matrices with the largest inner products with some matrices.
+
+    Parameters
+    ----------
+    M : ndarray, (..., d, d)
+
+    Returns
+    -------
+    ndarray of float64, (..., d, d)
+    """
     left, _, right = np.linalg.svd(M, full_matrices=False)
     return np.asarray(left @ right)
 

@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["metrics", "protocols"],
+    submodules=["metrics", "protocols", "stochastic"],
     submod_attrs={
         "dependence": ["adaptive_dependence"],
         "flexible": ["fit_rdms", "regress_rdms"],

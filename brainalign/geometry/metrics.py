@@ -337,6 +337,7 @@ METRICS = {
     "soft-matching": "brainalign.geometry.metrics:SOFT_MATCHING",
     "soft-matching-distance": "brainalign.geometry.metrics:SOFT_MATCHING_DISTANCE",
     "correlation-match": "brainalign.geometry.metrics:CORRELATION_MATCH",
+    "stochastic-energy": "brainalign.geometry.stochastic:STOCHASTIC_ENERGY",
     "stochastic-shape": "brainalign.geometry.stochastic:STOCHASTIC_SHAPE",
 }
 

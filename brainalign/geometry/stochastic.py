@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from brainalign.core.parameters import check_choice, check_number
+from brainalign.engine.energy import centred_trials, energy_distance
 from brainalign.engine.moments import Numbers
 from brainalign.engine.similarity import SimilarityMetric
 from brainalign.engine.stochastic import GROUPS, response_moments, stochastic_distances
@@ -44,9 +46,7 @@ def stochastic_shape(
     True
     """
     check_number("alpha", alpha, owner="stochastic_shape", low=0.0, high=2.0)
-    check_choice("group", group, GROUPS, owner="stochastic_shape")
-    check_number("n_restarts", n_restarts, owner="stochastic_shape", low=0, integer=True)
-    check_number("random_state", random_state, owner="stochastic_shape", low=0, integer=True)
+    _check("stochastic_shape", group, n_restarts, random_state)
 
     def grid(first: Sequence[Numbers], second: Sequence[Numbers]) -> Numbers:
         n, m = len(first), len(second)
@@ -66,4 +66,37 @@ def stochastic_shape(
     )
 
 
-STOCHASTIC_SHAPE = stochastic_shape()
+def stochastic_energy(*, group: str = "orthogonal", n_restarts: int = 4, random_state: int = 0) -> SimilarityMetric:
+    """Return the energy distance between the responses to each stimulus, which sees more of a distribution than mean and covariance.
+
+    Parameters
+    ----------
+    group : {"orthogonal", "permutation", "identity"}
+        Maps that neuroids may go through.
+    n_restarts : int
+        Random maps to start from, each with its inverse, beside the one that fits the means.
+    random_state : int
+        Of these maps.
+
+    Returns
+    -------
+    SimilarityMetric
+        An unbiased estimate from repeats, which is 0 for systems that differ less than their repeats do.
+
+    Examples
+    --------
+    >>> stochastic_energy(group="permutation").invariances
+    ('translate', 'permute')
+    """
+    _check("stochastic_energy", group, n_restarts, random_state)
+    score = partial(energy_distance, group=group, n_restarts=n_restarts, seed=random_state)
+    return SimilarityMetric("stochastic-energy", centred_trials, score, _BLIND[group], higher_is_alike=False, trials=True)
+
+
+def _check(owner: str, group: str, n_restarts: int, random_state: int) -> None:
+    check_choice("group", group, GROUPS, owner=owner)
+    check_number("n_restarts", n_restarts, owner=owner, low=0, integer=True)
+    check_number("random_state", random_state, owner=owner, low=0, integer=True)
+
+
+STOCHASTIC_SHAPE, STOCHASTIC_ENERGY = stochastic_shape(), stochastic_energy()

@@ -6,7 +6,7 @@ import pytest
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.engine.stochastic import response_moments, stochastic_distances
-from brainalign.geometry.stochastic import stochastic_shape
+from brainalign.geometry.stochastic import stochastic_energy, stochastic_shape
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,18 @@ def test_permutations_and_halves_come_with_it(sides):
     assert float(out.ci_low) <= float(out.ci_high)
 
 
+@pytest.mark.parametrize("directions", [("network", "brain"), ("brain", "network"), ("brain", "brain"), ("network", "network")])
+def test_energy_in_every_direction(sides, directions):
+    (source, a), (target, b) = (sides[name] for name in directions)
+    out = ba.similarity(source, target, metric="stochastic-energy", by=(a, b))
+    assert np.isfinite(out.score).all()
+    if source is target:
+        np.testing.assert_allclose(np.diagonal(out.score), 0, atol=1e-6)
+
+
 def test_bad_options_are_named():
+    with pytest.raises(ParameterError, match="'random_state' parameter of stochastic_energy"):
+        stochastic_energy(random_state=None)
     with pytest.raises(ParameterError, match=r"'alpha' parameter of stochastic_shape .* \[0.0, 2.0\]. Got 3"):
         stochastic_shape(3)
     with pytest.raises(ParameterError, match=r"'group' parameter of stochastic_shape .* Did you mean 'orthogonal'"):

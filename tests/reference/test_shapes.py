@@ -1,12 +1,13 @@
 """Numbers of netrep 0186b8a, stored since it is on no package index.
 
 Made with ``GaussianStochasticMetric(alpha=..., init=...).fit_score((mean_x, cov_x), (mean_y, cov_y))`` on the pair below, and
-``PermutationMetric(score_method="angular").fit_score(X, Y)`` on that of ``tests/geometry/test_metrics.py``.
+``EnergyStochasticMetric().fit_score(x, y)`` on the trials. Its ``PermutationMetric`` is among ``tests/geometry/test_metrics.py``.
 """
 
 import numpy as np
 import pytest
 
+from brainalign.engine.energy import energy_distance
 from brainalign.engine.stochastic import stochastic_distances
 
 #: α to netrep's distance from its default start, and with ten random restarts at α = 1.
@@ -36,3 +37,11 @@ def test_where_its_weights_are_right_a_single_start_ends_where_netrep_does(pair)
     for alpha in (0.0, 1.0, 2.0):
         assert stochastic_distances(pair, [(0, 1)], alpha=alpha, n_restarts=0)[0] == pytest.approx(NETREP[alpha], abs=1e-6)
     assert NETREP_RESTARTED == BEST[1.0]
+
+
+def test_energy_metric():
+    """Its iteration stops at gains below 1e-6."""
+    rng = np.random.RandomState(0)
+    sides = [rng.randn(6, 1, 3) + rng.randn(6, 8, 3) @ rng.randn(6, 3, 3) for _ in range(2)]
+    x, y = (side - side.mean(axis=(0, 1)) for side in sides)
+    assert 0.661185892 - 1e-6 < energy_distance(x, y) <= 0.661185892
