@@ -245,9 +245,10 @@ def _permuted(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Generator)
         )
         named["p_value_cluster"] = _clusters(cast, t[0], t[1:], plan, threshold)
     elif plan.clusters is not None:
-        mean, sd = null.mean(axis=0), null.std(axis=0)
-        z = [(x - mean) / np.where(sd > 0, sd, np.nan) for x in (observed, null)]
-        named["p_value_cluster"] = _clusters(cast, *z, plan, stats.norm.isf(_CLUSTER_P))
+        every = np.concatenate([observed[None], null])  # what was found among them: all are then exchangeable
+        sd = every.std(axis=0)
+        z = (every - every.mean(axis=0)) / np.where(sd > 0, sd, np.nan)
+        named["p_value_cluster"] = _clusters(cast, z[0], z[1:], plan, stats.norm.isf(_CLUSTER_P))
     out = out.assign({name: cast.shaped(values) for name, values in named.items()})
     return out.assign_attrs(n_permutations=len(null))
 

@@ -73,7 +73,7 @@ def bootstrap(
 
     Redrawn stimuli test models that were fitted to the others, and those of K folds share training rows. Taken as they are
     (``models="fitted"``), 9 to 25% of the differences between sources that are equally good pass p ≤ .05. ``models="any"`` adds the
-    variance over training stimuli, as if others had been drawn for it: estimated where the result was made with ``n_refits=20``
+    variance over training stimuli, as if these were drawn apart: estimated where the result was made with ``n_refits=20``
     (:func:`brainalign.engine.bootstrap.training_variance`); else by a bound, 1 + K / (K − 1) times the variance over test stimuli
     (Nadeau and Bengio 2003), which lets 1 to 3% pass. The attr ``training`` says which.
 
@@ -152,8 +152,10 @@ def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np
 
 def _with_training(result: xr.Dataset, units: tuple[str, ...], drawn: Drawn, n_folds: int) -> tuple[str, Drawn]:
     """Add what other training stimuli would change: refits where the result has them, or a bound."""
+    if "score_refit" not in result and n_folds < 2:
+        return "as fitted", drawn  # one training set, or none, as of metrics that fit nothing
     if "score_refit" not in result:
-        return "bound", replace(drawn, refitting=1.0 if n_folds < 2 else 1.0 + n_folds / (n_folds - 1.0))
+        return "bound", replace(drawn, refitting=1.0 + n_folds / (n_folds - 1.0))
     refits = result.score_refit.transpose("refit", *result.score.dims)
     for unit in set(units) - {"stimulus"}:
         refits = unit_scores(result, unit, owner="bootstrap", variable="score_refit").mean(unit, skipna=False)
@@ -165,6 +167,11 @@ def _redrawn(result: xr.Dataset) -> xr.DataArray:
         raise SchemaError(
             f"bootstrap over 'stimulus' got a result without `score_bootstrap` (it has {', '.join(map(str, result.data_vars))}). Expected the "
             "scores of redrawn stimuli: `ba.evaluate(..., n_bootstraps=1000)`."
+        )
+    if (drawn := [str(unit) for unit in np.atleast_1d(result.attrs.get("over", "stimulus"))]) != ["stimulus"]:
+        raise SchemaError(
+            f"bootstrap over 'stimulus' got a result whose draws are over {drawn}. Expected draws of stimuli alone: `ba.compare_rdms(..., "
+            "over='stimulus', n_bootstraps=1000)`; its own `between=` compares on these."
         )
     return result.score_bootstrap
 

@@ -144,3 +144,9 @@ def test_messages():
         ba.bootstrap({}, over="subject")
     with pytest.raises(SchemaError, match="result 'b'"):
         ba.bootstrap({"a": result, "b": 1}, over="subject")
+
+
+def test_draws_of_other_units_are_not_taken_for_stimuli():
+    result = scores(RNG.normal(size=(8, 2)), RNG.normal(size=(20, 8, 2))).assign_attrs(over=["subject", "stimulus"])
+    with pytest.raises(SchemaError, match=r"draws are over \['subject', 'stimulus'\]"):
+        ba.bootstrap(result, over="stimulus")
