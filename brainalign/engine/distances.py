@@ -15,6 +15,7 @@ SCALED = ("correlation", "cosine")
 
 #: Below this share of the two squared norms, a squared distance from inner products has lost half of its digits.
 _CLOSE = {"float64": 1e-6, "float32": 1e-3}
+_BLOCK = 2**20  # values that are worked on beside the distances themselves
 
 
 def pairwise_distances(
@@ -60,7 +61,8 @@ def pairwise_distances(
     else:
         centred = values - values.mean(-2)[..., None, :]
         distance = _squared(centred, centred)
-        distance = distance if metric == "sqeuclidean" else distance**0.5
+        if metric == "euclidean":
+            distance **= 0.5
     if missing.any():
         distance[missing[..., :, None] | missing[..., None, :]] = np.nan
     return distance
@@ -93,7 +95,9 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
         return distance
     origin = namespace(first).nan_to_num(first.mean(-2))[..., None, :]
     distance = _squared(first - origin, second - origin)
-    return distance if metric == "sqeuclidean" else distance**0.5
+    if metric == "euclidean":
+        distance **= 0.5
+    return distance
 
 
 def distances_across(folds: Array, present: Numbers, metric: str, *, unit: float = np.finfo(np.float64).eps) -> Array:
@@ -195,26 +199,33 @@ def _near_origin(patterns: Array) -> Array:
 
 
 def _squared(first: Array, second: Array) -> Array:
-    """Return Σ(a−b)² from ‖a‖² + ‖b‖² − 2a·b; pairs so close that this would cancel are subtracted channel by channel."""
-    xp, same = namespace(first), first is second
-    norms = _sum_of_squares(first)
-    total = norms[..., :, None] + (norms if same else _sum_of_squares(second))[..., None, :]
+    """Return Σ(a−b)² from ‖a‖² + ‖b‖² − 2a·b, in the memory of the products."""
+    same = first is second
     squared = _gram(first) if same else first @ second.swapaxes(-1, -2)
-    squared *= -2
-    squared += total
-    total *= _CLOSE[dtype_name(first)]
     flat = squared.reshape(-1, *squared.shape[-2:])
-    group, i, j = xp.where(flat <= total.reshape(flat.shape))
-    if same:
-        flat[group, i, j] = 0.0  # which includes the diagonal
-        apart = i != j
-        group, i, j = group[apart], i[apart], j[apart]
     a, b = (x.reshape(-1, *x.shape[-2:]) for x in (first, second))
-    step = max(1, 2**22 // max(1, a.shape[-1]))
+    norms = _sum_of_squares(a)[..., :, None], _sum_of_squares(b)[..., None, :]
+    step = max(1, _BLOCK // max(1, flat.shape[0] * flat.shape[2]))
+    for start in range(0, flat.shape[1], step):
+        rows = slice(start, start + step)
+        _mend(flat[:, rows], norms[0][:, rows] + norms[1], a[:, rows], b, start if same else None)
+    return flat.reshape(squared.shape)
+
+
+def _mend(part: Array, total: Array, a: Array, b: Array, diagonal: int | None) -> None:
+    """Turn some rows of products into squared distances; pairs so close that this would cancel are subtracted channel by channel."""
+    part *= -2
+    part += total
+    total *= _CLOSE[dtype_name(part)]
+    group, i, j = namespace(part).where(part <= total)
+    if diagonal is not None:
+        part[group, i, j] = 0.0
+        apart = i + diagonal != j
+        group, i, j = group[apart], i[apart], j[apart]
+    step = max(1, _BLOCK // max(1, a.shape[-1]))
     for start in range(0, len(group), step):
         g, row, column = (index[start : start + step] for index in (group, i, j))
-        flat[g, row, column] = ((a[g, row] - b[g, column]) ** 2).sum(-1)
-    return flat.reshape(squared.shape)
+        part[g, row, column] = ((a[g, row] - b[g, column]) ** 2).sum(-1)
 
 
 def _gram(x: Array) -> Array:

@@ -51,7 +51,7 @@ def store_tiles(
     store : path
     name : str
     max_memory : int
-        Bytes for two blocks of conditions, each held twice, and three tiles.
+        Bytes for two blocks of conditions, each held twice, and two tiles.
 
     Returns
     -------
@@ -84,8 +84,7 @@ def store_tiles(
 
 def _side(n: int, width: int, itemsize: int, max_memory: int) -> int:
     """Return how many conditions go into a block: as many as the memory holds, and whole chunks where it holds those."""
-    across = 4 * width / 3  # of 3 side² + 4 side width values
-    side = int((across**2 / 4 + max_memory / itemsize / 3) ** 0.5 - across / 2)
+    side = int((width**2 + max_memory / itemsize / 2) ** 0.5 - width)  # 2 side² + 4 side width values
     if side < min(n, 16):
         raise ParameterError(
             f"The 'max_memory' parameter of rdm holds {side} conditions of {width} neuroids at a time, {max_memory:,} bytes. Expected at least "
@@ -109,10 +108,12 @@ def _parts(
                 tile = _tile(first, None, ask)
                 hole[rows] |= holes_of(tile)
                 yield (*lead, rows, rows), tile
+                del tile
                 for columns in blocks[i + 1 :]:
                     tile = _tile(first, _patterns(responses, cell, codes, columns, time, ask), ask)
                     yield (*lead, rows, columns), tile
                     yield (*lead, columns, rows), tile.T
+                    del tile  # before the next one is made beside it
 
 
 def _patterns(responses: xr.DataArray, cell: Cell, codes: Array, block: slice, time: int | None, ask: Settings) -> Any:

@@ -18,7 +18,7 @@ def recording(n=50, p=12, times=(), ids=None, **coords):
 def small(monkeypatch):
     """Chunks of 8 conditions, and memory for two blocks of 16."""
     monkeypatch.setattr(tiles, "_CHUNK", 8)
-    return {"max_memory": 4 * (3 * 20**2 + 4 * 20 * 12), "dtype": "float32"}
+    return {"max_memory": 4 * (2 * 20**2 + 4 * 20 * 12), "dtype": "float32"}
 
 
 @pytest.mark.parametrize("metric", ["correlation", "cosine", "euclidean", "sqeuclidean"])

@@ -17,7 +17,7 @@ from brainalign.adapters.store.zgroups import discard, quote, write_group, writi
 from brainalign.core.schema import SCHEMA_VERSION
 
 #: Chunks that zarr compresses side by side: each is held several times on its way to the disk.
-_CHUNKS = 2
+_CHUNKS = 1
 
 
 def save_parts(
@@ -65,6 +65,7 @@ def save_parts(
             for where, values in parts:
                 with writing(folder):  # not around the making of parts: a source that fails is no disk that is full
                     array[where] = values
+                del values  # before the next part is made beside it
         seal_array(place)
 
     save_item(path, "results", name, False, write)
