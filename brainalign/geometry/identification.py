@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
@@ -68,7 +68,7 @@ def identify_groups(
     AlignmentError
         Geometries have different labels.
     SchemaError
-        An RDM lacks some pairs.
+        An RDM lacks some pairs, or one geometry an RDM that another has.
 
     Notes
     -----
@@ -95,7 +95,7 @@ def identify_groups(
     first = next(iter(named.values()))
     _check_labels(named, by, over)
     places = np.indices(first.shape[:-2]).reshape(first.ndim - 2, -1)
-    there = ~np.any([np.isnan(x).all(axis=1) for x in vectors.values()], axis=0)
+    there = _present(vectors)
     units, groups = (places[first.dims.index(dim)][there] for dim in (over, by))
     if len(set(units)) < 2 or len(set(groups)) < 2:
         raise ParameterError(
@@ -114,6 +114,19 @@ def identify_groups(
     params = {"by": by, "over": over, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "chance": 1.0 / first.sizes[by]}
     return write_step(out, "identify_groups", params=params, inputs=named, seed=seed)
+
+
+def _present(vectors: dict[str, Numbers]) -> Numbers:
+    """Say which RDMs there are, after checking that all geometries have the same; (rdm,)."""
+    present = {name: ~np.isnan(x).all(axis=1) for name, x in vectors.items()}
+    everywhere = np.any(list(present.values()), axis=0)
+    for name, has in present.items():
+        if (has != everywhere).any():
+            raise SchemaError(
+                f"{name} is undefined in {(everywhere & ~has).sum()} of {everywhere.sum()} RDMs that other geometries have. Expected the same in "
+                "all, for they are compared on them: a transform under which an RDM is flat cannot be among them."
+            )
+    return everywhere
 
 
 def _check_labels(named: dict[str, xr.DataArray], by: str, over: str) -> None:

@@ -128,3 +128,7 @@ def test_bad_input_is_named(rdms):
     holed[2, 1, 3, 4] = holed[2, 1, 4, 3] = np.nan
     with pytest.raises(SchemaError, match=r"rdm lacks 1 of 276 pairs at subject='subject2', region='region1'"):
         identify_groups(holed)
+    missing = rdms.copy()
+    missing[2, 1] = np.nan
+    with pytest.raises(SchemaError, match="b is undefined in 1 of 24 RDMs that other geometries have"):
+        identify_groups({"a": rdms, "b": missing})
