@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "flexible": ["fit_rdms", "regress_rdms"],
         "identification": ["identify_groups"],
         "noise": ["noise_covariance"],
+        "predicted": ["predicted_rdm"],
         "protocols": ["kernel_analysis", "pseudo_depth"],
         "scaling": ["trajectories"],
         "transforms": ["geo_topological", "geodesic"],

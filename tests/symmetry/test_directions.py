@@ -130,6 +130,9 @@ PAIR_OPTIONS = {
     "geometry.fit_rdms": lambda source, target: ba.geometry.fit_rdms(
         ba.rdm(source, by="group"), ba.rdm(target, by="group"), n_repeats=1, random_state=0
     ),
+    "geometry.predicted_rdm": lambda source, target: ba.geometry.predicted_rdm(
+        source, target, model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0
+    ),
     "geometry.regress_rdms": lambda source, target: ba.geometry.regress_rdms(
         ba.rdm(source, by="group"), ba.rdm(target, by="group"), metric="spearman"
     ).rename(r2="score"),
