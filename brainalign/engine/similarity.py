@@ -11,7 +11,9 @@ from brainalign.engine.backend import Array, cast
 from brainalign.engine.cka import subset_alignments
 from brainalign.engine.moments import Numbers
 
-_GATHER = 100.0  # multiplications of a matrix product in the time that one number of a permuted matrix takes to be fetched
+_GATHER = (
+    100.0  # multiplications of matrix products in the time that a number of a permuted matrix takes to be fetched, and multiplied
+)
 _KERNELS = 2.0**31  # bytes that the kernels of all groups may take
 
 
@@ -86,7 +88,9 @@ class SimilarityMetric:
     of_features: SimilarityMetric | None = None
 
 
-def cheapest_form(metric: SimilarityMetric, n: int, first: Sequence[int], second: Sequence[int]) -> SimilarityMetric:
+def cheapest_form(
+    metric: SimilarityMetric, n: int, first: Sequence[int], second: Sequence[int], *, halves: bool = False
+) -> SimilarityMetric:
     """Return the metric in the form, of stimuli or of neuroids, that costs less to compare many times.
 
     Parameters
@@ -96,18 +100,22 @@ def cheapest_form(metric: SimilarityMetric, n: int, first: Sequence[int], second
         Stimuli.
     first, second : sequence of int
         Neuroids of each system on either side.
+    halves : bool
+        For :func:`half_scores`; else for :func:`permuted_scores`.
 
     Returns
     -------
     SimilarityMetric
-        Of neuroids where n Σp Σq multiplications cost less than fetching n² numbers for each second system, or where
-        the kernels would take more than 2 GB.
+        By the multiplications of either; of neuroids too where the kernels would take more than 2 GB.
     """
     if metric.of_features is None:
         return metric
-    products, fetched = float(n) * sum(first) * sum(second), _GATHER * float(n) ** 2 * len(second)
-    too_large = 8.0 * n**2 * (len(first) + len(second)) > _KERNELS
-    return metric.of_features if products < fetched or too_large else metric
+    of_features, systems = float(n) * sum(first) * sum(second), len(first) + len(second)
+    of_stimuli = _GATHER * float(n) ** 2 * min(len(first), len(second))
+    if halves:
+        of_features += float(n) * sum(p * p for p in (*first, *second))
+        of_stimuli = 2 * float(n) ** 2 * (2 * systems + len(first) * len(second))
+    return metric.of_features if of_features < of_stimuli or 8.0 * n**2 * systems > _KERNELS else metric
 
 
 def grid_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array]) -> Numbers:

@@ -182,8 +182,10 @@ def shape(alpha: float = 1.0) -> SimilarityMetric:
     check_number("alpha", alpha, owner="shape", low=0.0, high=1.0)
     if alpha == 0:
         return SimilarityMetric("shape-0", orthonormal, _canonical_angle, _LINEAR, higher_is_alike=False, is_metric=True)
-    prepare, blind = partial(partially_whitened, alpha=alpha), _SHAPES if alpha == 1 else _TURNS
-    return SimilarityMetric(f"shape-{alpha:g}", prepare, _angle, blind, higher_is_alike=False, is_metric=True, sums=alpha < 1)
+    if alpha == 1:
+        return SimilarityMetric("shape-1", _unit_centred, _angle, _SHAPES, higher_is_alike=False, is_metric=True)
+    whitened = partial(partially_whitened, alpha=alpha)
+    return SimilarityMetric(f"shape-{alpha:g}", whitened, _angle, _TURNS, higher_is_alike=False, is_metric=True, sums=True)
 
 
 SHAPE_1, SHAPE_05, SHAPE_0 = shape(1.0), shape(0.5), shape(0.0)

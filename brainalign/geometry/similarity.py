@@ -232,13 +232,14 @@ def _scores(
     measure: SimilarityMetric, first: Sequence[Numbers], second: Sequence[Numbers], orders: Numbers, halves: Numbers
 ) -> dict[str, Numbers]:
     """Return the scores of all cells at one time, in the given order and in others, and those of halves of the stimuli."""
-    form = cheapest_form(measure, len(first[0]), *([x.shape[-1] for x in side] for side in (first, second)))
+    n, widths = len(first[0]), [[x.shape[-1] for x in side] for side in (first, second)]
+    form = cheapest_form(measure, n, *widths)
     a, b = ([form.prepare(x) for x in side] for side in (first, second))
     found = {"score": grid_scores(form, a, b)}
     if len(orders):
         found["null"] = permuted_scores(form, a, b, orders)
     if len(halves):
-        found["score_bootstrap"] = half_scores(form, first, second, halves)
+        found["score_bootstrap"] = half_scores(cheapest_form(measure, n, *widths, halves=True), first, second, halves)
     return found
 
 

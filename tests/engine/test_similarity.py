@@ -53,6 +53,8 @@ def test_both_forms_score_alike_and_the_cheaper_one_is_taken(sides, name):
     assert few is metric.of_features
     assert many is metric
     assert cheapest_form(metric, 50_000, [10_000], [10_000]) is metric.of_features  # 20 GB of kernels
+    assert cheapest_form(metric, 1000, [100], [100], halves=True) is metric  # all halves in a few products
+    assert cheapest_form(metric, 10_000, [20], [20], halves=True) is metric.of_features
     found = [grid_scores(form, *[[form.prepare(x) for x in side] for side in sides]) for form in (few, many)]
     np.testing.assert_allclose(*found, atol=1e-13)
     halves = draw_halves(np.arange(40), 3, np.random.default_rng(0))
