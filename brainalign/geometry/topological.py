@@ -186,7 +186,7 @@ def _labelled(columns: dict[str, Numbers], source: xr.DataArray, target: xr.Data
     named = {
         name: (
             ("bootstrap", "transform", *first, *second)[4 - values.ndim :],
-            values.reshape(*values.shape[:-2], *shape, *other_shape),
+            values.reshape((*values.shape[:-2], *shape, *other_shape)),
         )
         for name, values in columns.items()
     }

@@ -140,3 +140,10 @@ def test_bad_input_is_named(sides):
             sides[0].where((sides[0].layer != "layer1") | ((sides[0].stimulus != "s03") & (sides[0].stimulus_2 != "s03"))),
             sides[1],
         )
+
+
+def test_two_single_matrices_have_a_score_for_each_transform():
+    study = ba.simulate(n_stimuli=20, random_state=0)
+    out = ba.trsa(ba.rdm(study.network), ba.rdm(study.brain), step=0.25, n_permutations=9, random_state=0)
+    assert out.score.dims == out.p_value.dims == ("transform",)
+    assert out.p_value_family.dims == ()
