@@ -75,7 +75,7 @@ def energy_distance(a: Numbers, b: Numbers, *, group: str = "orthogonal", n_rest
 
 def _filled(x: Numbers, group: str) -> tuple[Numbers, Numbers]:
     """Return trials without NaN, and the share of its stimulus that each has: 0 where there is none."""
-    known = np.isfinite(x).all(axis=2)
+    known = np.asarray(np.isfinite(x).all(axis=2))
     filled = np.where(known[..., None], x, 0.0)
     if group == "orthogonal":
         filled = spanned(filled.swapaxes(1, 2)).swapaxes(1, 2)

@@ -14,7 +14,7 @@ from brainalign.engine.moments import Numbers
 GROUPS = ("orthogonal", "permutation", "identity")
 
 _HEAT, _GIVEN_UP = 8, 8  # steps of all random starts, of which one in so many goes on
-_ROUNDS, _POLISH = 1000, 3  # most steps of those, and exact steps at the end
+_ROUNDS, _POLISH = 1000, 4  # most steps of those, and exact steps from the means and at the end
 _STILL, _PATIENCE = 1e-10, 3  # relative gain at which a step stands still, and how many of these end a climb
 _LEAST = 1e-2  # singular values, over the length of the matrix, that a fast polar factor brings to 1
 _MEMORY, _CACHED = (
@@ -166,7 +166,8 @@ def _chunk(stacked: Numbers, weights: Numbers, pairs: Numbers, starts: Numbers, 
         best = np.argsort(-height.reshape(n, k), axis=1)[:, : -(-k // _GIVEN_UP)]
         best = (best + k * np.arange(n)[:, None]).T.ravel()
         of_pair, maps = of_pair[best], maps[best]
-    of_pair, maps = np.r_[np.arange(n), of_pair], np.concatenate([exact(unweighted), maps])
+    of_means, _ = _climb(problem, exact(unweighted), exact, _POLISH)  # no hurry, so as to stay near the means
+    of_pair, maps = np.r_[np.arange(n), of_pair], np.concatenate([of_means, maps])
     last = problem[of_pair]
     maps, _ = _climb(last, maps, project, _ROUNDS)
     if project is _polar:

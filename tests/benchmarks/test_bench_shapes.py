@@ -15,7 +15,7 @@ from brainalign.engine.stochastic import response_moments, stochastic_distances
 
 pytestmark = pytest.mark.bench
 
-N_NETWORKS, N_STIMULI, N_REPEATS, N_NEUROIDS, N_MEASURED = 50, 20, 30, 10, 25
+N_NETWORKS, N_STIMULI, N_REPEATS, N_NEUROIDS, N_MEASURED = 50, 20, 30, 10, 15
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,8 @@ def cpu_seconds(function):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 1.5, 2.0])
-def test_a_matrix_of_50_networks(benchmark, networks, alpha):
+def test_a_matrix_of_50_networks(benchmark, monkeypatch, networks, alpha):
+    monkeypatch.setattr(np, "row_stack", np.vstack, raising=False)  # netrep calls what numpy has taken away
     stochastic = pytest.importorskip("netrep.metrics.stochastic")
     pairs = np.array(list(combinations(range(N_NETWORKS), 2)))
     measured = np.random.default_rng(0).choice(len(pairs), N_MEASURED, replace=False)
@@ -58,20 +59,20 @@ def test_a_matrix_of_50_networks(benchmark, networks, alpha):
     runs = []
     benchmark.pedantic(lambda: runs.append(cpu_seconds(lambda: stochastic_distances(networks, pairs, alpha=alpha))), rounds=1)
     ours, our_time = runs[0]
-    (alone, alone_time) = cpu_seconds(lambda: stochastic_distances(networks, pairs, alpha=alpha, n_restarts=0))
+    alone, alone_time = cpu_seconds(lambda: stochastic_distances(networks, pairs, alpha=alpha, n_restarts=0))
     scale = len(pairs) / N_MEASURED
     benchmark.extra_info |= {
         "target": "5 times fewer CPU seconds than netrep, at distances no greater",
         "CPU seconds, nine starts": round(our_time, 1),
-        "ratio to netrep's single start, extrapolated from 25 pairs": round(their_time * scale / our_time, 1),
+        "ratio to netrep's single start, extrapolated from 15 pairs": round(their_time * scale / our_time, 1),
         "ratio, single starts": round(their_time * scale / alone_time, 1),
         "mean distance, ours and netrep's": f"{ours[measured].mean():.4f}, {theirs.mean():.4f}",
     }
     if alpha == 1.0:
         benchmark.extra_info["ratio, nine starts each"] = round(restarted_time * scale / our_time, 1)
         benchmark.extra_info["mean distance of netrep from nine starts"] = f"{restarted.mean():.4f}"
-    assert (ours[measured] <= theirs + 1e-6).all()
-    assert (ours <= alone + 1e-6).all()
+    assert (ours[measured] <= theirs * (1 + 1e-6)).all()
+    assert (ours <= alone * (1 + 1e-6)).all()
 
 
 def test_soft_matching_of_500_and_499_neuroids(benchmark):

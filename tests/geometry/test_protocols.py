@@ -106,7 +106,7 @@ def test_kernel_analysis_of_a_number(told):
     x = ba.average_repeats(told["network"][0])
     number = x.assign_coords(size=("presentation", x.values[:, 0].astype(np.float64)))
     error = kernel_analysis(number, "size", by="layer").error.isel(n_components=25)
-    assert error.argmin() == 0  # the layer that has it
+    assert error.values.argmin() == 0  # the layer that has it
     with pytest.raises(ParameterError, match="or finite numbers that differ"):
         kernel_analysis(number.assign_coords(size=number["size"] * np.nan), "size")
 
