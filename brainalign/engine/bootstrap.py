@@ -125,7 +125,7 @@ class Drawn:
         drawn, n = _variance(self.draws), [float(each) for each in self.n_units]
         if self.parts:
             v, (a, b) = [_variance(part) for part in self.parts], [each / (each - 1.0) for each in n]
-            variance = two_factor_variance(*v, drawn, n_first=self.n_units[0], n_second=self.n_units[1])
+            variance = two_factor_variance(v[0], v[1], drawn, n_first=self.n_units[0], n_second=self.n_units[1])
             terms = [(a * v[0], n[0] - 1.0), (b * v[1], n[1] - 1.0), (a * b * (drawn - v[0] - v[1]), (n[0] - 1.0) * (n[1] - 1.0))]
         else:
             v, variance = [drawn], drawn * n[0] / (n[0] - 1.0)

@@ -143,12 +143,8 @@ def compare(
     if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
         ceiling = noise_ceiling(target, random_state=seed)
     here = replace(asked, ceiling=ceiling, progress=False)
-    return finish(
-        [
-            score_systems(source.isel(neuroid=positions), target, replace(here, controls=of_group[label]))
-            for label, positions in tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress)
-        ]
-    )
+    shown = tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress)
+    return finish([score_systems(source.isel(neuroid=at), target, replace(here, controls=of_group[name])) for name, at in shown])
 
 
 def _finished(
