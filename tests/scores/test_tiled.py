@@ -260,29 +260,33 @@ study = ba.simulate(n_stimuli=40, n_neuroids=5, n_repeats=2, modalities=("fmri",
 ba.save(study.fmri, folder / "brain.zarr", progress=False)
 target = ba.open_responses(folder / "brain.zarr")
 
-def attempt(store, kill_after=None):
+def parts_there():
+    return len(list((folder / "killed" / "results" / ".partial-compare" / ".parts").glob("0*")))
+
+def attempt(store, kill_at=None, wait=0.0):
     pid = os.fork()
     if pid == 0:
         ba.compare(study.network, target, by=("layer", "region"), model=ba.Ridge(cv=2), cv=2, ceiling="repeat", n_permutations=2,
                    n_bootstraps=2, random_state=0, controls=["shuffled"], store=store)
         os._exit(0)
-    if kill_after is not None:
-        time.sleep(kill_after)
+    if kill_at is not None:
+        while parts_there() < kill_at and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.01)
+        time.sleep(wait)
         os.kill(pid, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 started = time.perf_counter()
 assert attempt(folder / "whole") == 0
 took = time.perf_counter() - started
-parts = folder / "killed" / "results" / ".partial-compare" / ".parts"
 killed, kept = 0, []
-for share in (0.3, 0.6, *rng.uniform(0.2, 0.8, 3)):  # each goes on where the last one was killed
-    code = attempt(folder / "killed", share * took)
+for kill_at in (1, 4, 7):  # of 12; each goes on where the last one was killed
+    code = attempt(folder / "killed", kill_at, rng.uniform(0, took / 12))
     if code == 0:
         break
     assert code == -signal.SIGKILL, code
     killed += 1
-    kept += [len(list(parts.glob("0*")))] if parts.exists() else []
+    kept.append(parts_there())
 assert kept == sorted(kept) and kept[-1] > 0, kept
 print(killed, attempt(folder / "killed"))
 """
