@@ -71,17 +71,18 @@ def redrawn_scores(
 
     Notes
     -----
-    Cosine and Pearson r, plain or whitened, of all pairs of matrices are ratios of sums of products of their entries, which for all draws are one matrix
-    product, made in tiles. Ranks need each matrix sorted once: mid-ranks in a draw are sums of weights along that order.
+    Cosine and Pearson r, plain or whitened, of all pairs of matrices are ratios of sums of products of their entries, which for all
+    draws are one matrix product, made in tiles. Ranks need each matrix sorted once: mid-ranks in a draw are sums of weights along
+    that order. Under other measures each sample is made.
     """
-    width = len(models)
+    width = data.shape[2]  # of what is held for each matrix and draw
     compare: Callable[..., tuple[Numbers, Bounds]] = _from_samples
     if covariance is not None:
         compare = partial(_from_samples, covariance=covariance)
     elif metric in SUMMED:
-        compare, width = _from_sums, data.shape[1] if ceiling else len(models)
+        compare, width = _from_sums, max(counts.shape[1], data.shape[1] if ceiling else len(models))
     elif metric in RANKED:
-        compare, width = _from_ranks, data.shape[2]
+        compare = _from_ranks
     step = max(1, _BUDGET // ((len(models) + data.shape[1]) * width))
     counts = np.where(np.count_nonzero(counts, axis=1, keepdims=True) < _LEAST_STIMULI, 0, counts)
     ready: Any = (models, data)
@@ -206,8 +207,9 @@ def _row_sums(models: Numbers, data: Numbers, counts: Numbers, ceiling: bool) ->
     full = square(np.concatenate([models, data, np.ones((1, data.shape[1]))]))
     r = np.tensordot(m, full, axes=(1, 1))  # (draw, matrix, stimulus)
     n = m.sum(axis=1, keepdims=True)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # without a solution where a stimulus is N / 2 + 1 of the sample
         v = m / (n - 2 * m + 2)
+        v = np.where(np.isinf(v), np.nan, v)
     q = np.einsum("bki,bi->bk", r, v) / np.sqrt(1 + v.sum(axis=1, keepdims=True))
     scaled = r * v[:, None]
 

@@ -144,7 +144,7 @@ def _drawn(cast: Cast, plan: Plan, rng: np.random.Generator) -> Drawn:
     by_stimulus = "stimulus" in plan.over
     counts = draw_weights(n_stimuli, n_draws, rng) if by_stimulus else as_it_is
     observed, by_unit = _values(cast, plan, as_it_is, [everyone, units if plan.averaged else everyone])
-    if not n_draws or not by_stimulus:
+    if not by_stimulus or not n_draws:
         return Drawn(observed[0], by_unit, (), [n_units])
     if not plan.averaged:
         return Drawn(observed[0], _values(cast, plan, counts, [units])[0], (), [n_stimuli])
@@ -238,17 +238,15 @@ def _permuted(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Generator)
     reached = observed - _TIE
     p = p_values(reached, null)
     named = {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(reached, null)}
-    if plan.clusters is not None and plan.null == "sign":
-        t, threshold = (
-            sign_flip_t(units, np.concatenate([np.ones((1, len(units))), signs])),
-            stats.t.isf(_CLUSTER_P, len(units) - 1),
-        )
-        named["p_value_cluster"] = _clusters(cast, t[0], t[1:], plan, threshold)
-    elif plan.clusters is not None:
-        every = np.concatenate([observed[None], null])  # what was found among them: all are then exchangeable
-        sd = every.std(axis=0)
-        z = (every - every.mean(axis=0)) / np.where(sd > 0, sd, np.nan)
-        named["p_value_cluster"] = _clusters(cast, z[0], z[1:], plan, stats.norm.isf(_CLUSTER_P))
+    if plan.clusters is not None:
+        if plan.null == "sign":
+            every = sign_flip_t(units, np.concatenate([np.ones((1, len(units))), signs]))
+            threshold = stats.t.isf(_CLUSTER_P, len(units) - 1)
+        else:
+            every = np.concatenate([observed[None], null])  # what was found is scaled among its draws: all are exchangeable
+            sd, threshold = every.std(axis=0), stats.norm.isf(_CLUSTER_P)
+            every = (every - every.mean(axis=0)) / np.where(sd > 0, sd, np.nan)
+        named["p_value_cluster"] = _clusters(cast, every[0], every[1:], str(plan.clusters), threshold)
     out = out.assign({name: cast.shaped(values) for name, values in named.items()})
     return out.assign_attrs(n_permutations=len(null))
 
@@ -267,7 +265,7 @@ def _renamed(cast: Cast, plan: Plan, rng: np.random.Generator) -> Numbers:
     return null
 
 
-def _clusters(cast: Cast, observed: Numbers, null: Numbers, plan: Plan, threshold: float) -> Numbers:
+def _clusters(cast: Cast, observed: Numbers, null: Numbers, method: str, threshold: float) -> Numbers:
     """Return p-values of clusters over the times of the score, corrected over all else too."""
     dims, whole = cast.shaped(observed)
     times = [axis for axis, dim in enumerate(dims) if dim.partition("_")[2] in ("time", "time_2")]
@@ -275,5 +273,5 @@ def _clusters(cast: Cast, observed: Numbers, null: Numbers, plan: Plan, threshol
     maps = np.moveaxis(whole, times, last)
     lattice = (-1, *maps.shape[maps.ndim - len(times) :])
     draws = np.moveaxis(cast.shaped(null, 1)[1], [axis + 1 for axis in times], last).reshape(len(null), *lattice)
-    p = cluster_p_values(maps.reshape(lattice), draws, method=str(plan.clusters), threshold=threshold)
+    p = cluster_p_values(maps.reshape(lattice), draws, method=method, threshold=threshold)
     return np.moveaxis(p.reshape(maps.shape), last, times)

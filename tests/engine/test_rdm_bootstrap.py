@@ -114,6 +114,14 @@ def test_a_draw_of_two_stimuli_or_of_a_flat_matrix_has_no_score(metric):
     assert np.isfinite([lower[1], upper[1]]).all()
 
 
+def test_where_one_stimulus_outweighs_whitening_there_is_no_score():
+    """Four of one stimulus among six: the effects of single stimuli have no one solution."""
+    counts = np.array([[4, 1, 1, 0, 0, 0], [5, 1, 0, 0, 0, 0], [3, 1, 1, 1, 0, 0]])
+    (part,) = redrawn_scores(geometries(2, n=6), geometries(3, n=6, seed=1)[None], "whitened-cosine", counts)
+    assert np.isnan(part.scores[:2]).all()
+    assert np.isfinite(part.scores[2]).all()
+
+
 def test_sums_lose_no_digits_to_a_large_mean():
     models, data, (counts, _) = geometries(2), geometries(N_SUBJECTS, seed=1)[None], draws()
     (near,) = redrawn_scores(models, data, "pearson", counts)
@@ -127,3 +135,12 @@ def test_pair_weights_leave_a_stimulus_with_itself_out():
         len(rows) * (len(rows) - 1) // 2 - (count * (count - 1) // 2).sum() for count in counts for rows in [range(count.sum())]
     ]
     np.testing.assert_array_equal(pair_weights(counts).sum(axis=1), drawn)
+
+
+def test_a_covariance_goes_to_the_measure_and_its_bounds():
+    models, data, measure = geometries(2), geometries(3, seed=1), COMPARATORS["whitened-cosine"]
+    covariance = np.cov(RNG.normal(size=(N, 30)))
+    (part,) = redrawn_scores(models, data[None], "whitened-cosine", np.ones((1, N), dtype=int), covariance=covariance)
+    np.testing.assert_allclose(part.scores[0], measure.product(*(measure.prepare(x, covariance) for x in (models, data))))
+    wanted = measure.product(*(measure.prepare(x, covariance) for x in (pooled(data[1:], "whitened-cosine")[None], data[:1])))
+    np.testing.assert_allclose(part.bounds(np.ones((1, 3)))[0][0, 0], wanted[0, 0])
