@@ -10,10 +10,12 @@ import numpy as np
 from brainalign.engine.backend import Array, cast
 from brainalign.engine.cka import subset_alignments
 from brainalign.engine.moments import Numbers
+from brainalign.engine.resample import p_of_the_maximum, p_values
 
 _GATHER = (
     100.0  # multiplications of matrix products in the time that a number of a permuted matrix takes to be fetched, and multiplied
 )
+_TIE = 1e-9  # scores that differ by rounding are equally high
 _KERNELS = 2.0**31  # bytes that the kernels of all groups may take
 
 
@@ -181,6 +183,30 @@ def _flat(systems: Sequence[Array]) -> Numbers:
 
 def _of_products(metric: SimilarityMetric, products: Numbers) -> Numbers:
     return np.asarray(np.vectorize(metric.score, otypes=[np.float64])(products))
+
+
+def p_of_orders(score: Numbers, null: Numbers, *, higher_is_alike: bool) -> tuple[Numbers, Numbers]:
+    """Return how often other orders of the stimuli make systems as alike, cell by cell and for all cells together.
+
+    Parameters
+    ----------
+    score : ndarray, (...)
+    null : ndarray, (permutation, ...)
+        From :func:`permuted_scores`; one permutation is the same order in all cells.
+    higher_is_alike : bool
+
+    Returns
+    -------
+    p, p_of_maximum : ndarray of float64, (...)
+        The second against the most alike cell of each permutation. Chance differs with the size of a cell, so that cells are brought to
+        one mean and one spread over all orders, the given one being one of them.
+    """
+    sign = 1.0 if higher_is_alike else -1.0
+    both = sign * np.concatenate([score[None], null])
+    spread = both.std(axis=0)
+    z = (both - both.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
+    tied = both[0] - _TIE * np.abs(both[0])
+    return p_values(tied, both[1:]), p_of_the_maximum(z[0] - _TIE * np.abs(z[0]), z[1:])
 
 
 def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], halves: Numbers) -> Numbers:

@@ -21,13 +21,14 @@ from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.bootstrap import Drawn
 from brainalign.engine.moments import Numbers
 from brainalign.engine.reliability import split_halves
-from brainalign.engine.resample import draw_shifts, false_discovery_rate, p_of_the_maximum, p_values
+from brainalign.engine.resample import draw_shifts, false_discovery_rate
 from brainalign.engine.similarity import (
     SimilarityMetric,
     cheapest_form,
     draw_halves,
     grid_scores,
     half_scores,
+    p_of_orders,
     permuted_scores,
     spread_of_halves,
 )
@@ -247,12 +248,9 @@ def _with_inference(found: dict[str, Numbers], measure: SimilarityMetric, halves
     """Turn scores in other orders and of halves into p-values and intervals."""
     score = found["score"]
     if "null" in found:
-        null, sign = found.pop("null"), 1.0 if measure.higher_is_alike else -1.0
-        p = p_values(sign * score, sign * null)
-        both = np.concatenate([score[None], null])  # all orders alike, so that the one that was observed stays one of them
-        spread = both.std(axis=0)
-        z = sign * (both - both.mean(axis=0)) / np.where(spread > 0, spread, np.nan)
-        found |= {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(z[0], z[1:])}
+        null = found.pop("null")
+        p, p_max = p_of_orders(score, null, higher_is_alike=measure.higher_is_alike)
+        found |= {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
         found["score_chance"] = null.mean(axis=0)
     if "score_bootstrap" in found:
         draws = found["score_bootstrap"] = spread_of_halves(score, found["score_bootstrap"], float(halves[0].mean()))

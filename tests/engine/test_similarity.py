@@ -6,6 +6,7 @@ from brainalign.engine.similarity import (
     draw_halves,
     grid_scores,
     half_scores,
+    p_of_orders,
     permuted_scores,
     spread_of_halves,
 )
@@ -77,3 +78,13 @@ def test_the_spread_of_halves_of_a_mean_is_its_standard_error():
     assert drawn.std() == pytest.approx(x.std(ddof=1) / np.sqrt(50), rel=0.02)
     third = draw_halves(np.arange(51), 20_000, np.random.default_rng(1))
     assert third.sum(axis=1).max() == 25
+
+
+def test_orders_that_score_alike_are_ties_and_cells_of_any_size_are_one_family():
+    null = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.15]])
+    p, p_max = p_of_orders(np.array([0.9 + 1e-13, 0.4]), null, higher_is_alike=True)
+    np.testing.assert_allclose(p, [0.5, 0.25])
+    np.testing.assert_allclose(p_max, [0.5, 0.25])  # the raw maximum of the first cell would hide the second
+    low, low_max = p_of_orders(-np.array([0.9 + 1e-13, 0.4]), -null, higher_is_alike=False)
+    np.testing.assert_allclose([low, low_max], [p, p_max])
+    assert np.isnan(p_of_orders(np.array([np.nan, 0.4]), null, higher_is_alike=True)[1]).tolist() == [True, False]

@@ -5,8 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from brainalign.engine.bootstrap import Drawn
-from brainalign.engine.resample import p_of_the_maximum, p_values
-from brainalign.engine.similarity import draw_halves, grid_scores, half_scores, permuted_scores, spread_of_halves
+from brainalign.engine.similarity import draw_halves, grid_scores, half_scores, p_of_orders, permuted_scores, spread_of_halves
 from brainalign.geometry.metrics import similarity_metric
 
 N_SETS, N_ORDERS, LEVEL = 500, 19, 0.05
@@ -17,9 +16,10 @@ def null_ranks(metric, rng):
     sides = [[rng.standard_t(3, size=(16, p)) * rng.gamma(1.0, size=(16, 1)) for p in widths] for widths in ((4, 9), (5, 3))]
     prepared = [[metric.prepare(x) for x in side] for side in sides]
     orders = rng.permuted(np.tile(np.arange(16), (N_ORDERS, 1)), axis=1)
-    sign = 1 if metric.higher_is_alike else -1
-    observed, null = sign * grid_scores(metric, *prepared), sign * permuted_scores(metric, *prepared, orders)
-    return p_values(observed, null)[0, 0], p_of_the_maximum(observed, null).min()
+    p, p_max = p_of_orders(
+        grid_scores(metric, *prepared), permuted_scores(metric, *prepared, orders), higher_is_alike=metric.higher_is_alike
+    )
+    return p[0, 0], p_max.min()
 
 
 @pytest.mark.parametrize("name", ["cka-debiased", "cka", "shape-1", "mutual-knn", "cca"])
