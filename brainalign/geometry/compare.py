@@ -146,7 +146,7 @@ def compare_rdms(
     check_choice("metric", metric, METRICS, owner="compare_rdms")
     check_choice("partial", partial, tuple(_PARTIAL), owner="compare_rdms")
     check_choice("join", join, ("inner", "exact"), owner="compare_rdms")
-    sides, controls = {"source": source, "target": target}, _controls(controlling, metric)
+    sides, controls = {"source": source, "target": target}, _controls(controlling, metric, partial)
     both = join_rdms(sides | controls, join)
     held = np.concatenate([both.vectors[name] for name in controls]) if controls else None
     noise = _covariance(covariance, both.stimuli, metric)
@@ -175,8 +175,12 @@ def compare_rdms(
     return write_step(out, "compare_rdms", params=params | plan.params, inputs=inputs, seed=plan.seed)
 
 
-def _controls(given: Any, metric: str) -> dict[str, xr.DataArray]:
+def _controls(given: Any, metric: str, partial: str) -> dict[str, xr.DataArray]:
     """Return the sets of matrices that are held constant, by the name that messages use."""
+    if given is None and partial != "both":
+        raise ParameterError(
+            f"compare_rdms got partial={partial!r} without controlling=. Expected RDMs to take out of the {partial}."
+        )
     if given is None:
         return {}
     able = [name for name, measure in COMPARATORS.items() if measure.of_units]

@@ -49,8 +49,8 @@ def fit_rdms(
         A sum with weights ≥ 0, or of either sign; the best single component; or a mixture of two successive components, for sources that
         are in an order.
     metric : str
-        As in :func:`compare_rdms`, but for those that need a target of full rank. Weights are fitted by the metric itself where it is a cosine
-        of something linear (``"cosine"``, ``"pearson"`` and the whitened ones), else by ``"pearson"``.
+        As in :func:`compare_rdms`, but for ``"bures"`` and ``"riemannian"``. Weights are fitted by the metric itself where it is a cosine of
+        something linear (``"cosine"``, ``"pearson"`` and the whitened ones), else by ``"pearson"``.
     subjects : str, optional
         Leading dim of the target whose members are left out one at a time, too: weights are fitted to the mean of the others.
     cv : int, optional

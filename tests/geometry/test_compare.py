@@ -184,6 +184,8 @@ def test_several_matrices_are_held_constant_at_once_and_the_one_in_question_leav
         ParameterError, match=r"controlling= under metric='tau-a'\. Expected one of cosine, pearson, spearman, whitened"
     ):
         ba.compare_rdms(a, b, metric="tau-a", controlling=c)
+    with pytest.raises(ParameterError, match="partial='source' without controlling="):
+        ba.compare_rdms(a, b, partial="source")
 
 
 def test_covariance_is_matched_by_stimulus():

@@ -70,6 +70,16 @@ def test_whitening_with_a_covariance_is_theirs_solved_exactly(sides, metric):
     np.testing.assert_allclose(ours, u.T @ v, atol=1e-10)
 
 
+def test_variances_of_conditions_weigh_as_their_diagonal_matrix_does(sides):
+    """Theirs gives another score when the same variances come as a vector: it centres before it scales, and not again after."""
+    a, b = sides
+    variances = np.linspace(0.2, 3.0, N)
+    named = xr.DataArray(np.diag(variances), dims=("stimulus", "stimulus_2"), coords={"stimulus": IDS, "stimulus_2": IDS})
+    ours = ba.compare_rdms(labelled(a), labelled(b), metric="whitened-cosine", covariance=named).score.values
+    np.testing.assert_allclose(ours, peers(a, b, "cosine_cov", sigma_k=np.diag(variances)), atol=1e-4)
+    assert np.abs(ours - peers(a, b, "cosine_cov", sigma_k=variances)).max() > 1e-3
+
+
 def test_missing_pairs_are_left_out_as_theirs_are(sides):
     a, b = (x.copy() for x in sides)
     a[:, [3, 40]] = b[:, [3, 40]] = np.nan
