@@ -48,11 +48,17 @@ def stochastic_shape(
     check_number("alpha", alpha, owner="stochastic_shape", low=0.0, high=2.0)
     _check("stochastic_shape", group, n_restarts, random_state)
 
+    def distances(systems: Sequence[Numbers], pairs: Numbers) -> Numbers:
+        return stochastic_distances(systems, pairs, alpha=alpha, group=group, n_restarts=n_restarts, seed=random_state)
+
     def grid(first: Sequence[Numbers], second: Sequence[Numbers]) -> Numbers:
         n, m = len(first), len(second)
+        if n == m and all(map(np.array_equal, first, second)):  # systems among themselves: each pair once
+            out, pairs = np.zeros((n, n)), np.triu_indices(n, 1)
+            out[pairs] = distances(first, np.transpose(pairs))
+            return out + out.T
         pairs = np.stack([np.repeat(np.arange(n), m), n + np.tile(np.arange(m), n)], axis=1)
-        found = stochastic_distances([*first, *second], pairs, alpha=alpha, group=group, n_restarts=n_restarts, seed=random_state)
-        return found.reshape(n, m)
+        return distances([*first, *second], pairs).reshape(n, m)
 
     return SimilarityMetric(
         "stochastic-shape",

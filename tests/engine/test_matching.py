@@ -23,7 +23,7 @@ def programme(cost):
 
 
 @pytest.mark.parametrize("copies", [4000, 0], ids=["copies", "pairs added as needed"])
-@pytest.mark.parametrize(("p", "q"), [(7, 5), (5, 7), (6, 6), (12, 8), (3, 30), (1, 4), (40, 39)])
+@pytest.mark.parametrize(("p", "q"), [(7, 5), (5, 7), (6, 6), (12, 8), (3, 30), (1, 4), (26, 25)])
 def test_a_transport_is_the_optimum_over_all_pairs(monkeypatch, copies, p, q):
     monkeypatch.setattr(matching, "_COPIES", copies)
     for cost in (RNG.normal(size=(p, q)), 1e9 * RNG.random((p, q)), np.ones((p, q)), RNG.integers(3, size=(p, q)).astype(float)):

@@ -39,6 +39,21 @@ def test_every_direction_gives_what_the_engine_gives(sides, directions):
     assert float(out.score[0, 1]) == pytest.approx(expected, abs=1e-4)
 
 
+def test_systems_among_themselves_make_a_matrix_of_distances(sides):
+    network, by = sides["network"]
+    D = ba.similarity(network, network, metric="stochastic-shape", by=(by, by)).score.values
+    np.testing.assert_array_equal(D, D.T)
+    np.testing.assert_array_equal(np.diagonal(D), 0)
+    assert (D[:, None] <= D[:, :, None] + D[None] + 1e-6).all()
+
+
+def test_the_grid_of_compare_is_that_of_similarity(sides):
+    (network, a), (brain, b) = sides["network"], sides["brain"]
+    out = ba.compare(network, brain, metric="stochastic-shape", by=(a, b), controls="none", random_state=0)
+    expected = ba.similarity(network, brain, metric="stochastic-shape", by=(a, b))
+    np.testing.assert_allclose(out.score, expected.score, atol=1e-6)
+
+
 def test_a_deterministic_system_has_no_covariance_and_another_needs_repeats(study):
     network = study.network.assign_attrs(deterministic=True)
     out = ba.similarity(network, network, metric=stochastic_shape(alpha=2.0), by=("layer", "layer"))
