@@ -102,6 +102,13 @@ PAIR_OPTIONS = {
         controls={"other": target},
         random_state=0,
     ),
+    "bootstrap, n_refits=": lambda source, target: ba.bootstrap(
+        ba.compare(
+            source, target, by=("group", "group"), model=ba.Ridge([10.0]), cv=3, n_bootstraps=9, n_refits=3, random_state=0
+        ),
+        over="stimulus",
+        between="source_group",
+    ),
     "evaluate, controls=ba.controls(...)": lambda source, target: ba.evaluate(
         source,
         target,
