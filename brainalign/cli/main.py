@@ -115,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _refuse_taken(command: str, spec: dict[str, Any]) -> None:
     """Say before the work, not after it, that the result would have no place."""
-    if command not in ("evaluate", "compare") or "store" not in spec or spec.get("overwrite"):
+    if command not in ("evaluate", "compare") or "store" not in spec or spec.get("overwrite") or "resume" in spec:
         return
     from brainalign.core.errors import StoreError
     from brainalign.dataset.open import open_study

@@ -73,7 +73,8 @@ def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
         Keyword arguments of the function. ``source`` and ``target`` are a path, or a table ``{path = ..., name = ...}`` whose
         other keys go to :func:`brainalign.open_responses`; ``target = {coordinate = "condition"}`` decodes. ``model`` is a
         step, or a list of steps, each a name or a table ``{step = "Delay", delays_s = [2, 4]}``. ``cv`` is a number or a
-        table for :func:`brainalign.split`. ``store`` (and ``name``, ``overwrite``) say where the result is saved.
+        table for :func:`brainalign.split`. ``store`` (and ``name``, ``overwrite``) say where the result is saved as a whole; with
+        ``resume``, true or false, ``store`` goes to the function, which keeps tile by tile and continues what was interrupted.
 
     Returns
     -------
@@ -115,7 +116,14 @@ def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
 
 
 def _pair(function: str, spec: Mapping[str, Any]) -> list[Line]:
-    options = {name: value for name, value in spec.items() if name not in ("source", "target", "store", "name", "overwrite")}
+    in_tiles = "resume" in spec
+    if in_tiles and ("store" not in spec or "name" in spec or "overwrite" in spec):
+        raise ParameterError(
+            f"brainalign {function} got `resume` {'with `name` or `overwrite`' if 'store' in spec else 'without `store`'}. Expected a line "
+            f'`store = "study.zarr"` with it, where the result becomes results/{function}: leave the others out.'
+        )
+    elsewhere = ("source", "target") if in_tiles else ("source", "target", "store", "name", "overwrite")
+    options = {name: value for name, value in spec.items() if name not in elsewhere}
     if "by" in options:
         options["by"] = _plain_tuple(options["by"])
     if "model" in options:
@@ -125,7 +133,7 @@ def _pair(function: str, spec: Mapping[str, Any]) -> list[Line]:
         options["cv"] = Call("split", (Name("target"),), options["cv"])
     lines = [Line(_responses(spec["source"], "source"), "source"), Line(_responses(spec["target"], "target"), "target")]
     lines.append(Line(Call(function, (Name("source"), Name("target")), options), "result"))
-    if "store" in spec:
+    if "store" in spec and not in_tiles:
         where = {name: spec[name] for name in ("name", "overwrite") if name in spec}
         lines.append(Line(Call("save", (Name("result"), spec["store"]), where)))
     elif "name" in spec or "overwrite" in spec:

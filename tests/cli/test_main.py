@@ -77,6 +77,19 @@ def test_a_taken_name_is_refused_before_the_work(store, tmp_path, capsys):
     assert "already holds results/taken" in capsys.readouterr().err
 
 
+def test_with_resume_tiles_are_kept_and_a_finished_result_is_opened_again(store, tmp_path, capsys, monkeypatch):
+    scores = tmp_path / "scores.zarr"
+    more = f'cv = 3\nmodel = {{step = "Ridge", cv = 3}}\ncontrols = "none"\nstore = "{scores}"\nresume = true'
+    assert main(["evaluate", write(tmp_path, pair(store, more))]) == 0
+    first = capsys.readouterr().out
+    assert "results/evaluate" in first
+    monkeypatch.setattr("brainalign.scores.evaluate.score_in_tiles", None)
+    assert main(["evaluate", write(tmp_path, pair(store, more))]) == 0
+    assert capsys.readouterr().out == first
+    found = ba.open_study(scores)["results/evaluate"].to_dataset()
+    assert found.score.sizes["neuroid"] == 12
+
+
 def test_help_and_version_are_light():
     code = "import sys; from brainalign.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -46,6 +46,11 @@ def test_sources_with_options_decoding_and_saving():
     ]
 
 
+def test_with_resume_the_store_goes_to_the_function():
+    lines = as_python(program("compare", PAIR | {"by": ["layer", "region"], "store": "s.zarr", "resume": True})).splitlines()
+    assert lines[-1] == "result = ba.compare(source, target, by=('layer', 'region'), store='s.zarr', resume=True)"
+
+
 def test_model_is_built_from_public_names_only():
     lines = program("evaluate", PAIR | {"model": [{"step": "Delay", "delays_s": [2, 4]}, "Ridge"]})
     assert "model=ba.chain(ba.Delay(delays_s=[2, 4]), ba.Ridge())" in as_python(lines)
@@ -103,6 +108,8 @@ def test_an_unknown_key_names_the_closest_one(command):
         ("evaluate", PAIR | {"source": 3}, "source is 3"),
         ("evaluate", PAIR | {"source": {"coordinate": "condition"}}, "source is"),
         ("evaluate", PAIR | {"name": "x"}, "without `store`"),
+        ("evaluate", PAIR | {"resume": True}, "got `resume` without `store`. Expected a line `store ="),
+        ("compare", PAIR | {"by": ["a", "b"], "store": "s", "resume": True, "name": "x"}, "`resume` with `name` or `overwrite`"),
         ("record", {"responder": "BertResponder", "stimuli": {}, "store": "s"}, "Known: TransformersResponder"),
         ("record", {"responder": LM, "stimuli": "s.zarr", "store": "s"}, "stimuli is 's.zarr'"),
         ("record", {"responder": LM, "stimuli": {"call": "from_nowhere"}, "store": "s"}, "from_nowhere"),
