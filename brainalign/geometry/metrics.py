@@ -28,7 +28,7 @@ from brainalign.engine.comparators import COMPARATORS, square
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.matching import assigned_product, best_match, soft_distance, soft_product, unit_columns
 from brainalign.engine.neighbours import nearest, neighbour_overlap
-from brainalign.engine.predictivity import linear_predictivity
+from brainalign.engine.predictivity import linear_predictivities
 from brainalign.engine.shape import (
     gulp_distance,
     nuclear_product,
@@ -306,10 +306,13 @@ def predictivity(n_folds: int = 5) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("n_folds", n_folds, owner="predictivity", low=2, integer=True)
-    score = partial(linear_predictivity, n_folds=n_folds)
-    return SimilarityMetric(
-        "linear-predictivity", centred, score, ("translate", "scale", "permute"), symmetric=False, least=n_folds**2
-    )
+    grid = partial(linear_predictivities, n_folds=n_folds)
+
+    def score(x: Array, y: Array) -> float:
+        return float(grid([x], [y])[0, 0])
+
+    blind = ("translate", "scale", "permute")
+    return SimilarityMetric("linear-predictivity", centred, score, blind, symmetric=False, least=n_folds**2, grid=grid)
 
 
 RSA, LINEAR_PREDICTIVITY = rsa(), predictivity()
