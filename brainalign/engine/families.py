@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +15,8 @@ from brainalign.engine.topology import cuts, rescale
 FAMILIES = ("local", "global", "geometry-sensitive", "topology-sensitive", "intermediate")
 
 _NEAR = 0.05  # thresholds this near to the bottom or the top leave nearly all pairs alike
-_NUMBERS = 2**25  # of parts of matrices on one side that are worked on together: 256 MB
+_NUMBERS = 2**25  # of parts of matrices that are worked on together: 256 MB
+_PERMUTED = 2**19  # of permuted parts: 4 MB, which a cache holds
 
 
 def grid(step: float = 0.05) -> tuple[Numbers, Numbers]:
@@ -72,7 +75,7 @@ class Ramps:
 
     Attributes
     ----------
-    columns : ndarray of float64, (pair, part)
+    columns : ndarray of float64, (part, pair)
         What each pair has between two thresholds next to each other; and, where thresholds coincide, whether it is above them.
     weights : ndarray of float64, (transform, part)
         1 for the parts that a transform is the sum of, up to a factor.
@@ -81,10 +84,10 @@ class Ramps:
     columns: Numbers
     weights: Numbers
 
-    @property
+    @cached_property
     def norms(self) -> Numbers:
         """Length of each transform; NaN where it is constant."""
-        squared = np.einsum("ki,ki->k", self.weights @ (self.columns.T @ self.columns), self.weights)
+        squared = np.einsum("ki,ki->k", self.weights @ (self.columns @ self.columns.T), self.weights)
         return np.sqrt(np.where(squared > 0, squared, np.nan))
 
 
@@ -110,16 +113,15 @@ def ramps(pairs: Numbers, lower: Numbers, upper: Numbers, *, scale: str, thresho
     first, last = np.searchsorted(levels, lower), np.searchsorted(levels, upper)
     parts = np.arange(len(levels) - 1)
     weights = ((parts >= first[:, None]) & (parts < last[:, None])).astype(np.float64)
-    columns = np.clip(values[:, None], at[:-1], at[1:]) - at[:-1]
+    columns = np.clip(values, at[:-1, None], at[1:, None]) - at[:-1, None]
     sharp = np.flatnonzero(~(at[last] > at[first]))
     if sharp.size:
         where, which = np.unique(first[sharp], return_inverse=True)
-        steps = np.where(np.isnan(values)[:, None], np.nan, values[:, None] > at[where])
-        columns = np.concatenate([columns, steps], axis=1)
+        columns = np.concatenate([columns, np.where(np.isnan(values), np.nan, values > at[where, None])])
         weights[sharp] = 0.0
         weights = np.concatenate([weights, np.zeros((len(weights), len(where)))], axis=1)
         weights[sharp, len(parts) + which] = 1.0
-    return Ramps(deviations(columns) if metric == "pearson" else columns, weights)
+    return Ramps(deviations(columns, axis=1) if metric == "pearson" else columns, weights)
 
 
 def family_scores(
@@ -157,20 +159,20 @@ def family_scores(
     It does not depend on the order of conditions: to permute them, the rows of the parts are permuted.
     """
     lower, upper = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+    options = {"scale": scale, "threshold": threshold, "metric": metric}
     out = np.empty((1 if orders is None else len(orders), len(lower), len(source), len(target)))
     together = max(1, _NUMBERS // (source.shape[1] * (len(np.unique([lower, upper])) + 1)))
     for start in range(0, len(source), together):
-        some = [ramps(x, lower, upper, scale=scale, threshold=threshold, metric=metric) for x in source[start : start + together]]
-        parts = np.concatenate([x.columns for x in some], axis=1).T
-        ends = np.cumsum([x.columns.shape[1] for x in some[:-1]])
+        some = [ramps(x, lower, upper, **options) for x in source[start : start + together]]
+        parts = np.concatenate([x.columns for x in some])
+        ends = np.cumsum([len(x.columns) for x in some[:-1]])
         for j, matrix in enumerate(target):
-            one = ramps(matrix, lower, upper, scale=scale, threshold=threshold, metric=metric)
-            norms = np.stack([x.norms * one.norms for x in some], axis=1)
-            for draw in range(len(out)):
-                rows = slice(None) if orders is None else moved_entries(orders[draw : draw + 1], source.shape[1])[0]
-                products = np.split(parts @ one.columns[rows], ends)
-                sums = [np.einsum("kj,kj->k", x.weights @ p, one.weights) for x, p in zip(some, products, strict=True)]
-                out[draw, :, start : start + together, j] = np.stack(sums, axis=1) / norms
+            one = ramps(matrix, lower, upper, **options)
+            for draws, columns in _permuted(one.columns, orders):
+                products = np.split(parts @ columns.reshape(-1, columns.shape[-1]).T, ends)
+                for i, (x, of_one) in enumerate(zip(some, products, strict=True), start):
+                    sums = (x.weights @ of_one).reshape(len(lower), *columns.shape[:2])
+                    out[draws, :, i, j] = np.einsum("kpd,kp->dk", sums, one.weights) / (x.norms * one.norms)
     return out[0] if orders is None else out
 
 
@@ -192,3 +194,15 @@ def standardised(observed: Numbers, null: Numbers) -> tuple[Numbers, Numbers]:
     spread = every.std(axis=0)
     every = (every - every.mean(axis=0)) / np.where(spread > 1e-12, spread, np.nan)
     return every[0], every[1:]
+
+
+def _permuted(columns: Numbers, orders: Numbers | None) -> Iterator[tuple[slice, Numbers]]:
+    """Yield parts of a matrix, (part, draw, pair), its conditions as they are or in some of the orders."""
+    if orders is None:
+        yield slice(0, 1), columns[:, None]
+        return
+    step = max(1, _PERMUTED // columns.size)
+    for start in range(0, len(orders), step):
+        draws = slice(start, min(start + step, len(orders)))
+        rows = moved_entries(orders[draws], columns.shape[1])
+        yield draws, np.stack([column[rows] for column in columns])

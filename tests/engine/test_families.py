@@ -51,10 +51,12 @@ def test_cosine(pairs):
     np.testing.assert_allclose(found[0], expected, atol=1e-12)
 
 
-def test_blocks_of_matrices_give_the_same(pairs, monkeypatch):
-    whole = family_scores(*pairs, *grid(0.25))
-    monkeypatch.setattr("brainalign.engine.families._NUMBERS", 1)
-    np.testing.assert_array_equal(family_scores(*pairs, *grid(0.25)), whole)
+def test_blocks_of_matrices_and_draws_give_the_same(pairs, monkeypatch):
+    orders = np.stack([np.random.default_rng(i).permutation(12) for i in range(3)])
+    whole = family_scores(*pairs, *grid(0.25), orders=orders)
+    for name in ("_NUMBERS", "_PERMUTED"):
+        monkeypatch.setattr(f"brainalign.engine.families.{name}", 1)
+    np.testing.assert_allclose(family_scores(*pairs, *grid(0.25), orders=orders), whole, atol=1e-14)
 
 
 def test_the_published_grid_and_its_families():
