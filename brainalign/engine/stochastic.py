@@ -17,10 +17,8 @@ _HEAT, _GIVEN_UP = 8, 8  # steps of all random starts, of which one in so many g
 _ROUNDS, _POLISH = 1000, 4  # most steps of those, and exact steps from the means and at the end
 _STILL, _PATIENCE = 1e-10, 3  # relative gain at which a step stands still, and how many of these end a climb
 _LEAST = 1e-2  # singular values, over the length of the matrix, that a fast polar factor brings to 1
-_MEMORY, _CACHED = (
-    2**26,
-    2**15,
-)  # numbers that are worked on at a time, and of which products of small matrices are made at a time
+_MEMORY = 2**23  # numbers that the systems of all pairs and starts may take at a time
+_CACHED = 2**15  # numbers of small matrices that are multiplied at a time
 
 Polar = Callable[[Numbers], Numbers]
 

@@ -5,7 +5,7 @@ import pytest
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.engine.stochastic import response_moments, stochastic_distances
+from brainalign.engine.stochastic import GROUPS, response_moments, stochastic_distances
 from brainalign.geometry.stochastic import stochastic_energy, stochastic_shape
 
 
@@ -63,6 +63,19 @@ def test_a_deterministic_system_has_no_covariance_and_another_needs_repeats(stud
     np.testing.assert_allclose(zero.score, 0, atol=1e-12)
     with pytest.raises(SchemaError, match="`deterministic=True`"):
         ba.similarity(network.assign_attrs(deterministic=False), study.brain, metric="stochastic-shape")
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("make", [stochastic_shape, stochastic_energy])
+def test_a_metric_is_blind_to_what_its_record_says_and_to_nothing_else(make, group):
+    metric, rng = make(group=group, n_restarts=12), np.random.default_rng(0)
+    x, y = (rng.normal(size=(8, 1, 3)) + rng.normal(size=(8, 5, 3)) @ rng.normal(size=(8, 3, 3)) for _ in range(2))
+    changed = {"": y, "translate": y + np.arange(3.0), "scale": 2 * y, "permute": y[..., [2, 0, 1]]}
+    changed["rotate"] = y @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    score = {name: metric.score(metric.prepare(x), metric.prepare(z)) for name, z in changed.items()}
+    for name in ("translate", "scale", "permute", "rotate"):
+        assert (abs(score[name] - score[""]) < 1e-5) == (name in metric.invariances), name
+    assert metric.score(metric.prepare(y), metric.prepare(x)) == pytest.approx(score[""], abs=1e-5)
 
 
 def test_permutations_and_halves_come_with_it(sides):
