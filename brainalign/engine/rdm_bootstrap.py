@@ -16,6 +16,7 @@ import numpy as np
 from brainalign.engine.comparators import COMPARATORS, square
 from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers
+from brainalign.engine.rdm_models import residual_units
 from brainalign.engine.rdm_ranks import Bounds, Sorted, compare_ranks
 
 SUMMED = ("cosine", "pearson", "whitened-cosine", "whitened-pearson")
@@ -46,8 +47,31 @@ class Part:
     bounds: Bounds
 
 
+@dataclass(frozen=True)
+class Held:
+    """Matrices that are held constant.
+
+    Attributes
+    ----------
+    controls : ndarray of float64, (control, pair)
+    of_models, of_data : bool
+        Which sides they are taken out of; pooled data are compared as models are.
+    """
+
+    controls: Numbers
+    of_models: bool = True
+    of_data: bool = True
+
+
 def redrawn_scores(
-    models: Numbers, data: Numbers, metric: str, counts: Numbers, *, ceiling: bool = True, covariance: Numbers | None = None
+    models: Numbers,
+    data: Numbers,
+    metric: str,
+    counts: Numbers,
+    *,
+    ceiling: bool = True,
+    covariance: Numbers | None = None,
+    held: Held | None = None,
 ) -> Iterator[Part]:
     """Compare every model with every matrix of the data, under each draw of stimuli.
 
@@ -64,6 +88,8 @@ def redrawn_scores(
         False where no bounds are wanted: subjects are then not compared with each other.
     covariance : ndarray, (stimulus, stimulus), optional
         As the measure takes it; under ``counts`` of 1 only.
+    held : Held, optional
+        Matrices that are held constant; under whitened measures with ``counts`` of 1 only.
 
     Yields
     ------
@@ -77,8 +103,8 @@ def redrawn_scores(
     """
     width = data.shape[2]  # of what is held for each matrix and draw
     compare: Callable[..., tuple[Numbers, Bounds]] = _from_samples
-    if covariance is not None:
-        compare = partial(_from_samples, covariance=covariance)
+    if covariance is not None or held is not None:
+        compare = partial(_from_samples, covariance=covariance, held=held)
     elif metric in SUMMED:
         compare, width = _from_sums, max(counts.shape[1], data.shape[1] if ceiling else len(models))
     elif metric in RANKED:
@@ -243,16 +269,26 @@ def _from_ranks(models: Any, data: Any, metric: str, counts: Numbers, ceiling: b
 
 
 def _from_samples(
-    models: Numbers, data: Numbers, metric: str, counts: Numbers, ceiling: bool, *, covariance: Numbers | None = None
+    models: Numbers,
+    data: Numbers,
+    metric: str,
+    counts: Numbers,
+    ceiling: bool,
+    *,
+    covariance: Numbers | None = None,
+    held: Held | None = None,
 ) -> tuple[Numbers, Bounds]:
-    comparator = COMPARATORS[metric]
-    weights = pair_weights(counts).astype(np.int64)
+    measure, weights = COMPARATORS[metric], pair_weights(counts).astype(np.int64)
 
     def sample(x: Numbers, draw: int) -> Numbers:
         return np.repeat(x, weights[draw], axis=1)
 
-    def compare(a: Numbers, b: Numbers) -> Numbers:
-        return comparator.product(comparator.prepare(a, covariance), comparator.prepare(b, covariance))
+    def compare(a: Numbers, b: Numbers, draw: int) -> Numbers:
+        a, b = (measure.prepare(x, covariance) for x in (a, b))
+        if held is not None:
+            constant = measure.prepare(sample(held.controls, draw), covariance)
+            a, b = (residual_units(x, constant) if out else x for x, out in ((a, held.of_models), (b, held.of_data)))
+        return measure.product(a, b)
 
     def bounds(units: Numbers) -> tuple[Numbers, Numbers]:
         lower, upper = np.full((2, *units.shape), np.nan)
@@ -263,20 +299,21 @@ def _from_samples(
             x = sample(data[there], i)
             pooled = _as_pooled(x, metric) * unit[there][:, None]
             total = pooled.sum(axis=0, keepdims=True)
-            upper[draw, there] = compare(total, x)[0]
+            upper[draw, there] = compare(total, x, i)[0]
             if len(there) > 1:
-                lower[draw, there] = [compare(total - p, y)[0, 0] for p, y in zip(pooled[:, None], x[:, None], strict=True)]
+                pairs = zip((total - pooled)[:, None], x[:, None], strict=True)
+                lower[draw, there] = [compare(others, own, i)[0, 0] for others, own in pairs]
         return lower, upper
 
     scores = np.full((len(counts), len(models), len(data)), np.nan)
     for draw in np.flatnonzero(weights.any(axis=1)).tolist():
-        scores[draw] = compare(sample(models, draw), sample(data, draw))
+        scores[draw] = compare(sample(models, draw), sample(data, draw), draw)
     return scores, bounds
 
 
 def _as_pooled(x: Numbers, metric: str) -> Numbers:
     """Return matrices on the scale on which they are averaged: ranks, or of root mean square 1."""
-    if metric.startswith("tau"):
+    if metric in RANKED or metric.startswith("tau"):
         return ranks(x, axis=1)
     x = x - x.mean(axis=1, keepdims=True) if metric.endswith("pearson") else x
     return np.asarray(x / np.sqrt(np.square(x).mean(axis=1, keepdims=True)))

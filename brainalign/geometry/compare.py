@@ -116,7 +116,7 @@ def compare_rdms(
         A covariance, or RDMs to control for, that the metric has no use for; options that do not go together.
     CapabilityError
         Stimuli are to be redrawn under a metric that needs all pairs (a stimulus drawn twice has no distance to itself), or with a
-        covariance; or redrawn or renamed where RDMs are held constant.
+        covariance; or renamed where RDMs are held constant.
 
     Warns
     -----
@@ -129,9 +129,10 @@ def compare_rdms(
     squared Euclidean distances, ``"whitened-cosine"`` is linear CKA and ``"bures"`` is ‖XᵀY‖_* / (‖X‖‖Y‖). ``"riemannian"`` is
     √Σ log² λ over the generalised eigenvalues of source and target, the scale and the noise of the source free (Shahbazi et al. 2021).
 
-    Pairs of a redrawn stimulus with itself are left out. Of draws of two factors the variance is corrected, and percentiles are stretched, as
-    in :func:`bootstrap` (Schütt et al. 2023). Matrices are pooled for the ceiling as the metric compares them: as they are, z-scored, or
-    ranked (Nili et al. 2014).
+    Pairs of a redrawn stimulus with itself are left out. Of draws of two factors the variance is corrected, and percentiles are
+    stretched, as in :func:`bootstrap` (Schütt et al. 2023). Draws of stimuli count the noise of single pairs three times; whitened
+    metrics have little other noise, so that their intervals come out too wide. For the ceiling, matrices are pooled as the metric
+    compares them: scaled, z-scored or ranked (Nili et al. 2014).
 
     Examples
     --------
@@ -160,7 +161,7 @@ def compare_rdms(
         "random_state": random_state,
     }
     sizes = dict(zip(dims + more_dims, shape + more_shape, strict=True))
-    plan = make_plan(asked, sizes, both, sides, metric, noise)
+    plan = make_plan(asked, sizes, both, sides, metric, noise, held, _PARTIAL[partial])
     named = _scores(both, sides, metric, noise, held, _PARTIAL[partial])
     out = xr.Dataset(
         {name: (dims + more_dims, values.reshape(shape + more_shape)) for name, values in named.items()},

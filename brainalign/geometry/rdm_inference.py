@@ -17,7 +17,7 @@ from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.clusters import cluster_p_values, sign_flip_t
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.moments import Numbers
-from brainalign.engine.rdm_bootstrap import Part, redrawn_scores
+from brainalign.engine.rdm_bootstrap import Held, Part, redrawn_scores
 from brainalign.engine.rdm_permutation import permuted_scores
 from brainalign.engine.resample import (
     distinct_orders,
@@ -50,6 +50,8 @@ class Cast:
         Of all dims.
     ceiling : bool
         Whether there are bounds to find.
+    held : Held or None
+        RDMs that are held constant.
     """
 
     models: Numbers
@@ -59,6 +61,7 @@ class Cast:
     n_model_dims: int
     sizes: dict[str, int]
     ceiling: bool
+    held: Held | None
 
     def shaped(self, values: Numbers, lead: int = 0, *, models: bool = True) -> tuple[tuple[str, ...], Numbers]:
         """Return values (lead..., model, group[, unit]), or without models, with the dims that they have."""
@@ -107,7 +110,8 @@ def _cast(score: xr.DataArray, vectors: dict[str, Numbers], plan: Plan) -> Cast:
     data = data.reshape(-1, n_units, models.shape[1])
     scores = score.transpose(*of_models, *groups, *unit).values.reshape(len(models), len(data), n_units)
     dims = (*of_models, *groups, *([] if plan.averaged else unit))
-    return Cast(models, data, scores, dims, len(of_models), sizes, plan.has_ceiling)
+    held = None if plan.held is None else Held(plan.held, other in plan.partial, side in plan.partial)
+    return Cast(models, data, scores, dims, len(of_models), sizes, plan.has_ceiling, held)
 
 
 def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Generator) -> xr.Dataset:
@@ -167,7 +171,8 @@ def _values(cast: Cast, plan: Plan, counts: Numbers, units: list[Numbers]) -> li
 def _parts(cast: Cast, plan: Plan, counts: Numbers) -> Iterable[Part]:
     if len(counts) == 1 and not cast.ceiling:  # the scores that there are
         return [Part(slice(1), group, cast.scores[None, :, group], _no_bounds) for group in range(len(cast.data))]
-    return redrawn_scores(cast.models, cast.data, plan.metric, counts, ceiling=cast.ceiling, covariance=plan.covariance)
+    options: dict[str, Any] = {"ceiling": cast.ceiling, "covariance": plan.covariance, "held": cast.held}
+    return redrawn_scores(cast.models, cast.data, plan.metric, counts, **options)
 
 
 def _no_bounds(units: Numbers) -> tuple[Numbers, Numbers]:

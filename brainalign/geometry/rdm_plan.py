@@ -33,6 +33,9 @@ class Plan:
     groups : ndarray of int, (stimulus,), optional
         Within which stimuli are exchanged.
     covariance : ndarray, optional
+    held : ndarray, (control, pair), optional
+        RDMs that are held constant, and out of which sides they are taken.
+    partial : tuple of str
     n_stimuli : int
     seed : int
     """
@@ -52,6 +55,8 @@ class Plan:
     has_ceiling: bool
     groups: Numbers | None
     covariance: Numbers | None
+    held: Numbers | None
+    partial: tuple[str, ...]
     n_stimuli: int
     seed: int
 
@@ -70,7 +75,9 @@ def make_plan(
     both: JoinedRdms,
     rdms: Mapping[str, xr.DataArray],
     metric: str,
-    covariance: Numbers | None,
+    covariance: Numbers | None = None,
+    held: Numbers | None = None,
+    partial: tuple[str, ...] = (),
 ) -> Plan | None:
     """Check what is asked for.
 
@@ -81,11 +88,14 @@ def make_plan(
     sizes : mapping of str to int
         Dims of the score.
     both : JoinedRdms
-        Sides other than source and target are held constant.
     rdms : mapping of str to DataArray
         Source and target.
     metric : str
     covariance : ndarray, optional
+    held : ndarray, (control, pair), optional
+        RDMs that are held constant.
+    partial : tuple of str
+        The sides that they are taken out of.
 
     Returns
     -------
@@ -110,16 +120,17 @@ def make_plan(
         raise ParameterError(
             f"compare_rdms got over={asked['over']!r} and ceiling={asked['ceiling']!r}. Expected one dim in both."
         )
-    controlled = len(both.vectors) > len(_SIDES)
     unit = _unit(named[0], sizes) if named else None
     plan = Plan(
         **options,
         metric=metric,
         unit=unit,
         averaged=over != ("stimulus",),
-        has_ceiling=unit is not None and (asked["ceiling"] is not None or (bool(asked["n_bootstraps"]) and not controlled)),
+        has_ceiling=unit is not None and (asked["ceiling"] is not None or bool(asked["n_bootstraps"])),
         groups=_groups(asked["within"], both.stimuli, rdms),
         covariance=covariance,
+        held=held,
+        partial=partial,
         n_stimuli=len(both.stimuli),
         seed=seed,
     )
@@ -132,7 +143,7 @@ def make_plan(
         raise ParameterError(
             f"compare_rdms got clusters={plan.clusters!r}; the score has the sizes {dict(sizes)}. Expected one time, or two: select one of each."
         )
-    _check_able(plan, controlled)
+    _check_able(plan)
     _check_complete(both, rdms)
     return plan
 
@@ -184,20 +195,19 @@ def _groups(within: str | None, stimuli: Sequence[str], rdms: Mapping[str, xr.Da
     )
 
 
-def _check_able(plan: Plan, controlled: bool) -> None:
-    measure = COMPARATORS[plan.metric]
-    moved = [f"over={list(plan.over)!r}"] * ("stimulus" in plan.over and plan.n_bootstraps > 0)
-    if moved and (measure.complete or plan.covariance is not None):
-        why = "a covariance of the stimuli" if plan.covariance is not None else f"metric={plan.metric!r}"
+def _check_able(plan: Plan) -> None:
+    measure, held = COMPARATORS[plan.metric], plan.held is not None
+    redrawn = "stimulus" in plan.over and plan.n_bootstraps > 0
+    if redrawn and (measure.complete or plan.covariance is not None or (held and measure.takes_covariance)):
+        also = " and a covariance" * (plan.covariance is not None) + " and RDMs that are held constant" * held
         raise CapabilityError(
-            f"compare_rdms got {moved[0]} with {why}. Expected another metric, or over='subject' and n_permutations: a stimulus that is drawn "
-            "twice has no distance to itself, and here no pair may be missing."
+            f"compare_rdms got over={list(plan.over)!r} with metric={plan.metric!r}{also}. Expected another metric, or over='subject' and "
+            "n_permutations: a stimulus that is drawn twice has no distance to itself, and here no pair may be missing."
         )
-    moved += ["null='exchange'"] * (plan.n_permutations > 0 and plan.null == "exchange") + ["a ceiling"] * plan.has_ceiling
-    if moved and controlled:
+    if held and plan.n_permutations and plan.null == "exchange":
         raise CapabilityError(
-            f"compare_rdms got {' and '.join(moved)} with RDMs that are held constant. Expected over='subject' with null='sign' or "
-            "n_bootstraps: their scores are taken as they are."
+            "compare_rdms got null='exchange' with RDMs that are held constant. Expected n_bootstraps, or null='sign' over='subject': stimuli "
+            "of one side that change names would lose what they share with those RDMs."
         )
     if plan.null == "sign" and plan.n_permutations and not measure.higher_is_alike:
         raise ParameterError(
@@ -207,7 +217,7 @@ def _check_able(plan: Plan, controlled: bool) -> None:
 
 def _check_complete(both: JoinedRdms, rdms: Mapping[str, xr.DataArray]) -> None:
     first, second = np.triu_indices(len(both.stimuli), 1)
-    for name in rdms:
+    for name in both.vectors:
         holes = np.flatnonzero(np.isnan(both.vectors[name]).any(axis=0))
         if holes.size:
             i, j = first[holes[0]], second[holes[0]]

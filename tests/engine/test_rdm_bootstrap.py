@@ -4,7 +4,8 @@ import pytest
 from brainalign.engine import rdm_bootstrap
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.correlate import ranks
-from brainalign.engine.rdm_bootstrap import pair_weights, redrawn_scores
+from brainalign.engine.rdm_bootstrap import Held, pair_weights, redrawn_scores
+from brainalign.engine.rdm_models import residual_units
 
 RNG = np.random.default_rng(0)
 N, N_SUBJECTS, N_DRAWS = 9, 4, 12
@@ -144,3 +145,16 @@ def test_a_covariance_goes_to_the_measure_and_its_bounds():
     np.testing.assert_allclose(part.scores[0], measure.product(*(measure.prepare(x, covariance) for x in (models, data))))
     wanted = measure.product(*(measure.prepare(x, covariance) for x in (pooled(data[1:], "whitened-cosine")[None], data[:1])))
     np.testing.assert_allclose(part.bounds(np.ones((1, 3)))[0][0, 0], wanted[0, 0])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "pearson", "spearman"])
+def test_what_is_held_constant_is_taken_out_of_each_sample(metric):
+    models, data, controls, (counts, _) = geometries(2), geometries(3, seed=1), geometries(2, seed=2), draws()
+    measure = COMPARATORS[metric]
+    (part,) = redrawn_scores(models, data[None], metric, counts, held=Held(controls, of_data=False))
+    lower, _ = part.bounds(np.ones((len(counts), 3), dtype=int))
+    for draw, count in enumerate(counts):
+        x, y, c = (measure.prepare(sample(side, count)) for side in (models, data, controls))
+        np.testing.assert_allclose(part.scores[draw], residual_units(x, c) @ y.T, rtol=1e-9)
+        others = measure.prepare(pooled(sample(data[1:], count), metric)[None])
+        np.testing.assert_allclose(lower[draw, 0], (residual_units(others, c) @ y[:1].T)[0, 0], rtol=1e-9)

@@ -194,17 +194,34 @@ def test_subjects_may_be_drawn_where_stimuli_may_not():
     drawn = ba.compare_rdms(layers(), people(), metric="bures", over="subject", n_bootstraps=40, random_state=0)
     assert ((drawn.ci_low < drawn.score) & (drawn.score < drawn.ci_high)).all()
     assert drawn.ceiling_low < drawn.ceiling_high
-    held = {"controlling": layers()[2, :, :].drop_vars("layer"), "metric": "pearson", "over": "subject", "random_state": 0}
-    out = ba.compare_rdms(layers()[:2], people(), n_bootstraps=40, null="sign", n_permutations=31, **held)
-    assert out.p_value[0] == 1 / 32
-    assert "ceiling_low" not in out
     ids = layers().stimulus.values
     noise = xr.DataArray(np.eye(N) + 0.3, dims=("stimulus", "stimulus_2"), coords={"stimulus": ids, "stimulus_2": ids})
     options = {"metric": "whitened-cosine", "covariance": noise, "random_state": 0}
     assert ba.compare_rdms(layers(), people(), over="subject", n_bootstraps=40, n_permutations=9, **options).ceiling_low > 0
-    for bad in (options, {"metric": "bures"}, held | {"over": "stimulus"}):
+    for bad in (options, {"metric": "bures"}):
         with pytest.raises(CapabilityError, match="compare_rdms got over="):
             ba.compare_rdms(layers(), people(), n_bootstraps=10, **bad)
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+@pytest.mark.parametrize("partial", ["both", "source", "target"])
+def test_what_is_held_constant_is_redrawn_too(metric, partial):
+    """A drawn sample, with its copies, is a set of RDMs of its own, but for pairs of copies."""
+    held = layers()[2].drop_vars("layer")
+    options = {"metric": metric, "partial": partial, "random_state": 0}
+    out = ba.compare_rdms(layers()[:2], people(), controlling=held, over="subject", n_bootstraps=20, **options)
+    assert ((out.ci_low < out.score) & (out.score < out.ci_high)).all()
+    back = {"both": "both", "source": "target", "target": "source"}[partial]
+    swap = ba.compare_rdms(
+        people(), layers()[:2], controlling=held, over="subject", n_bootstraps=20, **options | {"partial": back}
+    )
+    np.testing.assert_allclose(swap.ceiling_low_ci_low, out.ceiling_low_ci_low)
+    one = ba.compare_rdms(layers()[:2], people()[0], controlling=held, n_bootstraps=20, **options)
+    free = ba.compare_rdms(layers()[:2], people()[0], metric=metric, n_bootstraps=20, random_state=0)
+    assert np.corrcoef(one.score_bootstrap[:, 0], free.score_bootstrap[:, 0])[0, 1] > 0.7
+    assert np.abs(one.score_bootstrap.mean("bootstrap") - one.score).max() < 0.1
+    signs = ba.compare_rdms(layers()[:2], people(), controlling=held, over="subject", null="sign", n_permutations=300, **options)
+    assert signs.p_value[0] == 1 / 256
 
 
 def test_one_seed_gives_one_result_and_is_recorded():

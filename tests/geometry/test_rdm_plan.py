@@ -21,7 +21,7 @@ def rdms(seed=0, **sizes):
 def plan(source, target, metric="cosine", **asked):
     sides = {"source": source, "target": target}
     sizes = {f"{name}_{dim}": n for name, x in sides.items() for dim, n in x.sizes.items() if not dim.startswith("stimulus")}
-    return make_plan(NOTHING | asked, sizes, join_rdms(sides, "inner"), sides, metric, None)
+    return make_plan(NOTHING | asked, sizes, join_rdms(sides, "inner"), sides, metric)
 
 
 def test_what_is_asked_for_is_resolved():
@@ -81,5 +81,5 @@ def test_what_a_measure_cannot_do_is_said_with_what_it_can():
     held = {"controlling": rdms(2), "metric": "cosine"}
     with pytest.raises(CapabilityError, match="null='exchange' with RDMs that are held constant"):
         ba.compare_rdms(rdms(), rdms(1), n_permutations=9, **held)
-    with pytest.raises(CapabilityError, match="a ceiling with RDMs that are held constant"):
-        ba.compare_rdms(rdms(), rdms(1, subject=3), ceiling="subject", **held)
+    with pytest.raises(CapabilityError, match="metric='whitened-cosine' and RDMs that are held constant"):
+        ba.compare_rdms(rdms(), rdms(1), n_bootstraps=9, **held | {"metric": "whitened-cosine"})
