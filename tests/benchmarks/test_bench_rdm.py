@@ -1,0 +1,168 @@
+"""RDMs and noise covariances against rsatoolbox: CPU time of the public calls, and equal numbers.
+
+A public call also hashes what goes in and what comes out, for provenance. Where that is much of its time, the ratio of the computation
+alone stands beside.
+"""
+
+from statistics import median
+from time import process_time
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import brainalign as ba
+from brainalign.engine.crossnobis import differences, products_across
+from brainalign.engine.distances import pairwise_distances
+from brainalign.engine.groups import group_sums
+from brainalign.engine.precision import noise_covariance
+
+pytestmark = pytest.mark.bench
+pytest.importorskip("rsatoolbox")
+
+from rsatoolbox.data import Dataset, TemporalDataset, noise  # noqa: E402
+from rsatoolbox.rdm import calc_rdm, calc_rdm_movie, calc_rdm_unbalanced  # noqa: E402
+
+ROUNDS = 3
+
+
+def cpu_seconds(function, into):
+    start = process_time()
+    result = function()
+    into.append(process_time() - start)
+    return result
+
+
+def sides(n, p, runs=1, times=(), seed=0):
+    """Return the same responses of ``n`` conditions in runs as ours, float32 as recordings are, and as theirs, float64."""
+    values = np.random.default_rng(seed).normal(size=(n * runs, p, *times)).astype(np.float32)
+    names, run = np.tile([f"{i:05d}" for i in range(n)], runs), np.repeat([f"{i}" for i in range(runs)], n)
+    time = {"time": np.arange(times[0]) / 100} if times else {}
+    ours = ba.responses(
+        values, stimulus_id=names.tolist(), neuroid_id=range(p), modality="fmri", system="s", run=run.tolist(), **time
+    )
+    wide = ours.values.astype(np.float64)
+    labels = {"obs_descriptors": {"condition": names, "run": run}}
+    if times:
+        return ours, TemporalDataset(wide, time_descriptors={"time": ours.time.values}, **labels)
+    return ours, Dataset(wide, **labels)
+
+
+def measure(benchmark, target, ours, theirs, *, tolerance=1e-10, alone=None):
+    """Run ours and theirs in turn; the upper triangles must be equal."""
+    spent, peer, bare, found, expected = [], [], [], [], []
+    ours()  # what is measured is not the loading of modules
+    theirs()
+
+    def before():
+        expected.append(cpu_seconds(theirs, peer))
+        if alone is not None:
+            alone()  # ours has just been called, too
+            cpu_seconds(alone, bare)
+
+    benchmark.pedantic(lambda: found.append(cpu_seconds(ours, spent)), setup=before, rounds=ROUNDS)
+    a, b = found[-1].values, expected[-1]
+    if not isinstance(b, np.ndarray):
+        a, b = a[..., *np.triu_indices(a.shape[-1], 1)], b.dissimilarities
+    difference = float(np.abs(a - b).max())
+    benchmark.extra_info |= {
+        "target": target,
+        "ratio, interleaved, CPU time": round(median(peer) / median(spent), 1),
+        "largest difference": f"{difference:.0e}",
+    }
+    if bare:
+        benchmark.extra_info["ratio of the computation alone"] = round(median(peer) / median(bare), 1)
+    assert difference <= tolerance
+
+
+@pytest.mark.parametrize(("dtype", "target"), [("float64", 20), ("float32", 35)])
+def test_correlation_of_1000_conditions_and_10000_neuroids(benchmark, dtype, target):
+    ours, theirs = sides(1000, 10_000)
+    tolerance = 1e-10 if dtype == "float64" else 1e-6
+    measure(
+        benchmark,
+        f"{target} times",
+        lambda: ba.rdm(ours, dtype=dtype),
+        lambda: calc_rdm(theirs, "correlation"),
+        tolerance=tolerance,
+    )
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_squared_euclidean_of_1000_conditions_and_10000_neuroids(benchmark, grouped):
+    ours, theirs = sides(1000, 10_000)
+    measure(
+        benchmark,
+        "no slower",
+        lambda: ba.rdm(ours, metric="sqeuclidean"),
+        lambda: calc_rdm(theirs, "euclidean", "condition" if grouped else None),
+        alone=lambda: pairwise_distances(theirs.measurements, "sqeuclidean"),
+    )
+
+
+@pytest.mark.parametrize(("with_noise", "target"), [("no noise", 7), ("a precision", 2), ("a covariance", 2)])
+def test_crossnobis_of_200_conditions_in_8_runs(benchmark, with_noise, target):
+    ours, theirs = sides(200, 2000, runs=8)
+    a = np.random.default_rng(1).normal(size=(2000, 4000))
+    covariance = a @ a.T / 4000
+    precision = np.linalg.inv(covariance)
+    labelled = None if with_noise == "no noise" else xr.DataArray(covariance, dims=("neuroid", "neuroid_2"))
+
+    def peer():
+        given = (
+            {"no noise": None, "a precision": precision}[with_noise]
+            if with_noise != "a covariance"
+            else np.linalg.inv(covariance)
+        )
+        return calc_rdm(theirs, "crossnobis", "condition", noise=given, cv_descriptor="run")
+
+    measure(benchmark, f"{target} times", lambda: ba.rdm(ours, metric="crossnobis", folds="run", noise=labelled), peer)
+
+
+@pytest.mark.parametrize("size", [(60, 100, 6), (150, 500, 8)])
+def test_unbalanced_crossnobis(benchmark, size):
+    ours, theirs = sides(size[0], size[1], runs=size[2])
+    keep = np.arange(len(ours)) != 3
+    ours, theirs = (
+        ours[keep],
+        Dataset(theirs.measurements[keep], obs_descriptors={k: v[keep] for k, v in theirs.obs_descriptors.items()}),
+    )
+    ours = ours.sortby("stimulus_id")  # both in the order of the labels
+    theirs.sort_by("condition")
+    (n, p, runs), values = size, theirs.measurements
+    codes = np.unique(ours.run.values, return_inverse=True)[1] * n + np.unique(ours.stimulus_id.values, return_inverse=True)[1]
+
+    def alone():
+        sums, counts = group_sums(values, codes, n * runs)
+        return differences(products_across(sums.reshape(runs, n, p), counts.reshape(runs, n))) / p
+
+    measure(
+        benchmark,
+        "15 times",
+        lambda: ba.rdm(ours, metric="crossnobis", folds="run"),
+        lambda: calc_rdm_unbalanced(theirs, "crossnobis", "condition", cv_descriptor="run"),
+        alone=alone,
+    )
+
+
+@pytest.mark.parametrize(("method", "name"), [("shrinkage-diagonal", "shrinkage_diag"), ("shrinkage-eye", "shrinkage_eye")])
+def test_shrinkage_covariance_of_1000_residuals_of_800_neuroids(benchmark, method, name):
+    ours, theirs = sides(1000, 800)
+    measure(
+        benchmark,
+        "40 times",
+        lambda: ba.geometry.noise_covariance(ours, method=method, condition=None),
+        lambda: noise.cov_from_residuals(theirs.measurements, method=name),
+        alone=lambda: noise_covariance(theirs.measurements - theirs.measurements.mean(axis=0), method, dof=999),
+    )
+
+
+def test_movie_of_100_conditions_64_channels_and_200_times(benchmark):
+    ours, theirs = sides(100, 64, times=(200,))
+    measure(
+        benchmark,
+        "8 times",
+        lambda: ba.rdm(ours),
+        lambda: calc_rdm_movie(theirs, "correlation", "condition"),
+        alone=lambda: pairwise_distances(np.ascontiguousarray(np.moveaxis(theirs.measurements, 2, 0))),
+    )
