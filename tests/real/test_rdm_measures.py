@@ -63,6 +63,6 @@ def test_models_weighted_on_other_pictures_and_people_beat_each_alone(people, mo
     """All but the monkey's; three of four people and most pictures are fitted, the fourth's other pictures scored."""
     out = ba.geometry.fit_rdms(models.drop_sel(model="monkeyIT"), people, subjects="subject", n_repeats=5, random_state=0)
     alone = out.score_source.mean("target_subject")
-    assert alone.source_model.values[alone.argmax()] == "animacy"
+    assert alone.source_model.values[alone.argmax("source_model")] == "animacy"
     assert out.score.mean() > alone.max() + 0.03
     assert out.n_undefined_folds.sum() == 0
