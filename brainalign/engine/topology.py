@@ -157,7 +157,7 @@ def _nearest(pairs: Numbers, n: int, edges: str, amount: Any) -> Numbers:
     """Say which pairs are among the shortest of all, or of either of their conditions; (..., pair)."""
     if edges == "p-shortest":
         return np.asarray(pairs <= np.quantile(pairs, amount, axis=-1)[..., None])
-    k = int(amount * n) if edges == "p-nearest" else int(amount)
+    k = int(amount * n + 1e-9) if edges == "p-nearest" else int(amount)  # .29 of 100 are 29
     first, second = np.triu_indices(n, 1)
     square = np.full((*pairs.shape[:-1], n, n), np.inf)  # none is its own neighbour
     square[..., first, second] = square[..., second, first] = pairs

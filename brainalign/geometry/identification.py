@@ -14,6 +14,7 @@ from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
+from brainalign.engine.comparators import n_conditions
 from brainalign.engine.identification import Centroids, distance_ratio, nearest, share_found
 from brainalign.engine.moments import Numbers
 from brainalign.engine.rdm_bootstrap import pair_weights
@@ -175,7 +176,7 @@ def _redrawn(
     score: xr.DataArray, patterns: list[Numbers], units: Numbers, groups: Numbers, n: int, level: float, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Return intervals of shares and of their differences, over units and stimuli."""
-    n_units, n_stimuli = int(units.max()) + 1, round((1 + np.sqrt(1 + 8 * patterns[0].shape[1])) / 2)
+    n_units, n_stimuli = int(units.max()) + 1, n_conditions(patterns[0].shape[1])
     of_units, of_stimuli = draw_weights(n_units, n, rng), draw_weights(n_stimuli, n, rng)
     once = np.ones((1, n_units))
     draws = np.empty((3, n, len(patterns)))  # of units, of stimuli, of both

@@ -92,8 +92,9 @@ def trsa(
     Notes
     -----
     Lin and Kriegeskorte (2023): with ranks and quantiles, l = 0 and u = 1 are RSA on ranks, and what lies between l and u is the geometry
-    that the transform keeps. Scores under narrow families scatter more by chance than others do. For ``p_value_max`` and
-    ``p_value_family`` each is taken in units of its own null, so that a search over all of them loses no power to the noisiest.
+    that the transform keeps. By chance scores scatter up to twice as much under wide transforms as under narrow ones. For ``p_value_max``
+    and ``p_value_family`` each is taken in units of its own null, so that none drowns the others: what RSA misses where only near
+    pairs are alike is found.
 
     Examples
     --------

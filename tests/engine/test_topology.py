@@ -155,6 +155,11 @@ def test_the_order_of_conditions_does_not_matter(edges, amount):
     np.testing.assert_allclose(there, geodesic(matrix, edges, amount)[np.ix_(order, order)])
 
 
+def test_a_share_of_neighbours_is_a_whole_number_of_them():
+    matrix = squareform(np.random.default_rng(0).random(4950))
+    np.testing.assert_array_equal(geodesic(matrix, "p-nearest", 0.29), geodesic(matrix, "k-nearest", 29))
+
+
 def test_an_edge_is_kept_if_either_end_lists_the_other():
     at = np.array([0.0, 1.0, 2.0, 10.0])  # the last lists the third, which does not list it
     found = geodesic(np.abs(np.subtract.outer(at, at)), "k-nearest", 1, scale="raw")

@@ -115,6 +115,22 @@ def test_the_search_over_thresholds_is_paid_for():
     assert single > 0.15
 
 
+@pytest.mark.slow
+def test_what_rsa_misses_where_only_near_pairs_are_alike_is_found():
+    """Fifteen stimuli that keep their places, and fifteen that are scattered far and anew: RSA finds it in 13%, the family in 58%."""
+    rng = np.random.default_rng(0)
+    ids = [f"s{i}" for i in range(30)]
+    by_rsa, by_family = [], []
+    for i in range(40):
+        x, noise = rng.normal(size=(2, 30, 10))
+        pair = [squareform(pdist(p)) for p in (x, x + np.repeat([0.66, 6.6], 15)[:, None] * noise)]
+        sides = [xr.DataArray(p, dims=("stimulus", "stimulus_2"), coords={"stimulus": ids, "stimulus_2": ids}) for p in pair]
+        out = ba.trsa(*sides, step=0.1, n_permutations=99, random_state=i)
+        by_rsa.append(out.p_value.sel(transform="0-1").item() <= 0.05)
+        by_family.append(out.p_value_family.item() <= 0.05)
+    assert np.mean(by_family) > np.mean(by_rsa) + 0.2
+
+
 def test_flat_matrices_have_no_score(sides):
     flat = xr.ones_like(sides[0]) * (1 - np.eye(15))
     out = ba.trsa(flat, sides[1], step=0.5, n_permutations=9, random_state=0)
