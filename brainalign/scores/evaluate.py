@@ -361,6 +361,8 @@ def _check(asked: Asked, model: Chain) -> tuple[Metric, str]:
     check_choice("null", asked.null, NULLS, owner="evaluate")
     for name in ("n_permutations", "n_bootstraps", "n_refits"):
         check_number(name, getattr(asked, name), owner="evaluate", low=0, integer=True)
+    if asked.n_refits == 1:
+        raise ParameterError("evaluate got n_refits=1. Expected two or more, whose scores differ: 20, or 0 for none.")
     return metric, "keep" if model.is_classifier else asked.repeats
 
 

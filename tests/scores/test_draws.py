@@ -113,5 +113,7 @@ def test_refits_of_a_grid_are_those_of_its_cells():
     tested = ba.bootstrap(out, over="stimulus", between="source_layer")
     assert tested.attrs["training"] == "refits"
     assert np.isfinite(tested.p_value).all()
+    with pytest.raises(ParameterError, match=r"n_refits=1\. Expected two or more"):
+        ba.evaluate(study.network, study.fmri, n_refits=1)
     with pytest.raises(ParameterError, match=r"n_refits=4 beside a metric of similarity"):
         ba.compare(study.network, study.fmri, by=("layer", "region"), metric="cka", n_refits=4)
