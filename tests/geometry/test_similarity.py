@@ -162,6 +162,8 @@ def test_recordings_in_time_are_shifted_and_drawn_in_stretches(study):
     out = ba.similarity(study.bold, study.bold, n_permutations=19, n_bootstraps=19, random_state=0)
     assert float(out.p_value) == 0.05
     assert int(out.n_units) < out.n_presentations / 5  # 2 s a volume, 20 s a stretch
+    still = study.bold.drop_vars(["onset_s", "duration_s"])
+    assert int(ba.similarity(study.bold, still, n_bootstraps=9, random_state=0).n_units) == int(out.n_units)  # either side knows
 
 
 def test_canonical_correlations_of_too_many_neuroids_are_undefined_and_said_to_be():
@@ -176,6 +178,10 @@ def test_canonical_correlations_of_too_many_neuroids_are_undefined_and_said_to_b
         out = ba.similarity(wide, few, metric="cca", n_permutations=9, random_state=0)
     assert np.isnan(out.score)
     assert np.isnan(out.p_value)
+    with pytest.warns(DegenerateNeuroidWarning, match="20 of 20 scores are NaN: with 6 stimuli 'cca' is undefined"):
+        halves = ba.similarity(wide[:, :7], few, metric="cca", n_bootstraps=20, random_state=0)
+    assert np.isfinite(halves.score)
+    assert np.isnan(halves.ci_low)
 
 
 def test_bad_input_is_named(study):
@@ -187,6 +193,8 @@ def test_bad_input_is_named(study):
         ba.similarity(study.network, study.brain, by=("layer", "area"))
     with pytest.raises(AlignmentError, match=r"share 3 of 3 / 60 .* at least 4 for the metric 'cka'"):
         ba.similarity(study.network[:3], study.brain, metric="cka")
+    with pytest.raises(AlignmentError, match=r"share 20 of 20 / 60 .* at least 22 for the metric 'mutual-knn'"):
+        ba.similarity(study.network[:20], study.brain, metric="mutual-knn", n_bootstraps=9)
     with pytest.raises(ParameterError, match="'n_permutations' parameter"):
         ba.similarity(study.network, study.brain, n_permutations=-1)
     with pytest.raises(AlignmentError, match="exact"):
