@@ -128,8 +128,7 @@ def distances_across(folds: Array, present: Numbers, metric: str, *, unit: float
         total += distance + distance.swapaxes(-1, -2)
         n_pairs += both
         n_pairs += both.T
-    total[..., n_pairs == 0] = np.nan
-    return total / cast(like(np.maximum(n_pairs, 1), folds), dtype_name(folds))
+    return total / cast(like(np.where(n_pairs > 0, n_pairs, np.nan), folds), dtype_name(folds))
 
 
 def scaled_patterns(patterns: Array, metric: str, *, unit: float) -> tuple[Array, Array]:

@@ -175,5 +175,5 @@ def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Set
         out = distances_across(patterns, present, plain, unit=unit)
     else:
         out = cross_distances(patterns[0], patterns[1], plain, unit=unit)
-        out[..., ~(present[0][:, None] & present[1])] = np.nan
+        out = out / cast(like(np.where(np.outer(*present), 1.0, np.nan), out), ask.dtype)
     return out if n_times is None else out.reshape(n_times, -1, n_times, len(present[0]) // n_times).swapaxes(1, 2)

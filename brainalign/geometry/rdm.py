@@ -107,8 +107,8 @@ def rdm(
     -----
     Neuroids with NaN in any presentation of their group are left out with a warning, for they would leave nothing.
 
-    Cross-validated distances are means over all pairs of presentations in different folds, whatever their number. Where it
-    differs between conditions, take out the mean of each run first (``ba.Clean``, ``ba.ZScore``): it then does not cancel.
+    Cross-validated distances are means over all pairs of presentations in different folds, whatever their number. Where some
+    conditions have fewer than others, the mean pattern of a run does not cancel: take it out first (``ba.ZScore``).
 
     Examples
     --------
@@ -134,15 +134,14 @@ def rdm(
     by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
     ask = Settings(metric, folds, between, by_fold, time == "all", prior, dtype, resolve_device(device))
     attrs = _attrs(metric, condition, folds, between, noise)
-    params: dict[str, Any] = {
-        "metric": metric,
-        "by": by,
-        "condition": condition,
-        "repeats": repeats,
-        "folds": folds,
+    params: dict[str, Any] = {"metric": metric, "by": by, "condition": condition, "repeats": repeats, "folds": folds}
+    params |= {
         "between": between,
+        "noise": noise if isinstance(noise, str) else None,
+        "time": time,
+        "prior": prior,
+        "dtype": dtype,
     }
-    params |= {"noise": noise if isinstance(noise, str) else None, "time": time, "prior": prior, "dtype": dtype}
     inputs = {"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {})
     if store is not None:
         check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)

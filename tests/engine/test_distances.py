@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import cdist, pdist, squareform
 
-from brainalign.engine.distances import METRICS, pairwise_distances
+from brainalign.engine.distances import METRICS, cross_distances, distances_across, pairwise_distances
 
 values = arrays(np.float64, (5, 4), elements=st.floats(-1e3, 1e3, width=32))
 
@@ -77,3 +77,36 @@ def test_torch_equals_numpy(metric):
     patterns[2, 0, 0] = np.nan
     tensor = pairwise_distances(torch.from_numpy(patterns), metric)
     np.testing.assert_allclose(tensor.numpy(), pairwise_distances(patterns, metric), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+def test_between_two_sets_and_between_folds(metric, library):
+    rng = np.random.default_rng(0)
+    folds = rng.normal(size=(3, 2, 4, 9)) + 50
+    convert, back = (lambda x: x), np.asarray
+    if library == "torch":
+        torch = pytest.importorskip("torch")
+        convert, back = torch.from_numpy, lambda x: x.numpy()
+    pair = back(cross_distances(convert(folds[0, 0]), convert(folds[1, 0, :3]), metric))
+    np.testing.assert_allclose(pair, cdist(folds[0, 0], folds[1, 0, :3], metric), rtol=1e-9, atol=1e-12)
+    holed = folds[0, 0].copy()
+    holed[1, 2] = np.nan
+    found = back(cross_distances(convert(holed), convert(folds[1, 0]), metric))
+    assert np.isnan(found[1]).all()
+    rest = [0, 2, 3]
+    np.testing.assert_allclose(found[rest], cdist(folds[0, 0][rest], folds[1, 0], metric), rtol=1e-7)
+    present = np.array([[True, True, True, False], [True, True, True, True], [True, False, True, True]])
+    found = back(distances_across(convert(folds), present, metric))
+    for k in range(2):
+        kept = np.where(present[:, :, None], folds[:, k], np.nan)
+        pairs = [cdist(kept[f], kept[g], metric) for f in range(3) for g in range(3) if f != g]
+        np.testing.assert_allclose(found[k], np.nanmean(pairs, axis=0), rtol=1e-9, atol=1e-12)
+
+
+def test_float32_keeps_the_digits_of_close_pairs():
+    patterns = np.random.default_rng(0).normal(size=(8, 50)).astype(np.float32) * 100 + 1000
+    patterns[1] = patterns[0] + 0.25
+    found = pairwise_distances(patterns, "euclidean", dtype="float32")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, squareform(pdist(patterns.astype(np.float64))), rtol=1e-4)

@@ -223,6 +223,17 @@ def test_a_grid_of_subjects_and_layers_each_with_its_own_noise():
     np.testing.assert_allclose(out.sel(subject="q", layer="v"), alone, atol=1e-10)
 
 
+def test_movies_of_several_subjects_keep_their_folds_and_their_noise():
+    x, _ = trials(runs=2, repeats=4, times=(3,), subject=np.tile(["p"] * 6 + ["q"] * 6, 4).tolist())
+    noise = ba.geometry.noise_covariance(x, by=("subject", "run"), time="each")
+    out = ba.rdm(x, metric="crossnobis", by="subject", folds="run", noise=noise)
+    assert out.dims == ("subject", "time", "stimulus", "stimulus_2")
+    for t in range(3):
+        one = x[x.subject == "q", :, t].drop_vars("time")
+        alone = ba.rdm(one, metric="crossnobis", folds="run", noise=ba.geometry.noise_covariance(one, by="run"))
+        np.testing.assert_allclose(out.sel(subject="q")[t], alone, atol=1e-9)
+
+
 @pytest.mark.parametrize("modality", ["fmri", "ann"])
 @pytest.mark.parametrize("metric", ["crossnobis", "mahalanobis", "correlation"])
 def test_what_switches_is_repeats_and_not_a_kind(modality, metric):
