@@ -102,7 +102,7 @@ def trsa(
     >>> study = ba.simulate(n_stimuli=40, random_state=0)
     >>> out = ba.trsa(ba.rdm(study.network, by="layer"), ba.rdm(study.brain, by="region"), step=0.1, n_permutations=99, random_state=0)
     >>> v1 = out.sel(transform="0.4-0.6", target_region="V1")
-    >>> v1.score.dims, str(v1.source_layer[v1.score.argmax()].item()), v1.p_value_max.min().item()
+    >>> v1.score.dims, str(v1.source_layer[v1.score.argmax("source_layer")].item()), v1.p_value_max.min().item()
     (('source_layer',), 'layer1', 0.01)
     """
     check_choice("metric", metric, METRICS, owner="trsa")
