@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.adapters.store.filling import MAX_MEMORY
 from brainalign.adapters.store.responses import open_tree, save_dataset, save_responses
+from brainalign.adapters.store.study import is_study
 from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.parameters import check_options, missing_options
 from brainalign.core.provenance import provenance, write_step
@@ -174,20 +175,22 @@ def find_format(path_or_object: Any) -> tuple[str, str]:
 
 
 def open_rdms(path_or_object: Any, *, stimulus_id: Any = None, **options: Any) -> xr.DataArray:
-    """Open dissimilarity matrices from a ``.mat`` or ``.npz`` file, or from an rsatoolbox ``RDMs`` stack.
+    """Open dissimilarity matrices from a ``.mat`` or ``.npz`` file, from a study, or from an rsatoolbox ``RDMs`` stack.
 
     Parameters
     ----------
     path_or_object : path or rsatoolbox.rdm.RDMs
+        A study holds what ``ba.save`` or ``ba.rdm(store=...)`` put into its results.
     stimulus_id : sequence of str, or str, optional
         Names of the conditions in the order of rows; or the text file, the array in the file or the descriptor that holds them.
     **options
-        ``key=`` names the variable in a file that holds several; see :func:`brainalign.adapters.rdms.open_rdms` and
-        :func:`brainalign.adapters.rsatoolbox.open_rdms`.
+        ``key=`` names the variable in a file, or the result in a study, that holds several; see
+        :func:`brainalign.adapters.rdms.open_rdms` and :func:`brainalign.adapters.rsatoolbox.open_rdms`.
 
     Returns
     -------
     DataArray, ([rdm,] stimulus, stimulus_2)
+        Lazy from a study.
 
     Raises
     ------
@@ -205,8 +208,10 @@ def open_rdms(path_or_object: Any, *, stimulus_id: Any = None, **options: Any) -
     2
     """
     from brainalign.adapters import rdms, rsatoolbox
+    from brainalign.adapters.store import matrices
 
-    read = rsatoolbox.open_rdms if rsatoolbox.is_of(path_or_object, "rdm") else rdms.open_rdms
+    of_files = matrices if is_study(path_or_object) else rdms
+    read = rsatoolbox.open_rdms if rsatoolbox.is_of(path_or_object, "rdm") else of_files.open_rdms
     check_options(read, options, owner="open_rdms")
     return read(path_or_object, stimulus_id=stimulus_id, **options)
 

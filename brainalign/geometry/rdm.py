@@ -80,7 +80,7 @@ def rdm(
     store : path, optional
         Write the matrices into the results of this study, tile by tile, for conditions by the ten thousand: never is one whole in
         memory, each half is computed once, and nothing is visible before all is there. For the first four metrics, without
-        ``folds``; ``dtype="float32"`` takes half the disk. ``ba.open_study(store)["results"]`` opens it again.
+        ``folds``; ``dtype="float32"`` takes half the disk. ``ba.open_rdms(store, key=name)`` opens it again.
     name : str
         Of the result in the study.
     max_memory : int

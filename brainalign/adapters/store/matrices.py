@@ -11,9 +11,10 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.store.responses import save_item
-from brainalign.adapters.store.study import item_folder
+from brainalign.adapters.store.study import check_study, find_item, item_folder
 from brainalign.adapters.store.zarrays import create_array, open_dataset, seal_array, write_array
 from brainalign.adapters.store.zgroups import discard, quote, write_group, writing
+from brainalign.core.errors import FormatError, ParameterError
 from brainalign.core.schema import SCHEMA_VERSION
 
 #: Chunks that zarr compresses side by side: each is held several times on its way to the disk.
@@ -70,3 +71,41 @@ def save_parts(
 
     save_item(path, "results", name, False, write)
     return open_dataset(item_folder(Path(path), "results", name))[variable]
+
+
+def open_rdms(path: str | os.PathLike[str], *, stimulus_id: Any = None, key: str | None = None) -> xr.DataArray:
+    """Open RDMs of a study.
+
+    Parameters
+    ----------
+    path : path
+    stimulus_id : None
+        The study names its conditions.
+    key : str, optional
+        Which result; needed where there are several.
+
+    Returns
+    -------
+    DataArray, (..., stimulus, stimulus_2)
+        Lazy.
+
+    Raises
+    ------
+    FormatError
+        The result holds no RDMs, or several arrays of them.
+    ParameterError
+        Names for conditions that have some.
+    StoreError
+        No such result.
+    """
+    if stimulus_id is not None:
+        raise ParameterError(
+            f"open_rdms got `stimulus_id=` for the study {str(path)!r}. Expected none: its conditions have names."
+        )
+    folder = find_item(check_study(path), "results", key)
+    found = [x for x in open_dataset(folder).data_vars.values() if x.dims[-2:] == ("stimulus", "stimulus_2")]
+    if len(found) != 1:
+        raise FormatError(
+            f"{folder} holds {len(found)} arrays (..., 'stimulus', 'stimulus_2'). Expected one: choose a result with `key=`."
+        )
+    return found[0]

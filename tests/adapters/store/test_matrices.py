@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brainalign.adapters.store.matrices import save_parts
+import brainalign as ba
+from brainalign.adapters.store.matrices import open_rdms, save_parts
 from brainalign.adapters.store.responses import open_tree
-from brainalign.core.errors import StoreError
+from brainalign.core.errors import FormatError, ParameterError, StoreError
 
 
 @pytest.fixture
@@ -38,3 +39,20 @@ def test_a_source_that_fails_leaves_what_was_there(tmp_path, template):
     with pytest.raises(StoreError, match="already holds results named 'mine'"):
         save_parts(template, tmp_path / "study.zarr", name="mine", parts=parts(), chunks=(1, 3, 3))
     assert list(open_tree(tmp_path / "study.zarr")["results"]) == ["mine"]
+
+
+def test_rdms_of_a_study_open_by_name(tmp_path):
+    x = ba.responses(np.random.default_rng(0).normal(size=(5, 4)), stimulus_id=list("abcde"), neuroid_id=range(4), modality="ann",
+                     system="s")  # fmt: skip
+    study, rdm = tmp_path / "study.zarr", ba.rdm(x)
+    ba.save(rdm, study)
+    xr.testing.assert_identical(ba.open_rdms(study).load(), rdm)
+    stored = ba.rdm(x, metric="euclidean", store=study, name="other")
+    xr.testing.assert_identical(ba.open_rdms(study, key="other").load(), stored.load())
+    with pytest.raises(StoreError, match="holds 2 results"):
+        open_rdms(study)
+    with pytest.raises(ParameterError, match="its conditions have names"):
+        open_rdms(study, key="rdm", stimulus_id=list("abcde"))
+    ba.save(xr.Dataset({"score": 1.0}), study, name="score")
+    with pytest.raises(FormatError, match="holds 0 arrays"):
+        open_rdms(study, key="score")
