@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 from brainalign.engine.moments import Numbers, deviations
 
 _COPIES = 4000  # rows up to which a transport is solved as an assignment of copies
-_NEAREST = 5  # pairs of each row and column that are added to a transport at a time
+_NEAREST = 10  # pairs of each row and column that are added to a transport at a time
 _SLACK = 1e-10  # of the largest cost, by which a pair that is left out may be too dear: the bound on the error
 
 
@@ -66,7 +66,7 @@ def transport_cost(cost: Numbers) -> float:
     Notes
     -----
     The programme starts with the cheapest pairs of each row and column. Those that its dual finds too cheap to be left out are added
-    until there are none, which proves the optimum of all p·q pairs from some five for each row and column.
+    until there are none, which proves the optimum of all p·q pairs from some ten for each row and column.
     """
     p, q = cost.shape
     copies = int(np.lcm(p, q))
