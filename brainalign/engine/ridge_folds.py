@@ -58,8 +58,11 @@ class Source:
         left = rows_of(self.factor.left, rows)
         if not self.fit_intercept:
             return left
-        constant = rows_of(intercept_direction(self.factor.left, self.weights), rows)
-        return namespace(left).concatenate([left, constant[..., None]], -1)
+        return namespace(left).concatenate([left, self.constant(rows)[..., None]], -1)
+
+    def constant(self, rows: Numbers) -> Array:
+        """Return the direction of the intercept, a unit vector over all rows."""
+        return rows_of(intercept_direction(self.factor.left, self.weights), rows)
 
     def kept(self, alpha: float) -> Array:
         """Return s̃ = λ/(λ+α), with 1 for the intercept."""

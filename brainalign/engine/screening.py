@@ -14,6 +14,7 @@ from brainalign.engine.moments import Numbers
 # Over the number of rows, relative to a guess: those this near the smallest are contenders (0.07% of choices missed at worst), ...
 _CLOSE = 16.0
 _FORESEEN = 4.0  # ... and a guess that was wrong by less than this on one side of the best alpha is believed on the other.
+_MISLED = 2.0  # Over the root of the number of rows: a best loss that is further above its guess was guessed from rows alike.
 
 Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
 
@@ -41,7 +42,8 @@ def generalised_cross_validation(
     Notes
     -----
     With w = α/(λ+α), RSS = Σy² − ΣT² + Σ_k w_k² T_k² and tr(I − H) = Σ_k w_k + n − k − 1 (Golub, Heath and Wahba, 1979): one
-    small product for all alphas. Neighbouring rows that are alike mislead it, so that it may only say where to start.
+    small product for all alphas. Neighbouring rows that are alike mislead it, so that it may only say where to start, and is not believed
+    where it turns out to be misled.
     """
     n, k = factor.left.shape
     values = factor.eigenvalues[None, :]
@@ -75,8 +77,10 @@ def best(loss: Numbers) -> Numbers:
     return last
 
 
-def climb(evaluate: Loss, guess: Numbers, n: float) -> Numbers:
+def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
     """Evaluate the best guess and its better neighbour, then other contenders, then neighbours until the best lies between two worse.
+
+    Where the best is then far worse than its guess, the guess was of no use, and all alphas are evaluated.
 
     Parameters
     ----------
@@ -89,6 +93,8 @@ def climb(evaluate: Loss, guess: Numbers, n: float) -> Numbers:
         Rows that the guess is made from, which say how exact it is: as exact as the mean of so many squares. Guesses near the
         smallest are evaluated in any case, as a flat curve may have more than one valley; a neighbour of the best is not, where the
         guess is clearly worse and the loss of the other neighbour is what was foreseen.
+    unit : ndarray of float64, (target,)
+        What a loss is, over its guess, where it is known without a fit.
 
     Returns
     -------
@@ -96,7 +102,7 @@ def climb(evaluate: Loss, guess: Numbers, n: float) -> Numbers:
         Losses; NaN where nothing was evaluated.
     """
     n_alphas, targets, pair = len(guess), np.arange(guess.shape[1]), first_pair(guess)
-    loss, seen = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool)
+    loss, seen, misled = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool), None
     for alpha in range(n_alphas):
         low, high = (int(at) for at in np.searchsorted(pair, [alpha - 1, alpha + 1]))
         if high > low:
@@ -115,6 +121,9 @@ def climb(evaluate: Loss, guess: Numbers, n: float) -> Numbers:
                 surprise = abs(loss[other, targets] / loss[top, targets] - 1 - foreseen)  # NaN where it was not evaluated
             clear = (other != top) & (surprise < _FORESEEN / n) & (rise > _CLOSE / n)
             wanted[beside, targets] |= ~seen[beside, targets] & ~clear
+        if not wanted.any() and misled is None:
+            misled = loss[top, targets] * (1 - _MISLED / n**0.5) > unit * guess[top, targets]
+            wanted = misled & ~seen
         if not wanted.any():
             return loss
 
@@ -150,7 +159,8 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
         Ascending.
     screen : bool
         Climb from the alpha that generalised cross-validation suggests; False evaluates all. So does the criterion "pearson", whose
-        curve often has several peaks that a criterion of squared errors cannot foresee.
+        curve often has several peaks that a criterion of squared errors cannot foresee. So do targets of which the suggestion turns out
+        to be wrong, which shows in what it says of the training means: the loss of those costs nothing.
     checked : ndarray of bool, (target,)
         Targets for which all alphas are evaluated after the search.
 
@@ -169,10 +179,13 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
     if not screen or held.criterion == "pearson":
         found = np.stack([evaluate(alpha, slice(0, t)) for alpha in range(len(alphas))])
         return found, found
+    n = len(held.factor.left)
     guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
+    unfitted = tile.norm * (n / (n - held.fit_intercept)) ** 2  # the criterion, as α → ∞
+    unit = np.divide(tile.unfitted, unfitted, out=np.full(t, np.inf), where=unfitted > 0)
     order = np.argsort(first_pair(guess), kind="stable")
     tile.sort(order)
-    climbed = climb(evaluate, guess[:, order], len(held.factor.left))
+    climbed = climb(evaluate, guess[:, order], n, unit[order])
     exhaustive = climbed.copy()
     for alpha, row in enumerate(exhaustive):
         some = np.flatnonzero(checked[order] & np.isnan(row))

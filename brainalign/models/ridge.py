@@ -50,7 +50,8 @@ class Ridge(LinearMapping):
         Bytes to work with beside inputs and outputs, from which the default of ``target_batch`` follows: 512 MB, or a quarter
         of what is free on a GPU.
     search : {"screen", "all"}
-        Held-out scores are exact either way, at all alphas or around those that generalised cross-validation suggests.
+        Held-out scores are exact either way, at all alphas or around those that generalised cross-validation suggests; for a target
+        that it misjudges, as it does where neighbouring rows are alike, at all.
     verify : float
         Share of the targets for which all alphas are evaluated after the search; see ``search_loss_``.
     criterion : {"r2", "mse", "pearson"}

@@ -68,6 +68,19 @@ def test_weights_are_copies_of_rows(n, p, criterion):
     np.testing.assert_allclose(weighted, repeated, rtol=1e-8)
 
 
+@pytest.mark.parametrize(("n", "p"), SHAPES)
+@pytest.mark.parametrize("options", [{}, {"fit_intercept": False}, {"standardize": True}])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_not_fitted_at_all_loses_what_the_largest_alpha_does(n, p, options, weighted):
+    X, Y = problem(n, p)
+    weights = np.random.default_rng(2).uniform(0.5, 2, n) if weighted else None
+    factor = factorise(X, weights=weights, fit_intercept=options.get("fit_intercept", True))
+    held = HeldOut(factor, unequal_folds(n), weights=weights, **options)
+    mean = np.average(Y, axis=0, weights=weights) * held.fit_intercept
+    tile = held.prepare((Y - mean) * (1.0 if weights is None else weights[:, None] ** 0.5))
+    np.testing.assert_allclose(tile.unfitted, held.loss(tile, 1e15, slice(0, 4)), rtol=1e-7)
+
+
 def test_correlations_over_noise_are_centred_on_zero():
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(60, 5)), rng.normal(size=(60, 400))

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 from brainalign.engine.factor import factorise
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.screening import best, climb, first_pair, generalised_cross_validation, search_losses
 
 ALPHAS = np.logspace(-2, 5, 15)
+TRUSTED = np.array([np.inf])  # a guess that no loss is above
 
 
 def problem(n, p, n_targets=200, seed=0):
@@ -56,7 +58,7 @@ def test_climbs_down_into_every_valley(start):
         asked[alpha, columns] += 1
         return curve[alpha, columns]
 
-    loss = climb(evaluate, guess, 1000)
+    loss = climb(evaluate, guess, 1000, TRUSTED)
     assert best(loss).tolist() == [0, 3, 7, 11]
     assert asked.max() == 1
     assert (np.isnan(loss) == (asked == 0)).all()
@@ -66,16 +68,24 @@ def test_a_second_valley_is_found_where_it_is_a_contender():
     curve = np.array([3.0, 2.0, 4.0, 5.0, 1.0, 6.0])[:, None]
     evaluate = lambda alpha, columns: curve[alpha, columns]  # noqa: E731
     guess = np.array([3.0, 2.0, 4.0, 5.0, 2.1, 6.0])[:, None]
-    assert best(climb(evaluate, guess, 1000)).tolist() == [1]
-    assert best(climb(evaluate, guess, 100)).tolist() == [4]
+    assert best(climb(evaluate, guess, 1000, TRUSTED)).tolist() == [1]
+    assert best(climb(evaluate, guess, 100, TRUSTED)).tolist() == [4]
 
 
 @pytest.mark.parametrize(("beside", "n_evaluated"), [(2.6, 2), (2.61, 3), (3.5, 3)])
 def test_a_neighbour_that_is_clearly_worse_is_left_out_where_the_other_one_was_foreseen(beside, n_evaluated):
     curve, guess = (np.array([9.0, 5.0, 2.0, at, 9.0])[:, None] for at in (beside, 2.6))
-    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000)
+    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000, TRUSTED)
     assert best(loss).tolist() == [2]
     assert np.isfinite(loss).sum() == n_evaluated
+
+
+@pytest.mark.parametrize(("unit", "n_evaluated"), [(0.94, 2), (0.93, 6)])
+def test_all_alphas_are_evaluated_where_the_best_is_far_worse_than_its_guess(unit, n_evaluated):
+    curve, guess = (np.array([9.0, 3.0, 2.0, 3.0, 9.0, at])[:, None] for at in (1.0, 9.0))
+    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000, np.array([unit]))  # 2 > unit · 2 / (1 − 2 / √1000)
+    assert np.isfinite(loss).sum() == n_evaluated
+    assert best(loss).tolist() == [2 if n_evaluated == 2 else 5]
 
 
 def test_the_first_pair_is_the_best_guess_and_its_better_neighbour():
@@ -87,7 +97,7 @@ def test_the_first_pair_is_the_best_guess_and_its_better_neighbour():
 @pytest.mark.parametrize("n_alphas", [1, 2, 3])
 def test_short_grids(n_alphas):
     curve = np.arange(n_alphas, 0, -1.0)[:, None]
-    found = climb(lambda alpha, columns: curve[alpha, columns], np.ones((n_alphas, 1)), 100)
+    found = climb(lambda alpha, columns: curve[alpha, columns], np.ones((n_alphas, 1)), 100, TRUSTED)
     assert best(found).tolist() == [n_alphas - 1]
 
 
@@ -104,3 +114,23 @@ def test_the_search_finds_what_all_alphas_find(n, p, criterion):
     np.testing.assert_allclose(exhaustive[:, :20], everywhere[:, :20], rtol=1e-10)
     known = ~np.isnan(found)
     np.testing.assert_allclose(found[known], everywhere[known], rtol=1e-10)
+
+
+def autocorrelated(rho, n, m, rng):
+    return lfilter([1], [1, -rho], rng.normal(size=(n + 100, m)), axis=0)[100:]
+
+
+@pytest.mark.parametrize(("n", "p"), [(200, 100), (150, 250)])
+@pytest.mark.parametrize("rho", [0.5, 0.9])
+def test_rows_that_are_alike_mislead_the_guess_and_not_the_search(n, p, rho):
+    rng = np.random.default_rng(0)
+    X = (autocorrelated(rho, n, p, rng) * np.arange(1, p + 1) ** -0.5) @ rng.normal(size=(p, p))
+    signal = X @ rng.normal(size=(p, 400))
+    Y = signal / signal.std(0) * rng.uniform(0, 1, 400) + autocorrelated(rho, n, 400, rng)
+    blocks = np.array_split(np.arange(n), 5)
+    held = HeldOut(factorise(X), [(np.setdiff1d(np.arange(n), block), block) for block in blocks])
+    make = lambda: held.prepare(Y - Y.mean(0))  # noqa: E731
+    alphas, nobody = np.logspace(-3, 6, 20) * (X**2).sum() / n, np.zeros(400, dtype=bool)
+    everywhere, _ = search_losses(held, make(), alphas, screen=False, checked=nobody)
+    found, _ = search_losses(held, make(), alphas, screen=True, checked=nobody)
+    assert (best(found) == best(everywhere)).mean() >= 0.999
