@@ -51,6 +51,11 @@ def _root(product: float) -> float:
     return float(np.sqrt(np.clip(product, 0.0, 1.0)))
 
 
+def _named(name: str, *given: Any, usual: tuple[Any, ...]) -> str:
+    """Return the name of a metric, with what is not as usual, so that results say it."""
+    return name if given == usual else "-".join([name, *(str(value) for value in given)])
+
+
 def _kernel_metric(
     name: str, kernel: Callable[[Array], Array], *, unbiased: bool = False, link: Callable[[float], float] = _cosine, **flags: Any
 ) -> SimilarityMetric:
@@ -86,7 +91,8 @@ def cka_rbf(fraction: float = 1.0) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("fraction", fraction, owner="cka_rbf", low=0.0, low_open=True)
-    return _kernel_metric("cka-rbf", partial(rbf_kernel, fraction=fraction), is_metric=True)
+    name = _named("cka-rbf", fraction, usual=(1.0,))
+    return _kernel_metric(name, partial(rbf_kernel, fraction=fraction), is_metric=True)
 
 
 def cka_minibatch(batch: int = 256) -> SimilarityMetric:
@@ -107,7 +113,7 @@ def cka_minibatch(batch: int = 256) -> SimilarityMetric:
         step = max(1, len(x) // batch)
         return minibatch_alignment((x[start::step], y[start::step]) for start in range(step))
 
-    return SimilarityMetric("cka-minibatch", centred, score, _SHAPES)
+    return SimilarityMetric(_named("cka-minibatch", batch, usual=(256,)), centred, score, _SHAPES)
 
 
 CKA_RBF = cka_rbf()
@@ -140,7 +146,7 @@ def svcca(share: float = 0.99) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("share", share, owner="svcca", low=0.0, high=1.0, low_open=True)
-    return SimilarityMetric("svcca", partial(orthonormal, share=share), _mean_correlation, _SHAPES)
+    return SimilarityMetric(_named("svcca", share, usual=(0.99,)), partial(orthonormal, share=share), _mean_correlation, _SHAPES)
 
 
 SVCCA = svcca()
@@ -205,50 +211,40 @@ def gulp(penalty: float = 0.1) -> SimilarityMetric:
     """
     check_number("penalty", penalty, owner="gulp", low=0.0, low_open=True)
     return SimilarityMetric(
-        "gulp", partial(ridge_whitened, penalty=penalty), gulp_distance, _SHAPES, higher_is_alike=False, is_metric=True
+        _named("gulp", penalty, usual=(0.1,)),
+        partial(ridge_whitened, penalty=penalty),
+        gulp_distance,
+        _SHAPES,
+        higher_is_alike=False,
+        is_metric=True,
     )
 
 
 GULP = gulp()
 
 
-def mutual_knn(k: int = 10) -> SimilarityMetric:
+def mutual_knn(k: int = 10, *, jaccard: bool = False) -> SimilarityMetric:
     """Return the share of nearest neighbours that two systems have in common.
 
     Parameters
     ----------
     k : int
-        Neighbours of each stimulus, by cosine similarity.
+        Neighbours of each stimulus, by cosine similarity; few beside half of the stimuli.
+    jaccard : bool
+        Of all that either system names, instead of k.
 
     Returns
     -------
     SimilarityMetric
     """
     check_number("k", k, owner="mutual_knn", low=1, integer=True)
-    return SimilarityMetric(
-        "mutual-knn", partial(nearest, k=k), _cosine, ("scale", "permute", "rotate"), pairs=True, inner=True, least=k + 1
-    )
+    name = _named("jaccard-knn" if jaccard else "mutual-knn", k, usual=(10,))
+    score = neighbour_overlap if jaccard else _cosine
+    blind = ("scale", "permute", "rotate")
+    return SimilarityMetric(name, partial(nearest, k=k), score, blind, pairs=True, inner=not jaccard, least=k + 1)
 
 
-def jaccard_knn(k: int = 10) -> SimilarityMetric:
-    """Return the nearest neighbours in common over all that either system names.
-
-    Parameters
-    ----------
-    k : int
-        Neighbours of each stimulus, by cosine similarity.
-
-    Returns
-    -------
-    SimilarityMetric
-    """
-    check_number("k", k, owner="jaccard_knn", low=1, integer=True)
-    return SimilarityMetric(
-        "jaccard-knn", partial(nearest, k=k), neighbour_overlap, ("scale", "permute", "rotate"), pairs=True, least=k + 1
-    )
-
-
-MUTUAL_KNN, JACCARD_KNN = mutual_knn(), jaccard_knn()
+MUTUAL_KNN, JACCARD_KNN = mutual_knn(), mutual_knn(jaccard=True)
 
 PERMUTATION = SimilarityMetric(
     "permutation",
@@ -290,7 +286,8 @@ def rsa(distance: str = "correlation", measure: str = "spearman") -> SimilarityM
         return square(COMPARATORS[measure].prepare(pairs))[0] / np.sqrt(2.0)  # each pair is there twice
 
     blind = ("scale", "permute") if distance == "correlation" else _SHAPES
-    return SimilarityMetric(f"rsa-{distance}-{measure}", prepare, _cosine, blind, is_metric=True, pairs=True, inner=True)
+    name = _named("rsa", distance, measure, usual=("correlation", "spearman"))
+    return SimilarityMetric(name, prepare, _cosine, blind, is_metric=True, pairs=True, inner=True)
 
 
 def predictivity(n_folds: int = 5) -> SimilarityMetric:
@@ -312,7 +309,8 @@ def predictivity(n_folds: int = 5) -> SimilarityMetric:
         return float(grid([x], [y])[0, 0])
 
     blind = ("translate", "scale", "permute")
-    return SimilarityMetric("linear-predictivity", centred, score, blind, symmetric=False, least=n_folds**2, grid=grid)
+    name = _named("linear-predictivity", n_folds, usual=(5,))
+    return SimilarityMetric(name, centred, score, blind, symmetric=False, least=n_folds**2, grid=grid)
 
 
 RSA, LINEAR_PREDICTIVITY = rsa(), predictivity()

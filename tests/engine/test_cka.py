@@ -12,6 +12,7 @@ from brainalign.engine.cka import (
     subset_alignments,
     unit_features,
 )
+from brainalign.engine.dependence import distance_correlation
 
 
 def hsic_unbiased(K, L):
@@ -86,6 +87,12 @@ def test_unrelated_systems_score_zero_without_bias_and_not_with_it():
     ]
     assert means[0] > 0.6
     assert abs(means[1]) < 0.01
+
+
+def test_the_cka_of_distances_is_the_squared_distance_correlation(pair):
+    distances = [-distance_kernel(z) for z in pair]
+    a, b = (centred_kernel(distance_kernel(z)) for z in pair)
+    assert float((a * b).sum()) == pytest.approx(float(distance_correlation(*distances)) ** 2, abs=1e-13)
 
 
 def test_alike_stimuli_have_no_alignment():

@@ -8,7 +8,7 @@ import pytest
 import brainalign as ba
 from brainalign.core.errors import ParameterError, UnknownNameError
 from brainalign.engine.similarity import grid_scores
-from brainalign.geometry.metrics import METRICS, SIMILARITIES, rsa, shape, similarity_metric
+from brainalign.geometry.metrics import METRICS, SIMILARITIES, mutual_knn, rsa, shape, similarity_metric
 
 #: Of the pair below: closed forms, and for the shapes netrep 0186b8a.
 GOLDEN = {
@@ -57,7 +57,10 @@ def test_golden_values(pair, name):
 
 def test_a_name_or_a_record_stands_for_a_metric():
     assert similarity_metric("shape-1") is similarity_metric(SIMILARITIES.get("shape-1"))
-    assert shape(0.3).name == "shape-0.3"
+    assert [metric.name for metric in (shape(0.3), mutual_knn(5), mutual_knn(), rsa("euclidean"))] == [
+        "shape-0.3", "mutual-knn-5", "mutual-knn", "rsa-euclidean-spearman",
+    ]  # fmt: skip
+    assert all(similarity_metric(name).name == name for name in METRICS)
     with pytest.raises(UnknownNameError, match="Did you mean 'cka-debiased'"):
         similarity_metric("cka-debias")
     with pytest.raises(ParameterError, match=r"must be a name or a SimilarityMetric. Got 3"):

@@ -92,6 +92,11 @@ def test_directions_are_the_same_for_brains_and_networks(study):
     np.testing.assert_allclose(forth.score.values, back.score.values.T, atol=1e-12)
 
 
+def test_lazy_sides_are_read_group_by_group(study):
+    lazy = ba.similarity(study.network.chunk({"neuroid": 5}), study.brain.chunk({"presentation": 7}), by=BY)
+    np.testing.assert_allclose(lazy.score, ba.similarity(study.network, study.brain, by=BY).score, atol=1e-6)
+
+
 def test_permutations_move_the_target_once_for_all_cells(study):
     out = ba.similarity(study.network, study.brain, by=BY, n_permutations=199, random_state=3)
     assert (out.p_value.values >= 1 / 200).all()
