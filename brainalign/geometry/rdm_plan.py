@@ -134,15 +134,7 @@ def make_plan(
         n_stimuli=len(both.stimuli),
         seed=seed,
     )
-    if plan.between is not None and sizes.get(plan.between, 0) < 2:
-        raise ParameterError(
-            f"compare_rdms got between={plan.between!r}; the score has the sizes {dict(sizes)}. Expected a dim of two or more."
-        )
-    times = [dim for dim in sizes if dim.partition("_")[2] in ("time", "time_2")]
-    if plan.clusters is not None and not 1 <= len(times) <= 2:
-        raise ParameterError(
-            f"compare_rdms got clusters={plan.clusters!r}; the score has the sizes {dict(sizes)}. Expected one time, or two: select one of each."
-        )
+    _check_dims(plan, {dim: n for dim, n in sizes.items() if not (plan.averaged and dim == unit)})
     _check_able(plan)
     _check_complete(both, rdms)
     return plan
@@ -154,8 +146,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ParameterError(
             f"The 'over' parameter of compare_rdms must be 'stimulus', a leading dim, or both, as ('subject', 'stimulus'). Got {over!r} instead."
         )
-    for name in ("n_bootstraps", "n_permutations"):
-        check_number(name, options[name], owner="compare_rdms", low=0, integer=True)
+    check_number("n_permutations", options["n_permutations"], owner="compare_rdms", low=0, integer=True)
+    if options["n_bootstraps"] != 0:
+        check_number("n_bootstraps", options["n_bootstraps"], owner="compare_rdms", low=2, integer=True)
     check_number("level", options["level"], owner="compare_rdms", low=0.5, high=0.9999)
     check_choice("null", options["null"], ("exchange", "sign"), owner="compare_rdms")
     check_choice("clusters", options["clusters"], (None, "mass", "tfce"), owner="compare_rdms")
@@ -193,6 +186,18 @@ def _groups(within: str | None, stimuli: Sequence[str], rdms: Mapping[str, xr.Da
         f"compare_rdms got within={within!r}; stimuli have {', '.join(known) or 'no other coordinates'}. Expected a coordinate of `stimulus`: "
         "`x.assign_coords(category=('stimulus', names))`."
     )
+
+
+def _check_dims(plan: Plan, sizes: Mapping[str, int]) -> None:
+    if plan.between is not None and sizes.get(plan.between, 0) < 2:
+        raise ParameterError(
+            f"compare_rdms got between={plan.between!r}; the score has the sizes {dict(sizes)}. Expected a dim of two or more."
+        )
+    times = [dim for dim in sizes if dim.partition("_")[2] in ("time", "time_2")]
+    if plan.clusters is not None and not 1 <= len(times) <= 2:
+        raise ParameterError(
+            f"compare_rdms got clusters={plan.clusters!r}; the score has the sizes {dict(sizes)}. Expected one time, or two: select one of each."
+        )
 
 
 def _check_able(plan: Plan) -> None:

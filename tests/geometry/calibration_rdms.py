@@ -37,7 +37,7 @@ def equals(seed, effect, draws, over, metric):
     """Two models as far from what people share, who weigh it in ways of their own; of an effect the second is farther."""
     rng = np.random.default_rng(seed)
     shared = rng.normal(size=(40, 10))
-    models = shared + np.array([1.0, 1.0 + effect])[:, None, None] * rng.normal(size=(2, 40, 10))
+    models = shared + np.array([0.5, 0.5 + effect])[:, None, None] * rng.normal(size=(2, 40, 10))
     people = shared * (1 + 0.3 * rng.normal(size=(8, 1, 10))) + 0.7 * rng.normal(size=(8, 40, 10))
     target = geometry(people, "subject") if "subject" in over else geometry(people[0])
     options = {"over": over, "between": "source_model", "n_bootstraps": draws, "random_state": seed}
@@ -53,7 +53,7 @@ CASES = {
     **{f"`compare_rdms`: stimuli of ten geometries renamed, {m}": of(renamed, 60, 1.0, metric=m) for m in ("pearson", "spearman")},
     "`compare_rdms`: any of 3 layers × 12 times by `p_value_max`": of(anywhere, 500, 0.7),
     **{f"`compare_rdms`: any cluster of 3 layers over 12 times, {c}, {n}": of(anywhere, 500, 0.7, null=n, clusters=c) for c, n in (("mass", "exchange"), ("tfce", "exchange"), ("mass", "sign"))},
-    **{f"`compare_rdms`: difference of two models over 40 stimuli, {m}": of(equals, 500, 9.0, bound, over="stimulus", metric=m) for m, bound in (("pearson", False), ("whitened-cosine", True))},
+    **{f"`compare_rdms`: difference of two models over 40 stimuli, {m}": of(equals, 500, 4.0, bound, over="stimulus", metric=m) for m, bound in (("pearson", False), ("whitened-cosine", True))},
     **{f"`compare_rdms`: difference of two models over 40 stimuli and 8 subjects, {m}": of(equals, 500, 3.0, over=BOTH, metric=m) for m in ("pearson", "spearman")},
 }  # fmt: skip
 QUICK = {

@@ -49,7 +49,13 @@ def test_what_is_asked_for_is_resolved():
         ({"within": "category", "n_permutations": 9}, "within='category'; stimuli have no other coordinates"),
         ({"clusters": "size", "n_permutations": 9}, "'clusters' parameter of compare_rdms must be one of None, 'mass', 'tfce'"),
         ({"null": "sign", "n_permutations": 9}, "null='sign' with over=.*Expected the dim whose scores change sign"),
-        ({"n_bootstraps": -1}, r"'n_bootstraps' parameter of compare_rdms must be an int in the range \[0, inf\)"),
+        ({"n_bootstraps": 1}, r"'n_bootstraps' parameter of compare_rdms must be an int in the range \[2, inf\)"),
+        ({"n_permutations": -1}, r"'n_permutations' parameter of compare_rdms must be an int in the range \[0, inf\)"),
+        (
+            {"between": "target_subject", "over": "subject", "n_bootstraps": 9},
+            r"has the sizes {'source_layer': 1, 'target_time': 3}",
+        ),
+        ({"clusters": "mass", "over": "time", "n_permutations": 9}, "Expected one time, or two"),
         ({"null": "sign", "over": "subject", "n_permutations": 9, "metric": "riemannian"}, "no distance is below 0"),
     ],
 )
