@@ -59,6 +59,8 @@ def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Ar
     ------
     ParameterError
         No such coordinate.
+    SchemaError
+        A presentation without a label.
     """
     known = [str(key) for key, c in responses.coords.items() if c.dims == ("presentation",)]
     if name not in known:
@@ -67,6 +69,11 @@ def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Ar
         )
     values = responses.coords[name].values
     codes, labels = pd.factorize((values if values.dtype.kind in "TUO" else values.astype(str)).astype(object))
+    if (codes < 0).any():
+        raise SchemaError(
+            f"{int((codes < 0).sum())} of {len(codes)} presentations have no `{name}`, first {preview(np.flatnonzero(codes < 0))}. Expected one "
+            "for each: drop them."
+        )
     return codes, np.asarray(labels)
 
 

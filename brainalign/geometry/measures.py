@@ -10,7 +10,7 @@ import numpy as np
 from brainalign.core.errors import SchemaError
 from brainalign.engine.backend import cast, like, move, to_numpy
 from brainalign.engine.crossnobis import differences, poisson_products, poisson_products_across, products_across
-from brainalign.engine.distances import cross_distances, distances_across, pairwise_distances
+from brainalign.engine.distances import SCALED, cross_distances, distances_across, pairwise_distances
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
 from brainalign.engine.precision import whiten
@@ -43,6 +43,7 @@ MEASURES = {
     "poisson": Measure("nats per neuroid", folds="never"),
     "poisson-cv": Measure("nats per neuroid", folds="must"),
 }
+LEAST = 3  #: conditions, and neuroids under a correlation
 #: Those that are sums over neuroids, of which the mean is taken.
 SUMS = ("sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv")
 
@@ -88,7 +89,7 @@ def dissimilarities(
         Finite.
     conditions, folds : tuple of ndarray
         The number of the label of each row, and the labels. Of folds, only those that some row is in; without folds, one.
-    noise : ndarray of float64, ([fold,] [time,] neuroid, neuroid) or (..., 1, neuroid), optional
+    noise : ndarray, ([fold,] [time,] neuroid, neuroid) or (..., 1, neuroid), optional
     cell : Cell
         For messages.
     ask : Settings
@@ -134,6 +135,30 @@ def dissimilarities(
     return out
 
 
+def refuse_few(n_neuroids: int, cell: Cell, metric: str) -> None:
+    """Refuse neuroids too few for the measure.
+
+    Parameters
+    ----------
+    n_neuroids : int
+        Without those that have NaN.
+    cell : Cell
+        For the message.
+    metric : str
+
+    Raises
+    ------
+    SchemaError
+        None at all, or fewer than three under a correlation or a cosine, which over two is 1, -1 or nearly so.
+    """
+    least = LEAST if metric in SCALED else 1
+    if n_neuroids < least:
+        instead = ", or use `metric='euclidean'`" if n_neuroids else ""
+        raise SchemaError(
+            f"rdm has {n_neuroids} finite neuroids in {cell} for metric={metric!r}. Expected at least {least}: choose others{instead}."
+        )
+
+
 def holes_of(matrix: Array) -> Array:
     """Say which conditions have no defined pattern somewhere.
 
@@ -152,7 +177,7 @@ def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Set
     """Return the matrix of sums (fold, [time,] condition, neuroid)."""
     each = None
     if noise is not None:
-        noise = move(noise.astype(ask.dtype), ask.device)
+        noise = move(noise.astype(ask.dtype, copy=False), ask.device)
         sums, each = (sums, noise) if ask.noise_by_fold else (whiten(sums, noise), None)
     n_times = sums.shape[1] if ask.across_times else None
     if n_times is not None:

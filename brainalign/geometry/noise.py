@@ -73,11 +73,9 @@ def noise_covariance(
     check_choice("time", time, ("pool", "each"), owner="noise_covariance")
     if dof is not None:
         check_number("dof", dof, owner="noise_covariance", low=0, low_open=True)
-    codes = (
-        np.zeros(len(responses), dtype=np.int64)
-        if condition is None
-        else labels_of(responses, condition, parameter="condition")[0]
-    )
+    codes = np.zeros(len(responses), dtype=np.int64)
+    if condition is not None:
+        codes, _ = labels_of(responses, condition, parameter="condition")
     dims, cells = cells_of(responses, by)
     if any(len(cell.columns) < responses.sizes["neuroid"] for cell in cells):
         raise ParameterError(
@@ -194,30 +192,20 @@ def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds:
             f"The 'noise' parameter of rdm must be one of {', '.join(map(repr, precision.METHODS))}, or a DataArray (..., neuroid, neuroid_2) of "
             f"covariances, which `ba.geometry.noise_covariance` makes. Got {type(noise).__name__} instead."
         )
-    allowed = (
-        *lead,
-        *([] if folds is None else [folds]),
-        *(["time"] if "time" in responses.dims else []),
-        "neuroid",
-        "neuroid_2",
-    )
+    allowed = tuple(dict.fromkeys((*lead, *([folds] if folds else []), *responses.dims[1:], "neuroid_2")))
     odd = [dim for dim in noise.dims if dim not in allowed]
     if odd:
         raise ParameterError(f"noise has the dims {noise.dims}. Expected some of {allowed}: {odd} are none of these responses.")
-    ids = noise.coords["neuroid_id"].values if "neuroid_id" in noise.coords else np.zeros(noise.sizes["neuroid"])
-    own = responses.coords["neuroid_id"].values
-    if len(ids) != len(own) or ("neuroid_id" in noise.coords and not (ids == own).all()):
+    own = responses.coords["neuroid_id"].values.tolist()
+    ids = noise.coords["neuroid_id"].values.tolist() if "neuroid_id" in noise.coords else own[: noise.sizes["neuroid"]]
+    if noise.sizes["neuroid"] != len(own) or ids != own:
         raise ParameterError(
             f"noise is of {len(ids)} neuroids ({preview(ids)}), the responses have {len(own)} ({preview(own)}). Expected the same, in the same "
             "order: select them on both sides."
         )
     if "time" in noise.dims and not np.array_equal(noise.coords["time"].values, responses.coords["time"].values):
         raise ParameterError("noise has other times than the responses. Expected the same: select them on both sides.")
-    order = [
-        *(dim for dim in lead if dim in noise.dims),
-        *(dim for dim in (folds, "time", "neuroid", "neuroid_2") if dim in noise.dims),
-    ]
-    return noise.transpose(*order)
+    return noise.transpose(*(dim for dim in (*lead, folds, "time", "neuroid", "neuroid_2") if dim in noise.dims))
 
 
 def noise_of(noise: xr.DataArray, cell: Cell, columns: Array, folds: str | None, names: Array) -> Array:
@@ -237,7 +225,7 @@ def noise_of(noise: xr.DataArray, cell: Cell, columns: Array, folds: str | None,
 
     Returns
     -------
-    ndarray of float64, ([fold,] [time,] neuroid, neuroid), or (..., 1, neuroid) of variances
+    ndarray, ([fold,] [time,] neuroid, neuroid), or (..., 1, neuroid) of variances
 
     Raises
     ------
@@ -254,7 +242,7 @@ def noise_of(noise: xr.DataArray, cell: Cell, columns: Array, folds: str | None,
             )
         at = [known.index(str(label)) for label in labels]
         noise = noise.isel({dim: at if dim == folds else at[0]})
-    values = noise.values.astype(np.float64, copy=False)
-    if "neuroid_2" in noise.dims:
-        return values[..., columns[:, None], columns]
-    return values[..., None, columns]
+    values = noise.values
+    if "neuroid_2" not in noise.dims:
+        return values[..., None, columns]
+    return values if len(columns) == values.shape[-1] else values[..., columns[:, None], columns]

@@ -16,13 +16,10 @@ from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.engine.backend import resolve_device
-from brainalign.engine.distances import SCALED
 from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
-from brainalign.geometry.measures import MEASURES, Settings, dissimilarities, holes_of
+from brainalign.geometry.measures import LEAST, MEASURES, Settings, dissimilarities, holes_of, refuse_few
 from brainalign.geometry.noise import check_noise, covariance_of, noise_of
 from brainalign.geometry.tiles import store_tiles
-
-_LEAST = 3  # conditions, and neuroids under a correlation
 
 
 def rdm(
@@ -122,9 +119,9 @@ def rdm(
     _check_choices(metric, repeats, time, prior, dtype)
     _check_fit(metric, folds, between, noise, time == "all", responses.dims)
     conditions = labels_of(responses, condition, parameter="condition")
-    if len(conditions[1]) < _LEAST:
+    if len(conditions[1]) < LEAST:
         raise SchemaError(
-            f"rdm got {len(conditions[1])} conditions ({preview(conditions[1])}). Expected at least {_LEAST}: look at `x.{condition}`."
+            f"rdm got {len(conditions[1])} conditions ({preview(conditions[1])}). Expected at least {LEAST}: look at `x.{condition}`."
         )
     runs = _folds(responses, folds, between)
     if repeats == "refuse":
@@ -249,7 +246,7 @@ def _one(
         return np.full((*times, n, n), np.nan, dtype=ask.dtype), 0
     whole = len(rows) == responses.shape[0] and len(cell.columns) == responses.shape[1]
     block = (responses if whole else responses[rows, cell.columns]).values
-    kept, block = _finite_neuroids(responses, block, cell, least=_LEAST if ask.metric in SCALED else 1)
+    kept, block = _finite_neuroids(responses, block, cell, ask.metric)
     codes, (fold_codes, fold_names) = conditions[0][rows], folds
     if ask.between is None:
         present, fold_codes = np.unique(fold_codes[rows], return_inverse=True)
@@ -264,7 +261,7 @@ def _one(
     return dissimilarities(block, (codes, conditions[1]), (fold_codes, fold_names), covariance, cell, ask), block.shape[1]
 
 
-def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, *, least: int) -> tuple[Array, Array]:
+def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, metric: str) -> tuple[Array, Array]:
     """Return the positions of the neuroids without NaN, and their responses."""
     finite = np.asarray(np.isfinite(block).all(axis=(0, *range(2, block.ndim))))
     if not finite.all():
@@ -275,11 +272,7 @@ def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, *, least
             stacklevel=4,
         )
         block = block[:, finite]
-    if block.shape[1] < least:
-        raise SchemaError(
-            f"rdm has {block.shape[1]} finite neuroids in {cell}. Expected at least {least}"
-            f"{': a correlation over fewer says nothing; use `metric=' + repr('euclidean') + '`, or' if block.shape[1] else ':'} choose others."
-        )
+    refuse_few(block.shape[1], cell, metric)
     return cell.columns[finite], block
 
 

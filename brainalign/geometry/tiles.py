@@ -18,7 +18,7 @@ from brainalign.engine.distances import METRICS, cross_distances, pairwise_dista
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
 from brainalign.geometry.conditions import Array, Cell
-from brainalign.geometry.measures import SUMS, Settings, holes_of
+from brainalign.geometry.measures import SUMS, Settings, holes_of, refuse_few
 
 #: Conditions along the side of a chunk in the store: 4 MB of float32.
 _CHUNK = 1024
@@ -67,13 +67,16 @@ def store_tiles(
     ParameterError
         ``max_memory`` holds no tile.
     SchemaError
-        NaN in the responses.
+        NaN in the responses, or too few neuroids.
     """
     if ask.metric not in METRICS or ask.folds is not None:
         raise CapabilityError(
             f"rdm got store= with metric={ask.metric!r} and folds={ask.folds!r}. Expected one of {', '.join(map(repr, METRICS))} without folds, "
             "which need no more than two blocks of conditions at a time: leave `store` out, and `ba.save` the result."
         )
+    for cell in cells:
+        if len(cell.rows) and len(cell.columns):
+            refuse_few(len(cell.columns), cell, ask.metric)
     n = template.shape[-1]
     side = _side(n, max(len(cell.columns) for cell in cells), template.dtype.itemsize, max_memory)
     chunk = min(side, _CHUNK)

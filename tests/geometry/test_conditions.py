@@ -20,6 +20,9 @@ def test_labels_are_numbered_as_they_appear(x):
     assert names.tolist() == ["a", "b", "c"]
     with pytest.raises(ParameterError, match=r"folds='runs' is no presentation coordinate.*Did you mean 'run'"):
         labels_of(x, "runs", parameter="folds")
+    unnamed = x.assign_coords(run=("presentation", np.array(["1", None, "1", "2", "2", "2"], dtype=object)))
+    with pytest.raises(SchemaError, match="1 of 6 presentations have no `run`, first 1"):
+        labels_of(unnamed, "run", parameter="folds")
 
 
 def test_cells_are_a_grid_of_presentations_and_neuroids(x):

@@ -89,4 +89,6 @@ def test_what_cannot_be_tiled_is_named(tmp_path, small):
     holed[40, 7] = np.nan
     with pytest.raises(SchemaError, match="1 of 12 neuroids have NaN or infinity in all presentations and neuroids: 7"):
         ba.rdm(holed, store=tmp_path / "out.zarr", **small)
+    with pytest.raises(SchemaError, match="rdm has 2 finite neuroids in all presentations and neuroids for metric='correlation'"):
+        ba.rdm(x[:, :2], store=tmp_path / "out.zarr", **small)
     assert not (tmp_path / "out.zarr").exists()

@@ -12,6 +12,8 @@ rsatoolbox = pytest.importorskip("rsatoolbox")
 from rsatoolbox.data import Dataset, TemporalDataset, noise  # noqa: E402
 from rsatoolbox.rdm import calc_rdm, calc_rdm_movie, calc_rdm_unbalanced  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # theirs
+
 N, P, RUNS = 7, 12, 4
 CONDITIONS = np.array([f"c{i}" for i in range(N)])
 
