@@ -33,7 +33,8 @@ def distance_correlation(first: Numbers, second: Numbers) -> Numbers:
     Returns
     -------
     ndarray of float64, (...)
-        From 0 to 1; NaN where all distances of a side are equal.
+        From 0 to 1, and 0 where the sum is negative, as it may be of what are no Euclidean distances; NaN where all distances of a side
+        are 0.
 
     Notes
     -----

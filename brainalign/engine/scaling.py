@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from brainalign.engine.dependence import double_centred
 from brainalign.engine.moments import Numbers
 
 
@@ -33,8 +34,7 @@ def classical_scaling(squared: Numbers, n_dimensions: int) -> tuple[Numbers, Num
     >>> positions[:, 0].round(9).tolist(), float(share.round(9))
     ([-2.0, -1.0, 3.0], 1.0)
     """
-    rows = squared - squared.mean(axis=-1, keepdims=True)
-    values, vectors = np.linalg.eigh(-0.5 * (rows - rows.mean(axis=-2, keepdims=True)))
+    values, vectors = np.linalg.eigh(-0.5 * double_centred(squared))
     power = np.where(values > np.finfo(np.float64).eps * values.shape[-1] * values[..., -1:], values, 0.0)
     kept = power[..., ::-1][..., :n_dimensions]
     total = power.sum(axis=-1)

@@ -180,7 +180,7 @@ def shortest_paths(lengths: Array) -> Array:
 
     Notes
     -----
-    Floyd's algorithm (1962). Sparse graphs of scipy and of networkx take a length of 0 for no edge.
+    Floyd's algorithm (1962). In matrices that scipy.sparse.csgraph or networkx are given, a length of 0 is no edge.
 
     Examples
     --------

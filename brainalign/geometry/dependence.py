@@ -53,7 +53,7 @@ def adaptive_dependence(
         All (source_<dim>, target_<dim>): ``score``, the distance correlation at the best thresholds, higher is more alike;
         ``source_lower``, ``source_upper``, ``target_lower`` and ``target_upper``, these thresholds, as fractions of the largest
         dissimilarity; ``distance_correlation`` without any; ``p_value`` of the best, ``p_value_fdr``, and ``p_value_max``, which holds
-        for all RDMs together. NaN where an RDM is flat.
+        for all RDMs together. The score and p are NaN where an RDM is flat.
 
     Raises
     ------

@@ -111,6 +111,8 @@ def trsa(
     check_number("level", level, owner="trsa", low=0.5, high=0.9999)
     if lower is None and upper is None:
         lower, upper = _of_families(family, step)
+    elif family != "all":
+        raise ParameterError(f"trsa got family={family!r} and thresholds of its own. Expected one of the two.")
     low, high = check_thresholds(lower, upper, scale=scale, threshold=threshold, owner="trsa")
     both = join_rdms({"source": source, "target": target}, join)
     sides = (*(whole(both.vectors[name], x, name) for name, x in (("source", source), ("target", target))), low, high)

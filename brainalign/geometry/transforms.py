@@ -101,7 +101,8 @@ def geodesic(
     Notes
     -----
     RGDM and RGTDM of Lin and Kriegeskorte (2023), before ranks are taken: compare them by ``compare_rdms(..., metric="spearman")``. Pairs
-    that are exactly alike are joined by an edge of length 0.
+    that are exactly alike are joined by an edge of length 0. So are, in two steps, all below a lower threshold that is not 0: a tenth of
+    all pairs may join all stimuli, and then no path has a length.
 
     Examples
     --------

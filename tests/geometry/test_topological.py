@@ -149,6 +149,8 @@ def test_bad_input_is_named(sides):
         ba.trsa(*sides, family="topology-sensitive", step=0.5)
     with pytest.raises(ParameterError, match=r"lower=\[0.1, 0.2\] and upper=0.5. Expected as many"):
         ba.trsa(*sides, lower=[0.1, 0.2], upper=0.5)
+    with pytest.raises(ParameterError, match="family='local' and thresholds of its own"):
+        ba.trsa(*sides, family="local", lower=0.1, upper=0.2)
     with pytest.raises(ParameterError, match="upper=None"):
         ba.trsa(*sides, lower=0.1)
     with pytest.raises(SchemaError, match=r"source lacks 14 of 105 pairs at layer='layer1'"):

@@ -1,7 +1,8 @@
-"""Ninety-two pictures: people, models and a network's geometry under the family of geo-topological transforms."""
+"""Ninety-two pictures: people, a monkey, models and a network's layers under the family of geo-topological transforms."""
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import brainalign as ba
@@ -10,8 +11,13 @@ pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
-def ids(shared_data):
-    return ba.stimuli.from_images(shared_data("images92-fmri15") / "stimuli").stimulus_id.values
+def pictures(shared_data):
+    return ba.stimuli.from_images(shared_data("images92-fmri15") / "stimuli")
+
+
+@pytest.fixture(scope="module")
+def ids(pictures):
+    return pictures.stimulus_id.values
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +34,44 @@ def people(shared_data, ids):
 @pytest.fixture(scope="module")
 def models(shared_data, ids):
     return ba.open_rdms(shared_data("images92-kriegeskorte") / "92_modelRDMs.mat", stimulus_id=ids, dim="model")
+
+
+@pytest.fixture(scope="module")
+def sides(shared_data, ids, pictures, people):
+    """RDMs by what they are of: people, a monkey's and a person's cortex, and layers that average pixels."""
+    grey = torch.nn.Conv2d(3, 1, 1, bias=False)
+    grey.weight.data[:] = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
+    network = torch.nn.Sequential(torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(32), grey), torch.nn.AvgPool2d(2))
+    responder = ba.TorchResponder(
+        network.eval(),
+        layers=["0", "1"],
+        system="pixels",
+        preprocess=lambda x: torch.as_tensor(np.asarray(x)).permute(0, 3, 1, 2).float(),
+    )
+    path = shared_data("images92-kriegeskorte") / "Kriegeskorte_Neuron2008_supplementalData.mat"
+    cortex = ba.open_rdms(path, key="RDMs_mIT_hIT_fig1", stimulus_id=ids, names=["mIT", "hIT"], dim="region")
+    early = ba.open_rdms(
+        shared_data("images92-fmri15") / "fmri_EVC_RDMs.npz", key="Net_RDM", stimulus_id=ids, names=range(15), dim="subject"
+    )
+    return {
+        "person": people.mean("session"),
+        "human": cortex.sel(region=["hIT"]),
+        "monkey": cortex.sel(region=["mIT"]),
+        "layer": ba.rdm(ba.record(responder, pictures, progress=False), by="layer"),
+        "region": early.mean("subject").expand_dims(region=["EVC"]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [("person", "person"), ("human", "monkey"), ("monkey", "human"), ("layer", "region"), ("region", "layer"), ("layer", "layer")]
+)  # fmt: skip
+def test_one_call_in_every_direction(sides, source, target):
+    out = ba.trsa(sides[source], sides[target], step=0.25, n_permutations=99, n_bootstraps=20, random_state=0)
+    assert out.score.dims == ("transform", f"source_{sides[source].dims[0]}", f"target_{sides[target].dims[0]}")
+    assert (out.p_value_family == 0.01).all()
+    assert (out.ci_low < out.ci_high).sum() >= (out.score < 1 - 1e-9).sum()
+    depends = ba.geometry.adaptive_dependence(sides[source], sides[target], n_permutations=99, random_state=0)
+    assert (depends.p_value <= 0.02).all()
 
 
 def test_people_are_like_themselves_under_every_transform(people):
