@@ -160,12 +160,11 @@ def _from_samples(
     def sample(x: Numbers, draw: int) -> Numbers:
         return np.repeat(x, weights[draw], axis=1)
 
-    def compare(a: Numbers, b: Numbers, draw: int) -> Numbers:
-        a, b = (measure.prepare(x, covariance) for x in (a, b))
-        if held is not None:
-            constant = measure.prepare(sample(held.controls, draw), covariance)
-            a, b = (residual_units(x, constant) if out else x for x, out in ((a, held.of_models), (b, held.of_data)))
-        return measure.product(a, b)
+    def ready(x: Numbers, draw: int, controlled: bool) -> Numbers:
+        prepared = measure.prepare(x, covariance)
+        if held is None or not controlled:
+            return prepared
+        return residual_units(prepared, measure.prepare(sample(held.controls, draw), covariance))
 
     def bounds(units: Numbers) -> tuple[Numbers, Numbers]:
         lower, upper = np.full((2, *units.shape), np.nan)
@@ -176,15 +175,18 @@ def _from_samples(
             x = sample(data[there], i)
             pooled = _as_pooled(x, metric) * unit[there][:, None]
             total = pooled.sum(axis=0, keepdims=True)
-            upper[draw, there] = compare(total, x, i)[0]
+            own = ready(x, i, of_data)
+            upper[draw, there] = measure.product(ready(total, i, of_models), own)[0]
             if len(there) > 1:
-                pairs = zip((total - pooled)[:, None], x[:, None], strict=True)
-                lower[draw, there] = [compare(others, own, i)[0, 0] for others, own in pairs]
+                others = ready(total - pooled, i, of_models)
+                lower[draw, there] = [measure.product(a[None], b[None])[0, 0] for a, b in zip(others, own, strict=True)]
         return lower, upper
 
+    of_models, of_data = (False, False) if held is None else (held.of_models, held.of_data)
     scores = np.full((len(counts), len(models), len(data)), np.nan)
     for draw in np.flatnonzero(weights.any(axis=1)).tolist():
-        scores[draw] = compare(sample(models, draw), sample(data, draw), draw)
+        a, b = ready(sample(models, draw), draw, of_models), ready(sample(data, draw), draw, of_data)
+        scores[draw] = measure.product(a, b)
     return scores, bounds
 
 
