@@ -60,8 +60,9 @@ def heatmap(result: xr.Dataset | xr.DataArray, *, variable: str = "score", title
         The result is no grid, or has no such variable.
     """
     grid = _grid(result, variable)
+    lower = str(result.attrs.get("direction", "")).startswith("lower")  # of distances
     if len(grid.dims) > 2:
-        grid, peak = grid.max(grid.dims[2], skipna=True), " (peak over time)"
+        grid, peak = (grid.min if lower else grid.max)(grid.dims[2], skipna=True), " (peak over time)"
     else:
         peak = ""
     values = grid.values.astype(float)
@@ -79,7 +80,7 @@ def heatmap(result: xr.Dataset | xr.DataArray, *, variable: str = "score", title
         axes.tick_params(length=0)
         if values.size <= MAX_CELLS_WITH_TEXT:
             write_cells(axes, values, image)
-        frame_best(axes, values)
+        frame_best(axes, -values if lower else values)
         bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.03)
         bar.set_label(unit_of(result, variable) + peak)
         bar.outline.set_visible(False)

@@ -291,7 +291,8 @@ def _by_similarity(
 
         further = {"controls": controls.sources or {}, **({} if recovery is True else recovery)}
         out = _with_recovery(out, source, target, by, scorer, further, seed)
-    params = {"by": by, "metric": measure.name, "controls": list(beside), "recovery": recovery is not False}
+    options = options | {"ceiling": options["ceiling"] if isinstance(options["ceiling"], str) else list(options["ceiling"] or [])}
+    params = {"by": by, "metric": measure.name, **options, "controls": list(beside), "recovery": recovery is not False}
     return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 

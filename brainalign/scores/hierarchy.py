@@ -111,6 +111,11 @@ def _sides(result: Any) -> tuple[str, str]:
         raise SchemaError(
             f"hierarchy got {result.sizes[dims[0]]} {dims[0]}. Expected two or more: depth lies between the first and the last."
         )
+    if str(result.attrs.get("direction", "")).startswith("lower"):
+        raise SchemaError(
+            f"hierarchy got distances, by {result.attrs.get('metric')!r}. Expected a score that is higher where systems are more alike: compare "
+            "by a likeness, such as metric='cka-debiased'."
+        )
     return dims[0], dims[1]
 
 

@@ -28,6 +28,12 @@ def test_heatmap_leaves_empty_cells_empty_and_takes_the_peak_over_time(grid):
     assert texts(figures.heatmap(timed))[0] == "0.50"
 
 
+def test_heatmap_of_distances_frames_the_smallest(grid):
+    distances = grid.assign(score=-grid.score).assign_attrs(direction="lower is more alike")
+    axes = figures.heatmap(distances).axes[0]
+    assert [(round(p.get_x() + 0.47), round(p.get_y() + 0.47)) for p in axes.patches] == [(0, 0), (1, 2)]
+
+
 def test_heatmap_refuses_what_is_no_grid(grid, scores):
     with pytest.raises(ba.errors.ParameterError, match="Did you mean 'score'"):
         figures.heatmap(grid, variable="scor")

@@ -130,6 +130,8 @@ def test_bad_input_is_named():
     x = grid()
     with pytest.raises(SchemaError, match="Expected a grid"):
         hierarchy(xr.Dataset({"score": ("neuroid", [1.0])}), REGIONS)
+    with pytest.raises(SchemaError, match="got distances, by 'shape-1'"):
+        hierarchy(x.assign_attrs(direction="lower is more alike", metric="shape-1"), REGIONS)
     with pytest.raises(SchemaError, match="got float"):
         hierarchy(1.0, REGIONS)
     with pytest.raises(SchemaError, match="1 source_layer"):
