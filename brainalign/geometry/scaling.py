@@ -13,7 +13,7 @@ from brainalign.engine.scaling import align_in_time, classical_scaling
 from brainalign.geometry.rdm_pairs import pairs_of
 from brainalign.geometry.transforms import whole
 
-_DISTANCES = ("euclidean",)
+_DISTANCES = ("euclidean", "geodesic")
 
 
 def trajectories(rdms: xr.DataArray, *, n_dimensions: int = 2, along: str = "time", squared: bool | None = None) -> xr.DataArray:
@@ -27,8 +27,8 @@ def trajectories(rdms: xr.DataArray, *, n_dimensions: int = 2, along: str = "tim
     along : str
         The leading dim that positions follow: ``"time"``, or any other with an order, such as ``"layer"``.
     squared : bool, optional
-        Whether dissimilarities are squared distances. By default all are but those whose attr ``metric`` is ``"euclidean"``: 1 − r is the
-        squared distance of patterns of unit length, up to a factor.
+        Whether dissimilarities are squared distances. By default all are but Euclidean and geodesic ones, by the attr ``metric``: 1 − r is
+        the squared distance of patterns of unit length, up to a factor.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def trajectories(rdms: xr.DataArray, *, n_dimensions: int = 2, along: str = "tim
             f"trajectories got along={along!r} for RDMs with the dims {rdms.dims}. Expected a leading dim with an order: take "
             "`ba.rdm` of responses over time."
         )
-    squared = rdms.attrs.get("metric") not in _DISTANCES if squared is None else squared
+    squared = not str(rdms.attrs.get("metric")).startswith(_DISTANCES) if squared is None else squared
     matrices = np.moveaxis(square(vectors).reshape(rdms.shape), rdms.dims.index(along), 0)
     positions, share = classical_scaling(matrices if squared else matrices**2, n_dimensions)
     positions = align_in_time(positions)

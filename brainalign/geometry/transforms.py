@@ -202,5 +202,5 @@ def check_thresholds(lower: Any, upper: Any, *, scale: str, threshold: str, owne
 
 def _transformed(rdms: xr.DataArray, values: Numbers, verb: str, params: dict[str, Any]) -> xr.DataArray:
     out = rdms.copy(data=values.reshape(rdms.shape))
-    out.attrs["units"] = f"{verb} of {rdms.attrs.get('units', 'dissimilarities')}"
+    out.attrs |= {name: f"{verb} of {rdms.attrs.get(name, 'dissimilarities')}" for name in ("metric", "units")}
     return write_step(out, verb, params=params, inputs={"rdms": rdms})

@@ -37,6 +37,17 @@ def test_a_movie_becomes_smooth_trajectories(metric):
     np.testing.assert_allclose(out.share, 1)
 
 
+def test_paths_along_a_curve_unroll_it():
+    angle = np.linspace(0, 5, 20)
+    x = squareform(pdist(np.stack([np.cos(angle), np.sin(angle)], axis=1)))
+    ids = {name: [f"s{i:02d}" for i in range(20)] for name in ("stimulus", "stimulus_2")}
+    rdms = xr.DataArray(x[None], dims=("time", "stimulus", "stimulus_2"), coords=ids, attrs={"metric": "euclidean"})
+    paths = ba.geometry.geodesic(rdms, "k-nearest", 2, scale="raw")
+    out = trajectories(paths, n_dimensions=1)
+    assert out.share.item() == pytest.approx(1, abs=1e-3)
+    np.testing.assert_allclose(np.abs(np.diff(out.values[:, 0, 0])), x[0, 1], rtol=0.03)  # the ends are cut short
+
+
 def test_every_other_dim_has_trajectories_of_its_own():
     rdms = movie()[0]
     two = xr.concat([rdms, rdms[::-1].assign_coords(time=rdms.time)], xr.Variable("subject", ["a", "b"])).assign_attrs(rdms.attrs)
