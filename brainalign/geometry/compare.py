@@ -143,6 +143,9 @@ def compare_rdms(
     >>> both = ba.compare_rdms(ba.rdm(x), ba.rdm(x[::-1], by="layer"))   # the other order of rows
     >>> both.score.dims, both.score.shape
     (('target_layer',), (2,))
+    >>> tested = ba.compare_rdms(ba.rdm(x), ba.rdm(x, by="layer"), n_permutations=99, n_bootstraps=200, random_state=0)
+    >>> tested.p_value.values.tolist(), bool((tested.ci_low > 0).all())
+    ([0.01, 0.01], True)
     """
     check_choice("metric", metric, METRICS, owner="compare_rdms")
     check_choice("partial", partial, tuple(_PARTIAL), owner="compare_rdms")
