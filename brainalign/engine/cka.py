@@ -189,7 +189,7 @@ def subset_alignments(first: Sequence[Array], second: Sequence[Array], members: 
     first, second : sequence of ndarray of float64, (stimulus, stimulus)
         Not divided or centred in any particular way.
     members : ndarray of float64, (subset, stimulus)
-        1 for the stimuli of a subset, else 0; as many in each.
+        1 for the stimuli of a subset, else 0.
     unbiased : bool
 
     Returns
@@ -197,7 +197,7 @@ def subset_alignments(first: Sequence[Array], second: Sequence[Array], members: 
     ndarray of float64, (subset, first, second)
         As from centring the kernel of each subset anew; all subsets at once, by products with ``members``.
     """
-    n = members[0].sum()
+    n = members.sum(1)
     kernels = [*first, *second]
     if unbiased:
         kernels = [K - np.diag(np.diagonal(K)) for K in kernels]

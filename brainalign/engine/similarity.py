@@ -218,7 +218,7 @@ def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
     first, second : sequence of ndarray
         Responses, as ``metric.prepare`` takes them.
     halves : ndarray of bool, (draw, stimulus)
-        As many stimuli in each, and the same ones for all systems.
+        The same stimuli for all systems.
 
     Returns
     -------
@@ -230,10 +230,9 @@ def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
         return _of_products(metric, products)
     if "rotate" in metric.invariances and not metric.trials:
         first, second = ([_narrowed(x) for x in side] for side in (first, second))
-    n, m = halves.shape[1], int(halves[0].sum())
-    scale = (n / m) ** 0.5 if metric.sums else 1.0
     out = np.empty((len(halves), len(first), len(second)))
     for scores, rows in zip(out, halves, strict=True):
+        scale = rows.mean() ** -0.5 if metric.sums else 1.0
         a, b = ([metric.prepare(x[rows] * scale) for x in side] for side in (first, second))
         scores[...] = grid_scores(metric, a, b)
     return out

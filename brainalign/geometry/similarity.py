@@ -135,24 +135,30 @@ def similarity(
         check_number(name, value, owner="similarity", low=least, integer=True)
     names = _names(by)
     seed = check_random_state(random_state, owner="similarity")
-    x, y, report = _joined(source, target, join, measure.name, measure.least * (2 if n_bootstraps else 1))
+    x, y, report = _joined(source, target, join, measure)
     first = side_of(x, names[0], "source", trials_of=source if measure.trials else None)
     second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
     sizes, n = _sizes(n_neuroids, first, second), y.sizes["presentation"]
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     orders, units = _orders(x, y, n_permutations, streams[0]), _units(x, y)
+    n_units = len(np.unique(units))
+    if n_bootstraps and n_units < 2 * measure.least:
+        raise AlignmentError(
+            f"similarity got n_bootstraps={n_bootstraps} for {n_units} stimuli (of a recording in time, stretches of {_BLOCK_S:g} s). Expected "
+            f"at least {2 * measure.least}, to draw halves for the metric {measure.name!r}."
+        )
     halves = draw_halves(units, n_bootstraps, streams[1])
     parts = [_scores(measure, *both, orders, halves) for both in times_of(first, second)]
     found = {name: np.stack([part[name] for part in parts], axis=-1) for name in parts[0]}
     _warn_of_undefined(found, measure, n)
-    found = _with_inference(found, measure, halves, len(np.unique(units)))
+    found = _with_inference(found, measure, halves, n_units)
     if sizes:
         drawn = np.stack([_drawn(measure, *both, sizes, n_draws, streams[2]) for both in times_of(first, second)], axis=-1)
         low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
         found |= {"score_drawn": drawn.mean(axis=1), "score_drawn_low": low, "score_drawn_high": high}
     out = _labelled(found, first, second, sizes).assign(n_presentations=n)
     if n_bootstraps:
-        out["n_units"] = len(np.unique(units))
+        out["n_units"] = n_units
     if isinstance(ceiling, str):
         check_choice("ceiling", ceiling, ("repeat",), owner="similarity")
         out["ceiling"] = _of_repeats(target, y, names[1], measure, n_draws, streams[3])
@@ -183,17 +189,16 @@ def _names(by: Any) -> tuple[str | None, str | None]:
 
 
 def _joined(
-    source: xr.DataArray, target: xr.DataArray, join: str, metric: str, least: int
+    source: xr.DataArray, target: xr.DataArray, join: str, measure: SimilarityMetric
 ) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
     """Return one row a stimulus of those that both sides have, and the report of the join."""
     validate(source, name="source")
     validate(target, name="target")
     x, y, report = align(average_repeats(source), average_repeats(target), join=join)
-    if report["n_shared"] < least:
+    if report["n_shared"] < measure.least:
         raise AlignmentError(
             f"source and target share {report['n_shared']} of {report['source']['n_ids']} / {report['target']['n_ids']} stimulus_id values. "
-            f"Expected at least {least} for the metric {metric!r}, or twice as many as without where halves are drawn: they must name the "
-            "same stimuli."
+            f"Expected at least {measure.least} for the metric {measure.name!r}: they must name the same stimuli."
         )
     return x, y, report
 
@@ -257,7 +262,7 @@ def _with_inference(found: dict[str, Numbers], measure: SimilarityMetric, halves
         found |= {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
         found["score_chance"] = null.mean(axis=0)
     if "score_bootstrap" in found:
-        draws = found["score_bootstrap"] = spread_of_halves(score, found["score_bootstrap"], float(halves[0].mean()))
+        draws = found["score_bootstrap"] = spread_of_halves(score, found["score_bootstrap"], float(halves.mean()))
         found["ci_low"], found["ci_high"] = Drawn(score, draws, (), [n_units]).interval(0.95)
     return found
 

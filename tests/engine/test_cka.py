@@ -60,7 +60,7 @@ def test_covariances_say_what_kernels_say(pair, unbiased):
 def test_all_subsets_at_once_are_each_subset_anew(pair, unbiased, kernel):
     members = np.zeros((5, 30))
     for row, rng in zip(members, np.random.default_rng(1).spawn(5), strict=True):
-        row[rng.permutation(30)[:15]] = 1
+        row[rng.permutation(30)[: rng.integers(10, 20)]] = 1
     kernels = [kernel(z) for z in pair]
     found = subset_alignments(kernels[:1], kernels, members, unbiased=unbiased)
     assert found.shape == (5, 1, 2)

@@ -198,7 +198,9 @@ def test_bad_input_is_named(study):
         ba.similarity(study.network, study.brain, by=("layer", "area"))
     with pytest.raises(AlignmentError, match=r"share 3 of 3 / 60 .* at least 4 for the metric 'cka'"):
         ba.similarity(study.network[:3], study.brain, metric="cka")
-    with pytest.raises(AlignmentError, match=r"share 20 of 20 / 60 .* at least 22 for the metric 'mutual-knn'"):
+    with pytest.raises(
+        AlignmentError, match=r"n_bootstraps=9 for 20 stimuli .* at least 22, to draw halves for the metric 'mutual-knn'"
+    ):
         ba.similarity(study.network[:20], study.brain, metric="mutual-knn", n_bootstraps=9)
     with pytest.raises(ParameterError, match="'n_permutations' parameter"):
         ba.similarity(study.network, study.brain, n_permutations=-1)
