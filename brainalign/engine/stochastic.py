@@ -14,7 +14,7 @@ from brainalign.engine.moments import Numbers
 GROUPS = ("orthogonal", "permutation", "identity")
 
 _HEAT, _GIVEN_UP = 8, 8  # steps of all random starts, of which one in so many goes on
-_ROUNDS, _POLISH = 1000, 4  # most steps of those, and exact steps from the means and at the end
+_ROUNDS, _CALM = 1000, 4  # most steps of those; steps from the means, and exact ones at the end
 _STILL, _PATIENCE = 1e-10, 3  # relative gain at which a step stands still, and how many of these end a climb
 _LEAST = 1e-2  # singular values, over the length of the matrix, that a fast polar factor brings to 1
 _MEMORY = 2**23  # numbers that the systems of all pairs and starts may take at a time
@@ -156,21 +156,20 @@ def _chunk(stacked: Numbers, weights: Numbers, pairs: Numbers, starts: Numbers, 
     problem = _Pairs(weights[0] ** 2 * unweighted, first * weights, second * weights)
     if group == "identity":
         return problem.distance(np.broadcast_to(np.eye(stacked.shape[2]), problem.cross.shape))
-    project, exact = (assignments, assignments) if group == "permutation" else (_polar, polar_factors)
+    turns = group == "orthogonal"
+    project, exact = (_polar, polar_factors) if turns else (assignments, assignments)
     n, k = len(pairs), len(starts)
     of_pair, maps = np.repeat(np.arange(n), k), np.tile(starts, (n, 1, 1))
     if k:
-        maps, height = _climb(problem[of_pair], maps, project, _HEAT)
+        maps, height = _climb(problem[of_pair], maps, project, _HEAT, hurried=turns)
         best = np.argsort(-height.reshape(n, k), axis=1)[:, : -(-k // _GIVEN_UP)]
         best = (best + k * np.arange(n)[:, None]).T.ravel()
         of_pair, maps = of_pair[best], maps[best]
-    of_means, _ = _climb(problem, exact(unweighted), exact, _POLISH)  # no hurry, so as to stay near the means
+    of_means, _ = _climb(problem, exact(unweighted), project, _CALM, hurried=False)  # so as to stay near the means
     of_pair, maps = np.r_[np.arange(n), of_pair], np.concatenate([of_means, maps])
-    last = problem[of_pair]
-    maps, _ = _climb(last, maps, project, _ROUNDS)
-    if project is _polar:
-        maps, _ = _climb(last, maps, exact, _POLISH)
-    return np.asarray(last.distance(maps).reshape(-1, n).min(axis=0))
+    maps, height = _climb(problem[of_pair], maps, project, _ROUNDS, hurried=turns)
+    maps = maps[height.reshape(-1, n).argmax(axis=0) * n + np.arange(n)]
+    return problem.distance(_climb(problem, maps, exact, _CALM, hurried=False)[0])
 
 
 @dataclass(frozen=True)
@@ -202,10 +201,9 @@ class _Pairs:
         return np.asarray(np.sqrt(total / means.shape[1]))
 
 
-def _climb(problem: _Pairs, maps: Numbers, project: Polar, n_rounds: int) -> tuple[Numbers, Numbers]:
-    """Return better maps, and a bound from below on F there that never falls."""
+def _climb(problem: _Pairs, maps: Numbers, project: Polar, n_rounds: int, *, hurried: bool) -> tuple[Numbers, Numbers]:
+    """Return better maps, and a bound from below on F there that never falls; in a hurry, from tangents ahead of each map."""
     polar = polar_factors if project is polar_factors else _polar
-    hurried = project is _polar  # exact steps, and those between permutations, start from where they are
     out, height = maps.copy(), np.full(len(maps), -np.inf)
     live, before = np.arange(len(maps)), maps
     age, still = np.zeros(len(maps)), np.zeros(len(maps), dtype=int)
