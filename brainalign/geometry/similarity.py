@@ -116,8 +116,8 @@ def similarity(
     stimuli. In simulations with 30 to 120 stimuli, 95% intervals held the mean score of as many new stimuli in 92 to 99% of cases under
     CKA, debiased CKA, NBS, the Procrustes distances, CCA, SVCCA and RSA; in 86 to 91% under the distance correlation; and in 79%
     where 10 neighbours are sought among 30 stimuli, 95% among 60. Where few stimuli dominate (t of 3 degrees of freedom), debiased
-    CKA keeps 94%, while CKA and the Procrustes angle fall to 78 to 89%. Drawn with replacement, these three had 32 to 92% where none
-    dominates. No interval holds the score of infinitely many stimuli or neuroids, unless the metric has no bias, as debiased CKA nearly
+    CKA, CCA and RSA keep 94%, while CKA, NBS, the distance correlation and the Procrustes angle fall to 78 to 90%. Drawn with replacement,
+    both CKA and the Procrustes angle had 32 to 92% where none dominates. No interval holds the score of infinitely many stimuli or neuroids, unless the metric has no bias, as debiased CKA nearly
     has none.
 
     A ceiling from halves of the repeats is a score under twice the noise, and on both sides. A good source may exceed it.
