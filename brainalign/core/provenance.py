@@ -24,6 +24,7 @@ Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
 PACKAGES = ("brainalign", "numpy", "scipy", "scikit-learn", "xarray", "torch")
 _FULL_HASH_BYTES = 2**29  # above this, evenly spaced pages are hashed: a fingerprint must stay cheaper than a fit
+_HEX = 32  # digits of a fingerprint
 _PAGE_BYTES, _N_PAGES = 2**16, 2**12
 
 
@@ -72,18 +73,19 @@ def hash_array(values: np.ndarray[Any, Any]) -> str:
     -------
     str
     """
-    digest = hashlib.blake2b(f"{values.shape}".encode(), digest_size=16)
+    # processors have instructions for SHA-256: twice the speed of BLAKE2
+    digest = hashlib.sha256(f"{values.shape}".encode())
     if values.dtype.kind in "TUO":
         digest.update("\x00".join(map(str, values.ravel().tolist())).encode())
-        return digest.hexdigest()
+        return digest.hexdigest()[:_HEX]
     digest.update(values.dtype.str.encode())
     pages = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
     if pages.nbytes <= _FULL_HASH_BYTES:
         digest.update(pages.data)
-        return digest.hexdigest()
+        return digest.hexdigest()[:_HEX]
     for start in np.linspace(0, pages.nbytes - _PAGE_BYTES, _N_PAGES).astype(np.int64):
         digest.update(pages[start : start + _PAGE_BYTES].data)
-    return "sampled-" + digest.hexdigest()
+    return "sampled-" + digest.hexdigest()[:_HEX]
 
 
 def fingerprint(x: xr.DataArray | xr.Dataset) -> str:
@@ -100,11 +102,11 @@ def fingerprint(x: xr.DataArray | xr.Dataset) -> str:
     """
     if isinstance(x, xr.Dataset):
         parts = [f"{name}:{fingerprint(x[name])}" for name in sorted(map(str, x.data_vars))]
-        return hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:_HEX]
     labels = [x.coords[name].values for name in ("stimulus_id", "neuroid_id", "time") if name in x.coords]
     parts = [hash_array(np.asarray(part)) for part in (x.values, *labels)]
     prefix = "sampled-" if parts[0].startswith("sampled-") else ""
-    return prefix + hashlib.blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+    return prefix + hashlib.sha256("|".join(parts).encode()).hexdigest()[:_HEX]
 
 
 def write_step(
