@@ -35,29 +35,53 @@ def test_as_much_noise_passes_as_was_asked_for(name):
 MIXTURES = [np.random.default_rng(1).normal(size=(10, p)) for p in (15, 12)]
 
 
-def related(n, rng):
-    """Return two systems that share ten directions, each under noise of its own."""
+def related(n, rng, dominated):
+    """Return two systems that share ten directions, each under noise of its own; a few stimuli may dominate the others."""
     shared = rng.standard_normal((n, 10)) * np.linspace(2, 0.5, 10)
+    if dominated:  # t of 3 degrees of freedom
+        shared *= np.sqrt(3 / rng.chisquare(3, size=(n, 1)))
     return [shared @ mixture + 2.0 * rng.standard_normal((n, mixture.shape[1])) for mixture in MIXTURES]
 
 
-@pytest.mark.parametrize("name", ["cka-debiased", "cka", "shape-1"])
-def test_intervals_hold_the_mean_score_of_so_many_other_stimuli(name):
-    metric, rng, n = similarity_metric(name), np.random.default_rng(0), 60
+def coverage(name, *, dominated=False, n=60, n_sets=100, n_draws=100, n_replaced=0):
+    """Return how many intervals hold the mean score: from halves, and with replacement."""
+    metric, rng = similarity_metric(name), np.random.default_rng(0)
 
     def score(x, y):
         return grid_scores(metric, [metric.prepare(x)], [metric.prepare(y)])[0, 0]
 
-    truth = np.mean([score(*related(n, rng)) for _ in range(500)])
-    held, replaced = [], []
-    for _ in range(100):
-        x, y = related(n, rng)
-        observed, halves = score(x, y), draw_halves(np.arange(n), 100, rng)
+    truth = np.mean([score(*related(n, rng, dominated)) for _ in range(5 * n_sets)])
+    held = replaced = 0
+    for _ in range(n_sets):
+        x, y = related(n, rng, dominated)
+        observed, halves = score(x, y), draw_halves(np.arange(n), n_draws, rng)
         draws = spread_of_halves(observed, half_scores(metric, [x], [y], halves)[:, 0, 0])
         low, high = Drawn(np.array(observed), draws, (), [n]).interval(0.95)
-        held.append(low <= truth <= high)
-        rows = rng.integers(n, size=(20, n))
-        low, high = np.quantile([score(x[row], y[row]) for row in rows], [0.025, 0.975])
-        replaced.append(low <= truth <= high)
-    assert np.sum(held) >= binom.ppf(0.005, 100, 0.93)  # 93 to 97% of 300 sets of 60 stimuli: the docstring
-    assert np.mean(replaced) < np.mean(held)  # why stimuli are not drawn with replacement
+        held += low <= truth <= high
+        if n_replaced:
+            low, high = np.quantile([score(x[row], y[row]) for row in rng.integers(n, size=(n_replaced, n))], [0.025, 0.975])
+            replaced += low <= truth <= high
+    return held, replaced
+
+
+@pytest.mark.parametrize("name", ["cka-debiased", "cka", "shape-1"])
+def test_intervals_hold_the_mean_score_of_so_many_other_stimuli(name):
+    held, replaced = coverage(name, n_replaced=20)
+    assert held >= binom.ppf(0.005, 100, 0.93)  # 93 to 97% of 300 sets
+    assert replaced < held  # why stimuli are not drawn with replacement
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "dominated", "least", "most"),
+    [
+        ("nbs", False, 0.90, 1.0),
+        ("distance-correlation", False, 0.80, 0.96),
+        ("cka-debiased", True, 0.90, 1.0),
+        ("cka", True, 0.80, 0.94),
+        ("shape-1", True, 0.76, 0.92),
+    ],
+)
+def test_where_intervals_hold_less_than_they_say(name, dominated, least, most):
+    held, _ = coverage(name, dominated=dominated, n_sets=200, n_draws=150)
+    assert least <= held / 200 <= most
