@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy import stats
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, did_you_mean
@@ -154,11 +155,8 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
         scores = _difference(scores, other, over)
     values = scores.values - against
     observed, flipped = values.mean(axis=0), np.tensordot(draw_signs(len(values), n, rng), values, 1) / len(values)
-    variance, assumes = _variance_of_mean(observed, values), ""
-    if over == "fold":
-        added, assumes = _of_training(x, y, variance * len(values) / (len(values) - 1.0))
-        variance = variance + added
-    observed, chance = _over(observed, variance), _over(flipped, _variance_of_mean(flipped, values))
+    variance, chance = _variance_of_mean(observed, values), _over(flipped, _variance_of_mean(flipped, values))
+    observed, assumes = _of_folds(x, y, observed, variance, len(values)) if over == "fold" else (_over(observed, variance), "")
     if y is not None:
         observed, chance = np.abs(observed), np.abs(chance)
     chance += 1e-9 * np.abs(chance)  # ties are ties, whatever the order of the sum
@@ -183,16 +181,20 @@ def _over(mean: Numbers, variance: Numbers) -> Numbers:
         return np.asarray(np.where((variance == 0) & (mean == 0), 0.0, mean / np.sqrt(variance)))
 
 
-def _of_training(x: xr.Dataset, y: xr.Dataset | None, bound: Numbers) -> tuple[Numbers, str]:
-    """Return the variance over training rows, which folds share and so do not show, from refits or as a bound; and its name."""
+def _of_folds(x: xr.Dataset, y: xr.Dataset | None, mean: Numbers, variance: Numbers, n: int) -> tuple[Numbers, str]:
+    """Return the mean over n folds as a t, which counts the training rows that they share and so do not show; and what it assumes."""
     results = {"x": x} if y is None else {"x": x, "y": y}
     if not all("score_refit" in result for result in results.values()):
-        return bound, "; training rows that folds share add no more than the bound of Nadeau and Bengio (2003)"
+        assumes = "; training rows that folds share add no more than the bound of Nadeau and Bengio (2003)"
+        return _over(mean, variance * (1.0 + n / (n - 1.0))), assumes
     check_seeds(results, owner="permutation_test")
     refits = [result.score_refit.transpose("refit", ...).values for result in results.values()]
-    return training_variance(
-        refits[0] if y is None else refits[0] - refits[1]
-    ), "; training rows that folds share add what refits show"
+    added = training_variance(refits[0] if y is None else refits[0] - refits[1])
+    t = _over(mean, variance + added)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        dof = (variance + added) ** 2 / (variance**2 / (n - 1.0) + added**2 / (len(refits[0]) - 1.0))
+    t = np.sign(t) * stats.t.isf(stats.t.sf(np.abs(t), dof), n - 1)  # as far out as it is, among means of n
+    return t, "; training rows that folds share add what refits show"
 
 
 def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:

@@ -102,3 +102,20 @@ def test_messages():
         check_result([1], owner="test", name="x")
     with pytest.raises(SchemaError, match=r"a Dataset of p"):
         check_result(xr.Dataset({"p": 1}), owner="test")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_one_in_twenty_means_of_folds_passes_that_share_what_refits_show(share):
+    """Folds differ by their test rows; what all of them got from the same training rows moves their mean and not their spread."""
+    rng, n_folds, n_refits, cells = np.random.default_rng(0), 10, 20, 3000
+    by_fold = np.sqrt((1 - share) * n_folds) * rng.normal(size=(n_folds, cells)) + np.sqrt(share) * rng.normal(size=cells)
+    refits = np.sqrt(share / 4) * rng.normal(size=(n_refits, cells))  # a jackknife of a fifth: a quarter of the variance
+    labels = {"score": ("cell", by_fold.mean(axis=0)), "score_by_fold": (("fold", "cell"), by_fold)}
+    without = xr.Dataset(labels)
+    zero = without * 0
+    rates = {}
+    for name, more in (("refits", {"score_refit": (("refit", "cell"), refits)}), ("bound", {})):
+        pair = without.assign(more), zero.assign({key: (dims, 0 * x) for key, (dims, x) in more.items()})
+        rates[name] = float((sign_test(*pair, "fold", 0.0, 199, np.random.default_rng(1)).p_value <= 0.05).mean())
+    assert rates["refits"] == pytest.approx(0.05, abs=0.015)
+    assert rates["bound"] < rates["refits"]
