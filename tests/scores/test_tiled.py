@@ -15,6 +15,8 @@ from sklearn.linear_model import LinearRegression
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, ParameterError, StoreError
+from brainalign.engine.solvers import ridge_source
+from brainalign.models import ridge
 from brainalign.scores import tiled
 
 FIXED = ba.Ridge(alphas=[1.0, 100.0], cv=3, dtype="float64")
@@ -112,6 +114,19 @@ def test_compare_equals_what_is_scored_in_one_piece(study, tmp_path):
     assert_read_once(counts, n_chunks=3 * 4)
     stored = ba.open_study(tmp_path / "scores.zarr")["results/compare"].to_dataset()
     assert_same(stored, out, atol=0)
+
+
+def test_each_source_is_decomposed_once_for_all_tiles_and_permutations(study, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(ridge, "ridge_source", lambda *a, **k: made.append(1) or ridge_source(*a, **k))
+    monkeypatch.setattr("brainalign.scores.inference._VALUES", 1)  # permutations do not stand side by side
+    some = {"model": FIXED, "cv": 3, "controls": "none", "n_permutations": 4, "random_state": 0}
+    ba.compare(study.network, study.fmri, by=("layer", "region"), **some, store=tmp_path / "scores.zarr")
+    assert len(tiled.tiles_of({"": study.fmri})) > 2
+    assert len(made) == 4 * 3  # layers and folds
+    made.clear()
+    ba.evaluate(study.network, study.fmri, **some)
+    assert len(made) == 3
 
 
 def test_systems_on_both_sides_and_time_in_the_target(study, tmp_path):
