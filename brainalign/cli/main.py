@@ -1,4 +1,4 @@
-"""``brainalign record | evaluate | compare | report | data | demo``: each a thin face of the public function of that name."""
+"""``brainalign record | evaluate | compare | rsa | report | data | demo``: each a thin face of the public function of that name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ COMMANDS = {
     "record": "present stimuli to a network and store the responses of its layers",
     "evaluate": "score how well one system predicts another, per neuroid",
     "compare": "score every group of one system against every group of another",
+    "rsa": "compare the geometries of two systems, or of their groups",
     "report": "write saved results as one HTML page",
 }
 
@@ -115,12 +116,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _refuse_taken(command: str, spec: dict[str, Any]) -> None:
     """Say before the work, not after it, that the result would have no place."""
-    if command not in ("evaluate", "compare") or "store" not in spec or spec.get("overwrite") or "resume" in spec:
+    if command not in ("evaluate", "compare", "rsa") or "store" not in spec or spec.get("overwrite") or "resume" in spec:
         return
+    from brainalign.cli.spec import FUNCTION
     from brainalign.core.errors import StoreError
     from brainalign.dataset.open import open_study
 
-    name = str(spec.get("name", command))
+    name = str(spec.get("name", FUNCTION[command]))
     if Path(spec["store"]).exists() and name in open_study(spec["store"])["results"]:
         raise StoreError(
             f"{spec['store']} already holds results/{name}. Expected a free name: set `name`, or `overwrite = true`."
@@ -132,6 +134,7 @@ def _show(command: str, made: dict[str, Any], spec: dict[str, Any]) -> None:
     if command == "report":
         print(made["page"])
         return
+    from brainalign.cli.spec import FUNCTION
     from brainalign.reports.table import summary, tidy
 
     if command == "record":
@@ -140,7 +143,7 @@ def _show(command: str, made: dict[str, Any], spec: dict[str, Any]) -> None:
     table = summary(made["result"]) if command == "evaluate" else tidy(made["result"])
     print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     if "store" in spec:
-        print(f"saved in {spec['store']} as results/{spec.get('name', command)}")
+        print(f"saved in {spec['store']} as results/{spec.get('name', FUNCTION[command])}")
 
 
 if __name__ == "__main__":

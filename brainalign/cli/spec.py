@@ -19,6 +19,7 @@ MAPPINGS = (
     "BandedRidge",
     "Classifier",
     "DistantRidge",
+    "KalmanDecoder",
     "KernelRidge",
     "PLS",
     "Ridge",
@@ -28,14 +29,22 @@ MAPPINGS = (
 )
 RESPONDERS = ("TransformersResponder",)
 #: What each command takes beside the arguments of its function, and what it cannot do without.
-EXTRA = {"evaluate": ("store", "name", "overwrite"), "compare": ("store", "name", "overwrite"), "record": (), "report": ()}
+_SAVED = ("store", "name", "overwrite")
+EXTRA = {"evaluate": _SAVED, "compare": _SAVED, "rsa": _SAVED, "record": (), "report": ()}
 REQUIRED = {
     "evaluate": ("source", "target"),
     "compare": ("source", "target", "by"),
+    "rsa": ("source", "target"),
     "record": ("responder", "stimuli", "store"),
     "report": ("results", "path"),
 }
-FUNCTION = {"evaluate": "evaluate", "compare": "compare", "record": "record", "report": "reports.report"}
+FUNCTION = {
+    "evaluate": "evaluate",
+    "compare": "compare",
+    "rsa": "compare_rdms",
+    "record": "record",
+    "report": "reports.report",
+}
 
 
 def read_spec(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -68,10 +77,11 @@ def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
 
     Parameters
     ----------
-    command : {"record", "evaluate", "compare", "report"}
+    command : {"record", "evaluate", "compare", "rsa", "report"}
     spec : mapping
         Keyword arguments of the function. ``source`` and ``target`` are a path, or a table ``{path = ..., name = ...}`` whose
-        other keys go to :func:`brainalign.open_responses`; ``target = {coordinate = "condition"}`` decodes. ``model`` is a
+        other keys go to :func:`brainalign.open_responses`; ``target = {coordinate = "condition"}`` decodes; of ``"rsa"`` the key ``rdm`` of a
+        side holds the arguments of :func:`brainalign.rdm`, and ``{rdms = path, ...}`` opens matrices. ``model`` is a
         step, or a list of steps, each a name or a table ``{step = "Delay", delays_s = [2, 4]}``. ``cv`` is a number or a
         table for :func:`brainalign.split`. ``store`` (and ``name``, ``overwrite``) say where the result is saved as a whole; with
         ``resume``, true or false, ``store`` goes to the function, which keeps tile by tile and continues what was interrupted.
@@ -124,14 +134,16 @@ def _pair(function: str, spec: Mapping[str, Any]) -> list[Line]:
         )
     elsewhere = ("source", "target") if in_tiles else ("source", "target", "store", "name", "overwrite")
     options = {name: value for name, value in spec.items() if name not in elsewhere}
-    if "by" in options:
-        options["by"] = _plain_tuple(options["by"])
+    for name in ("by", "over"):
+        if name in options:
+            options[name] = _plain_tuple(options[name])
     if "model" in options:
         options["model"] = _model(options["model"])
     if isinstance(options.get("cv"), Mapping):
         _refuse_unknown(options["cv"], _arguments("split")[1:], "cv")
         options["cv"] = Call("split", (Name("target"),), options["cv"])
-    lines = [Line(_responses(spec["source"], "source"), "source"), Line(_responses(spec["target"], "target"), "target")]
+    side = _rdms if function == "compare_rdms" else _responses
+    lines = [Line(side(spec[name], name), name) for name in ("source", "target")]
     lines.append(Line(Call(function, (Name("source"), Name("target")), options), "result"))
     if "store" in spec and not in_tiles:
         where = {name: spec[name] for name in ("name", "overwrite") if name in spec}
@@ -153,6 +165,18 @@ def _responses(value: Any, side: str) -> Any:
         return Call("open_responses", (value["path"],), {name: item for name, item in value.items() if name != "path"})
     example = '{path = "study.zarr", name = "sub-01"}' + (' or {coordinate = "condition"}' if side == "target" else "")
     raise ParameterError(f"{side} is {value!r}. Expected a path in quotes, or a table such as {example}.")
+
+
+def _rdms(value: Any, side: str) -> Call:
+    """Return how the RDMs of one side are made, or opened."""
+    if isinstance(value, Mapping) and isinstance(value.get("rdms"), str):
+        return Call("open_rdms", (value["rdms"],), {name: item for name, item in value.items() if name != "rdms"})
+    made = value.get("rdm", {}) if isinstance(value, Mapping) else {}
+    if isinstance(made, Mapping):
+        _refuse_unknown(made, _arguments("rdm")[1:], f"{side}: rdm")
+        recording = {name: item for name, item in value.items() if name != "rdm"} if isinstance(value, Mapping) else value
+        return Call("rdm", (_responses(recording, side),), {name: _plain_tuple(item) for name, item in made.items()})
+    raise ParameterError(f'{side} has rdm = {made!r}. Expected the arguments of `ba.rdm`, as in rdm = {{by = "layer"}}.')
 
 
 def _stimuli(value: Any) -> Any:

@@ -46,6 +46,21 @@ def test_evaluate_compare_and_report_end_to_end(store, tmp_path, capsys):
     assert "layer4" in page.read_text(encoding="utf-8")
 
 
+def test_rsa_end_to_end(store, tmp_path, capsys):
+    sides = "".join(
+        f'{side} = {{path = "{store}", name = "{name}", rdm = {{by = "{by}"}}}}\n'
+        for side, name, by in (("source", "random-network", "layer"), ("target", "sub-01", "region"))
+    )
+    spec = write(tmp_path, sides + f'metric = "rho-a"\nn_permutations = 9\nrandom_state = 0\nstore = "{store}"')
+    assert main(["rsa", spec]) == 0
+    printed = capsys.readouterr().out
+    assert "p_value_max" in printed
+    assert "results/compare_rdms" in printed
+    assert ba.open_study(store)["results/compare_rdms"].to_dataset().score.shape == (4, 3)
+    assert main(["rsa", spec]) == 1
+    assert "already holds results/compare_rdms" in capsys.readouterr().err
+
+
 def test_dry_run_prints_python_that_runs_and_gives_the_same(store, tmp_path, capsys):
     spec = write(tmp_path, pair(store, 'model = {step = "Ridge", alphas = [10.0]}\ncv = 3\nrandom_state = 0'))
     assert main(["evaluate", spec, "--dry-run"]) == 0
@@ -94,7 +109,7 @@ def test_help_and_version_are_light():
     code = "import sys; from brainalign.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "False"
-    for command in ("record", "evaluate", "compare", "report", "demo"):
+    for command in ("record", "evaluate", "compare", "rsa", "report", "demo"):
         assert command in run.stdout
     with pytest.raises(SystemExit) as stopped:
         main(["frobnicate"])

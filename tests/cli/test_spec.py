@@ -51,6 +51,22 @@ def test_with_resume_the_store_goes_to_the_function():
     assert lines[-1] == "result = ba.compare(source, target, by=('layer', 'region'), store='s.zarr', resume=True)"
 
 
+def test_sides_of_rsa_are_made_or_opened():
+    spec = {
+        "source": {"path": "s.zarr", "name": "net", "rdm": {"by": "layer", "metric": "euclidean"}},
+        "target": {"rdms": "it.mat", "stimulus_id": "ids.txt"},
+        "over": ["subject", "stimulus"],
+        "store": "s.zarr",
+    }
+    assert as_python(program("rsa", spec)).splitlines()[2:] == [
+        "source = ba.rdm(ba.open_responses('s.zarr', name='net'), by='layer', metric='euclidean')",
+        "target = ba.open_rdms('it.mat', stimulus_id='ids.txt')",
+        "result = ba.compare_rdms(source, target, over=('subject', 'stimulus'))",
+        "ba.save(result, 's.zarr')",
+    ]
+    assert as_python(program("rsa", PAIR)).splitlines()[2].startswith("source = ba.rdm(ba.open_responses('")
+
+
 def test_model_is_built_from_public_names_only():
     lines = program("evaluate", PAIR | {"model": [{"step": "Delay", "delays_s": [2, 4]}, "Ridge"]})
     assert "model=ba.chain(ba.Delay(delays_s=[2, 4]), ba.Ridge())" in as_python(lines)
@@ -86,10 +102,10 @@ def test_record_and_report():
 
 @pytest.mark.parametrize("command", FUNCTION)
 def test_an_unknown_key_names_the_closest_one(command):
-    typo = {"record": "batch_sise", "evaluate": "ceilling", "compare": "agregate", "report": "titel"}[command]
-    meant = {"record": "batch_size", "evaluate": "ceiling", "compare": "aggregate", "report": "title"}[command]
+    typo = {"record": "batch_sise", "evaluate": "ceilling", "compare": "agregate", "rsa": "metrik", "report": "titel"}[command]
+    meant = {"record": "batch_size", "evaluate": "ceiling", "compare": "aggregate", "rsa": "metric", "report": "title"}[command]
     with pytest.raises(ba.errors.ParameterError, match=f"'{typo}'. Did you mean '{meant}'"):
-        program(command, PAIR | {typo: 1} if command in ("evaluate", "compare") else {typo: 1})
+        program(command, PAIR | {typo: 1} if command in ("evaluate", "compare", "rsa") else {typo: 1})
 
 
 @pytest.mark.parametrize(
@@ -120,6 +136,9 @@ def test_an_unknown_key_names_the_closest_one(command):
             "Delay needs 'delays_s'. Expected a table {step = \"Delay\", delays_s = ...}",
         ),
         ("evaluate", PAIR | {"store": 3}, "store = 3. Expected a path in quotes"),
+        ("rsa", PAIR | {"source": {"path": "s", "rdm": 3}}, "source has rdm = 3. Expected the arguments of `ba.rdm`"),
+        ("rsa", PAIR | {"source": {"path": "s", "rdm": {"mettric": "cosine"}}}, "source: rdm got an unknown key 'mettric'"),
+        ("rsa", PAIR | {"source": {"rdm": {}}}, "source is {}"),
         ("report", {"results": ["s.zarr"], "path": "r"}, "results holds 's.zarr'"),
         ("report", {"results": [{"path": "s", "name": "a"}, {"path": "t", "name": "a"}], "path": "r"}, "heading 'a' twice"),
     ],
@@ -141,6 +160,6 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_the_examples_of_the_documentation_are_valid():
     page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```toml\n# (\w+)\.toml\n(.*?)```", page, flags=re.DOTALL)
-    assert [command for command, _ in blocks] == ["record", "evaluate", "report"]
+    assert [command for command, _ in blocks] == ["record", "evaluate", "rsa", "report"]
     for command, text in blocks:
         assert program(command, tomllib.loads(text))
