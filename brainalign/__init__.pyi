@@ -47,6 +47,7 @@ from .models.stacked import Stacked as Stacked
 from .neurons.attribution import attribute as attribute
 from .scores.bootstrap import bootstrap as bootstrap
 from .scores.ceiling import noise_ceiling as noise_ceiling
+from .scores.decoding import decode_time as decode_time
 from .scores.evaluate import evaluate as evaluate
 from .scores.grid import compare as compare
 from .scores.hierarchy import hierarchy as hierarchy

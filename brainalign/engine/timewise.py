@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
@@ -16,7 +17,12 @@ _TIMES = 16  # that are laid out side by side: rows of one time must lie togethe
 
 
 def decode_times(
-    X: Numbers, folds: Sequence[Fold], rules: Callable[[Numbers], Iterator[Rule]], score: Callable[[Numbers, Numbers], Numbers]
+    X: Numbers,
+    folds: Sequence[Fold],
+    rules: Callable[[Numbers], Iterator[Rule]],
+    score: Callable[[Numbers, Numbers], Numbers],
+    *,
+    dtype: Any = None,
 ) -> Numbers:
     """Score the rules that are learned at every time point on the test rows of the same time.
 
@@ -28,6 +34,8 @@ def decode_times(
         The trials of one time (trial, channel) to a rule for each fold, as :func:`ridge_rules` makes.
     score : callable
         Decision values (test row, output) and the test rows, to scores of any shape.
+    dtype : dtype, optional
+        Of the work, into which a few times are copied at a time; default that of ``X``.
 
     Returns
     -------
@@ -35,29 +43,34 @@ def decode_times(
     """
     found = [
         np.stack([score(x[test] @ weights + offset, test) for (weights, offset), (_, test) in zip(rules(x), folds, strict=True)])
-        for x in _times(X)
+        for x in times_of(X, dtype)
     ]
     return np.stack(found, axis=1).astype(np.float64)
 
 
 def generalize_times(
-    X: Numbers, folds: Sequence[Fold], rules: Callable[[Numbers], Iterator[Rule]], score: Callable[[Numbers, Numbers], Numbers]
+    X: Numbers,
+    folds: Sequence[Fold],
+    rules: Callable[[Numbers], Iterator[Rule]],
+    score: Callable[[Numbers, Numbers], Numbers],
+    *,
+    dtype: Any = None,
 ) -> Numbers:
     """Score the rules that are learned at every time point on the test rows of all times.
 
     Parameters
     ----------
-    X, folds, rules, score
+    X, folds, rules, score, dtype
         As in :func:`decode_times`; decision values are (test row, output, test time).
 
     Returns
     -------
     ndarray of float64, (fold, time, ..., test time)
     """
-    learned = [list(rules(x)) for x in _times(X)]
+    learned = [list(rules(x)) for x in times_of(X, dtype)]
     found = []
     for k, (_, test) in enumerate(folds):
-        x = np.ascontiguousarray(X[test].transpose(0, 2, 1))  # a copy of one fold at a time
+        x = np.ascontiguousarray(X[test].transpose(0, 2, 1), dtype=dtype)  # a copy of one fold at a time
         flat, shape = x.reshape(-1, x.shape[2]), x.shape[:2]
         scores = []
         for rule in learned:
@@ -68,10 +81,20 @@ def generalize_times(
     return np.stack(found).astype(np.float64)
 
 
-def _times(X: Numbers) -> Iterator[Numbers]:
-    """Yield the trials of each time, (trial, channel), laid out so that they are multiplied fast."""
+def times_of(X: Numbers, dtype: Any = None) -> Iterator[Numbers]:
+    """Yield the trials of each time, laid out so that they are multiplied fast.
+
+    Parameters
+    ----------
+    X : ndarray, (trial, channel, time)
+    dtype : dtype, optional
+
+    Yields
+    ------
+    ndarray, (trial, channel)
+    """
     for start in range(0, X.shape[2], _TIMES):
-        yield from np.ascontiguousarray(X[:, :, start : start + _TIMES].transpose(2, 0, 1))
+        yield from np.ascontiguousarray(X[:, :, start : start + _TIMES].transpose(2, 0, 1), dtype=dtype)
 
 
 def ridge_rules(x: Numbers, Y: Numbers, folds: Sequence[Fold], *, alpha: float = 1.0) -> Iterator[Rule]:
@@ -155,6 +178,7 @@ def lda_rules(x: Numbers, codes: Numbers, folds: Sequence[Fold]) -> Iterator[Rul
                 gram, total = _sums(x[some])[::2]
             share[k], means[k] = len(some) / len(train), total / len(some)
             pooled += share[k] * _shrunk(gram - np.outer(total, means[k]), x[some] - means[k])
+        pooled.flat[:: len(pooled) + 1] += np.diagonal(pooled) == 0  # channels that vary in no class: they have no weight
         weights = cho_solve(cho_factor(pooled, overwrite_a=True, check_finite=False), means.T, check_finite=False)
         offset = -0.5 * np.einsum("kc,ck->k", means, weights) + np.log(share) - middle @ weights
         yield (weights[:, 1:] - weights[:, :1], offset[1:] - offset[:1]) if len(classes) == 2 else (weights, offset)

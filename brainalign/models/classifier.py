@@ -14,7 +14,7 @@ from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.schema import as_labels
 from brainalign.models.mapping import LabelledMapping, Values
 
-METHODS = ("lda", "svm", "logistic")
+METHODS = ("lda", "svm", "logistic", "ridge")
 
 
 class Classifier(LabelledMapping):
@@ -22,12 +22,12 @@ class Classifier(LabelledMapping):
 
     Parameters
     ----------
-    method : {"lda", "svm", "logistic"} or scikit-learn classifier
-        Linear discriminant analysis with Ledoit–Wolf shrinkage; a linear support vector machine; logistic regression.
-        The latter two standardise each feature on the training rows, so that its units do not matter. A classifier of
-        your own is used as it is.
+    method : {"lda", "svm", "logistic", "ridge"} or scikit-learn classifier
+        Linear discriminant analysis with Ledoit–Wolf shrinkage; a linear support vector machine; logistic regression; ridge
+        regression of each class against the rest, in which permuted labels cost next to nothing (:func:`decode_time`). The latter three
+        standardise each feature on the training rows, so that its units do not matter. A classifier of your own is used as it is.
     C : float
-        Inverse strength of the penalty of ``"svm"`` and ``"logistic"``.
+        Inverse strength of the penalty of ``"svm"`` and ``"logistic"``; of ``"ridge"``, whose alpha is 1 / C.
     random_state : int or None
         Of ``"svm"``, whose solver shuffles.
 
@@ -150,8 +150,10 @@ class Classifier(LabelledMapping):
             from sklearn.svm import LinearSVC
 
             return make_pipeline(StandardScaler(), LinearSVC(C=self.C, random_state=self.random_state))
-        from sklearn.linear_model import LogisticRegression
+        from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
+        if self.method == "ridge":
+            return make_pipeline(StandardScaler(), RidgeClassifier(alpha=1.0 / self.C))
         return make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=1000))
 
     def _per_class(self, X: Any, name: str) -> Any:

@@ -15,7 +15,7 @@ from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 
 
-def join_results(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Dataset:
+def join_results(parts: dict[str, xr.Dataset], side: str, dim: Any, *, verb: str = "evaluate") -> xr.Dataset:
     """Join the results of several systems; what was dropped from each, and how each was made, stays in report and provenance.
 
     Parameters
@@ -25,6 +25,8 @@ def join_results(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Datase
         Which side the systems are on; their neuroid labels are brought together for targets.
     dim : str or Variable
         What to join along.
+    verb : str
+        Who asked, for provenance and messages.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def join_results(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Datase
         There are none.
     """
     if not parts:
-        raise ParameterError(f"evaluate got an empty dict as its {side}. Expected at least one responses array by name.")
+        raise ParameterError(f"{verb} got an empty dict as its {side}. Expected at least one responses array by name.")
     results = list(parts.values())
     if any(part.fold.values.tolist() != results[0].fold.values.tolist() for part in results):
         results = [part.assign_coords(fold=np.arange(part.sizes["fold"])) for part in results]  # their folds share no names
@@ -46,7 +48,7 @@ def join_results(parts: dict[str, xr.Dataset], side: str, dim: Any) -> xr.Datase
     if len({grid_of(part) for part in parts.values()}) > 1:  # the first one's would misplace the others
         out.neuroid_id.attrs.pop("grid", None)
     out.attrs["report"] = json.dumps({"each": {name: json.loads(part.attrs["report"]) for name, part in parts.items()}})
-    return write_step(out, "evaluate", params={"each": side}, inputs=parts)
+    return write_step(out, verb, params={"each": side}, inputs=parts)
 
 
 def _with_the_same_labels(results: list[xr.Dataset]) -> list[xr.Dataset]:

@@ -139,3 +139,20 @@ def test_folds_that_leave_one_out():
     ours = decode_times(x, folds, lambda now: ridge_rules(now, SIGNS, folds), decision_values)
     peer = make_pipeline(StandardScaler(), Ridge(alpha=1.0)).fit(x[1:, :, 0], SIGNS[1:, 0]).predict(x[:1, :, 0])
     np.testing.assert_allclose(ours[0, 0, 0], peer, atol=1e-10)
+
+
+def test_a_time_at_which_nothing_varies_has_no_rule():
+    x = recording()
+    x[..., 0] = 3.0
+    for rules in (lambda now: ridge_rules(now, SIGNS, FOLDS), lambda now: lda_rules(now, LABEL, FOLDS)):
+        values = decode_times(x, FOLDS, rules, decision_values)[:, 0]
+        assert np.ptp(values, axis=1).max() < 1e-10
+
+
+def test_the_work_may_be_wider_than_the_recording():
+    x = recording().astype(np.float32)
+    rules = lambda now: ridge_rules(now, SIGNS, FOLDS)  # noqa: E731
+    for run in (decode_times, generalize_times):
+        np.testing.assert_array_equal(
+            run(x, FOLDS, rules, decision_values, dtype=np.float64), run(x.astype(np.float64), FOLDS, rules, decision_values)
+        )

@@ -17,6 +17,18 @@ def predicted_and_held_out(source, target):
     return ba.Ridge(alphas=[10.0]).fit(x[:40], y[:40]).predict(x[40:]), y[40:]
 
 
+def in_time(x):
+    """Two times: noise, and then what there is."""
+    noise = np.random.default_rng(0).normal(size=x.shape)
+    labels = {name: (c.dims, c.values) for name, c in x.coords.items()}
+    return xr.DataArray(
+        np.stack([noise, x.values], axis=2).astype("float32"),
+        dims=(*x.dims, "time"),
+        coords=labels | {"time": [0.0, 0.1]},
+        attrs=x.attrs,
+    ).assign_attrs(time_reference="stimulus onset")
+
+
 #: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
 PAIR_VERBS = {
     "align": lambda source, target: ba.align(source, target)[1],
@@ -63,6 +75,14 @@ PAIR_VERBS = {
         random_state=0,
     ),
     "identify": lambda source, target: ba.identify(source, target, model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0),
+    "decode_time": lambda source, target: ba.decode_time(
+        in_time(source),
+        ba.average_repeats(target),
+        model=ba.Ridge(alphas=[10.0], standardize="train"),
+        cv=3,
+        n_permutations=9,
+        random_state=0,
+    ),
     "compare_rdms": lambda source, target: ba.compare_rdms(ba.rdm(source), ba.rdm(target)),
     "similarity": lambda source, target: ba.similarity(
         source,
