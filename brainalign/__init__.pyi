@@ -37,6 +37,7 @@ from .models.attention import AttentionReadout as AttentionReadout
 from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
 from .models.distant import DistantRidge as DistantRidge
+from .models.kalman import KalmanDecoder as KalmanDecoder
 from .models.kernel import KernelRidge as KernelRidge
 from .models.pls import PLS as PLS
 from .models.readout import readout as readout

@@ -279,6 +279,18 @@ def test_mappings_fit_in_every_direction(systems, mapping, source, target):
     assert np.corrcoef(*(side.ravel() for side in centred))[0, 1] > 0.2  # of the rows that it was fitted on
 
 
+@pytest.mark.parametrize("method", ["kalman", "robust"])
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_a_few_neuroids_are_decoded_as_states_in_every_direction(systems, method, source, target):
+    x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
+    prediction = (
+        ba.KalmanDecoder(method, regressor=None if method == "kalman" else ba.Ridge(alphas=[10.0])).fit(x, y[:, :3]).predict(x)
+    )
+    assert prediction.dims == y.dims
+    assert (prediction.neuroid_id.values == y.neuroid_id.values[:3]).all()
+    assert all(np.corrcoef(prediction[:, k], y[:, k])[0, 1] > 0.2 for k in range(3))  # of the rows that it was fitted on
+
+
 def test_brains_and_networks_share_one_template(systems):
     names = list(systems)
     x = ba.average_repeats(systems[names[0]])
