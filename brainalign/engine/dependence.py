@@ -46,8 +46,8 @@ def distance_correlation(first: Numbers, second: Numbers) -> Numbers:
     >>> float(distance_correlation(line, 3 * line).round(12))
     1.0
     """
-    a, b = double_centred(first), double_centred(second)
-    return _correlation((a * b).sum(axis=(-2, -1)), (a * a).sum(axis=(-2, -1)), (b * b).sum(axis=(-2, -1)))
+    a, b = double_centred(_shares(first)), double_centred(_shares(second))
+    return _correlation(*(np.einsum("...ij,...ij->...", *pair) for pair in ((a, b), (a, a), (b, b))))
 
 
 def adaptive_correlations(
@@ -81,11 +81,12 @@ def adaptive_correlations(
     weights = ((parts >= lower[:, None]) & (parts < upper[:, None])).astype(np.float64)
     rows, columns = np.triu_indices(len(first))
     twice = np.where(rows == columns, 1.0, 2.0)[:, None]
-    a, b = (_pieces(side, levels, rows, columns) for side in (first, second))
+    shares = _shares(first), _shares(second)
+    a, b = (_pieces(side, levels, rows, columns) for side in shares)
     lengths = []
-    for pieces, side in ((a, first), (b, second)):
+    for pieces, side in zip((a, b), shares, strict=True):
         squares = np.einsum("ki,ki->k", weights @ (pieces.T @ (twice * pieces)), weights)
-        apart = (side / side.max())[rows, columns][rows != columns]
+        apart = side[rows, columns][rows != columns]
         lengths.append(np.where((apart.min() < levels[upper]) & (apart.max() > levels[lower]), squares, np.nan))
     a = (twice * a).T
 
@@ -101,10 +102,16 @@ def adaptive_correlations(
     return correlations(b), null
 
 
-def _pieces(distances: Numbers, levels: Numbers, rows: Numbers, columns: Numbers) -> Numbers:
+def _shares(distances: Numbers) -> Numbers:
+    """Return distances in units of the largest of their matrix, so that none is too small to tell; NaN where all are 0."""
+    wide = np.asarray(distances, dtype=np.float64)
+    largest = wide.max(axis=(-2, -1), keepdims=True)
+    return np.asarray(wide / np.where(largest > 0, largest, np.nan))
+
+
+def _pieces(shares: Numbers, levels: Numbers, rows: Numbers, columns: Numbers) -> Numbers:
     """Return what each distance has between neighbouring thresholds, doubly centred; (pair, part)."""
-    share = np.asarray(distances, dtype=np.float64) / distances.max()
-    pieces = np.clip(share, levels[:-1, None, None], levels[1:, None, None]) - levels[:-1, None, None]
+    pieces = np.clip(shares, levels[:-1, None, None], levels[1:, None, None]) - levels[:-1, None, None]
     return np.ascontiguousarray(double_centred(pieces)[:, rows, columns].T)
 
 

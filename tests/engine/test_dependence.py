@@ -32,6 +32,13 @@ def test_of_a_side_with_itself_and_with_nothing():
     assert 0 < both[1] < 0.9
 
 
+def test_the_unit_of_distances_does_not_matter():
+    """Squared distances between fields in tesla are of the order of 1e-26."""
+    x, y = distances(), distances(seed=1)
+    assert float(distance_correlation(1e-26 * x, y)) == pytest.approx(float(distance_correlation(x, y)), abs=1e-12)
+    assert np.isnan(adaptive_correlations(0 * x, y, LEVELS)[0]).all()
+
+
 def test_every_pair_of_thresholds_on_both_sides_equals_distances_clipped_one_by_one():
     x, y = distances(), distances(seed=1)
     observed, _ = adaptive_correlations(x, y, LEVELS)
