@@ -35,7 +35,8 @@ def classical_scaling(squared: Numbers, n_dimensions: int) -> tuple[Numbers, Num
     ([-2.0, -1.0, 3.0], 1.0)
     """
     values, vectors = np.linalg.eigh(-0.5 * double_centred(squared))
-    power = np.where(values > np.finfo(np.float64).eps * values.shape[-1] * values[..., -1:], values, 0.0)
+    rounding = np.finfo(np.float64).eps * values.shape[-1] * np.abs(values).max(axis=-1, keepdims=True)
+    power = np.where(values > rounding, values, 0.0)
     kept = power[..., ::-1][..., :n_dimensions]
     total = power.sum(axis=-1)
     share = kept.sum(axis=-1) / np.where(total > 0, total, np.nan)

@@ -27,6 +27,11 @@ def test_what_is_no_euclidean_distance_is_left_out():
     np.testing.assert_allclose(positions[:, 1], 0, atol=1e-12)
     assert share == pytest.approx(1)
     assert np.isnan(classical_scaling(np.zeros((3, 3)), 1)[1])
+    patterns = np.random.default_rng(0).normal(size=(2, 15, 8))
+    below = np.stack([-squareform(pdist(p)) for p in patterns])  # cross-validated, where there is nothing but noise
+    positions, share = classical_scaling(below, 2)
+    assert np.isnan(share).all()
+    assert (positions == 0).all()
 
 
 def test_turns_that_mean_nothing_are_undone():
