@@ -117,10 +117,10 @@ def open_rdms(rdms: Any, *, stimulus_id: Any = None, dim: str = "rdm", units: st
             raise ParameterError(
                 f"{what!r} does not tell the {len(found)} apart: {preview(found)}. Expected each once: choose another descriptor."
             )
-    index = as_labels(names)
-    coords = {dim: as_labels(labels), "stimulus": index, "stimulus_2": index}
-    coords |= {name: (dim, values) for name, values in stack.items()}
+    coords: dict[str, Any] = {name: (dim, values) for name, values in stack.items()}
     coords |= {name: ("stimulus", values) for name, values in patterns.items()}
+    index = as_labels(names)  # a descriptor that has the name of a dim gives way
+    coords |= {dim: as_labels(labels), "stimulus": index, "stimulus_2": index}
     measure = str(rdms.dissimilarity_measure or "unspecified").lower()
     x = xr.DataArray(
         np.asarray(rdms.get_matrices(), dtype=np.float64), dims=(dim, *_SQUARE), coords=coords, name="rdm",
@@ -145,7 +145,7 @@ def to_rsatoolbox(x: xr.DataArray) -> Any:
     Raises
     ------
     SchemaError
-        Neither RDMs nor responses; matrices that are not symmetric, which a stack cannot hold.
+        Neither RDMs nor responses; matrices that are not symmetric, or between folds, whose diagonal a stack cannot hold.
     MissingDependencyError
         rsatoolbox is not installed.
 
@@ -169,9 +169,12 @@ def to_rsatoolbox(x: xr.DataArray) -> Any:
 
 def _stack(x: xr.DataArray) -> Any:
     values = x.values.reshape(-1, *x.shape[-2:])
-    if not np.allclose(values, values.swapaxes(1, 2), equal_nan=True):
+    tolerance = 1e-6 * np.nanmax(np.abs(values), initial=0.0)
+    uneven = np.nanmax(np.abs(values - values.swapaxes(1, 2)), initial=0.0) > tolerance
+    if uneven or np.nanmax(np.abs(np.diagonal(values, axis1=1, axis2=2)), initial=0.0) > tolerance:
         raise SchemaError(
-            "The matrices are not symmetric. Expected dissimilarities of unordered pairs, which is what rsatoolbox holds."
+            f"The matrices {'are not symmetric' if uneven else 'have a diagonal that is not 0'}. Expected dissimilarities of unordered pairs of "
+            "different conditions, which is all that rsatoolbox holds."
         )
     leading = x.isel(stimulus=0, stimulus_2=0, drop=True)
     flat = {

@@ -92,9 +92,19 @@ def test_what_is_missing_or_ambiguous_is_named():
         ba.open_rdms(stack, key="x")
 
 
-def test_matrices_that_are_not_symmetric_cannot_leave():
-    x = xr.DataArray(
-        np.triu(np.ones((3, 3)), 1), dims=("stimulus", "stimulus_2"), coords={"stimulus": list("abc"), "stimulus_2": list("abc")}
-    )
+@pytest.mark.parametrize("scale", [1.0, 1e-26])  # squared tesla
+def test_what_a_stack_cannot_hold_cannot_leave(scale):
+    labels = {"stimulus": list("abc"), "stimulus_2": list("abc")}
+    upper = scale * np.triu(np.ones((3, 3)), 1)
     with pytest.raises(ba.errors.SchemaError, match="not symmetric"):
-        to_rsatoolbox(x)
+        to_rsatoolbox(xr.DataArray(upper, dims=list(labels), coords=labels))
+    with pytest.raises(ba.errors.SchemaError, match="a diagonal that is not 0"):
+        to_rsatoolbox(xr.DataArray(upper + upper.T + scale * np.eye(3), dims=list(labels), coords=labels))
+
+
+def test_chosen_names_stand_on_both_sides_whatever_the_descriptors_are_called():
+    stack = rsatoolbox.rdm.RDMs(np.ones((2, 3)), pattern_descriptors={"stimulus": list("abc")}, rdm_descriptors={"rdm": ["x", "y"]})
+    opened = ba.open_rdms(stack, stimulus_id=["u", "v", "w"])
+    for dim in ("stimulus", "stimulus_2"):
+        assert opened[dim].values.tolist() == ["u", "v", "w"]
+    assert opened.rdm.values.tolist() == [0, 1]
