@@ -7,6 +7,8 @@ import numpy as np
 from brainalign.engine.backend import Array, cast, to_numpy
 from brainalign.engine.moments import Numbers
 
+_TIE = 1e-12  # cosines that differ by rounding are equally high
+
 
 def nearest(X: Array, k: int) -> Numbers:
     """Return the k nearest stimuli of each by cosine similarity, itself left out.
@@ -21,7 +23,8 @@ def nearest(X: Array, k: int) -> Numbers:
     -------
     ndarray of float64, (stimulus, stimulus)
         1 / √(n k) for neighbours of the row, else 0, so that the sum of products with another is the share of neighbours in common.
-        NaN where there are no more than k stimuli.
+        Stimuli that tie for the last places share them, so that the sum is what ties broken at random would give on average. NaN where
+        there are no more than k stimuli, or nothing tells them apart.
 
     Examples
     --------
@@ -32,12 +35,13 @@ def nearest(X: Array, k: int) -> Numbers:
     norm = (x * x).sum(1) ** 0.5
     x = x / (norm + (norm == 0) * 1.0)[:, None]
     likeness, n = to_numpy(x @ x.T).copy(), len(x)
-    if k >= n:
+    if k >= n or np.ptp(likeness[~np.eye(n, dtype=bool)]) <= _TIE:
         return np.full((n, n), np.nan)
     np.fill_diagonal(likeness, -np.inf)
-    out = np.zeros((n, n))
-    np.put_along_axis(out, np.argpartition(-likeness, k - 1, axis=1)[:, :k], (n * k) ** -0.5, axis=1)
-    return out
+    last = np.partition(likeness, n - k, axis=1)[:, n - k, None]
+    nearer, tied = likeness > last + _TIE, np.abs(likeness - last) <= _TIE
+    places = k - nearer.sum(axis=1, keepdims=True)
+    return np.asarray((nearer + tied * places / tied.sum(axis=1, keepdims=True)) / (n * k) ** 0.5)
 
 
 def neighbour_overlap(A: Numbers, B: Numbers) -> float:
@@ -52,7 +56,5 @@ def neighbour_overlap(A: Numbers, B: Numbers) -> float:
     -------
     float
     """
-    if np.isnan(A[0, 0]) or np.isnan(B[0, 0]):
-        return np.nan
-    common, either = ((A > 0) & (B > 0)).sum(1), ((A > 0) | (B > 0)).sum(1)
-    return float((common / either).mean())
+    common = len(A) * (A * B).sum(1)  # over k, as both name k
+    return float((common / (2 - common)).mean())

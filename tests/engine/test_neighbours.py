@@ -30,3 +30,20 @@ def test_nothing_is_its_own_neighbour_and_too_few_have_none(pair):
     assert (nearest(pair[0], 29) > 0).sum() == 30 * 29
     assert np.isnan(nearest(pair[0], 30)).all()
     assert np.isnan(neighbour_overlap(nearest(pair[0], 30), nearest(pair[1], 3)))
+
+
+def test_ties_share_the_last_places(pair):
+    counts = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 1.0], [0.0, 4.0]])  # three in one direction, two in another
+    found = nearest(counts, 1) * np.sqrt(5)
+    np.testing.assert_allclose(found[0], [0, 0.5, 0.5, 0, 0])
+    np.testing.assert_allclose(found[3], [0, 0, 0, 0, 1])
+    np.testing.assert_allclose((nearest(np.round(pair[0]), 4) * np.sqrt(30 / 4)).sum(axis=1), 1.0)
+    order = np.random.default_rng(0).permutation(30)
+    again = nearest(np.round(pair[0])[order], 4)
+    np.testing.assert_allclose(again, nearest(np.round(pair[0]), 4)[np.ix_(order, order)])  # whatever their order
+
+
+@pytest.mark.parametrize("x", [np.zeros((9, 3)), np.full((9, 3), 0.1), np.arange(1.0, 10.0)[:, None]])
+def test_stimuli_that_nothing_tells_apart_have_no_neighbours(x):
+    assert np.isnan(nearest(x, 3)).all()
+    assert np.isnan(neighbour_overlap(nearest(x, 3), nearest(x, 3)))
