@@ -76,6 +76,7 @@ def adaptive_dependence(
     0.01
     """
     check_choice("statistic", statistic, STATISTICS, owner="adaptive_dependence")
+    check_choice("join", join, ("inner", "exact"), owner="adaptive_dependence")
     check_number("n_thresholds", n_thresholds, owner="adaptive_dependence", low=2, integer=True)
     check_number("n_permutations", n_permutations, owner="adaptive_dependence", low=1, integer=True)
     seed = check_random_state(random_state, owner="adaptive_dependence")

@@ -109,6 +109,7 @@ def trsa(
     for name, n_draws in (("n_permutations", n_permutations), ("n_bootstraps", n_bootstraps)):
         check_number(name, n_draws, owner="trsa", low=0, integer=True)
     check_number("level", level, owner="trsa", low=0.5, high=0.9999)
+    check_choice("join", join, ("inner", "exact"), owner="trsa")
     if lower is None and upper is None:
         lower, upper = _of_families(family, step)
     elif family != "all":

@@ -61,7 +61,7 @@ def geo_topological(
     >>> sorted(set(graphs.values.ravel().tolist()))
     [0.0, 1.0]
     """
-    check_thresholds(lower, upper, scale=scale, threshold=threshold, owner="geo_topological")
+    lower, upper = _one_pair(lower, upper, scale=scale, threshold=threshold, owner="geo_topological")
     check_choice("shape", shape, ("ramp", "sigmoid"), owner="geo_topological")
     params = {"lower": lower, "upper": upper, "scale": scale, "threshold": threshold, "shape": shape}
     values = topology.geo_topological(whole(pairs_of(rdms, "rdms"), rdms, "rdms"), **params)
@@ -119,12 +119,14 @@ def geodesic(
     n = rdms.shape[-1]
     if edges == "two-step":
         pair = amount if isinstance(amount, (tuple, list)) and len(amount) == 2 else (amount, None)
-        check_thresholds(*pair, scale=scale, threshold="quantile", owner="geodesic, edges='two-step',")
+        amount = _one_pair(*pair, scale=scale, threshold="quantile", owner="geodesic, edges='two-step',")
     elif edges == "p-shortest":
         check_number("amount", amount, owner="geodesic", low=0.0, high=1.0)
     else:
         least = 1 / n if edges == "p-nearest" else 1
         check_number("amount", amount, owner="geodesic", low=least, high=(n - 1) * least, integer=edges == "k-nearest")
+    if not (isinstance(unreachable, float) and np.isnan(unreachable)):
+        check_number("unreachable", unreachable, owner="geodesic", low=1.0)
     if scale == "raw" and (vectors < 0).any():
         raise SchemaError(
             f"geodesic got dissimilarities down to {vectors.min():.3g} on scale='raw'. Expected none below 0, for paths have lengths: use "
@@ -186,7 +188,10 @@ def check_thresholds(lower: Any, upper: Any, *, scale: str, threshold: str, owne
     """
     check_choice("scale", scale, topology.SCALES, owner=owner)
     check_choice("threshold", threshold, topology.THRESHOLDS, owner=owner)
-    low, high = (np.atleast_1d(np.asarray(np.nan if side is None else side, dtype=np.float64)) for side in (lower, upper))
+    try:
+        low, high = (np.atleast_1d(np.asarray(side, dtype=np.float64)) for side in (lower, upper))
+    except (TypeError, ValueError):
+        low = high = np.array([np.nan])
     least, most = (-np.inf, np.inf) if threshold == "absolute" else (0.0, 1.0)
     if (
         low.ndim > 1
@@ -198,6 +203,13 @@ def check_thresholds(lower: Any, upper: Any, *, scale: str, threshold: str, owne
             + (", from 0 to 1." if threshold != "absolute" else ".")
         )
     return low, high
+
+
+def _one_pair(lower: Any, upper: Any, *, owner: str, **meaning: str) -> tuple[float, float]:
+    low, high = check_thresholds(lower, upper, owner=owner, **meaning)
+    if low.size != 1:
+        raise ParameterError(f"{owner} got lower={lower!r} and upper={upper!r}. Expected one of each: `ba.trsa` takes several.")
+    return float(low[0]), float(high[0])
 
 
 def _transformed(rdms: xr.DataArray, values: Numbers, verb: str, params: dict[str, Any]) -> xr.DataArray:

@@ -70,6 +70,8 @@ def test_flat_rdms_say_nothing(sides):
 def test_bad_input_is_named(sides):
     with pytest.raises(ParameterError, match="'statistic' parameter"):
         adaptive_dependence(*sides, statistic="max")
+    with pytest.raises(ParameterError, match="'join' parameter of adaptive_dependence"):
+        adaptive_dependence(*sides, join="outer")
     with pytest.raises(ParameterError, match="'n_thresholds' parameter"):
         adaptive_dependence(*sides, n_thresholds=1)
     with pytest.raises(SchemaError, match="source lacks"):

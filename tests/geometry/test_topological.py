@@ -153,6 +153,10 @@ def test_bad_input_is_named(sides):
         ba.trsa(*sides, family="local", lower=0.1, upper=0.2)
     with pytest.raises(ParameterError, match="upper=None"):
         ba.trsa(*sides, lower=0.1)
+    with pytest.raises(ParameterError, match=r"lower='low' and upper=0\.5"):
+        ba.trsa(*sides, lower="low", upper=0.5)
+    with pytest.raises(ParameterError, match="'join' parameter of trsa"):
+        ba.trsa(*sides, join="outer")
     with pytest.raises(SchemaError, match=r"source lacks 14 of 105 pairs at layer='layer1'"):
         ba.trsa(
             sides[0].where((sides[0].layer != "layer1") | ((sides[0].stimulus != "s03") & (sides[0].stimulus_2 != "s03"))),

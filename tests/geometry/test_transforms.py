@@ -56,6 +56,13 @@ def test_bad_input_is_named(rdms):
         geodesic(rdms, "p-nearest", 0.01)
     with pytest.raises(ParameterError, match=r"edges='two-step', got lower=0\.1 and upper=None"):
         geodesic(rdms, "two-step", 0.1)
+    with pytest.raises(ParameterError, match=r"Expected one of each: `ba.trsa` takes several"):
+        geo_topological(rdms, [0.2, 0.3], [0.5, 0.6])
+    with pytest.raises(ParameterError, match=r"Expected one of each: `ba.trsa` takes several"):
+        geodesic(rdms, "two-step", ([0.2, 0.3], [0.5, 0.6]))
+    with pytest.raises(ParameterError, match=r"'unreachable' parameter .* Got 'far'"):
+        geodesic(rdms, unreachable="far")
+    assert geodesic(rdms, "k-nearest", 1, unreachable=np.nan).isnull().any()
     with pytest.raises(SchemaError, match="down to -"):
         geodesic(rdms - 0.5 * (1 - np.eye(12)), scale="raw")
     rdms[1, 3, 4] = rdms[1, 4, 3] = np.nan
