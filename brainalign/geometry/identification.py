@@ -58,7 +58,7 @@ def identify_groups(
         ``score`` (geometry), the share of RDMs that are nearest to the mean of their group in the other units; ``identified``
         (geometry, <leading dims>), which they are; ``confusion`` (geometry, <by>, <by>_2), how often each group is taken for each; and
         ``distance_ratio`` (geometry, <leading dims>), the mean distance to the group in other units over that to other groups in them.
-        The attr ``chance`` is one over the number of groups. With bootstraps also ``ci_low``, ``ci_high`` and ``score_bootstrap``; of
+        The attr ``chance`` is one over the number of groups that there are. With bootstraps also ``ci_low``, ``ci_high`` and ``score_bootstrap``; of
         several geometries ``difference`` (pair), the first minus the second, with ``difference_low``, ``difference_high``, two-sided
         ``p_value``, ``p_value_fdr`` and ``p_value_max``, and the coordinates ``first`` and ``second``.
 
@@ -92,6 +92,10 @@ def identify_groups(
     check_number("level", level, owner="identify_groups", low=0.5, high=0.9999)
     seed = check_random_state(random_state, owner="identify_groups")
     named = dict(rdms) if isinstance(rdms, Mapping) else {_ONE: rdms}
+    if not named or by == over:
+        raise ParameterError(
+            f"identify_groups got {len(named)} geometries, by={by!r} and over={over!r}. Expected one at least, and two different dims."
+        )
     vectors = {name: pairs_of(x, name) for name, x in named.items()}
     first = next(iter(named.values()))
     _check_labels(named, by, over)
@@ -113,7 +117,7 @@ def identify_groups(
             {side: ("pair", as_labels(list(named))[pairs[:, k]]) for k, side in enumerate(("first", "second"))}
         )
     params = {"by": by, "over": over, "n_bootstraps": n_bootstraps, "level": level}
-    out.attrs = params | {"direction": "higher is more alike", "chance": 1.0 / first.sizes[by]}
+    out.attrs = params | {"direction": "higher is more alike", "chance": 1.0 / len(set(groups))}
     return write_step(out, "identify_groups", params=params, inputs=named, seed=seed)
 
 

@@ -111,6 +111,7 @@ def test_missing_rdms_are_left_out(rdms):
     assert np.isnan(out.identified[0, 0, 1])
     assert out.identified.notnull().sum() == 23
     assert out.confusion.sum() == 23
+    assert identify_groups(rdms.where(rdms.region != "region2")).attrs["chance"] == 1 / 3
     without = identify_groups(some.where(some.subject != "subject3"), n_bootstraps=10, random_state=0)
     np.testing.assert_allclose(without.score, identify_groups(some.drop_sel(subject="subject3")).score)
 
@@ -118,6 +119,10 @@ def test_missing_rdms_are_left_out(rdms):
 def test_bad_input_is_named(rdms):
     with pytest.raises(ParameterError, match="by='layer' for RDMs with the dims"):
         identify_groups(rdms, by="layer")
+    with pytest.raises(ParameterError, match=r"by='region' and over='region'\. Expected .* two different dims"):
+        identify_groups(rdms, over="region")
+    with pytest.raises(ParameterError, match="got 0 geometries"):
+        identify_groups({})
     with pytest.raises(ParameterError, match="RDMs of 1 subject and 4 region"):
         identify_groups(rdms[:1])
     with pytest.raises(AlignmentError, match="b has the dims"):
