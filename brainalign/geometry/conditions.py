@@ -35,7 +35,7 @@ class Cell:
     columns: Array
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={label!r}" for name, label in self.labels.items()) or "all presentations and neuroids"
+        return ", ".join(f"{name}={preview([label])}" for name, label in self.labels.items()) or "all presentations and neuroids"
 
 
 def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Array, Array]:
@@ -67,14 +67,8 @@ def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Ar
         raise ParameterError(
             f"{parameter}={name!r} is no presentation coordinate. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
         )
-    values = responses.coords[name].values
-    codes, labels = pd.factorize((values if values.dtype.kind in "TUO" else values.astype(str)).astype(object))
-    if (codes < 0).any():
-        raise SchemaError(
-            f"{int((codes < 0).sum())} of {len(codes)} presentations have no `{name}`, first {preview(np.flatnonzero(codes < 0))}. Expected one "
-            "for each: drop them."
-        )
-    return codes, np.asarray(labels)
+    codes, labels = _numbered(responses.coords[name])
+    return codes, np.asarray(labels if labels.dtype == object else labels.astype(str), dtype=object)
 
 
 def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[dict[str, Array], list[Cell]]:
@@ -94,9 +88,13 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
     Raises
     ------
     ParameterError
-        No such coordinate.
+        No such coordinate, or one twice.
+    SchemaError
+        A presentation or a neuroid without a label.
     """
-    names = () if by is None else (by,) if isinstance(by, str) else tuple(by)
+    names = () if by is None else tuple(by) if np.iterable(by) and not isinstance(by, str) else (by,)
+    if len(set(names)) < len(names):
+        raise ParameterError(f"by={by!r} names a coordinate twice. Expected each once.")
     known = [
         str(key) for key, c in responses.coords.items() if c.dims in (("presentation",), ("neuroid",)) and key != "stimulus_id"
     ]
@@ -106,9 +104,9 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
             raise ParameterError(
                 f"by={name!r} is no coordinate of neuroids or presentations. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
             )
-        coord = responses.coords[name]
-        codes, labels = pd.factorize(coord.values.astype(object) if coord.dtype.kind in "TUO" else coord.values)
-        members.append([(name, label, str(coord.dims[0]), codes == code) for code, label in enumerate(labels)])
+        codes, labels = _numbered(responses.coords[name])
+        dim = str(responses.coords[name].dims[0])
+        members.append([(name, label, dim, codes == code) for code, label in enumerate(labels)])
     cells = []
     for chosen in product(*members):
         kept = {dim: np.ones(responses.sizes[dim], dtype=bool) for dim in ("presentation", "neuroid")}
@@ -117,6 +115,17 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
         labels = {name: label for name, label, _, _ in chosen}
         cells.append(Cell(labels, np.flatnonzero(kept["presentation"]), np.flatnonzero(kept["neuroid"])))
     return {group[0][0]: as_labels([label for _, label, _, _ in group]) for group in members}, cells
+
+
+def _numbered(coord: xr.DataArray) -> tuple[Array, Array]:
+    """Return the number of each label, and the labels in the order in which they first appear."""
+    codes, labels = pd.factorize(coord.values.astype(object) if coord.dtype.kind in "TUO" else coord.values)
+    if (codes < 0).any():
+        raise SchemaError(
+            f"{int((codes < 0).sum())} of {len(codes)} {coord.dims[0]}s have no `{coord.name}`, first {preview(np.flatnonzero(codes < 0))}. "
+            "Expected one for each: drop them."
+        )
+    return codes, np.asarray(labels)
 
 
 def check_folds(counts: Array, conditions: Array, folds: Array, name: str, *, complete: bool, where: Cell) -> None:

@@ -20,9 +20,25 @@ def test_labels_are_numbered_as_they_appear(x):
     assert names.tolist() == ["a", "b", "c"]
     with pytest.raises(ParameterError, match=r"folds='runs' is no presentation coordinate.*Did you mean 'run'"):
         labels_of(x, "runs", parameter="folds")
-    unnamed = x.assign_coords(run=("presentation", np.array(["1", None, "1", "2", "2", "2"], dtype=object)))
-    with pytest.raises(SchemaError, match="1 of 6 presentations have no `run`, first 1"):
-        labels_of(unnamed, "run", parameter="folds")
+    assert labels_of(x.assign_coords(run=("presentation", [2, 1, 2, 1, 1, 2])), "run", parameter="folds")[1].tolist() == [
+        "2",
+        "1",
+    ]
+
+
+@pytest.mark.parametrize(
+    "missing", [["1", None, "1", "2", "2", "2"], [1.0, np.nan, 1.0, 2.0, 2.0, 2.0], [*["2020-01-01", "NaT"] * 3]]
+)
+def test_what_has_no_label_is_in_no_condition_fold_or_group(x, missing):
+    """A float NaN and a time that is none are no labels either."""
+    dtype = "M8[ns]" if "NaT" in missing else float if 1.0 in missing else object
+    unnamed = x.assign_coords(run=("presentation", np.array(missing, dtype=dtype)))
+    n = "3 of 6 presentations have no `run`, first 1, 3, 5" if "NaT" in missing else "1 of 6 presentations have no `run`, first 1"
+    for call in (lambda: labels_of(unnamed, "run", parameter="folds"), lambda: cells_of(unnamed, "run")):
+        with pytest.raises(SchemaError, match=n):
+            call()
+    with pytest.raises(SchemaError, match="1 of 4 neuroids have no `layer`, first 2"):
+        cells_of(x.assign_coords(layer=("neuroid", np.array(["u", "v", None, "v"], dtype=object))), "layer")
 
 
 def test_cells_are_a_grid_of_presentations_and_neuroids(x):
@@ -37,6 +53,11 @@ def test_cells_are_a_grid_of_presentations_and_neuroids(x):
     ]  # fmt: skip
     assert cells[4].rows.tolist() == [3, 4, 5]
     assert str(cells[4]) == "run='2', layer='u', system='n'"
+    assert str(cells_of(x.assign_coords(run=("presentation", np.repeat([1, 2], 3))), "run")[1][1]) == "run=2"
+    with pytest.raises(ParameterError, match=r"by=\('run', 'run'\) names a coordinate twice"):
+        cells_of(x, ("run", "run"))
+    with pytest.raises(ParameterError, match="by=5 is no coordinate"):
+        cells_of(x, 5)
 
 
 def test_folds_must_repeat_conditions():
