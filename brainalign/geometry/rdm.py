@@ -149,7 +149,9 @@ def rdm(
         out, holes = store_tiles(responses, cells, conditions[0], template, ask, **place)
         _warn_of_holes(list(holes), cells, conditions[1])
         return out
-    parts = [_one(responses, cell, conditions, runs, noise, ask) for cell in cells]
+    parts = []
+    for cell in cells:  # not a comprehension, a further frame in some versions: warnings name the caller's line
+        parts.append(_one(responses, cell, conditions, runs, noise, ask))
     _warn_of_holes([holes_of(matrix) for matrix, _ in parts], cells, conditions[1])
     matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])
     out = _labelled(matrices, [n for _, n in parts], lead, conditions[1], responses, ask).assign_attrs(attrs)
@@ -212,13 +214,13 @@ def _folds(responses: xr.DataArray, folds: str | None, between: Any) -> tuple[Ar
     if between is None:
         return codes, names
     known = [str(name) for name in names]
-    for fold in between:
-        if str(fold) not in known:
-            raise ParameterError(f"between={between!r} names {fold!r}. Expected two values of {folds!r}: {preview(known, 8)}.")
-    if len(between) != 2 or str(between[0]) == str(between[1]):
+    if not isinstance(between, (tuple, list)) or len({str(fold) for fold in between}) != 2 or len(between) != 2:
         raise ParameterError(
             f"between={between!r} must name two folds of {folds!r}. Expected one for the rows and one for the columns."
         )
+    for fold in between:
+        if str(fold) not in known:
+            raise ParameterError(f"between={between!r} names {fold!r}. Expected two values of {folds!r}: {preview(known, 8)}.")
     chosen = [known.index(str(fold)) for fold in between]
     new = np.full(len(names), -1)
     new[chosen] = [0, 1]
@@ -298,8 +300,8 @@ def _warn_of_holes(holes: Sequence[Array], cells: list[Cell], names: Array) -> N
     for hole, cell in zip(holes, cells, strict=True):
         if hole.any():
             warnings.warn(
-                f"{int(hole.sum())} of {len(names)} conditions have no defined pattern in group {cell} (constant over neuroids, or "
-                f"not presented), so that their dissimilarities are NaN: {preview(names[hole])}.",
+                f"{int(hole.sum())} of {len(names)} conditions have no defined pattern in group {cell} (constant over neuroids, "
+                f"not presented, or without neuroids), so that their dissimilarities are NaN: {preview(names[hole])}.",
                 DegenerateNeuroidWarning,
                 stacklevel=3,
             )

@@ -81,8 +81,9 @@ def test_constant_pattern_is_nan_and_named():
 def test_nan_neuroids_are_left_out_with_a_warning():
     x = noise(5, 9)
     x[1, 3] = np.nan
-    with pytest.warns(DegenerateNeuroidWarning, match="1 of 9 neuroids"):
+    with pytest.warns(DegenerateNeuroidWarning, match="1 of 9 neuroids") as seen:
         out = ba.rdm(recording(x, allow_nan=True))
+    assert seen[0].filename == __file__
     np.testing.assert_allclose(out, ba.rdm(recording(np.delete(x, 3, axis=1))), rtol=1e-10)
     assert out.n_neuroids == 8
 
@@ -277,6 +278,9 @@ def test_bad_input_is_named():
         ba.rdm(x, metric="crossnobi", folds="run")
     with pytest.raises(ParameterError, match=r"between=\('r0', 'r9'\) names 'r9'. Expected two values of 'run'"):
         ba.rdm(x, folds="run", between=("r0", "r9"))
+    for between in (5, "12", ("r0",), ("r0", "r0")):
+        with pytest.raises(ParameterError, match="must name two folds of 'run'"):
+            ba.rdm(x, folds="run", between=between)
     with pytest.raises(ParameterError, match="its matrix is symmetric"):
         ba.rdm(x, metric="crossnobis", folds="run", between=("r0", "r1"))
     with pytest.raises(ParameterError, match="time='all' with folds=None"):
