@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from sklearn.base import clone
 from sklearn.neighbors import NearestNeighbors
@@ -13,6 +14,7 @@ from sklearn.neighbors import NearestNeighbors
 from brainalign.core.errors import AlignmentError, DegeneratePredictionWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.tables import presentation_table
+from brainalign.dataset.folds import RUN_LABELS
 from brainalign.engine.kalman import Evidence, discriminative_evidence, filter_states, learn_dynamics, linear_evidence
 from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.precision import noise_covariance
@@ -65,10 +67,11 @@ class KalmanDecoder(LabelledMapping):
     Notes
     -----
     Kalman: x = Hz + e by least squares (Wu et al. 2003), correlations of e shrunk (Schäfer and Strimmer 2005), so that there may be
-    more features than rows. Discriminative: Σ_t = (M_t⁻¹ + Q⁻¹ − S⁻¹)⁻¹, μ_t = Σ_t(M_t⁻¹Aμ_{t−1} + Q⁻¹f) (Burkhart et al. 2020).
+    more features than rows; their covariance is held as a whole, so reduce tens of thousands (:class:`Reduce`) first. Discriminative: Σ_t = (M_t⁻¹ + Q⁻¹ − S⁻¹)⁻¹, μ_t = Σ_t(M_t⁻¹Aμ_{t−1} + Q⁻¹f) (Burkhart et al. 2020).
     Where Q⁻¹ − S⁻¹ is no precision, (Q⁻¹ + S⁻¹)⁻¹ takes Q's place, with a warning: :mod:`brainalign.engine.kalman`. A row with NaN
     in the source says nothing of the state, which its dynamics then carry on.
-    As a prediction leans on the rows before it, it is that of the rows given to ``predict`` together: hold out whole runs.
+    As a prediction leans on the rows before it, it is that of the rows given to ``predict`` together: hold out whole runs. Where the
+    same stimuli come in several runs, ask :func:`evaluate` for ``repeats="keep"``: an average of runs is less noisy than one.
 
     Examples
     --------
@@ -116,15 +119,17 @@ class KalmanDecoder(LabelledMapping):
         SchemaError
             Two rows of a run at one time.
         """
-        self.interval_s_ = _interval(X)
-        self._stretches = _stretches(X, self.interval_s_)
-        known = len(_stretches(Y, _interval(Y)))
-        if known > len(self._stretches):
-            raise AlignmentError(
-                f"KalmanDecoder found {known} stretches of consecutive rows in the target and {len(self._stretches)} in the source, by which "
-                "`predict` must go. Expected the source to have the target's times: `x.assign_coords(run=('presentation', names), "
-                "onset_s=('presentation', seconds))`."
-            )
+        times, more = _times(X), _times(Y)
+        self.interval_s_ = _interval(times)
+        self._stretches = _stretches(times, self.interval_s_)
+        extra = [name for name in more if name not in times]
+        if extra and len(X) == len(Y):
+            known = times.join(more[extra])
+            if len(_stretches(known, _interval(known))) > len(self._stretches):
+                raise AlignmentError(
+                    f"KalmanDecoder got a target whose {', '.join(extra)} tells apart stretches of time that the source, by which `predict` must "
+                    f"go, does not. Expected the same labels on the source: `x.assign_coords({extra[0]}=y.{extra[0]})`."
+                )
         return super().fit(X, Y)
 
     def predict(self, X: Any) -> Any:
@@ -146,7 +151,8 @@ class KalmanDecoder(LabelledMapping):
             The features, or the step from row to row, are not those of ``fit``.
         """
         x = self._features(X).astype(np.float64)
-        step = _interval(X)
+        times = _times(X)
+        step = _interval(times)
         if not 1 / _SAME_STEP <= np.nan_to_num(step / self.interval_s_, nan=1.0) <= _SAME_STEP:
             raise AlignmentError(
                 f"KalmanDecoder got rows that are {step:g} s apart. Expected {self.interval_s_:g} s, as in `fit`: how the state moves was "
@@ -155,7 +161,7 @@ class KalmanDecoder(LabelledMapping):
         out = np.full((len(x), len(self.status_)), np.nan)
         if len(self.mean_):
             states, evidence = np.empty((len(x), len(self.mean_))), self._evidence(x)
-            for rows in _stretches(X, self.interval_s_):
+            for rows in _stretches(times, self.interval_s_):
                 states[rows] = filter_states(Evidence(*(part[rows] for part in evidence)), self._dynamics)[0]
             out[:, self.status_ == "ok"] = states + self.mean_
         return self._labelled(out.reshape(len(out), *self.target_shape_), X, "predict")
@@ -192,7 +198,10 @@ class KalmanDecoder(LabelledMapping):
         regressor = Ridge() if self.regressor is None else self.regressor
         error, seen = [], []
         for train, test in inner_splits(self.cv, self.groups, len(x), rows):
-            error.append(z[test] - _columns(clone(regressor).fit(x[train], target[train]).predict(x[test])))
+            held = _columns(clone(regressor).fit(x[train], target[train]).predict(x[test]))
+            error.append(
+                z[test] - np.where(np.isfinite(held), held, z[train].mean(axis=0))
+            )  # NaN for a state that stays in these rows
             seen.append(test)
         self._error = np.concatenate(error)
         self._noise = self._error.T @ self._error / len(self._error) + _LEAST * self.prior_
@@ -220,7 +229,7 @@ class KalmanDecoder(LabelledMapping):
                 "the prior is, in some direction, and its noise Q was replaced by (Q⁻¹ + S⁻¹)⁻¹. The source may say nothing of the state: "
                 "look at the held-out score, or use method='robust'.",
                 DegeneratePredictionWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
         return evidence
 
@@ -262,25 +271,27 @@ def _refuse_degenerate(z: Values, n_steps: int) -> None:
         )
 
 
-def _interval(X: Any) -> float:
+def _times(X: Any) -> pd.DataFrame:
+    """Return the labels of each row that say when it was; plain arrays have none."""
+    table = presentation_table(X) if isinstance(X, xr.DataArray) else pd.DataFrame(index=range(len(X)))
+    return table[[name for name in (*RUN_LABELS, "onset_s") if name in table]]
+
+
+def _interval(times: pd.DataFrame) -> float:
     """Return the usual step from a row to the next of its run, in seconds; NaN without onsets."""
-    if not isinstance(X, xr.DataArray) or "onset_s" not in X.coords:
+    if "onset_s" not in times:
         return np.nan
-    table = presentation_table(X)
-    onset = onsets_of(table, owner="KalmanDecoder")
-    steps = np.concatenate([np.diff(onset[rows]) for rows in rows_by_run(run_codes(table), onset)])
+    onset = onsets_of(times, owner="KalmanDecoder")
+    steps = np.concatenate([np.diff(onset[rows]) for rows in rows_by_run(run_codes(times), onset)])
     return float(np.median(steps)) if steps.size else np.nan
 
 
-def _stretches(X: Any, interval: float) -> list[Values]:
+def _stretches(times: pd.DataFrame, interval: float) -> list[Values]:
     """Return row numbers in order of time, for each stretch of a run in which no step is missing."""
-    if not isinstance(X, xr.DataArray):
-        return [np.arange(len(X))]
-    table = presentation_table(X)
-    codes = run_codes(table)
-    if "onset_s" not in table:
-        return rows_by_run(codes, np.arange(len(X)))
-    onset = onsets_of(table, owner="KalmanDecoder")
+    codes = run_codes(times)
+    if "onset_s" not in times:
+        return rows_by_run(codes, np.arange(len(times)))
+    onset = onsets_of(times, owner="KalmanDecoder")
     out = []
     for rows in rows_by_run(codes, onset):
         again = np.flatnonzero(np.diff(ticks(onset[rows])) == 0)

@@ -154,13 +154,12 @@ def test_brain_and_recurrent_network_are_decoded_by_the_same_call(labels, method
 @pytest.mark.filterwarnings(DEGENERATE)
 @pytest.mark.parametrize("method", ["kalman", "discriminative", "robust"])
 def test_noise_scores_zero(method):
+    model = ba.KalmanDecoder(method, None if method == "kalman" else ba.Ridge(alphas=[1.0]))
     scores = []
     for seed in range(6):
         X = np.random.default_rng(seed).normal(size=(400, 6))
         x, z = recording(X), recording(walk(400, decay=0.8, seed=100 + seed))
-        scores.append(
-            ba.evaluate(x, z, model=ba.KalmanDecoder(method), cv=ba.split(z, by="run"), controls="none", random_state=0).score
-        )
+        scores.append(ba.evaluate(x, z, model=model, cv=ba.split(z, by="run"), controls="none", random_state=0).score)
     assert abs(float(np.mean(scores))) < 0.08
 
 
@@ -186,6 +185,13 @@ def test_degenerate_targets_are_nan_and_disturb_no_other():
     assert np.isnan(ba.KalmanDecoder().fit(X, bad[:, [1, 3]]).predict(X)).all()
 
 
+def test_a_state_that_stays_within_a_fold_is_taken_for_its_mean_there():
+    X, Z = linear(200)
+    Z[:120, 1] = 4.0
+    held = ba.KalmanDecoder("robust", cv=[(np.arange(100), np.arange(100, 200))]).fit(X, Z)
+    assert np.isfinite(held.predict(X)).all()
+
+
 @pytest.mark.parametrize("method", ["kalman", "discriminative"])
 def test_a_row_with_nan_is_bridged_by_the_dynamics(method):
     X, Z = linear(200)
@@ -202,8 +208,10 @@ def test_a_row_with_nan_is_bridged_by_the_dynamics(method):
 def test_what_cannot_be_decoded_is_refused_with_the_reason():
     X, Z = linear(200)
     x, z = recording(X), recording(Z)
-    with pytest.raises(AlignmentError, match=r"4 stretches .* in the target and 1 in the source.*assign_coords\(run="):
+    with pytest.raises(AlignmentError, match=r"target whose run, onset_s tells apart .*assign_coords\(run=y\.run\)"):
         ba.KalmanDecoder().fit(x.drop_vars(["run", "onset_s"]), z)
+    with pytest.raises(AlignmentError, match="target whose run, onset_s"):
+        ba.KalmanDecoder().fit(X, z)
     with pytest.raises(ParameterError, match=r"3 states of KalmanDecoder span 2 dimensions.*principal components"):
         ba.KalmanDecoder().fit(X, np.column_stack([Z, Z.sum(axis=1)]))
     with pytest.raises(ParameterError, match=r"got 2 steps .* for 2 states. Expected more steps"):
