@@ -58,7 +58,8 @@ def join_rdms(sides: Mapping[str, xr.DataArray], join: str) -> JoinedRdms:
     """
     ids = {name: _checked_ids(x, name) for name, x in sides.items()}
     shared = _shared(ids, join)
-    only = {name: [i for i in names if i not in set(shared)] for name, names in ids.items()}
+    everywhere = set(shared)
+    only = {name: [i for i in names if i not in everywhere] for name, names in ids.items()}
     report: dict[str, Any] = {"n_shared": len(shared)} | {f"{name}_only": len(left) for name, left in only.items()}
     report |= {f"first_{name}_only": left[:3] for name, left in only.items() if left}
     return JoinedRdms(shared, {name: _vectors(x, ids[name], shared) for name, x in sides.items()}, report)
@@ -124,7 +125,7 @@ def label_of(x: xr.DataArray, position: int) -> str:
     str
     """
     where = dict(zip(x.dims[:-2], np.unravel_index(position, x.shape[:-2]), strict=True))
-    names = {dim: x.coords[dim].values[i].item() if dim in x.coords else int(i) for dim, i in where.items()}
+    names = {dim: x.coords[dim].values.tolist()[i] if dim in x.coords else int(i) for dim, i in where.items()}
     return "" if not names else f" at {', '.join(f'{dim}={name!r}' for dim, name in names.items())}"
 
 
@@ -154,10 +155,16 @@ def _checked_ids(x: Any, name: str) -> list[str]:
         return first
     scale = np.nanmax(np.abs(values), initial=0.0, where=np.isfinite(values))
     if not np.allclose(values, mirrored, rtol=1e-5, atol=1e-6 * scale, equal_nan=True):
-        gap = np.nanmax(np.abs(values - mirrored))
+        alone = int(np.count_nonzero(np.isnan(values) < np.isnan(mirrored)))
+        gap = np.nanmax(np.abs(np.subtract(values, mirrored, dtype=np.float64)), initial=0.0)
+        seen = (
+            f"{alone} entries have a NaN as mirror image"
+            if alone
+            else f"entries differ from their mirror image by up to {gap:.3g}"
+        )
         raise SchemaError(
-            f"{name} is not symmetric: entries differ from their mirror image by up to {gap:.3g}. Expected symmetric dissimilarities: "
-            "average the two triangles if they estimate the same thing."
+            f"{name} is not symmetric: {seen}. Expected symmetric dissimilarities: average the two triangles if they estimate the same thing, "
+            "or fill the one that is empty from the other."
         )
     return first
 

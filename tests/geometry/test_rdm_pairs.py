@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError
+from brainalign.core.errors import AlignmentError, SchemaError
 from brainalign.geometry.rdm_pairs import join_rdms, label_of, leading
 
 
@@ -43,9 +43,24 @@ def test_infinite_dissimilarities_are_missing():
     assert np.isnan(join_rdms({"source": x, "target": x}, "inner").vectors["source"]).sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.where(np.triu(np.ones((4, 4)), 1) > 0, 1.0, np.nan), "6 entries have a NaN as mirror image"),
+        (np.triu(np.ones((4, 4), dtype=bool), 1), "differ from their mirror image by up to 1"),
+    ],
+)
+def test_a_triangle_alone_is_no_symmetric_matrix(values, message):
+    x = rdm_of(list("abcd"))
+    with pytest.raises(SchemaError, match=f"target is not symmetric: .*{message}.*or fill the one that is empty"):
+        join_rdms({"source": x, "target": x.copy(data=values)}, "inner")
+
+
 def test_names_of_matrices_and_of_dims():
     x = rdm_of(list("abc"), layer=["l1", "l2"], time=[0.1, 0.2, 0.3])
     assert label_of(x, 4) == " at layer='l2', time=0.2"
     assert label_of(x[0, 0], 0) == ""
+    labels = np.array(["l1", "l2"], dtype=np.dtypes.StringDType())  # as `ba.rdm` gives them
+    assert label_of(x[:, 0].assign_coords(layer=labels), 1) == " at layer='l2'"
     assert leading(x, "source")[:2] == (["source_layer", "source_time"], [2, 3])
     assert set(leading(x, "source")[2]) == {"source_layer", "source_time"}
