@@ -31,6 +31,8 @@ class Comparator:
         NaN where a side does not vary. :func:`inner_products` for the measures that are linear in what is prepared.
     higher_is_alike : bool
         False for a distance.
+    symmetric : bool
+        Whether the sides can be swapped.
     takes_covariance : bool
         Otherwise ``covariance`` changes nothing.
     of_units : bool
@@ -46,6 +48,7 @@ class Comparator:
     prepare: Callable[..., Numbers]
     product: Callable[[Numbers, Numbers], Numbers]
     higher_is_alike: bool = True
+    symmetric: bool = True
     takes_covariance: bool = False
     of_units: bool = False
     features: Callable[..., Numbers] | None = None
@@ -357,6 +360,12 @@ COMPARATORS = {
     "whitened-pearson": _cosine_of(_whitened_centred, takes_covariance=True),
     "bures": Comparator(_bures, nuclear_products, complete=True, from_patterns=True),
     "riemannian": Comparator(
-        _riemannian, riemannian_distances, higher_is_alike=False, takes_covariance=True, complete=True, from_patterns=True
+        _riemannian,
+        riemannian_distances,
+        higher_is_alike=False,
+        symmetric=False,
+        takes_covariance=True,
+        complete=True,
+        from_patterns=True,
     ),
 }

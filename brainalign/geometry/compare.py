@@ -116,7 +116,7 @@ def compare_rdms(
         A covariance, or RDMs to control for, that the metric has no use for; options that do not go together.
     CapabilityError
         Stimuli are to be redrawn under a metric that needs all pairs (a stimulus drawn twice has no distance to itself), or with a
-        covariance; or renamed where RDMs are held constant.
+        covariance; or renamed where RDMs are held constant. A dim of the source is to be drawn under ``"riemannian"``.
 
     Warns
     -----

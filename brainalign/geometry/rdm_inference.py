@@ -144,7 +144,9 @@ def _drawn(cast: Cast, plan: Plan, rng: np.random.Generator) -> Drawn:
     """Return scores, and below them as two more models the bounds of the ceiling, with their draws."""
     n_units, n_draws, n_stimuli = cast.data.shape[1], plan.n_bootstraps, plan.n_stimuli
     as_it_is, everyone = np.ones((1, n_stimuli), dtype=np.int64), np.ones((1, n_units), dtype=np.int64)
-    units = draw_weights(n_units, n_draws, rng) if plan.averaged else np.repeat(everyone, n_draws, axis=0)
+    units = np.repeat(everyone, max(n_draws, 1), axis=0)
+    if plan.averaged and n_draws:
+        units = draw_weights(n_units, n_draws, rng)
     by_stimulus = "stimulus" in plan.over
     counts = draw_weights(n_stimuli, n_draws, rng) if by_stimulus else as_it_is
     observed, by_unit = _values(cast, plan, as_it_is, [everyone, units if plan.averaged else everyone])

@@ -109,18 +109,19 @@ def make_plan(
     """
     options = dict(asked)
     seed = check_random_state(options.pop("random_state"), owner="compare_rdms")
-    over = options["over"] = (asked["over"],) if isinstance(asked["over"], str) else tuple(asked["over"])
+    over = options["over"] = tuple(asked["over"]) if isinstance(asked["over"], list | tuple) else (asked["over"],)
     _check_options(options)
     named = sorted({name for name in (*over, asked["ceiling"]) if name not in (None, "stimulus")})
     if not (asked["n_bootstraps"] or asked["n_permutations"] or asked["ceiling"]):
         if named:
             raise ParameterError(f"compare_rdms got over={asked['over']!r} and no draws. Expected n_bootstraps=1000 with it.")
         return None
-    if len(named) > 1:
+    found = {_unit(name, sizes) for name in named}
+    if len(found) > 1:
         raise ParameterError(
             f"compare_rdms got over={asked['over']!r} and ceiling={asked['ceiling']!r}. Expected one dim in both."
         )
-    unit = _unit(named[0], sizes) if named else None
+    unit = found.pop() if found else None
     plan = Plan(
         **options,
         metric=metric,
@@ -142,7 +143,12 @@ def make_plan(
 
 def _check_options(options: Mapping[str, Any]) -> None:
     over = options["over"]
-    if len(set(over)) != len(over) or not 1 <= len(over) <= 2 or (len(over) == 2 and "stimulus" not in over):
+    if (
+        not all(isinstance(name, str) for name in over)
+        or len(set(over)) != len(over)
+        or not 1 <= len(over) <= 2
+        or (len(over) == 2 and "stimulus" not in over)
+    ):
         raise ParameterError(
             f"The 'over' parameter of compare_rdms must be 'stimulus', a leading dim, or both, as ('subject', 'stimulus'). Got {over!r} instead."
         )
@@ -179,7 +185,7 @@ def _groups(within: str | None, stimuli: Sequence[str], rdms: Mapping[str, xr.Da
         return None
     for x in rdms.values():
         if within in x.coords and x.coords[within].dims == ("stimulus",):
-            labels = dict(zip(x["stimulus"].values.astype(str).tolist(), x[within].values.tolist(), strict=True))
+            labels = dict(zip(map(str, x["stimulus"].values.tolist()), x[within].values.tolist(), strict=True))
             return np.asarray(pd.factorize(np.array([labels[name] for name in stimuli], dtype=object))[0])
     known = sorted({str(name) for x in rdms.values() for name, c in x.coords.items() if c.dims == ("stimulus",)} - {"stimulus"})
     raise ParameterError(
@@ -213,6 +219,11 @@ def _check_able(plan: Plan) -> None:
         raise CapabilityError(
             "compare_rdms got null='exchange' with RDMs that are held constant. Expected n_bootstraps, or null='sign' over='subject': stimuli "
             "of one side that change names would lose what they share with those RDMs."
+        )
+    if not measure.symmetric and str(plan.unit).startswith("source_"):
+        raise CapabilityError(
+            f"compare_rdms got {str(plan.unit)[7:]!r} of the source to draw or to make a ceiling of, under metric={plan.metric!r}, whose sides "
+            "are not alike. Expected a dim of the target: swap the sides, or select one source."
         )
     if plan.null == "sign" and plan.n_permutations and not measure.higher_is_alike:
         raise ParameterError(

@@ -86,6 +86,9 @@ def test_ceilings_are_those_of_each_subject_or_their_mean(metric):
         np.testing.assert_allclose(mean[name], bound.mean(), rtol=1e-10)
         assert mean[f"{name}_ci_low"] < mean[name] < mean[f"{name}_ci_high"]
     assert "ci_low" not in each
+    undrawn = ba.compare_rdms(layers(), x, metric=metric, over="subject", ceiling="subject")
+    for name, bound in zip(("ceiling_low", "ceiling_high"), wanted, strict=True):
+        np.testing.assert_allclose(undrawn[name], bound.mean(), rtol=1e-10)
     groups = ba.compare_rdms(layers(), over_time(), metric=metric, ceiling="subject").ceiling_low
     assert groups.dims == ("target_subject", "target_time")
     at = ba.compare_rdms(layers(), over_time()[:, 5], metric=metric, ceiling="subject").ceiling_low
@@ -159,6 +162,8 @@ def test_within_groups_only_what_groups_do_not_explain_counts():
     source = source.assign_coords(category=("stimulus", category))
     options = {"metric": "pearson", "n_permutations": 199, "random_state": 0}
     assert ba.compare_rdms(source, target, **options).p_value < 0.01
+    labels = source.stimulus.values.astype(np.dtypes.StringDType())  # as `ba.rdm` gives them
+    source = source.assign_coords(stimulus=labels, stimulus_2=labels)
     for sides in ((source, target), (target, source)):
         assert ba.compare_rdms(*sides, within="category", **options).p_value > 0.05
 

@@ -34,6 +34,7 @@ def test_what_is_asked_for_is_resolved():
     assert bound.params == {"over": ["stimulus"], "ceiling": "source_subject"}
     named = plan(rdms(subject=2), target, over="target_subject", n_permutations=10)
     assert (named.unit, named.averaged, named.has_ceiling) == ("target_subject", True, False)
+    assert plan(source, target, over="target_subject", ceiling="subject").unit == "target_subject"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,7 @@ def test_what_is_asked_for_is_resolved():
         ({"over": "person", "n_bootstraps": 9}, r"got 'person' .* sizes .*'target_subject': 4"),
         ({"over": "layer", "n_bootstraps": 9}, "Expected a leading dim of two or more"),
         ({"over": "subject", "ceiling": "time", "n_bootstraps": 9}, "Expected one dim in both"),
+        ({"over": None}, r"must be 'stimulus', a leading dim, or both, .*Got \(None,\) instead"),
         ({"between": "source_layer"}, "between='source_layer' and n_bootstraps=0. Expected n_bootstraps=1000"),
         ({"between": "layer", "n_bootstraps": 9}, r"between='layer'; the score has the sizes"),
         ({"within": "category", "n_permutations": 9}, "within='category'; stimuli have no other coordinates"),
@@ -84,6 +86,9 @@ def test_missing_pairs_are_named():
 def test_what_a_measure_cannot_do_is_said_with_what_it_can():
     with pytest.raises(CapabilityError, match=r"metric='bures'\. Expected another metric, or over='subject'"):
         plan(rdms(), rdms(1), n_bootstraps=9, metric="bures")
+    for asked in ({"over": "subject", "n_permutations": 9}, {"ceiling": "subject"}):
+        with pytest.raises(CapabilityError, match=r"'subject' of the source .* metric='riemannian', whose sides are not alike"):
+            plan(rdms(1, subject=2), rdms(), metric="riemannian", **asked)
     held = {"controlling": rdms(2), "metric": "cosine"}
     with pytest.raises(CapabilityError, match="null='exchange' with RDMs that are held constant"):
         ba.compare_rdms(rdms(), rdms(1), n_permutations=9, **held)
