@@ -97,6 +97,8 @@ def fit_rdms(
     check_number("n_repeats", n_repeats, owner="fit_rdms", low=1, integer=True)
     seed = check_random_state(random_state, owner="fit_rdms")
     sources, targets, both = _complete(source, target, join, "fit_rdms")
+    if model == "interpolated" and len(sources) < 2:
+        raise ParameterError("fit_rdms got model='interpolated' and one source. Expected two or more in an order, or 'weighted'.")
     n_folds = _n_folds(cv, len(both.stimuli))
     (dims, shape, coords), (parts, _, more_coords) = leading(target, "target"), leading(source, "source")
     order = _subject_first(target, subjects)

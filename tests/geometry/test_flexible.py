@@ -121,6 +121,8 @@ def test_bad_input_is_named():
         fit_rdms(layers, target, subjects="people")
     with pytest.raises(ParameterError, match="subjects='subject' with one entry"):
         fit_rdms(layers, target[:1], subjects="subject")
+    with pytest.raises(ParameterError, match=r"model='interpolated' and one source\. Expected two or more"):
+        fit_rdms(layers[:1], target, model="interpolated")
     with pytest.raises(ParameterError, match="'metric' parameter of fit_rdms must be one of 'cosine'"):
         fit_rdms(layers, target, metric="bures")
     holed = target.copy(deep=True)
