@@ -61,7 +61,7 @@ def predicted_rdm(
     Raises
     ------
     ParameterError
-        Responses with time; a model that mixes presentations, or predicts labels.
+        Responses with time; a model that mixes presentations, or predicts labels; ``groups`` beside folds.
     SplitError
         A fold that tests fewer than three stimuli.
 
@@ -86,6 +86,10 @@ def predicted_rdm(
         raise ParameterError(
             f"predicted_rdm got {steps!r}, source dims {source.dims} and target dims {target.dims}. Expected a mapping that predicts patterns "
             "from one presentation each, and no time: select one, `x.sel(time=0.1, method='nearest')`."
+        )
+    if groups is not None and hasattr(cv, "on"):
+        raise ParameterError(
+            f"predicted_rdm got both cv=Folds and groups={groups!r}. Expected one: `cv=ba.split(target, by={groups!r})`."
         )
     x, y, report = align(average_repeats(source), average_repeats(target), join=join)
     folds = cv if hasattr(cv, "on") else split(y, by=groups, n_splits=cv, random_state=seed)

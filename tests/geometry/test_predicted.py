@@ -70,6 +70,12 @@ def test_bad_input_is_named(study):
         predicted_rdm(study.network.expand_dims(time=[0.1], axis=2), study.brain, model=ba.Ridge())
 
 
+def test_groups_and_folds_are_one_or_the_other(study):
+    folds = ba.split(ba.average_repeats(study.brain), n_splits=3)
+    with pytest.raises(ParameterError, match="predicted_rdm got both cv=Folds and groups='run'"):
+        predicted_rdm(study.network, study.brain, model=ba.Ridge(), cv=folds, groups="run")
+
+
 def test_the_result_says_how_it_was_made(study):
     out = predicted_rdm(study.network, study.brain, model=ba.Ridge(), cv=3, random_state=4)
     step = ba.core.provenance(out).steps[-1]
