@@ -16,6 +16,7 @@ from brainalign.engine.resample import p_values
 
 _BUDGET = 2**22  # points that are labelled at a time: 32 MB
 _TIE = 1e-10  # draws that differ by rounding are as large: so do all signs changed, of clusters of both signs
+_ROUNDING = 1e-12  # share of the mean square that is no variance
 _STEP = 0.1  # between heights of the enhancement, in units of t or z
 
 
@@ -134,10 +135,10 @@ def sign_flip_t(x: Numbers, signs: Numbers) -> Numbers:
         NaN where units do not vary.
     """
     n = len(x)
-    mean = np.tensordot(signs, x, 1) / n
-    variance = np.square(x).sum(axis=0) / n - np.square(mean)  # squares keep their sum
+    mean, squares = np.tensordot(signs, x, 1) / n, np.square(x).sum(axis=0) / n  # which no sign changes
+    variance = squares - np.square(mean)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(mean / np.sqrt(np.where(variance > 0, variance, np.nan) / (n - 1)))
+        return np.asarray(mean / np.sqrt(np.where(variance > _ROUNDING * squares, variance, np.nan) / (n - 1)))
 
 
 def _sides(maps: Numbers, tail: int) -> list[Numbers]:
