@@ -190,17 +190,18 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
     Returns
     -------
     matplotlib.figure.Figure
-        Each line's peak is marked; intervals and noise ceilings are bands, where the result has them; and a line at the foot of the panel
+        Each line's peak (of distances, the lowest point) is marked; intervals are bands, where the result has them; and a line at the foot of the panel
         says where p ≤ .05, corrected (``p_value_cluster``, or else ``p_value_max``).
 
     Raises
     ------
     ParameterError
-        The result has no time, or two.
+        The result has no time, or two; or more than two other dims.
     """
     result = _with_one_time(result)
     score = result["score"] if isinstance(result, xr.Dataset) else result
     panels = _panels(result, by)
+    best = np.nanargmin if str(result.attrs.get("direction", "")).startswith("lower") else np.nanargmax
     with house_style():
         figure = new_figure((max(3.8, 2.9 * len(panels) + 0.8), 2.9))
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -216,7 +217,7 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
                 if low is not None:
                     axes.fill_between(times, low, high, color=colour, alpha=0.15, lw=0)
                 if np.isfinite(middle).any():
-                    axes.plot(times[np.nanargmax(middle)], np.nanmax(middle), "o", color=colour, ms=4)
+                    axes.plot(times[best(middle)], middle[best(middle)], "o", color=colour, ms=4)
             axes.axhline(0, color=FAINT, lw=0.6)
             axes.axvline(0, color=FAINT, lw=0.6)
             axes.set_title(name)
@@ -341,6 +342,8 @@ def _panels(result: xr.Dataset | xr.DataArray, by: str | None) -> dict[str, dict
     p = next((beside[name] for name in ("p_value_cluster", "p_value_max") if name in beside), None)
     found = [score, *(beside[name] if name in beside else None for name in ("ci_low", "ci_high")), p]
     sides = [dim for dim in score.dims if dim != "time"]
+    if len(sides) > 2:
+        raise ParameterError(f"time_course got dims {score.dims}. Expected no more than two beside the time: select, or average.")
     shape = (-1, *([score.sizes[sides[1]]] if len(sides) > 1 else []), score.sizes["time"])
     rows = [None if x is None else x.transpose(*sides, "time").values.reshape(shape) for x in found]
     lines = labels_of(score, sides[0]) if sides else [""]

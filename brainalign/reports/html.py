@@ -194,7 +194,7 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
             yield "scores; the best source of each target is framed", figures.heatmap(item)
             if isinstance(item, xr.Dataset) and "score_normalized" in item:
                 yield "scores over their noise ceiling", figures.heatmap(item, variable="score_normalized")
-        if len(dims) - len(sides) == 1:
+        if len(dims) - len(sides) == 1 and len(sides) <= 2:
             yield "over time; dots mark the peaks, lines at the foot p ≤ .05, corrected", figures.time_course(item)
     elif kind == "scores":
         if "time" in item["score"].dims:

@@ -91,6 +91,16 @@ def test_time_course_of_rdms_has_intervals_and_says_where_it_is_more_than_chance
         figures.time_course(result.expand_dims(source_time=[0.0, 0.1]))
 
 
+def test_time_course_marks_the_smallest_distance_and_refuses_more_dims_than_it_draws():
+    scores = xr.DataArray([[3.0, 1.0, 2.0]], dims=("source_layer", "target_time"), coords={"target_time": [0.0, 0.1, 0.2]})
+    for direction, peak in (("higher is more alike", 0.0), ("lower is more alike", 0.1)):
+        lines = figures.time_course(scores.to_dataset(name="score").assign_attrs(direction=direction)).axes[0].lines
+        assert next(line.get_xdata().tolist() for line in lines if line.get_marker() == "o") == [peak]
+    many = scores.expand_dims(target_subject=2, target_region=3)
+    with pytest.raises(ba.errors.ParameterError, match="Expected no more than two beside the time"):
+        figures.time_course(many)
+
+
 def test_attribution_draws_images_or_bars(attributions):
     figure = figures.attribution(attributions, presentations=(0, 2, 9))
     images = [axes.images[0].get_array() for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]
