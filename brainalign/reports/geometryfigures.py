@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
 
     Parameters
     ----------
-    rdm : DataArray, ([group,] stimulus, stimulus_2)
+    rdm : DataArray, (..., stimulus, stimulus_2)
         Each is drawn on its own colour scale, of its own percentiles: dissimilarities of two systems have no common scale.
     order : sequence, optional
         Stimulus ids in the order wanted; default the RDM's own, sorted by its ``condition`` where it has one.
@@ -52,10 +53,10 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
         It is no RDM, or `order` names a stimulus that it does not have.
     """
     if kind_of(rdm) != "rdm":
-        raise ParameterError(f"rdm_panel got dims {rdm.dims}. Expected ([group,] stimulus, stimulus_2): see `ba.rdm`.")
+        raise ParameterError(f"rdm_panel got dims {tuple(rdm.dims)}. Expected (..., stimulus, stimulus_2): see `ba.rdm`.")
     square = _ordered(rdm.transpose(..., "stimulus", "stimulus_2"), order)
     stack = square.values.reshape(-1, *square.shape[-2:])
-    names = [*labels_of(square, square.dims[0])] if square.ndim == 3 else [""] * len(stack)
+    names = [" · ".join(labels) for labels in product(*(labels_of(square, dim) for dim in square.dims[:-2]))]
     columns = min(len(stack), 4)
     n_rows = -(-len(stack) // columns)
     with house_style():
@@ -98,7 +99,7 @@ def stimulus_map(rdm: xr.DataArray, *, along: str | None = None, by: str | None 
     Raises
     ------
     ParameterError
-        It is no RDM, or has more leading dims than one.
+        It is no RDM, or has more leading dims than one; ``by`` names no coordinate of its stimuli.
     """
     from brainalign.geometry.scaling import trajectories
 
@@ -110,6 +111,11 @@ def stimulus_map(rdm: xr.DataArray, *, along: str | None = None, by: str | None 
     places = trajectories(rdm if rdm.ndim == 3 else rdm.expand_dims("rdm"), along=along)
     share, steps = places["share"].values, labels_of(places, along)
     by = by or next((name for name in ("condition", "category") if name in rdm.coords and rdm[name].dims == ("stimulus",)), None)
+    if by is not None and (by not in rdm.coords or rdm[by].dims != ("stimulus",)):
+        known = [str(name) for name, c in rdm.coords.items() if c.dims == ("stimulus",)]
+        raise ParameterError(
+            f"stimulus_map got by={by!r}. Expected a coordinate of `stimulus`: {', '.join(known)}.{did_you_mean(by, known)}"
+        )
     kinds = rdm[by].values.astype(object).astype(str) if by else np.full(rdm.sizes["stimulus"], "")
     shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_PANELS)).round().astype(int))
     columns = min(len(shown), 4)
@@ -224,18 +230,17 @@ def _columns(result: xr.Dataset, name: str, models: Any) -> np.ndarray[Any, Any]
 
 def _wins(result: xr.Dataset, models: Any) -> np.ndarray[Any, Any] | None:
     """Return (model, model, target): whether the first does better than the second."""
-    if "difference" not in result or "pair" not in result["difference"].dims or result.sizes[models] > 20:
+    n, dims = result.sizes[models], result["difference"].dims if "difference" in result else ()
+    if "pair" not in dims or models in dims or n > 20:  # none, or of targets
         return None
-    names = labels_of(result["score"], models)
     gaps, p = (
         result[name].transpose("pair", ...).values.reshape(result.sizes["pair"], -1)
         for name in ("difference", "difference_p_value_max")
     )
     if str(result.attrs.get("direction", "")).startswith("lower"):
         gaps = -gaps
-    out = np.zeros((len(names), len(names), gaps.shape[1]), dtype=bool)
-    for k, (first, second) in enumerate(zip(result["first"].values, result["second"].values, strict=True)):
-        i, j = names.index(str(first)), names.index(str(second))
+    out = np.zeros((n, n, gaps.shape[1]), dtype=bool)
+    for k, (i, j) in enumerate(combinations(range(n), 2)):
         out[i, j], out[j, i] = (p[k] <= 0.05) & (gaps[k] > 0), (p[k] <= 0.05) & (gaps[k] < 0)
     return out
 

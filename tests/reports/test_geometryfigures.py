@@ -66,6 +66,41 @@ def test_comparison_of_distances_counts_the_lower_as_the_better(compared):
         assert rows == [wins]
 
 
+def test_models_of_one_label_are_told_apart_and_pairs_of_targets_are_no_wins(compared):
+    same = compared.assign_coords(source_layer=["a"] * compared.sizes["source_layer"])
+    same = same.assign_coords(
+        first=same["first"].copy(data=["a"] * same.sizes["pair"]), second=("pair", ["a"] * same.sizes["pair"])
+    )
+    rows, named = (
+        [line.get_xdata().tolist() for line in geometryfigures.comparison(x).axes[0].lines if line.get_marker() == "o"]
+        for x in (same, compared)
+    )
+    assert rows == named
+    assert any(rows)
+    of_targets = xr.Dataset(
+        {
+            "score": (("source_model", "target_region"), [[0.9, 0.1]]),
+            "difference": (("pair", "source_model"), [[0.8]]),
+            "difference_p_value_max": (("pair", "source_model"), [[0.01]]),
+        },
+        coords={"first": ("pair", ["V1"]), "second": ("pair", ["IT"])},
+    )
+    assert not geometryfigures.comparison(of_targets).axes[0].lines
+
+
+def test_panels_of_two_leading_dims_say_which_they_are(rdms):
+    twice = rdms.expand_dims(region=["V1", "IT"])
+    titles = [axes.get_title() for axes in geometryfigures.rdm_panel(twice).axes[:4]]
+    assert titles == [f"{region} · {layer}" for region in ("V1", "IT") for layer in rdms.layer.values]
+
+
+def test_colours_are_those_of_a_coordinate_that_there_is(rdms):
+    with pytest.raises(
+        ba.errors.ParameterError, match=r"by='condition_'\. Expected a coordinate of `stimulus`: stimulus, condition"
+    ):
+        geometryfigures.stimulus_map(rdms, by="condition_")
+
+
 def test_comparison_refuses_scores_of_neuroids(scores):
     with pytest.raises(ba.errors.ParameterError, match="models × targets"):
         geometryfigures.comparison(scores)
