@@ -124,7 +124,7 @@ def identify_groups(
 def _present(vectors: dict[str, Numbers]) -> Numbers:
     """Say which RDMs there are, after checking that all geometries have the same; (rdm,)."""
     present = {name: ~np.isnan(x).all(axis=1) for name, x in vectors.items()}
-    everywhere = np.any(list(present.values()), axis=0)
+    everywhere: Numbers = np.any(list(present.values()), axis=0)
     for name, has in present.items():
         if (has != everywhere).any():
             raise SchemaError(

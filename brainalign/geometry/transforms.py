@@ -63,7 +63,7 @@ def geo_topological(
     """
     lower, upper = _one_pair(lower, upper, scale=scale, threshold=threshold, owner="geo_topological")
     check_choice("shape", shape, ("ramp", "sigmoid"), owner="geo_topological")
-    params = {"lower": lower, "upper": upper, "scale": scale, "threshold": threshold, "shape": shape}
+    params: dict[str, Any] = {"lower": lower, "upper": upper, "scale": scale, "threshold": threshold, "shape": shape}
     values = topology.geo_topological(whole(pairs_of(rdms, "rdms"), rdms, "rdms"), **params)
     return _transformed(rdms, square(values), "geo_topological", params)
 
