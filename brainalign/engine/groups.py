@@ -8,7 +8,7 @@ from scipy import sparse
 from brainalign.engine.moments import Numbers
 
 
-def group_sums(values: Numbers, codes: Numbers, n_groups: int, *, dtype: str = "float64") -> tuple[Numbers, Numbers]:
+def group_sums(values: Numbers, codes: Numbers, n_groups: int) -> tuple[Numbers, Numbers]:
     """Return the sum of the rows of each group, and how many there are.
 
     Parameters
@@ -17,13 +17,11 @@ def group_sums(values: Numbers, codes: Numbers, n_groups: int, *, dtype: str = "
     codes : ndarray of int, (row,)
         Group of each row, from 0.
     n_groups : int
-    dtype : {"float64", "float32"}
-        Of the sums, which are made in float64.
 
     Returns
     -------
-    sums : ndarray, (group, ...)
-        0 for a group without rows. Not a copy where every group has one row, in order, in that dtype.
+    sums : ndarray of float64, (group, ...)
+        0 for a group without rows. Where every group has one row they are the values, in their own dtype; in order, no copy.
     counts : ndarray of int, (group,)
 
     Examples
@@ -36,7 +34,7 @@ def group_sums(values: Numbers, codes: Numbers, n_groups: int, *, dtype: str = "
     counts = np.bincount(codes, minlength=n_groups)
     if (counts == 1).all():
         in_order = (codes[1:] > codes[:-1]).all()
-        return (values if in_order else values[np.argsort(codes)]).astype(dtype, copy=False), counts
+        return values if in_order else values[np.argsort(codes)], counts
     weights = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_groups, len(codes)))
     sums = weights @ values.reshape(len(codes), -1).astype(np.float64, copy=False)
-    return sums.astype(dtype, copy=False).reshape(n_groups, *values.shape[1:]), counts
+    return sums.reshape(n_groups, *values.shape[1:]), counts

@@ -106,7 +106,7 @@ def dissimilarities(
     """
     (codes, names), (fold_codes, fold_names) = conditions, folds
     n, n_folds = len(names), len(fold_names)
-    sums, counts = group_sums(block, fold_codes * n + codes, n_folds * n, dtype=ask.dtype)
+    sums, counts = group_sums(block, fold_codes * n + codes, n_folds * n)
     counts = counts.reshape(n_folds, n)
     sums = sums.reshape(n_folds, n, *block.shape[1:])
     if ask.metric.startswith("poisson") and (block < 0).any():
@@ -117,7 +117,8 @@ def dissimilarities(
     if len(there) < n:
         sums, counts = sums[:, there], counts[:, there]
     if sums.ndim == 4:
-        sums = np.ascontiguousarray(np.moveaxis(sums, 3, 1))  # (fold, time, condition, neuroid)
+        sums = np.moveaxis(sums, 3, 1)  # (fold, time, condition, neuroid)
+    sums = sums.astype(ask.dtype, order="C", copy=False)  # with its axes moved, in one pass
     unit = max(rounding_unit(block), float(np.finfo(ask.dtype).eps))
     try:
         found = to_numpy(_matrix(move(sums, ask.device), counts, noise, unit, ask))

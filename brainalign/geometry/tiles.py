@@ -125,7 +125,7 @@ def _patterns(responses: xr.DataArray, cell: Cell, codes: Array, block: slice, t
     rows, own = cell.rows[inside], codes[cell.rows[inside]] - block.start
     n = block.stop - block.start
     if not len(rows) or not len(cell.columns):
-        return np.full((n, max(1, len(cell.columns))), np.nan, dtype=ask.dtype), 0.0
+        return move(np.full((n, max(1, len(cell.columns))), np.nan, dtype=ask.dtype), ask.device), 0.0
     values = responses.data[compact(rows)][:, compact(cell.columns)]
     values = np.asarray(values if time is None else values[..., time])
     bad = ~np.isfinite(values).all(axis=0)
@@ -135,10 +135,10 @@ def _patterns(responses: xr.DataArray, cell: Cell, codes: Array, block: slice, t
             f"{preview(responses.coords['neuroid_id'].values[cell.columns][bad])}. Expected finite numbers in what is stored tile by tile: leave "
             "them out with `x[:, keep]`."
         )
-    sums, counts = group_sums(values, own, n, dtype=ask.dtype)
+    sums, counts = group_sums(values, own, n)
     if (counts != 1).any():
-        sums /= np.where(counts, counts, np.nan).astype(ask.dtype)[:, None]
-    return move(sums, ask.device), rounding_unit(values)
+        sums /= np.where(counts, counts, np.nan)[:, None]
+    return move(sums.astype(ask.dtype, copy=False), ask.device), rounding_unit(values)
 
 
 def _tile(first: Any, second: Any, ask: Settings) -> Array:

@@ -4,15 +4,14 @@ import pytest
 from brainalign.engine.groups import group_sums
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("times", [(), (3,)])
-def test_sums_and_counts(dtype, times):
+def test_sums_and_counts(times):
     values = np.random.default_rng(0).normal(size=(20, 5, *times)).astype(np.float32)
     codes = np.random.default_rng(1).integers(0, 6, 20)
-    sums, counts = group_sums(values, codes, 8, dtype=dtype)
-    assert sums.dtype == dtype
+    sums, counts = group_sums(values, codes, 8)
+    assert sums.dtype == np.float64
     for group in range(8):
-        np.testing.assert_allclose(sums[group], values[codes == group].sum(axis=0, dtype=np.float64), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(sums[group], values[codes == group].sum(axis=0, dtype=np.float64), rtol=1e-12)
         assert counts[group] == (codes == group).sum()
 
 
