@@ -190,13 +190,6 @@ def _one_less(similarity: Array) -> Array:
     return namespace(similarity).clip(similarity, 0, 2, out=similarity)
 
 
-def _near_origin(patterns: Array) -> Array:
-    """Return patterns around their mean, or as they are where their mean is so small that this would save no digits."""
-    mean = patterns.mean(-2)
-    offset, spread = (mean * mean).sum(-1), _sum_of_squares(patterns).mean(-1)
-    return patterns if (2 * offset <= spread).all() else patterns - mean[..., None, :]
-
-
 def _squared(first: Array, second: Array) -> Array:
     """Return Σ(a−b)² from ‖a‖² + ‖b‖² − 2a·b, in the memory of the products."""
     same = first is second
