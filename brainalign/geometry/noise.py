@@ -203,6 +203,11 @@ def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds:
             f"noise is of {len(ids)} neuroids ({preview(ids)}), the responses have {len(own)} ({preview(own)}). Expected the same, in the same "
             "order: select them on both sides."
         )
+    if noise.sizes.get("neuroid_2", len(own)) != len(own) or not np.isfinite(noise.values).all():
+        raise ParameterError(
+            f"noise has {noise.sizes.get('neuroid_2', len(own))} columns and {int((~np.isfinite(noise.values)).sum())} entries that are NaN or "
+            f"infinite. Expected {len(own)} columns, all finite: leave neuroids without a covariance out of both."
+        )
     if "time" in noise.dims and not np.array_equal(noise.coords["time"].values, responses.coords["time"].values):
         raise ParameterError("noise has other times than the responses. Expected the same: select them on both sides.")
     return noise.transpose(*(dim for dim in (*lead, folds, "time", "neuroid", "neuroid_2") if dim in noise.dims))

@@ -83,6 +83,12 @@ def test_a_covariance_must_be_of_these_responses(brain):
         ba.rdm(brain, noise=good.expand_dims(session=["1"]), **options)
     with pytest.raises(ParameterError, match=r"noise has no run '2'. Expected those of the responses; it has '1'"):
         ba.rdm(brain, noise=noise_covariance(brain[:20], by="run"), **options)
+    with pytest.raises(ParameterError, match=r"noise has 5 columns .*Expected 6"):
+        ba.rdm(brain, noise=good[:, :5], **options)
+    holed = good.copy(deep=True)
+    holed[1, 3] = np.nan  # above the diagonal, where no factorisation looks
+    with pytest.raises(ParameterError, match="1 entries that are NaN or infinite"):
+        ba.rdm(brain, noise=holed, **options)
     with pytest.raises(ParameterError, match="noise has other times"):
         ba.rdm(brain[:, :, :2], noise=noise_covariance(brain, time="each"), **options)
     with pytest.raises(ParameterError, match=r"Got ndarray instead"):
