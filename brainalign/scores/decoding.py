@@ -91,9 +91,10 @@ def decode_time(
     -------
     Dataset
         ``score`` (time), or (train_time, test_time), pooled over folds and averaged over outputs; ``score_by_fold``; for numbers
-        ``score_by_output`` (output, ...), by the target's ``neuroid_id``; ``chance``; ``n_presentations`` that were tested. With permutations ``p_value``, ``p_value_fdr``
-        and ``p_value_max``, which holds for all times together; with clusters ``p_value_cluster``; with patterns ``pattern`` (class or output,
-        neuroid, time), of two classes for the second. The attr ``report`` (JSON) says what was joined, dropped and split.
+        ``score_by_output`` (output, ...), by the target's ``neuroid_id``; ``chance``; ``n_presentations`` that were tested. With
+        permutations ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all times together; with clusters
+        ``p_value_cluster``; with patterns ``pattern`` (class or output, neuroid, time), of two classes for the second, learned from all
+        training rows. The attr ``report`` (JSON) says what was joined, dropped and split.
 
     Raises
     ------
@@ -109,9 +110,9 @@ def decode_time(
     Scores of folds add up as sums: pairs in order, hits of each class, products of deviations from the fold's means.
 
     Clusters are of z, by the mean and deviation of the observed and the permuted scores at each time; ``"mass"`` sums z over neighbours
-    beyond 1.64, in both times where there are two. A small ``p_value_cluster`` says that somewhere there is something to decode. It does not show
-    that it is there at a given time of the cluster, nor when it begins or ends (Sassenhagen and Draschkow 2019): of single times
-    ``p_value_max`` speaks.
+    beyond 1.64, in both times where there are two. A small ``p_value_cluster`` says that somewhere there is something to decode. It does
+    not show that it is there at a given time of the cluster, nor when it begins or ends (Sassenhagen and Draschkow 2019): of single
+    times ``p_value_max`` speaks.
 
     Above chance at one time is not the same code as at another: that is what ``generalize`` asks (King and Dehaene 2014).
 
@@ -135,7 +136,9 @@ def decode_time(
     if not isinstance(source, Mapping):
         return _decode(source, target, asked)
     if patterns:
-        raise ParameterError("decode_time got patterns=True and a dict of systems, whose neuroids differ. Expected one at a time.")
+        raise ParameterError(
+            "decode_time got patterns=True and a dict of systems, whose neuroids differ. Expected one at a time."
+        )
     parts = {str(name): _decode(x, target, asked) for name, x in source.items()}
     return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))), verb="decode_time")
 
@@ -177,11 +180,17 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
     task = Task(both.source, sides, both.model, metric, n_classes, asked.generalize, asked.dtype)
     truth = both.target.values[:, 0] if by_label else both.target.values
     check_rows(sides, metric, y, truth)
+    null = choose_null(asked.null, both.target) if asked.n_permutations else None
 
-    score, by_fold = score_times(task, truth[None], progress=asked.progress and not asked.n_permutations)
-    out = _labelled(score[0], by_fold[:, 0], both, task, truth)
-    if asked.n_permutations:
-        out = _with_chance(out, both, task, truth, asked, divided=straddles(folds, both.target))
+    targets = truth[None]
+    if null:
+        orders = _orders(both, task, truth, null, asked, divided=straddles(folds, both.target))
+        targets = np.concatenate([targets, truth[orders]])  # together, for they share what is learned of the source
+    scores, by_fold = score_times(task, targets, progress=asked.progress)
+    out = _labelled(scores[0], by_fold, both, task, truth)
+    if null:
+        drawn = scores[1:] if by_label else _mean(scores[1:], axis=1)
+        out = _with_chance(out, drawn, asked.clusters).assign_attrs(null=null)
     if asked.patterns:
         out["pattern"] = _pattern(both, task, truth)
     for leak in both.report["leaks"]:
@@ -190,7 +199,7 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
     params = {
         "target": target if by_label else "responses", "model": model, "cv": both.report["folds"], "metric": task.metric,
         "generalize": asked.generalize, "train_on": asked.train_on, "test_on": asked.test_on, "n_permutations": asked.n_permutations,
-        "null": out.attrs.get("null"), "clusters": asked.clusters, "dtype": asked.dtype,
+        "null": null, "clusters": asked.clusters, "dtype": asked.dtype,
     }  # fmt: skip
     inputs = {"source": known} if by_label else {"source": known, "target": target}
     return write_step(out, "decode_time", params=params, inputs=inputs, seed=asked.seed)
@@ -220,28 +229,30 @@ def _mean(scores: Numbers, axis: int = 0) -> Numbers:
         return np.asarray(np.where(known, scores, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
-def _with_chance(out: xr.Dataset, both: Pair, task: Task, truth: Numbers, asked: _Asked, *, divided: bool) -> xr.Dataset:
-    """Add p-values against scores of moved labels or patterns."""
-    null = choose_null(asked.null, both.target)
+def _orders(both: Pair, task: Task, truth: Numbers, null: str, asked: _Asked, *, divided: bool) -> Numbers:
+    """Return orders of the rows under the null, (permutation, row)."""
     if divided:  # presentations of a stimulus that are on both sides do not move together
-        rows = both.target.assign_coords(stimulus_id=("presentation", as_labels([f"{i}" for i in range(len(truth))])))
-        both = replace(both, target=rows)
+        own = as_labels([str(i) for i in range(len(truth))])
+        both = replace(both, target=both.target.assign_coords(stimulus_id=("presentation", own)))
     orders = null_orders(both, null=null, n_permutations=asked.n_permutations, seed=asked.seed)
     if task.n_classes:  # what is observed has every class in every training fold, and so has what it is compared with
         orders = orders[[not absent_classes(task.folds, truth[order], task.n_classes) for order in orders]]
-        if not len(orders):
-            raise SplitError(
-                f"none of {asked.n_permutations} permutations (null={null!r}) leaves every class in every training fold. Expected some: use fewer "
-                "folds, or more presentations of each class."
-            )
-    drawn = score_times(task, truth[orders], progress=asked.progress)[0]
-    drawn = drawn if task.n_classes else _mean(drawn, axis=1)
-    out = with_p_values(out, xr.DataArray(drawn, dims=("permutation", *out.score.dims))).assign_attrs(null=null)
-    if asked.clusters:
+    if not len(orders):
+        raise SplitError(
+            f"none of {asked.n_permutations} permutations leaves every class in every training fold. Expected some: use fewer folds, or "
+            "more presentations of each class."
+        )
+    return orders
+
+
+def _with_chance(out: xr.Dataset, drawn: Numbers, clusters: str | None) -> xr.Dataset:
+    """Add p-values against scores of moved labels or patterns, (permutation, time[, test time])."""
+    out = with_p_values(out, xr.DataArray(drawn, dims=("permutation", *out.score.dims)))
+    if clusters:
         every = np.concatenate([out.score.values[None], drawn])
         spread = every.std(axis=0)
         z = (every - every.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
-        p = cluster_p_values(z[:1], z[1:, None], method=asked.clusters, threshold=_THRESHOLD)
+        p = cluster_p_values(z[:1], z[1:, None], method=clusters, threshold=_THRESHOLD)
         out["p_value_cluster"] = (out.score.dims, p[0])
     return out
 

@@ -77,12 +77,12 @@ def score_times(task: Task, targets: Numbers, *, progress: bool = False) -> tupl
     -------
     score : ndarray of float64, (labeling[, output], time[, test time])
         Of the sums of all folds.
-    by_fold : ndarray of float64, (fold, labeling[, output], time[, test time])
-        NaN where a fold has no score.
+    by_fold : ndarray of float64, (fold[, output], time[, test time])
+        Of the first labeling; NaN where a fold has no score.
     """
     from tqdm.auto import tqdm
 
-    metric, rules, parts = METRICS[task.metric], fast_rules(task), []
+    metric, rules, pooled = METRICS[task.metric], fast_rules(task), []
     folds, place = [(fold.train, fold.test) for fold in task.folds], -2 if task.generalize else -1
     step = _together(task, targets, fast=rules is not None)
     for start in tqdm(range(0, len(targets), step), desc="labelings", disable=not progress or len(targets) <= step):
@@ -95,9 +95,10 @@ def score_times(task: Task, targets: Numbers, *, progress: bool = False) -> tupl
             found = run(task.source.values, folds, partial(rules, block, folds), score, dtype=task.dtype)
         sums = np.moveaxis(found, 2, 0)  # (sum, fold, time, labeling[, output][, test time])
         with np.errstate(invalid="ignore", divide="ignore"):
-            parts.append([np.moveaxis(metric.value(sums), 1, place), np.moveaxis(metric.value(sums.sum(axis=1)), 0, place)])
-    by_fold, pooled = zip(*parts, strict=True)
-    return np.concatenate(pooled), np.concatenate(by_fold, axis=1)
+            pooled.append(np.moveaxis(metric.value(sums.sum(axis=1)), 0, place))
+            if start == 0:
+                by_fold = np.moveaxis(metric.value(sums[:, :, :, 0]), 1, place)
+    return np.concatenate(pooled), by_fold
 
 
 def patterns_of(task: Task, target: Numbers) -> Numbers:

@@ -132,6 +132,15 @@ def test_repeats_of_a_stimulus_move_together():
     assert np.mean(passed) < 0.35
 
 
+def test_which_of_two_stimuli_it_was_is_told_in_runs_that_were_left_out():
+    """A stimulus is then on both sides, which must be asked for, and single trials change places."""
+    x = epochs(windowed(), ids=KIND, run=np.tile(["1", "2", "3"], N // 3))
+    folds = ba.split(x, by="run", force=True)
+    out = ba.decode_time(x, "condition", cv=folds, model=RIDGE, n_permutations=49, random_state=0)
+    assert (out.p_value_max.values < 0.05).tolist() == [5 <= t < 9 for t in range(T)]
+    assert '"forced": true' in out.attrs["report"]
+
+
 def test_across_conditions_and_not_by_heart():
     """The same stimuli seen and imagined: their class goes over from one to the other, and their field alone does not."""
     ids = np.tile([f"s{i:02d}" for i in range(N // 2)], 2)

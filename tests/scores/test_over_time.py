@@ -95,7 +95,7 @@ def test_a_chain_and_a_classifier_without_decision_values():
 def test_accuracies_are_those_of_predictions():
     """Not of decision values: a support vector machine of three classes votes."""
     codes = labelings(3, 1)
-    found = score_times(task(ba.Classifier(SVC()), 3), codes)[1][:, 0, 0]
+    found = score_times(task(ba.Classifier(SVC()), 3), codes)[1][:, 0]
     x = X.values[..., 0].astype(np.float64)
     wanted = [balanced_accuracy_score(codes[0][b], SVC().fit(x[a], codes[0][a]).predict(x[b])) for _, a, b in FOLDS]
     np.testing.assert_allclose(found, wanted)
