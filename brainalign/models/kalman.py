@@ -199,12 +199,11 @@ class KalmanDecoder(LabelledMapping):
         error, seen = [], []
         for train, test in inner_splits(self.cv, self.groups, len(x), rows):
             held = _columns(clone(regressor).fit(x[train], target[train]).predict(x[test]))
-            error.append(
-                z[test] - np.where(np.isfinite(held), held, z[train].mean(axis=0))
-            )  # NaN for a state that stays in these rows
+            mean = z[train].mean(axis=0)  # of a state that stays in these rows, for which mappings predict NaN
+            error.append(z[test] - np.where(np.isfinite(held), held, mean))
             seen.append(test)
         self._error = np.concatenate(error)
-        self._noise = self._error.T @ self._error / len(self._error) + _LEAST * self.prior_
+        self._pooled = self._error.T @ self._error / len(self._error) + _LEAST * self.prior_
         self.regressor_ = clone(regressor).fit(x, target)
         if self.n_neighbors is not None:
             self._neighbours = NearestNeighbors(n_neighbors=min(self.n_neighbors, len(self._error))).fit(x[np.concatenate(seen)])
@@ -236,11 +235,11 @@ class KalmanDecoder(LabelledMapping):
     def _spread(self, x: Values) -> Values:
         """Return Q; of neighbours, with that of all rows as one more, lest it be singular."""
         if self.n_neighbors is None:
-            return np.asarray(self._noise[None])
-        out = np.empty((len(x), *self._noise.shape))
+            return np.asarray(self._pooled[None])
+        out = np.empty((len(x), *self._pooled.shape))
         for start in range(0, len(x), _BLOCK):
             error = self._error[self._neighbours.kneighbors(x[start : start + _BLOCK], return_distance=False)]
-            out[start : start + _BLOCK] = (error.transpose(0, 2, 1) @ error + self._noise) / (error.shape[1] + 1)
+            out[start : start + _BLOCK] = (error.transpose(0, 2, 1) @ error + self._pooled) / (error.shape[1] + 1)
         return out
 
     def _check(self) -> None:

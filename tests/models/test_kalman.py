@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.neural_network import MLPRegressor
+from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
 from brainalign.core.errors import (
@@ -67,7 +68,7 @@ def test_the_filter_is_that_of_least_squares_within_each_run():
 def test_a_border_of_runs_resets_the_filter_and_rows_may_come_in_any_order(method):
     X, Z = linear()
     x, z = recording(X), recording(Z)
-    model = ba.KalmanDecoder(method, groups=None).fit(x[:400], z[:400])
+    model = ba.KalmanDecoder(method).fit(x[:400], z[:400])
     both, alone = model.predict(x[400:]), model.predict(x[600:])
     np.testing.assert_allclose(both.values[200:], alone.values, atol=1e-12)
     as_one = clone(model).fit(X[:400], Z[:400]).predict(X[400:])
@@ -151,6 +152,15 @@ def test_brain_and_recurrent_network_are_decoded_by_the_same_call(labels, method
     assert (out.score_minus_best_control > 0.5).all()
 
 
+def test_it_goes_through_chains_and_permutations_as_any_mapping():
+    X, Z = linear(400)
+    x, z = recording(X), recording(Z, modality="behaviour", system="position")
+    for model in (ba.chain(StandardScaler(), ba.KalmanDecoder()), ba.chain(ba.Delay([0, 0.5]), ba.KalmanDecoder())):
+        out = ba.evaluate(x, z, model=model, cv=ba.split(z, by="run"), controls="none", n_permutations=9, random_state=0)
+        assert (out.score > 0.7).all()
+        assert (out.p_value == 0.1).all()
+
+
 @pytest.mark.filterwarnings(DEGENERATE)
 @pytest.mark.parametrize("method", ["kalman", "discriminative", "robust"])
 def test_noise_scores_zero(method):
@@ -169,6 +179,9 @@ def test_more_features_than_rows_and_constant_ones_do_no_harm():
     X = np.hstack([z @ rng.normal(size=(1, 300)) + 3 * rng.normal(size=(120, 300)), np.full((120, 1), 7.0)])
     model = ba.KalmanDecoder().fit(X[:80], z[:80])
     assert rmse(model.predict(X[80:]), z[80:]) < 0.6 * rmse(0, z[80:])
+    exact = np.round(walk(80, d=2), 1)  # a source that is the state itself leaves no noise
+    for method in ("kalman", "robust"):
+        np.testing.assert_allclose(ba.KalmanDecoder(method).fit(exact, exact).predict(exact), exact, atol=1e-2)
     still = ba.KalmanDecoder().fit(np.ones((80, 2)), z[:80])
     np.testing.assert_allclose(still.predict(np.ones((5, 2))), np.broadcast_to(z[:80].mean(), (5, 1)))
 
