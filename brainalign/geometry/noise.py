@@ -146,7 +146,9 @@ def covariance_of(
     if residuals.ndim == 3:
         residuals = np.moveaxis(residuals, 2, 1).reshape(-1, block.shape[1])
     n_times = len(residuals) // len(codes)
-    silent = ~(residuals != 0).any(axis=0)
+    # the mean of equal float64 values differs from them by the rounding of its sum, and such noise would be divided by
+    rounding = len(codes) * np.finfo(np.float64).eps * np.abs(block).max(axis=(0, *range(2, block.ndim)))
+    silent = np.abs(residuals).max(axis=0) <= rounding
     if silent.any():
         raise SchemaError(
             f"{int(silent.sum())} of {len(silent)} neuroids have no noise in {cell}: {preview(ids[silent])}. Expected each to vary between "

@@ -66,6 +66,10 @@ def test_bad_input_is_named(brain):
     still[:, 2] = 1.0
     with pytest.raises(SchemaError, match=r"1 of 6 neuroids have no noise in all presentations and neuroids: 'n2'"):
         noise_covariance(still)
+    alike = brain.astype(np.float64, keep_attrs=True)
+    alike[:, 2] = np.tile(np.linspace(0.1, 0.7, 5), 8)[:, None]  # the same at each presentation of a stimulus
+    with pytest.raises(SchemaError, match=r"1 of 6 neuroids have no noise"):
+        ba.rdm(alike, metric="mahalanobis", noise="shrinkage-diagonal")
     holed = brain.copy(deep=True).assign_attrs(allow_nan=True)
     holed[3, 4, 0] = np.nan
     with pytest.raises(SchemaError, match=r"1 of 6 neuroids have NaN or infinity in all presentations and neuroids: 'n4'"):
