@@ -41,11 +41,11 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
         for fold in sums:
             products -= fold @ fold.swapaxes(-1, -2)
     else:
-        products = sums[0] @ sums[0].swapaxes(-1, -2) * 0
+        products = 0.0
         for f, g in combinations(range(len(counts)), 2):
             noise = (covariances[f] + covariances[g]) / 2
             one = whiten(sums[f], noise) @ whiten(sums[g], noise).swapaxes(-1, -2)
-            products += one + one.swapaxes(-1, -2)
+            products = products + (one + one.swapaxes(-1, -2))
     if is_torch(products):
         products = (products + products.swapaxes(-1, -2)) / 2
     every = counts.sum(axis=0, dtype=np.float64)

@@ -72,8 +72,7 @@ def rdm(
         Rate and weight towards which Poisson rates are drawn, so that none is 0.
     dtype : {"float64", "float32"}
         Of the computation and of the result.
-    device : str
-        ``"cpu"``, ``"cuda"`` or ``"auto"``.
+    device : {"cpu", "cuda", "auto"}
     store : path, optional
         Write the matrices into the results of this study, tile by tile, for conditions by the ten thousand: never is one whole in
         memory, each half is computed once, and nothing is visible before all is there. For the first four metrics, without
@@ -102,7 +101,8 @@ def rdm(
 
     Notes
     -----
-    Neuroids with NaN in any presentation of their group are left out with a warning, for they would leave nothing.
+    Neuroids with NaN in any presentation of their group are left out with a warning, for they would leave nothing; with
+    ``store`` they are an error, since the first tiles are written before the last responses are read.
 
     Cross-validated distances are means over all pairs of presentations in different folds, whatever their number. Where some
     conditions have fewer than others, the mean pattern of a run does not cancel: take it out first (``ba.ZScore``).
@@ -116,7 +116,7 @@ def rdm(
     array([0., 5., 1.])
     """
     validate(responses)
-    _check_choices(metric, repeats, time, prior, dtype)
+    _check_choices(metric, repeats, time, prior, dtype, device)
     _check_fit(metric, folds, between, noise, time == "all", responses.dims)
     conditions = labels_of(responses, condition, parameter="condition")
     if len(conditions[1]) < LEAST:
@@ -166,11 +166,12 @@ def _attrs(metric: str, condition: str, folds: str | None, between: tuple[str, s
     return attrs if between is None else attrs | {"between": list(between), "symmetric": False}
 
 
-def _check_choices(metric: Any, repeats: Any, time: Any, prior: Any, dtype: Any) -> None:
+def _check_choices(metric: Any, repeats: Any, time: Any, prior: Any, dtype: Any, device: Any) -> None:
     check_choice("metric", metric, tuple(MEASURES), owner="rdm")
     check_choice("repeats", repeats, ("average", "refuse"), owner="rdm")
     check_choice("time", time, ("match", "all"), owner="rdm")
     check_choice("dtype", dtype, ("float64", "float32"), owner="rdm")
+    check_choice("device", device, ("cpu", "cuda", "auto"), owner="rdm")
     if np.shape(prior) != (2,):
         raise ParameterError(f"The 'prior' parameter of rdm must be a rate and a weight, (1.0, 0.1). Got {prior!r} instead.")
     for value in prior:

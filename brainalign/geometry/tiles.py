@@ -40,7 +40,7 @@ def store_tiles(
     Parameters
     ----------
     responses : DataArray, (presentation, neuroid[, time])
-        Read block by block where it is lazy: each block of conditions once for each block that comes after it, at most.
+        Read block by block where it is lazy: each block of conditions once for itself and each block before it, at each time.
     cells : list of Cell
         In the order of the leading dims of the template.
     codes : ndarray of int, (presentation,)
