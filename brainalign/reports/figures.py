@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import did_you_mean
+from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import group_label
 from brainalign.reports.drawing import (
     FAINT,
@@ -106,7 +106,7 @@ def score_vs_ceiling(result: xr.Dataset, *, by: str | None = None, title: str | 
     Raises
     ------
     ParameterError
-        The result has no ceiling per neuroid.
+        The result has no ceiling per neuroid; ``by`` names no coordinate of neuroids.
     """
     if kind_of(result) != "scores" or "ceiling" not in result:
         raise ParameterError(
@@ -115,7 +115,7 @@ def score_vs_ceiling(result: xr.Dataset, *, by: str | None = None, title: str | 
     rows = tidy(result).dropna(subset=["score", "ceiling"])
     if "time" in rows:
         rows = rows.loc[rows.groupby([c for c in ("system", "layer", "region", "neuroid_id") if c in rows])["ceiling"].idxmax()]
-    by = by or group_label(result["score"])
+    by = _by(result["score"], by, "score_vs_ceiling")
     with house_style():
         figure = new_figure((3.9, 3.6))
         axes = figure.subplots()
@@ -151,8 +151,15 @@ def distribution(result: xr.Dataset, *, by: str | None = None, title: str | None
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        The result has no score per neuroid; ``by`` names no coordinate of neuroids.
     """
-    by = by or group_label(result["score"])
+    if kind_of(result) != "scores":
+        raise ParameterError("distribution got a result without a score per neuroid. Expected a result of `ba.evaluate`.")
+    by = _by(result["score"], by, "distribution")
     groups = _groups(tidy(result).dropna(subset=["score"]), by)
     jitter = np.random.default_rng(0)
     with house_style():
@@ -196,7 +203,7 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
     Raises
     ------
     ParameterError
-        The result has no time, or two; or more than two other dims.
+        The result has no time, or two; or more than two other dims; ``by`` names no coordinate of neuroids.
     """
     result = _with_one_time(result)
     score = result["score"] if isinstance(result, xr.Dataset) else result
@@ -254,8 +261,17 @@ def attribution(
     -------
     matplotlib.figure.Figure
         One row per neuroid, one column per presentation; red drives the response up, blue down.
+
+    Raises
+    ------
+    ParameterError
+        None of the presentations is there, or the table of stimuli lacks one that is drawn.
     """
     shown = [i for i in presentations if i < result.sizes["presentation"]]
+    if not shown:
+        raise ParameterError(
+            f"attribution got presentations={presentations!r} of {result.sizes['presentation']}. Expected some that are there."
+        )
     maps = result.isel(presentation=shown)
     maps = maps.sum([dim for dim in maps.dims[2:] if dim not in ("y", "x", "part", "feature")])
     names, ids = ([str(name) for name in x.values] for x in (maps["neuroid_id"], maps["stimulus_id"]))
@@ -285,7 +301,13 @@ def _images(stimuli: xr.Dataset | None, ids: list[str]) -> list[np.ndarray[Any, 
     """Return the images behind some ids as (y, x), channels averaged; none where the table does not hold them."""
     if stimuli is None or not {"y", "x"} <= set(stimuli.get("values", xr.DataArray()).dims):
         return []
-    rows = [stimuli["stimulus_id"].values.tolist().index(name) for name in ids]
+    known = [str(name) for name in stimuli["stimulus_id"].values]
+    missing = [name for name in ids if name not in known]
+    if missing:
+        raise ParameterError(
+            f"attribution got stimuli without {preview(missing)}. Expected those of the presentations that are drawn."
+        )
+    rows = [known.index(name) for name in ids]
     values = stimuli["values"].isel(presentation=rows).transpose("presentation", "y", "x", ...).values
     return list(values.reshape(*values.shape[:3], -1).mean(axis=-1))
 
@@ -330,7 +352,7 @@ def _panels(result: xr.Dataset | xr.DataArray, by: str | None) -> dict[str, dict
     """Return {panel: {line: (middle, low, high, p-value)}} for scores of neuroids or of groups × groups."""
     score = result["score"] if isinstance(result, xr.Dataset) else result
     if "neuroid" in score.dims:
-        by = by or group_label(score)
+        by = _by(score, by, "time_course")
         names = score[by].values.astype(object) if by else np.full(score.sizes["neuroid"], "", dtype=object)
         over = score.transpose("neuroid", "time").values
         lines = {}
@@ -353,6 +375,14 @@ def _panels(result: xr.Dataset | xr.DataArray, by: str | None) -> dict[str, dict
         panel: {line: tuple(None if x is None else x[i, j] for x in rows) for i, line in enumerate(lines)}
         for j, panel in enumerate(labels_of(score, sides[1]))
     }
+
+
+def _by(score: xr.DataArray, by: str | None, owner: str) -> str | None:
+    """Return the coordinate of neuroids that groups them."""
+    known = [str(name) for name, c in score.coords.items() if c.dims == ("neuroid",)]
+    if by is not None and by not in known:
+        raise ParameterError(f"{owner} got by={by!r}. Expected one of {', '.join(known)}.{did_you_mean(by, known)}")
+    return by or group_label(score)
 
 
 def _groups(rows: Any, by: str | None) -> list[tuple[Any, Any]]:

@@ -119,6 +119,25 @@ def test_attribution_is_drawn_below_its_image(attributions):
     assert len(figures.attribution(attributions, stimuli=texts).axes) == len(figure.axes) - 3
 
 
+def test_attribution_names_what_is_not_there(attributions):
+    ids = xr.Dataset({"values": (("presentation", "y", "x"), np.zeros((1, 4, 5)))}, {"stimulus_id": ("presentation", ["none"])})
+    with pytest.raises(ba.errors.ParameterError, match="attribution got stimuli without '"):
+        figures.attribution(attributions, stimuli=ids)
+    with pytest.raises(ba.errors.ParameterError, match=r"presentations=\(7,\) of 3"):
+        figures.attribution(attributions, presentations=(7,))
+    numbers = ("presentation", [1, 2, 3])
+    table = xr.Dataset({"values": (("presentation", "y", "x"), np.zeros((3, 4, 5)))}, {"stimulus_id": numbers})
+    assert figures.attribution(attributions.assign_coords(stimulus_id=numbers), stimuli=table).axes[0].images
+
+
+def test_neuroids_are_grouped_by_a_coordinate_that_there_is(scores, timed, grid):
+    for draw, result in ((figures.distribution, scores), (figures.score_vs_ceiling, scores), (figures.time_course, timed)):
+        with pytest.raises(ba.errors.ParameterError, match=rf"{draw.__name__} got by='regio'.*Did you mean 'region'"):
+            draw(result, by="regio")
+    with pytest.raises(ba.errors.ParameterError, match="distribution got a result without a score per neuroid"):
+        figures.distribution(grid)
+
+
 def test_no_figure_is_kept_by_pyplot(grid):
     import matplotlib.pyplot as plt
 
