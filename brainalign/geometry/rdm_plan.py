@@ -186,7 +186,13 @@ def _groups(within: str | None, stimuli: Sequence[str], rdms: Mapping[str, xr.Da
     for x in rdms.values():
         if within in x.coords and x.coords[within].dims == ("stimulus",):
             labels = dict(zip(map(str, x["stimulus"].values.tolist()), x[within].values.tolist(), strict=True))
-            return np.asarray(pd.factorize(np.array([labels[name] for name in stimuli], dtype=object))[0])
+            groups = np.asarray(pd.factorize(np.array([labels[name] for name in stimuli], dtype=object))[0])
+            if len(np.unique(groups)) < len(groups):
+                return groups
+            raise ParameterError(
+                f"compare_rdms got within={within!r}, of which each stimulus has a value of its own. Expected groups of two or more, whose stimuli "
+                "change names."
+            )
     known = sorted({str(name) for x in rdms.values() for name, c in x.coords.items() if c.dims == ("stimulus",)} - {"stimulus"})
     raise ParameterError(
         f"compare_rdms got within={within!r}; stimuli have {', '.join(known) or 'no other coordinates'}. Expected a coordinate of `stimulus`: "

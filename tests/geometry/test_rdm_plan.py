@@ -66,6 +66,11 @@ def test_options_that_cannot_be_are_named(asked, message):
         plan(rdms(layer=1), rdms(1, subject=4, time=3), **asked)
 
 
+def test_groups_of_one_stimulus_exchange_nothing():
+    with pytest.raises(ParameterError, match="within='place', of which each stimulus has a value of its own"):
+        plan(rdms().assign_coords(place=("stimulus", np.arange(6))), rdms(1), within="place", n_permutations=9)
+
+
 def test_what_both_sides_have_must_be_said_of_one():
     with pytest.raises(ParameterError, match="one side, 'source_subject' or 'target_subject'"):
         plan(rdms(subject=2), rdms(1, subject=4), over="subject", n_bootstraps=9)
