@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -21,6 +22,7 @@ from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.engine.moments import Numbers
+from brainalign.geometry.sides import positions_of
 
 METRICS = ("spearman", "pearson")
 SUMMARIES = ("argmax", "centre-of-mass")
@@ -60,6 +62,7 @@ def pseudo_depth(
         ``score`` (n_stimuli, n_neuroids, source_<a>, target_<b>), the similarity, averaged over draws; ``share``, of draws in which this
         source group is the most similar; ``depth`` (n_stimuli, n_neuroids, summary, target_<b>), from 0 (first) to 1 (last), by
         ``"argmax"`` and ``"centre-of-mass"``, averaged over draws, with ``depth_low`` and ``depth_high``, which hold 95% of them.
+        A draw in which no source group is similar at all, all being at 0 or below, has no depth and is left out: NaN where all are.
 
     Raises
     ------
@@ -67,6 +70,8 @@ def pseudo_depth(
         No such coordinate; more neuroids or stimuli than there are.
     AlignmentError
         Fewer than four stimuli in common.
+    SchemaError
+        A source group of fewer than two neuroids that are finite throughout, or a target group of fewer than three.
 
     Notes
     -----
@@ -81,11 +86,16 @@ def pseudo_depth(
     >>> out.depth.sel(n_neuroids=30, n_stimuli=60, summary="argmax").values.round(2).tolist()
     [0.0, 0.33, 1.0]
     """
+    if not isinstance(by, (tuple, list)) or len(by) != 2 or None in by:
+        raise ParameterError(
+            f"The 'by' parameter of pseudo_depth must be two coordinates, of the source and of the target. Got {by!r} instead."
+        )
     check_choice("metric", metric, METRICS, owner="pseudo_depth")
     check_number("n_draws", n_draws, owner="pseudo_depth", low=1, integer=True)
     seed = check_random_state(random_state, owner="pseudo_depth")
     source, target = _shared(_once(source, "source", "pseudo_depth"), _once(target, "target", "pseudo_depth"))
-    layers, areas = _groups(source, by[0], "the source", "pseudo_depth"), _groups(target, by[1], "the target", "pseudo_depth")
+    layers = _groups(source, by[0], "source", "pseudo_depth", least=2)
+    areas = _groups(target, by[1], "target", "pseudo_depth", least=_LEAST_NEUROIDS)
     n_all = source.sizes["presentation"]
     stimuli = _sizes("n_stimuli", n_stimuli, n_all, _LEAST_STIMULI, default=n_all)
     smallest = min(area.shape[1] for area in areas.values())
@@ -103,7 +113,7 @@ def pseudo_depth(
 
 
 def kernel_analysis(
-    x: xr.DataArray, target: str, *, by: str | None = None, quantiles: Sequence[float] = (0.1, 0.5, 0.9)
+    x: xr.DataArray, target: str, *, by: str | None = None, quantiles: float | Sequence[float] = (0.1, 0.5, 0.9)
 ) -> xr.Dataset:
     """Say how few dimensions of a representation hold what tells stimuli apart.
 
@@ -115,8 +125,9 @@ def kernel_analysis(
         Presentation coordinate to be told from the responses: classes, or a number where it is one with a fraction.
     by : str, optional
         Neuroid coordinate that groups them: ``"layer"`` or ``"region"``.
-    quantiles : sequence of float
-        Of the squared distances between stimuli, which are the widths of the Gaussian kernels; the best is taken at each dimension.
+    quantiles : float or sequence of float
+        In (0, 1], of the squared distances between stimuli, which are the widths of the Gaussian kernels; the best is taken at each
+        dimension.
 
     Returns
     -------
@@ -127,7 +138,9 @@ def kernel_analysis(
     Raises
     ------
     ParameterError
-        No such coordinate, or one that differs between the presentations of a stimulus; one class; no quantile in (0, 1).
+        No such coordinate, or one that differs between the presentations of a stimulus; one class; no quantile, or one outside of (0, 1].
+    SchemaError
+        A group without a neuroid that is finite throughout.
 
     Notes
     -----
@@ -142,10 +155,14 @@ def kernel_analysis(
     >>> kernel_analysis(network, "large", by="layer").area.argmin().item()
     0
     """
-    chosen = [check_number("quantiles", q, owner="kernel_analysis", low=0.0, high=1.0, low_open=True) for q in quantiles]
+    chosen = [
+        check_number("quantiles", q, owner="kernel_analysis", low=0.0, high=1.0, low_open=True) for q in np.atleast_1d(quantiles)
+    ]
+    if not chosen:
+        raise ParameterError("kernel_analysis got quantiles=(). Expected at least one width of a kernel, as in (0.1, 0.5, 0.9).")
     once = _once(x, "x", "kernel_analysis")
     Y = _targets(once, target)
-    groups = _groups(once, by, "x", "kernel_analysis") if by else {"": _finite(once.values)}
+    groups = _groups(once, by, "x", "kernel_analysis", least=1)
     error = np.stack([gaussian_error_curve(values, Y, chosen) for values in groups.values()], axis=1)
     out = xr.Dataset(
         {"error": (("n_components", by or "group"), error), "area": (by or "group", error.mean(axis=0))},
@@ -194,15 +211,17 @@ def _one_draw(
 
 
 def _summarised(
-    draws: Numbers, sizes: dict[str, list[int]], by: tuple[str, str], layers: list[str], areas: list[str]
+    draws: Numbers, sizes: dict[str, list[int]], by: tuple[str, str], layers: list[Any], areas: list[Any]
 ) -> xr.Dataset:
     rows, columns = f"source_{by[0]}", f"target_{by[1]}"
     by_layer = np.moveaxis(draws, 3, 0)  # (layer, draw, n_stimuli, n_neuroids, area)
     depth = np.stack([depth_of_peak(by_layer), centre_of_mass(by_layer)], axis=-2)  # (draw, n_stimuli, n_neuroids, summary, area)
     best = draws == np.max(draws, axis=3, keepdims=True)
     dims = ("n_stimuli", "n_neuroids", "summary", columns)
-    low, high = np.quantile(depth, [0.025, 0.975], axis=0)
-    named = {"depth": depth.mean(axis=0), "depth_low": low, "depth_high": high}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Mean of empty slice|All-NaN slice", RuntimeWarning)
+        low, high = np.nanquantile(depth, [0.025, 0.975], axis=0)
+        named = {"depth": np.nanmean(depth, axis=0), "depth_low": low, "depth_high": high}
     grid = {"score": draws.mean(axis=0), "share": best.mean(axis=0)}
     coords = {**sizes, rows: as_labels(layers), columns: as_labels(areas), "summary": as_labels(list(SUMMARIES))}
     variables = {name: (("n_stimuli", "n_neuroids", rows, columns), values) for name, values in grid.items()}
@@ -230,16 +249,16 @@ def _shared(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataArray, x
     return x, y
 
 
-def _groups(x: xr.DataArray, name: str, side: str, owner: str) -> dict[str, Numbers]:
+def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: int) -> dict[Any, Numbers]:
     """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
-    labels = coords_of(x, "neuroid")
-    if name not in labels:
-        raise ParameterError(
-            f"{owner} got by={name!r} for {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
-            f"them.{did_you_mean(name, labels)}"
-        )
-    codes, names = pd.factorize(labels[name].astype(object))
-    return {str(label): _finite(x.values[:, codes == code]) for code, label in enumerate(names)}
+    groups = {label: _finite(x.values[:, at]) for label, at in positions_of(x, name, side, owner=owner).items()}
+    for label, values in groups.items():
+        if values.shape[1] < least:
+            raise SchemaError(
+                f"{owner} found {values.shape[1]} neuroids without NaN or infinity in {side} {label!r}. Expected at least {least}: drop the "
+                "stimuli for which they have none, or this group."
+            )
+    return groups
 
 
 def _finite(values: Numbers) -> Numbers:

@@ -96,10 +96,10 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
                 DegenerateNeuroidWarning,
                 stacklevel=4,
             )
+        values = values[:, finite]
         if trials_of is not None:
-            values = _trials(trials_of.isel(neuroid=positions), x.stimulus_id.values, side)
-        values = values[..., finite, :] if "time" in x.dims else values[..., finite, None]
-        groups[label] = values
+            values = _trials(trials_of.isel(neuroid=positions[finite]), x.stimulus_id.values, side)
+        groups[label] = values if "time" in x.dims else values[..., None]
     dim = None if name is None else f"{side}_{name}"
     return Side(groups, dim, x.coords["time"] if "time" in x.dims else None)
 
@@ -121,25 +121,33 @@ def times_of(first: Side, second: Side) -> Iterator[tuple[list[Numbers], list[Nu
         yield first.at(time), second.at(time)
 
 
-def positions_of(x: xr.DataArray, name: str | None, side: str) -> dict[Any, Numbers]:
+def positions_of(x: xr.DataArray, name: str | None, side: str, *, owner: str = "similarity") -> dict[Any, Numbers]:
     """Return the positions of the neuroids of each group, in order of first appearance.
 
     Parameters
     ----------
     x : DataArray
     name : str or None
-    side : {"source", "target"}
+    side : str
+        What the caller calls ``x``.
+    owner : str
+        The verb, for the message.
 
     Returns
     -------
     dict
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
     """
     if name is None:
         return {"": np.arange(x.sizes["neuroid"])}
     labels = coords_of(x, "neuroid")
     if name not in labels:
         raise ParameterError(
-            f"similarity got by={name!r} for the {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
+            f"{owner} got by={name!r} for {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
             f"them: assign it with `{side}.assign_coords({name}=('neuroid', labels))`.{did_you_mean(name, labels)}"
         )
     codes, names = pd.factorize(labels[name].astype(object))
@@ -147,16 +155,17 @@ def positions_of(x: xr.DataArray, name: str | None, side: str) -> dict[Any, Numb
 
 
 def _trials(x: xr.DataArray, stimuli: Numbers, side: str) -> Numbers:
-    """Return single presentations, (stimulus, repeat, neuroid[, time]); NaN where a stimulus has fewer."""
-    codes = pd.Index(stimuli.astype(object)).get_indexer(x.stimulus_id.values.astype(object))
-    rows = np.flatnonzero(codes >= 0)
+    """Return single presentations, (stimulus, repeat, neuroid[, time]); NaN where a stimulus has fewer without NaN."""
+    codes, values = pd.Index(stimuli.astype(object)).get_indexer(x.stimulus_id.values.astype(object)), x.values
+    rows = np.flatnonzero((codes >= 0) & np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
     repeat = pd.Series(codes[rows]).groupby(codes[rows]).cumcount().to_numpy()
-    counts = np.bincount(codes[rows], minlength=len(stimuli))
-    if counts.min() < 2 and not x.attrs.get("deterministic"):
+    counts, least = np.bincount(codes[rows], minlength=len(stimuli)), 1 if x.attrs.get("deterministic") else 2
+    if counts.min() < least:
         raise SchemaError(
-            f"{side} has {int((counts < 2).sum())} of {len(stimuli)} stimuli that were presented once, first "
-            f"{preview(stimuli[counts < 2], 1)}. Expected repeats of all, as this metric compares how responses vary from one to the next, or the attr `deterministic=True`."
+            f"{side} has {int((counts < least).sum())} of {len(stimuli)} stimuli with fewer than {least} presentations without NaN, first "
+            f"{preview(stimuli[counts < least], 1)}. Expected repeats of all, as this metric compares how responses vary from one to the "
+            "next, or the attr `deterministic=True`: drop these stimuli, or neuroids that are NaN in many presentations."
         )
     out = np.full((len(stimuli), counts.max(), *x.shape[1:]), np.nan)
-    out[codes[rows], repeat] = x.values[rows]
+    out[codes[rows], repeat] = values[rows]
     return out

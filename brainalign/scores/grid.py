@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, UnknownNameError
@@ -21,6 +20,7 @@ from brainalign.core.tables import coords_of
 from brainalign.dataset.writing import ResultParts
 from brainalign.engine.similarity import SimilarityMetric
 from brainalign.geometry.metrics import SIMILARITIES
+from brainalign.geometry.sides import positions_of
 from brainalign.geometry.similarity import similarity
 from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.cells import Grid
@@ -116,11 +116,11 @@ def compare(
     validate(source, name="source")
     validate(target, name="target")
     check_choice("aggregate", aggregate, ("median", "mean"), owner="compare")
-    if not isinstance(by, (tuple, list)) or len(by) != 2:
+    measure = _measure(metric)
+    if not isinstance(by, (tuple, list)) or len(by) != 2 or (measure is None and None in by):
         raise ParameterError(
             f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
         )
-    measure = _measure(metric)
     if measure is not None:
         _refuse_mappings(
             model=model, cv=cv, groups=groups, repeats=repeats, time=time, null=null, n_refits=n_refits, store=store,
@@ -128,7 +128,8 @@ def compare(
         )  # fmt: skip
         options = {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "ceiling": ceiling}
         return _by_similarity(source, target, by, measure, options, Controls.asked(controls), recovery, random_state)
-    source_groups, target_groups = _groups(source, by[0], "source"), _groups(target, by[1], "target")
+    source_groups = positions_of(source, by[0], "source", owner="compare")
+    target_groups = positions_of(target, by[1], "target", owner="compare")
     grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
     seed = seed_of(random_state, store, "compare")
     wanted = Controls.asked(controls)
@@ -209,18 +210,6 @@ def _read(x: xr.DataArray, positions: np.ndarray[Any, Any]) -> xr.DataArray:
     return x.isel(neuroid=positions).compute()
 
 
-def _groups(x: xr.DataArray, name: str, side: str) -> dict[Any, np.ndarray[Any, Any]]:
-    """Positions of the neuroids of each group, in order of first appearance."""
-    coords = coords_of(x, "neuroid")
-    if name not in coords:
-        raise ParameterError(
-            f"compare got by={name!r} for the {side}, which has the neuroid coordinates {', '.join(sorted(coords))}. Expected one of "
-            f"them: assign it with `{side}.assign_coords({name}=('neuroid', labels))`.{did_you_mean(name, coords)}"
-        )
-    codes, labels = pd.factorize(coords[name].astype(object))
-    return {label: np.flatnonzero(codes == i) for i, label in enumerate(labels)}
-
-
 def _with_recovery(
     out: xr.Dataset,
     source: xr.DataArray,
@@ -278,7 +267,7 @@ def _by_similarity(
     for name, x in (controls.sources or {}).items():
         own = by[0] if by[0] in coords_of(x, "neuroid") else None
         found = similarity(x, target, metric=measure, by=(own, by[1]), join=options["join"], random_state=seed)
-        beside.setdefault(SEED_OF.sub("", name), []).append(_rows_of(found.score, out.score, own))
+        beside.setdefault(SEED_OF.sub("", name), []).append(_rows_of(found.score, out.score, name))
     if beside:
         scores = np.stack([np.mean(seeds, axis=0) for seeds in beside.values()])
         best = sign * np.fmax.reduce(sign * scores, axis=0)
@@ -296,10 +285,11 @@ def _by_similarity(
     return write_step(out, "compare", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
-def _rows_of(scores: xr.DataArray, like: xr.DataArray, own: str | None) -> Any:
+def _rows_of(scores: xr.DataArray, like: xr.DataArray, name: str) -> Any:
     """Return the scores of a control for every source group: those of its own group of that name, or of all of it."""
-    if own is None:
-        return np.broadcast_to(scores.values, like.shape)
-    labels = scores[like.dims[0]].values.tolist()
-    nothing = np.full(like.shape[1:], np.nan)
-    return np.stack([scores.values[labels.index(g)] if g in labels else nothing for g in like[like.dims[0]].values.tolist()])
+    if "time" in scores.dims and not ("time" in like.dims and np.isin(like.time, scores.time).all()):
+        raise ParameterError(
+            f"controls[{name!r}] has other times than the score, which has {like.sizes.get('time', 'none')}. Expected a control without "
+            "time, or with the times of the source."
+        )
+    return scores.reindex_like(like).broadcast_like(like).transpose(*like.dims).values

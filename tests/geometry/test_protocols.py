@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.geometry.protocols import kernel_analysis, pseudo_depth
 
@@ -60,8 +60,21 @@ def test_one_seed_one_answer_and_neuroids_with_nan_are_left_out(study):
     assert not np.allclose(pearson.score, first.score)
 
 
+def test_draws_in_which_nothing_is_similar_have_no_depth_and_spare_the_others():
+    weak = ba.simulate(n_stimuli=30, n_neuroids=8, n_repeats=1, snr=0.02, random_state=0)
+    out = pseudo_depth(weak.network, weak.brain, n_neuroids=[4, 8], n_draws=50, random_state=0)
+    assert ((out.depth >= 0) & (out.depth <= 1)).all()
+    assert (out.depth_low <= out.depth_high).all()
+
+
+def test_labels_stay_what_they_are(study):
+    depth = np.unique(study.network.layer.values, return_inverse=True)[1]
+    out = pseudo_depth(study.network.assign_coords(layer=("neuroid", depth)), study.brain, n_draws=2, random_state=0)
+    assert out.source_layer.values.tolist() == [0, 1, 2, 3]
+
+
 def test_bad_input_is_named(study):
-    with pytest.raises(ParameterError, match="by='area' for the target"):
+    with pytest.raises(ParameterError, match="by='area' for target"):
         pseudo_depth(study.network, study.brain, by=("layer", "area"))
     with pytest.raises(ParameterError, match=r"'n_neuroids' parameter .* \[3, 40\]. Got 41"):
         pseudo_depth(study.network, study.brain, n_neuroids=41)
@@ -69,6 +82,10 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network, study.brain, n_stimuli=[2])
     with pytest.raises(AlignmentError, match="share 3 of 3 / 60"):
         pseudo_depth(study.network[:3], study.brain)
+    with pytest.raises(ParameterError, match=r"must be two coordinates, of the source and of the target. Got 'layer'"):
+        pseudo_depth(study.network, study.brain, by="layer")
+    with pytest.raises(SchemaError, match=r"2 neuroids without NaN or infinity in target 'V1'. Expected at least 3"):
+        pseudo_depth(study.network, study.brain[:, :2])
     with pytest.raises(ParameterError, match="Expected no time"):
         pseudo_depth(study.network, study.meg)
 
@@ -117,8 +134,14 @@ def test_bad_input_of_kernel_analysis_is_named(study, told):
         kernel_analysis(x, "sides")
     with pytest.raises(ParameterError, match=r"target='one', which is 'a', 'a', 'a', .* Expected two classes"):
         kernel_analysis(x.assign_coords(one=("presentation", ["a"] * len(x))), "one")
-    with pytest.raises(ParameterError, match="by='area' for x"):
+    with pytest.raises(ParameterError, match="by='area' for x,"):
         kernel_analysis(x, "side", by="area")
+    with pytest.raises(ParameterError, match=r"quantiles=\(\)"):
+        kernel_analysis(x, "side", quantiles=())
+    silent = x.copy().assign_attrs(allow_nan=True)
+    silent[:, x.region.values == "V1"] = np.nan
+    with pytest.raises(SchemaError, match=r"0 neuroids without NaN or infinity in x 'V1'. Expected at least 1"):
+        kernel_analysis(silent, "side", by="region")
     with pytest.raises(ParameterError, match="'quantiles' parameter of kernel_analysis"):
         kernel_analysis(x, "side", quantiles=[0.0])
     with pytest.raises(ParameterError, match=r"kernel_analysis got a x with dims .* Expected no time"):

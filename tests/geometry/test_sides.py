@@ -29,8 +29,15 @@ def test_single_presentations_are_kept_apart_with_holes():
     x = responses([[0.0, 5.0], [1.0, 6.0], [2.0, 7.0], [3.0, 8.0], [4.0, 9.0]], ids=["a", "b", "a", "a", "b"])
     side = side_of(ba.average_repeats(x), None, "source", trials_of=x)
     np.testing.assert_array_equal(side.at(0)[0][..., 0], [[0.0, 2.0, 3.0], [1.0, 4.0, np.nan]])
-    with pytest.raises(SchemaError, match=r"source has 1 of 2 stimuli that were presented once, first 'b'"):
+    with pytest.raises(SchemaError, match=r"source has 1 of 2 stimuli with fewer than 2 presentations without NaN, first 'b'"):
         side_of(ba.average_repeats(x[:4]), None, "source", trials_of=x[:4])
+    holes = x.copy().assign_attrs(allow_nan=True)
+    holes[0, 1] = np.nan
+    side = side_of(ba.average_repeats(holes), None, "source", trials_of=holes)
+    np.testing.assert_array_equal(side.at(0)[0][..., 0], [[2.0, 3.0], [1.0, 4.0]])
+    holes[1, 0] = np.nan  # of the two presentations of b only one is whole: no variance can be told
+    with pytest.raises(SchemaError, match=r"1 of 2 stimuli with fewer than 2 presentations without NaN, first 'b'"):
+        side_of(ba.average_repeats(holes), None, "source", trials_of=holes)
 
 
 def test_neuroids_with_nan_are_left_out_and_named():
@@ -44,5 +51,5 @@ def test_neuroids_with_nan_are_left_out_and_named():
 
 
 def test_an_unknown_coordinate_is_named():
-    with pytest.raises(ParameterError, match=r"by='laier' for the source.* Did you mean 'layer'"):
+    with pytest.raises(ParameterError, match=r"by='laier' for source.* Did you mean 'layer'"):
         positions_of(responses(np.eye(3), layer=["x", "x", "y"]), "laier", "source")

@@ -194,7 +194,7 @@ def test_bad_input_is_named(study):
         ba.similarity(study.network, study.brain, metric="procrust")
     with pytest.raises(ParameterError, match=r"'by' parameter of similarity must be two coordinates.* Got 'layer'"):
         ba.similarity(study.network, study.brain, by="layer")
-    with pytest.raises(ParameterError, match="by='area' for the target"):
+    with pytest.raises(ParameterError, match="by='area' for target"):
         ba.similarity(study.network, study.brain, by=("layer", "area"))
     with pytest.raises(AlignmentError, match=r"share 3 of 3 / 60 .* at least 4 for the metric 'cka'"):
         ba.similarity(study.network[:3], study.brain, metric="cka")

@@ -60,7 +60,7 @@ def test_time_is_kept():
 
 
 def test_an_unknown_group_is_named(study):
-    with pytest.raises(ParameterError, match=r"by='regions' for the target.*Did you mean 'region'"):
+    with pytest.raises(ParameterError, match=r"by='regions' for target.*Did you mean 'region'"):
         ba.compare(study.network, study.fmri, by=("layer", "regions"))
 
 
@@ -125,6 +125,21 @@ def test_controls_of_a_similarity_are_whole_or_group_by_group(study, metric, sig
     assert np.isnan(untrained.sel(source_layer="layer2")).all()
     best = sign * np.fmax(sign * pixels.values, sign * untrained.values)
     np.testing.assert_allclose(out.score_minus_best_control, out.score.values - best)
+
+
+def test_a_control_without_time_is_the_same_at_every_time(study):
+    timed = ba.simulate(n_stimuli=60, random_state=0).meg.isel(time=[30, 31, 32], neuroid=slice(8))  # as many times as regions
+    timed = timed.assign_coords(layer=("neuroid", list("aabb") * 2))
+    pixels = study.network[:, :5].drop_vars("layer")
+    options = {"by": ("layer", "region"), "metric": "cka"}
+    out = ba.compare(timed, study.fmri, controls={"pixels": pixels, "self": timed}, **options)
+    expected = ba.similarity(pixels, study.fmri, metric="cka", by=(None, "region")).score
+    assert (out.score_control.sel(control="pixels", drop=True) == expected).all()
+    np.testing.assert_allclose(out.score_control.sel(control="self"), out.score)
+    with pytest.raises(ParameterError, match=r"controls\['meg'\] has other times than the score, which has 3"):
+        ba.compare(timed, study.fmri, controls={"meg": timed[..., 1:]}, **options)
+    with pytest.raises(ParameterError, match="other times than the score, which has none"):
+        ba.compare(study.network, study.fmri, controls={"meg": timed}, **options)
 
 
 def test_recovery_takes_a_similarity_as_its_scorer(study):
