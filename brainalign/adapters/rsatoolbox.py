@@ -155,7 +155,7 @@ def to_rsatoolbox(x: xr.DataArray) -> Any:
     >>> study = ba.simulate(n_stimuli=8, random_state=0)
     >>> stack = to_rsatoolbox(ba.rdm(study.network, by="layer"))  # doctest: +SKIP
     """
-    if x.dims[-2:] == _SQUARE:
+    if isinstance(x, xr.DataArray) and x.dims[-2:] == _SQUARE:
         return _stack(x)
     validate(x)
     data = require("rsatoolbox.data", extra="dev", purpose="handing responses to rsatoolbox")

@@ -95,18 +95,17 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
     names = () if by is None else tuple(by) if np.iterable(by) and not isinstance(by, str) else (by,)
     if len(set(names)) < len(names):
         raise ParameterError(f"by={by!r} names a coordinate twice. Expected each once.")
-    known = [
-        str(key) for key, c in responses.coords.items() if c.dims in (("presentation",), ("neuroid",)) and key != "stimulus_id"
-    ]
+    own = ("stimulus_id", "stimulus", "stimulus_2")  # the conditions, and the dims of the result
+    known = [str(key) for key, c in responses.coords.items() if c.dims in (("presentation",), ("neuroid",)) and key not in own]
     members: list[list[tuple[str, Any, str, Array]]] = []
     for name in names:
         if name not in known:
             raise ParameterError(
                 f"by={name!r} is no coordinate of neuroids or presentations. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
             )
-        codes, labels = _numbered(responses.coords[name])
+        codes, values = _numbered(responses.coords[name])
         dim = str(responses.coords[name].dims[0])
-        members.append([(name, label, dim, codes == code) for code, label in enumerate(labels)])
+        members.append([(name, label, dim, codes == code) for code, label in enumerate(values)])
     cells = []
     for chosen in product(*members):
         kept = {dim: np.ones(responses.sizes[dim], dtype=bool) for dim in ("presentation", "neuroid")}

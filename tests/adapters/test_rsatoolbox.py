@@ -96,6 +96,8 @@ def test_what_is_missing_or_ambiguous_is_named():
 def test_what_a_stack_cannot_hold_cannot_leave(scale):
     labels = {"stimulus": list("abc"), "stimulus_2": list("abc")}
     upper = scale * np.triu(np.ones((3, 3)), 1)
+    with pytest.raises(ba.errors.SchemaError, match="ndarray"):
+        to_rsatoolbox(upper)
     with pytest.raises(ba.errors.SchemaError, match="not symmetric"):
         to_rsatoolbox(xr.DataArray(upper, dims=list(labels), coords=labels))
     with pytest.raises(ba.errors.SchemaError, match="a diagonal that is not 0"):
@@ -103,7 +105,9 @@ def test_what_a_stack_cannot_hold_cannot_leave(scale):
 
 
 def test_chosen_names_stand_on_both_sides_whatever_the_descriptors_are_called():
-    stack = rsatoolbox.rdm.RDMs(np.ones((2, 3)), pattern_descriptors={"stimulus": list("abc")}, rdm_descriptors={"rdm": ["x", "y"]})
+    stack = rsatoolbox.rdm.RDMs(
+        np.ones((2, 3)), pattern_descriptors={"stimulus": list("abc")}, rdm_descriptors={"rdm": ["x", "y"]}
+    )
     opened = ba.open_rdms(stack, stimulus_id=["u", "v", "w"])
     for dim in ("stimulus", "stimulus_2"):
         assert opened[dim].values.tolist() == ["u", "v", "w"]

@@ -56,6 +56,8 @@ def test_cells_are_a_grid_of_presentations_and_neuroids(x):
     assert str(cells_of(x.assign_coords(run=("presentation", np.repeat([1, 2], 3))), "run")[1][1]) == "run=2"
     with pytest.raises(ParameterError, match=r"by=\('run', 'run'\) names a coordinate twice"):
         cells_of(x, ("run", "run"))
+    with pytest.raises(ParameterError, match="by='stimulus' is no coordinate"):
+        cells_of(x.assign_coords(stimulus=x.stimulus_id), "stimulus")
     with pytest.raises(ParameterError, match="by=5 is no coordinate"):
         cells_of(x, 5)
 
