@@ -56,11 +56,12 @@ def identify_groups(
     -------
     Dataset
         ``score`` (geometry), the share of RDMs that are nearest to the mean of their group in the other units; ``identified``
-        (geometry, <leading dims>), which they are; ``confusion`` (geometry, <by>, <by>_2), how often each group is taken for each; and
-        ``distance_ratio`` (geometry, <leading dims>), the mean distance to the group in other units over that to other groups in them.
-        The attr ``chance`` is one over the number of groups that there are. With bootstraps also ``ci_low``, ``ci_high`` and ``score_bootstrap``; of
-        several geometries ``difference`` (pair), the first minus the second, with ``difference_low``, ``difference_high``, two-sided
-        ``p_value``, ``p_value_fdr`` and ``p_value_max``, and the coordinates ``first`` and ``second``.
+        (geometry, <leading dims>), which they are; ``confusion`` (geometry, <by>, <by>_2), how often each group is taken for
+        each; and ``distance_ratio`` (geometry, <leading dims>), the mean distance to the group in other units over that to
+        other groups in them. The attr ``chance`` is one over the number of groups that there are; an RDM of a group that no
+        other unit has is not found. With bootstraps also ``ci_low``, ``ci_high`` and ``score_bootstrap``; of several geometries
+        ``difference`` (pair), the first minus the second, with ``difference_low``, ``difference_high``, two-sided ``p_value``,
+        ``p_value_fdr`` and ``p_value_max``, and the coordinates ``first`` and ``second``.
 
     Raises
     ------

@@ -112,6 +112,8 @@ def test_missing_rdms_are_left_out(rdms):
     assert out.identified.notnull().sum() == 23
     assert out.confusion.sum() == 23
     assert identify_groups(rdms.where(rdms.region != "region2")).attrs["chance"] == 1 / 3
+    alone = identify_groups(rdms.where((rdms.region != "region2") | (rdms.subject == "subject0")))
+    assert alone.identified.sel(region="region2").values[0].tolist()[0] == 0
     without = identify_groups(some.where(some.subject != "subject3"), n_bootstraps=10, random_state=0)
     np.testing.assert_allclose(without.score, identify_groups(some.drop_sel(subject="subject3")).score)
 
