@@ -70,7 +70,8 @@ ask = {
     "random_state": 0,
 }
 rsa = ba.compare_rdms(layers, brains, between="source_layer", **ask)
-print(rsa[["score", "ci_low", "ci_high", "p_value_max", "ceiling_low", "ceiling_high"]].to_dataframe().round(3))
+shown = rsa[["score", "ci_low", "ci_high", "p_value_max", "ceiling_low", "ceiling_high"]].reset_coords(drop=True)
+print(shown.to_dataframe().round(3).to_string())
 better = rsa[["difference", "difference_p_value_max"]].to_dataframe()
 print(better.round(3))
 figures_made = [geometryfigures.comparison(rsa), geometryfigures.rdm_panel(layers)]
