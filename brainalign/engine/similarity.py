@@ -90,6 +90,29 @@ class SimilarityMetric:
     of_features: SimilarityMetric | None = None
 
 
+def full_name(name: str, *given: object, usual: tuple[object, ...]) -> str:
+    """Return the name of a metric, with what is not as usual, so that results say it.
+
+    Parameters
+    ----------
+    name : str
+    *given : object
+        Its parameters.
+    usual : tuple
+        Their defaults.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> full_name("mutual-knn", 10, usual=(10,)), full_name("mutual-knn", 5, usual=(10,))
+    ('mutual-knn', 'mutual-knn-5')
+    """
+    return name if given == usual else "-".join([name, *(str(value) for value in given)])
+
+
 def cheapest_form(
     metric: SimilarityMetric, n: int, first: Sequence[int], second: Sequence[int], *, halves: bool = False
 ) -> SimilarityMetric:

@@ -36,7 +36,7 @@ from brainalign.engine.shape import (
     procrustes_distance,
     ridge_whitened,
 )
-from brainalign.engine.similarity import KernelForm, SimilarityMetric
+from brainalign.engine.similarity import KernelForm, SimilarityMetric, full_name
 
 _TURNS = ("translate", "permute", "rotate")
 _SHAPES = (*_TURNS, "scale")
@@ -49,11 +49,6 @@ def _cosine(product: float) -> float:
 
 def _root(product: float) -> float:
     return float(np.sqrt(np.clip(product, 0.0, 1.0)))
-
-
-def _named(name: str, *given: Any, usual: tuple[Any, ...]) -> str:
-    """Return the name of a metric, with what is not as usual, so that results say it."""
-    return name if given == usual else "-".join([name, *(str(value) for value in given)])
 
 
 def _kernel_metric(
@@ -91,7 +86,7 @@ def cka_rbf(fraction: float = 1.0) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("fraction", fraction, owner="cka_rbf", low=0.0, low_open=True)
-    name = _named("cka-rbf", fraction, usual=(1.0,))
+    name = full_name("cka-rbf", fraction, usual=(1.0,))
     return _kernel_metric(name, partial(rbf_kernel, fraction=fraction), is_metric=True)
 
 
@@ -113,7 +108,7 @@ def cka_minibatch(batch: int = 256) -> SimilarityMetric:
         step = max(1, len(x) // batch)
         return minibatch_alignment((x[start::step], y[start::step]) for start in range(step))
 
-    return SimilarityMetric(_named("cka-minibatch", batch, usual=(256,)), centred, score, _SHAPES)
+    return SimilarityMetric(full_name("cka-minibatch", batch, usual=(256,)), centred, score, _SHAPES)
 
 
 CKA_RBF = cka_rbf()
@@ -146,7 +141,9 @@ def svcca(share: float = 0.99) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("share", share, owner="svcca", low=0.0, high=1.0, low_open=True)
-    return SimilarityMetric(_named("svcca", share, usual=(0.99,)), partial(orthonormal, share=share), _mean_correlation, _SHAPES)
+    return SimilarityMetric(
+        full_name("svcca", share, usual=(0.99,)), partial(orthonormal, share=share), _mean_correlation, _SHAPES
+    )
 
 
 SVCCA = svcca()
@@ -211,7 +208,7 @@ def gulp(penalty: float = 0.1) -> SimilarityMetric:
     """
     check_number("penalty", penalty, owner="gulp", low=0.0, low_open=True)
     return SimilarityMetric(
-        _named("gulp", penalty, usual=(0.1,)),
+        full_name("gulp", penalty, usual=(0.1,)),
         partial(ridge_whitened, penalty=penalty),
         gulp_distance,
         _SHAPES,
@@ -238,7 +235,7 @@ def mutual_knn(k: int = 10, *, jaccard: bool = False) -> SimilarityMetric:
     SimilarityMetric
     """
     check_number("k", k, owner="mutual_knn", low=1, integer=True)
-    name = _named("jaccard-knn" if jaccard else "mutual-knn", k, usual=(10,))
+    name = full_name("jaccard-knn" if jaccard else "mutual-knn", k, usual=(10,))
     score = neighbour_overlap if jaccard else _cosine
     blind = ("scale", "permute", "rotate")
     return SimilarityMetric(name, partial(nearest, k=k), score, blind, pairs=True, inner=not jaccard, least=k + 1)
@@ -286,7 +283,7 @@ def rsa(distance: str = "correlation", measure: str = "spearman") -> SimilarityM
         return square(COMPARATORS[measure].prepare(pairs))[0] / np.sqrt(2.0)  # each pair is there twice
 
     blind = ("scale", "permute") if distance == "correlation" else _SHAPES
-    name = _named("rsa", distance, measure, usual=("correlation", "spearman"))
+    name = full_name("rsa", distance, measure, usual=("correlation", "spearman"))
     return SimilarityMetric(name, prepare, _cosine, blind, is_metric=True, pairs=True, inner=True)
 
 
@@ -309,7 +306,7 @@ def predictivity(n_folds: int = 5) -> SimilarityMetric:
         return float(grid([x], [y])[0, 0])
 
     blind = ("translate", "scale", "permute")
-    name = _named("linear-predictivity", n_folds, usual=(5,))
+    name = full_name("linear-predictivity", n_folds, usual=(5,))
     return SimilarityMetric(name, centred, score, blind, symmetric=False, least=n_folds**2, grid=grid)
 
 

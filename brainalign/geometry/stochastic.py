@@ -10,7 +10,7 @@ import numpy as np
 from brainalign.core.parameters import check_choice, check_number
 from brainalign.engine.energy import centred_trials, energy_distance
 from brainalign.engine.moments import Numbers
-from brainalign.engine.similarity import SimilarityMetric
+from brainalign.engine.similarity import SimilarityMetric, full_name
 from brainalign.engine.stochastic import GROUPS, response_moments, stochastic_distances
 
 _BLIND = {"orthogonal": ("translate", "permute", "rotate"), "permutation": ("translate", "permute"), "identity": ("translate",)}
@@ -61,7 +61,7 @@ def stochastic_shape(
         return distances([*first, *second], pairs).reshape(n, m)
 
     return SimilarityMetric(
-        "stochastic-shape",
+        full_name("stochastic-shape", alpha, group, n_restarts, random_state, usual=(1.0, "orthogonal", 4, 0)),
         response_moments,
         lambda a, b: float(grid([a], [b])[0, 0]),
         _BLIND[group],
@@ -96,7 +96,8 @@ def stochastic_energy(*, group: str = "orthogonal", n_restarts: int = 4, random_
     """
     _check("stochastic_energy", group, n_restarts, random_state)
     score = partial(energy_distance, group=group, n_restarts=n_restarts, seed=random_state)
-    return SimilarityMetric("stochastic-energy", centred_trials, score, _BLIND[group], higher_is_alike=False, trials=True)
+    name = full_name("stochastic-energy", group, n_restarts, random_state, usual=("orthogonal", 4, 0))
+    return SimilarityMetric(name, centred_trials, score, _BLIND[group], higher_is_alike=False, trials=True)
 
 
 def _check(owner: str, group: str, n_restarts: int, random_state: int) -> None:

@@ -104,3 +104,12 @@ def test_bad_options_are_named():
         stochastic_shape(group="orthogonal maps")
     with pytest.raises(ParameterError, match="'n_restarts' parameter"):
         stochastic_shape(n_restarts=-1)
+
+
+def test_results_say_what_is_not_as_usual(study):
+    usual = ba.similarity(study.brain, study.brain, metric=stochastic_shape(1)).attrs["metric"]
+    assert usual == "stochastic-shape"
+    means = ba.similarity(study.brain, study.brain, metric=stochastic_shape(2.0, group="identity"))
+    assert means.attrs["metric"] == "stochastic-shape-2.0-identity-4-0"
+    assert "stochastic-shape-2.0-identity-4-0" in means.attrs["provenance"]
+    assert stochastic_energy(n_restarts=1).name == "stochastic-energy-orthogonal-1-0"
