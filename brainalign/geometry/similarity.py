@@ -77,7 +77,7 @@ def similarity(
         Draws of neuroids, and of halves of repeats for the ceiling.
     ceiling : "repeat", dict of str to DataArray, or None
         What the target scores against itself, from random halves of the repeats of each stimulus; or what other systems, such as
-        other people, score against it, their groups of the same name where ``by`` is given.
+        other people, score against it, their groups of the same name where ``by`` is given, NaN for a group that none has.
     join : {"inner", "exact"}
         Whether stimuli that one side lacks are left out (and reported) or an error.
     random_state : int, Generator or None
@@ -133,6 +133,8 @@ def similarity(
     measure = similarity_metric(metric)
     for name, value, least in (("n_permutations", n_permutations, 0), ("n_bootstraps", n_bootstraps, 0), ("n_draws", n_draws, 1)):
         check_number(name, value, owner="similarity", low=least, integer=True)
+    if n_bootstraps == 1:
+        raise ParameterError("similarity got n_bootstraps=1. Expected 2 or more: one draw has no spread; 0 for none.")
     names = _names(by)
     seed = check_random_state(random_state, owner="similarity")
     x, y, report = _joined(source, target, join, measure)
@@ -154,6 +156,7 @@ def similarity(
     found = _with_inference(found, measure, halves, n_units)
     if sizes:
         drawn = np.stack([_drawn(measure, *both, sizes, n_draws, streams[2]) for both in times_of(first, second)], axis=-1)
+        _warn_of_undefined({"score": drawn}, measure, n)
         low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
         found |= {"score_drawn": drawn.mean(axis=1), "score_drawn_low": low, "score_drawn_high": high}
     out = _labelled(found, first, second, sizes).assign(n_presentations=n)
@@ -308,8 +311,8 @@ def _warn_of_undefined(found: dict[str, Numbers], measure: SimilarityMetric, n: 
         if np.isnan(values).any():
             warnings.warn(
                 f"{int(np.isnan(values).sum())} of {values.size} scores are NaN: with {many} stimuli {measure.name!r} is undefined for a group "
-                "whose stimuli are all alike, or that has as many independent neuroids as stimuli. Reduce it (`ba.Reduce`), or choose "
-                "another metric.",
+                "whose stimuli are all alike, that has as many independent neuroids as stimuli, or, where responses are correlated, for a "
+                "stimulus to which all neuroids respond alike. Reduce it (`ba.Reduce`), draw more neuroids, or choose another metric.",
                 DegenerateNeuroidWarning,
                 stacklevel=3,
             )
@@ -359,5 +362,5 @@ def _of_systems(others: Any, target: xr.DataArray, name: str | None, measure: Si
             for system, x in others.items()
             if label in theirs[system]
         ]
-        cells[label] = xr.concat(scores, "system").mean("system") if scores else xr.DataArray(np.nan)
+        cells[label] = xr.concat(scores, "system", join="outer").mean("system") if scores else xr.DataArray(np.nan)
     return cells[""] if name is None else xr.concat(xr.broadcast(*cells.values()), f"target_{name}")

@@ -189,6 +189,19 @@ def test_canonical_correlations_of_too_many_neuroids_are_undefined_and_said_to_b
     assert np.isnan(halves.ci_low)
 
 
+def test_draws_of_too_few_neuroids_are_undefined_and_said_to_be(study):
+    with pytest.warns(DegenerateNeuroidWarning, match="2 of 4 scores are NaN: .* to which all neuroids respond alike"):
+        out = ba.similarity(study.network, study.brain, metric="rsa", n_neuroids=[1, 4], n_draws=2, random_state=0)
+    assert np.isnan(out.score_drawn.values).tolist() == [True, False]
+
+
+def test_a_ceiling_of_systems_with_some_of_the_times_has_all_that_any_has(study, recwarn):
+    part = {"a": study.meg.isel(time=[0, 1, 2]), "b": study.meg.isel(time=[1, 2, 3])}
+    out = ba.similarity(study.network, study.meg.isel(time=[0, 1, 2, 3]), ceiling=part)
+    np.testing.assert_allclose(out.ceiling, 1.0)
+    assert not [w for w in recwarn if w.category is FutureWarning]
+
+
 def test_bad_input_is_named(study):
     with pytest.raises(UnknownNameError, match="Did you mean 'procrustes'"):
         ba.similarity(study.network, study.brain, metric="procrust")
@@ -202,6 +215,8 @@ def test_bad_input_is_named(study):
         AlignmentError, match=r"n_bootstraps=9 for 20 stimuli .* at least 22, to draw halves for the metric 'mutual-knn'"
     ):
         ba.similarity(study.network[:20], study.brain, metric="mutual-knn", n_bootstraps=9)
+    with pytest.raises(ParameterError, match="one draw has no spread"):
+        ba.similarity(study.network, study.brain, n_bootstraps=1)
     with pytest.raises(ParameterError, match="'n_permutations' parameter"):
         ba.similarity(study.network, study.brain, n_permutations=-1)
     with pytest.raises(AlignmentError, match="exact"):
