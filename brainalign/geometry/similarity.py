@@ -167,13 +167,8 @@ def similarity(
         out["ceiling"] = _of_repeats(target, y, names[1], measure, n_draws, streams[3])
     elif ceiling is not None:
         out["ceiling"] = _of_systems(ceiling, target, names[1], measure)
-    invariances, direction = ", ".join(measure.invariances), DIRECTIONS[measure.higher_is_alike]
-    out.attrs = {
-        "metric": measure.name,
-        "direction": direction,
-        "invariances": invariances,
-        "report": json.dumps({"join": report}),
-    }
+    out.attrs = {"metric": measure.name, "direction": DIRECTIONS[measure.higher_is_alike]}
+    out.attrs |= {"invariances": ", ".join(measure.invariances), "report": json.dumps({"join": report})}
     params: dict[str, Any] = {"metric": measure.name, "by": by, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps}
     params |= {"n_neuroids": sizes, "n_draws": n_draws, "join": join, "ceiling": ceiling if isinstance(ceiling, str) else None}
     others = dict(ceiling) if isinstance(ceiling, Mapping) else {}
