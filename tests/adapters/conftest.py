@@ -1,5 +1,6 @@
 """What the tests of every reader share: damage, from which a reader must come back with responses or a typed error."""
 
+import gc
 import re
 import shutil
 import signal
@@ -58,6 +59,7 @@ def hdf5_survives_damage():
         here, there = fork.Pipe(duplex=False)
 
         def run():
+            gc.freeze()  # what earlier tests left must not be finalised here: its threads stayed behind
             with dask.config.set(scheduler="synchronous"):  # the threads of its pool stay behind
                 try:
                     n_refused = _damaged(file, read, heads=heads, examples=examples, seconds=seconds, tell=there.send)
