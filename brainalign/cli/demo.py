@@ -19,7 +19,7 @@ from brainalign.cli.digits import LAYERS, Digits, train_digits
 
 REGIONS = {"V1": "conv1", "V4": "conv2", "IT": "hidden"}
 SNR = (0.5, 2.0)
-ALPHAS, INNER_FOLDS, FOLDS = np.logspace(-1, 5, 9), 3, 5
+ALPHAS, INNER_FOLDS, FOLDS = np.logspace(0, 5, 9), 3, 5
 LATENCY_TOLERANCE_S = 0.0201  # one bin of the spikes
 N_ATTRIBUTED, N_STEPS = 6, 128
 SYSTEM = "digits-net"

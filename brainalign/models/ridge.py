@@ -374,7 +374,8 @@ def _warn_of_rounding(alphas: Values, largest: float, n: int) -> None:
     lost = alphas[(alphas > 0) & (alphas < np.finfo(np.float32).eps * largest * n**0.5)]
     if lost.size:
         warnings.warn(
-            f"{lost.size} of {len(alphas)} alphas are below what float32 resolves beside the largest eigenvalue {largest:.3g} of the source: "
+            # no number that differs from fold to fold, or every fold would be told
+            f"{lost.size} of {len(alphas)} alphas are below what float32 resolves beside the largest eigenvalue of the source: "
             f"{preview(lost)}. Use dtype='float64', or larger alphas.",
             RuntimeWarning,
             stacklevel=4,
