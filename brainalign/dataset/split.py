@@ -127,6 +127,40 @@ class _Plan:
     forced: bool = False
 
 
+def folds_of(x: xr.DataArray, cv: Any, groups: str | None, *, owner: str, random_state: Any) -> Folds:
+    """Return the folds that a verb was given, or those that it was asked to make.
+
+    Parameters
+    ----------
+    x : DataArray
+        Whose presentations are split.
+    cv : int, Folds or None
+    groups : str or None
+        As ``by`` of :func:`split`.
+    owner : str
+        The verb, for the message.
+    random_state : int, Generator or None
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    ParameterError
+        Both folds and groups.
+    SplitError
+        See :func:`split`.
+    """
+    if not isinstance(cv, Folds):
+        return split(x, by=groups, n_splits=cv, random_state=random_state)
+    if groups is not None:
+        raise ParameterError(
+            f"{owner} got both cv=Folds and groups={groups!r}. Expected one: make the folds with `ba.split(..., by={groups!r})`."
+        )
+    return cv
+
+
 def _as_folds(table: pd.DataFrame, plan: _Plan, gap_s: float, stratify: str | None, force: bool) -> Folds:
     """Check a plan for leaks and empty sides, and key it by labels."""
     forced = plan.forced or _straddles(table, plan.fold, force)

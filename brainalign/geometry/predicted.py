@@ -14,7 +14,7 @@ from brainalign.core.parameters import check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_repeats
-from brainalign.dataset.split import split
+from brainalign.dataset.split import folds_of
 from brainalign.features.chain import chain
 from brainalign.geometry.rdm import rdm
 
@@ -87,12 +87,8 @@ def predicted_rdm(
             f"predicted_rdm got {steps!r}, source dims {source.dims} and target dims {target.dims}. Expected a mapping that predicts patterns "
             "from one presentation each, and no time: select one, `x.sel(time=0.1, method='nearest')`."
         )
-    if groups is not None and hasattr(cv, "on"):
-        raise ParameterError(
-            f"predicted_rdm got both cv=Folds and groups={groups!r}. Expected one: `cv=ba.split(target, by={groups!r})`."
-        )
     x, y, report = align(average_repeats(source), average_repeats(target), join=join)
-    folds = cv if hasattr(cv, "on") else split(y, by=groups, n_splits=cv, random_state=seed)
+    folds = folds_of(y, cv, groups, owner="predicted_rdm", random_state=seed)
     whole = rdm(y, metric=metric, by=by)
     out = whole.copy(data=np.full_like(whole.values, np.nan))
     for fold in folds.on(y):

@@ -14,7 +14,7 @@ from brainalign.core.errors import ParameterError, SplitError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.tables import coords_of
 from brainalign.dataset.folds import Fold, Folds
-from brainalign.dataset.split import DEFAULT_SPLITS, split
+from brainalign.dataset.split import DEFAULT_SPLITS, folds_of, split
 from brainalign.engine.moments import Numbers
 
 Wanted = Mapping[str, Any] | None  # values of presentation coordinates
@@ -45,14 +45,8 @@ def decoding_folds(y: xr.DataArray, name: str | None, cv: Any, groups: str | Non
     ParameterError
         Both folds and groups.
     """
-    if isinstance(cv, Folds):
-        if groups is not None:
-            raise ParameterError(
-                f"decode_time got both cv=Folds and groups={groups!r}. Expected one: `cv=ba.split(source, by={groups!r})`."
-            )
-        return cv
-    if name is None or groups is not None:
-        return split(y, by=groups, n_splits=cv, random_state=seed)
+    if name is None or groups is not None or isinstance(cv, Folds):
+        return folds_of(y, cv, groups, owner="decode_time", random_state=seed)
     shown = pd.DataFrame(
         {"stimulus": pd.factorize(y.stimulus_id.values.astype(object))[0], "label": y.values[:, 0]}
     ).drop_duplicates()

@@ -18,7 +18,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.protocols import Metric
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.dataset.split import Folds, split
+from brainalign.dataset.split import folds_of
 from brainalign.dataset.writing import ResultParts, asked_before
 from brainalign.features.chain import Chain, chain
 from brainalign.models.banded import BandedRidge
@@ -249,7 +249,7 @@ def settle(source: xr.DataArray, target: Any, asked: Asked) -> Asked:
     _check(asked, model)
     timed = borrow_times(labels_as_target(source, target) if decoding else validate(target, name="target"), source)
     null = choose_null(asked.null, timed) if asked.n_permutations else asked.null
-    folds = _folds(timed, asked.cv, asked.groups, check_random_state(asked.random_state, owner="evaluate"))
+    folds = folds_of(timed, asked.cv, asked.groups, owner="evaluate", random_state=asked.random_state)
     return replace(asked, model=model, cv=folds, groups=None, null=null)
 
 
@@ -298,7 +298,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     seed = check_random_state(asked.random_state, owner="evaluate")
     timed = borrow_times(target, source)
     null = choose_null(asked.null, timed) if asked.n_permutations else None
-    folds = _folds(timed, asked.cv, asked.groups, seed)
+    folds = folds_of(timed, asked.cv, asked.groups, owner="evaluate", random_state=seed)
     beside = None if asked.nuisance is None else with_nuisance
     both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time, beside=beside)
     _refuse_single_rows(both, metric.name)
@@ -372,13 +372,3 @@ def _as_chain(model: Any, decoding: bool) -> Chain:
 
         model = Classifier()
     return chain(Ridge() if model is None else model)
-
-
-def _folds(target: xr.DataArray, cv: Any, groups: str | None, seed: int) -> Folds:
-    if isinstance(cv, Folds):
-        if groups is not None:
-            raise ParameterError(
-                f"evaluate got both cv=Folds and groups={groups!r}. Expected one: `cv=ba.split(target, by={groups!r})`."
-            )
-        return cv
-    return split(target, by=groups, n_splits=cv, random_state=seed)

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import DegeneratePredictionWarning, ParameterError
+from brainalign.core.errors import DegeneratePredictionWarning, LeakWarning, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.dataset.split import split
+from brainalign.dataset.split import folds_of
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
 from brainalign.engine.retrieval import MEASURES, SIMILARITIES, chance_measures, rank_true, retrieval_measures
@@ -90,6 +90,8 @@ def identify(
 
     Warns
     -----
+    LeakWarning
+        A step was fitted by hand, on test presentations too.
     DegeneratePredictionWarning
         Predictions that are NaN, or have no direction.
 
@@ -116,13 +118,15 @@ def identify(
             f"identify got {steps!r}, which predicts labels. Expected a model of patterns, such as `ba.Ridge()`."
         )
     timed = borrow_times(target, source)
-    folds = cv if hasattr(cv, "on") else split(timed, by=groups, n_splits=cv, random_state=seed)
+    folds = folds_of(timed, cv, groups, owner="identify", random_state=seed)
     both = pair(source, timed, steps, folds, join=join, repeats=repeats)
     _check_candidates(candidates, both.target)
 
     ranked = partial(_ranked, candidates=candidates, width=target.shape[1], metric=metric, query=query, centre=centre)
     out = _found(*ranked(both)).assign_attrs(metric=metric, query=query, report=json.dumps(both.report))
     lost = out.stimulus_id.values[np.isnan(out["rank"].values)]
+    for leak in both.report["leaks"]:
+        warnings.warn(leak, LeakWarning, stacklevel=2)
     if lost.size:
         warnings.warn(
             f"{lost.size} of {out.sizes['presentation']} queries have NaN or no direction, and count as chance: {preview(lost)}. Look at "

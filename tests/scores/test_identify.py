@@ -131,8 +131,15 @@ def test_what_cannot_be_asked_is_refused(embedding):
         ba.identify(brain, embedding, candidates=brain)
     with pytest.raises(ba.errors.ParameterError, match="predicts labels"):
         ba.identify(brain, embedding, model=ba.Classifier())
+    with pytest.raises(ba.errors.ParameterError, match="identify got both cv=Folds and groups='run'"):
+        ba.identify(brain, embedding, cv=ba.split(embedding, n_splits=3), groups="run")
     with pytest.raises(ba.errors.ParameterError, match="metric"):
         ba.identify(brain, embedding, metric="manhattan")
+
+
+def test_a_step_that_saw_the_test_rows_is_named(embedding):
+    with pytest.warns(ba.errors.LeakWarning, match="Reduce was fitted on all presentations"):
+        ba.identify(ba.Reduce(4, random_state=0).fit_transform(recorded(embedding, 1.0)), embedding, cv=4, random_state=0)
 
 
 def test_it_says_what_was_asked(embedding):
