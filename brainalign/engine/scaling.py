@@ -6,6 +6,7 @@ import numpy as np
 
 from brainalign.engine.dependence import double_centred
 from brainalign.engine.moments import Numbers
+from brainalign.engine.subspace import orthogonal_map
 
 
 def classical_scaling(squared: Numbers, n_dimensions: int) -> tuple[Numbers, Numbers]:
@@ -59,6 +60,5 @@ def align_in_time(positions: Numbers) -> Numbers:
     """
     out = positions.copy()
     for t in range(1, len(out)):
-        u, _, v = np.linalg.svd(out[t].swapaxes(-1, -2) @ out[t - 1], full_matrices=False)
-        out[t] = out[t] @ u @ v
+        out[t] = out[t] @ orthogonal_map(out[t], out[t - 1])
     return out

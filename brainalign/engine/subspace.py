@@ -19,19 +19,19 @@ def orthogonal_map(X: Array, Y: Array) -> Array:
 
     Parameters
     ----------
-    X : ndarray or Tensor, (row, column)
-    Y : ndarray or Tensor, (row, dimension)
+    X : ndarray or Tensor, (..., row, column)
+    Y : ndarray or Tensor, (..., row, dimension)
 
     Returns
     -------
-    ndarray or Tensor, (column, dimension)
+    ndarray or Tensor, (..., column, dimension)
 
     Notes
     -----
     U Vᵀ of the singular value decomposition of XᵀY (Schönemann 1966); with more columns than dimensions it maximises
     tr(RᵀXᵀY), which is the same where ‖X R‖ does not depend on R.
     """
-    left, _, right = namespace(X).linalg.svd(X.T @ Y, full_matrices=False)
+    left, _, right = namespace(X).linalg.svd(X.swapaxes(-1, -2) @ Y, full_matrices=False)
     return left @ right
 
 
