@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.engine.backend import Array, namespace
+from brainalign.engine.comparators import square
 from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers
 
@@ -133,8 +134,7 @@ def geodesic(
     unreachable pairs are multiples of the largest dissimilarity.
     """
     n = matrices.shape[-1]
-    first, second = np.triu_indices(n, 1)
-    pairs = np.asarray(matrices)[..., first, second]
+    pairs = np.asarray(matrices)[..., *np.triu_indices(n, 1)]
     if edges == "two-step":
         lower, upper = amount
         pairs = geo_topological(pairs, lower, upper, scale=scale)
@@ -143,10 +143,7 @@ def geodesic(
     else:
         pairs = rescale(pairs, scale)
         kept = _nearest(pairs, n, edges, amount)
-    lengths = np.full((*pairs.shape[:-1], n, n), np.inf)
-    lengths[..., first, second] = lengths[..., second, first] = np.where(kept, pairs, np.inf)
-    lengths[..., range(n), range(n)] = 0.0
-    paths = shortest_paths(lengths)
+    paths = shortest_paths(square(np.where(kept, pairs, np.inf)))
     finite = np.isfinite(paths)
     longest = np.where(finite, paths, 0.0).max(axis=(-2, -1))
     longest = np.where(longest > 0, longest, pairs.max(axis=-1))[..., None, None]
@@ -159,9 +156,8 @@ def _nearest(pairs: Numbers, n: int, edges: str, amount: Any) -> Numbers:
         return np.asarray(pairs <= np.quantile(pairs, amount, axis=-1)[..., None])
     k = int(amount * n + 1e-9) if edges == "p-nearest" else int(amount)  # .29 of 100 are 29
     first, second = np.triu_indices(n, 1)
-    square = np.full((*pairs.shape[:-1], n, n), np.inf)  # none is its own neighbour
-    square[..., first, second] = square[..., second, first] = pairs
-    farthest = np.partition(square, k - 1, axis=-1)[..., k - 1]
+    of_each = square(pairs, diagonal=np.inf)  # none is its own neighbour
+    farthest = np.partition(of_each, k - 1, axis=-1)[..., k - 1]
     return np.asarray(pairs <= np.maximum(farthest[..., first], farthest[..., second]))
 
 
