@@ -141,6 +141,28 @@ def pool_sums(folds: Sequence[FoldSums]) -> FoldSums:
     return FoldSums(sum(f.n for f in folds), *parts)
 
 
+def known_mean(values: Numbers, *, axis: int = 0) -> Numbers:
+    """Return the mean of what is finite, NaN where nothing is; `np.nanmean` warns of every such cell.
+
+    Parameters
+    ----------
+    values : ndarray
+    axis : int
+
+    Returns
+    -------
+    ndarray of float64
+
+    Examples
+    --------
+    >>> known_mean(np.array([[1.0, np.nan], [3.0, np.nan]]))
+    array([ 2., nan])
+    """
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis=axis) / known.sum(axis=axis))
+
+
 def deviations(x: Numbers, *, axis: int = 0) -> Numbers:
     """Return deviations from the mean in float64, exactly 0 where values vary by no more than their rounding.
 

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.schema import as_labels
-from brainalign.engine.moments import Numbers
+from brainalign.engine.moments import Numbers, known_mean
 from brainalign.scores.controls import with_best
 from brainalign.scores.draws import interval
 from brainalign.scores.inference import with_p_values
@@ -65,7 +65,7 @@ class Grid:
         if "ceiling" in parts[0]:
             ceilings = parts[0].ceiling.values[None]
             known = np.isfinite(ceilings)  # at each time: a sensor without a ceiling before the response may have one during it
-            top, mean_ceiling = (_per_cell(np.where(known, x, np.nan), cells, _mean) for x in (scores, ceilings))
+            top, mean_ceiling = (_per_cell(np.where(known, x, np.nan), cells, known_mean) for x in (scores, ceilings))
             variables["ceiling"] = (cell_dims[1:], mean_ceiling[0])
             variables["score_normalized"] = (cell_dims, top / mean_ceiling)
         coords: dict[str, Any] = {
@@ -116,7 +116,7 @@ class Grid:
         folds = np.stack([self._reduced(x, cells) for x in inner])  # (group, fold, cell[, time])
         outer = np.stack([self._reduced(part.score_by_fold.values, cells) for part in parts])
         best = np.argmax(np.where(np.isnan(folds), -np.inf, folds), axis=0)
-        score = _mean(np.take_along_axis(outer, best[None], axis=0)[0], axis=0)
+        score = known_mean(np.take_along_axis(outer, best[None], axis=0)[0], axis=0)
         names = as_labels(list(self.source_groups))[best]
         dims = out.score.dims[1:]
         chosen = f"chosen_{self.rows.removeprefix('source_')}"
@@ -129,10 +129,3 @@ def _per_cell(values: Numbers, cells: list[Numbers], reduce: Any) -> Numbers:
     with warnings.catch_warnings():  # where every neuroid is NaN, NaN is the answer and no news
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.stack([reduce(values[:, cell], axis=1) if cell.size else empty for cell in cells], axis=1)
-
-
-def _mean(values: Numbers, axis: int) -> Numbers:
-    """Mean of what is defined, NaN where nothing is; `np.nanmean` warns of every such cell."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis))

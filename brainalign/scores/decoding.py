@@ -18,7 +18,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.engine.clusters import cluster_p_values
-from brainalign.engine.moments import Numbers, column_status
+from brainalign.engine.moments import Numbers, column_status, known_mean
 from brainalign.features.chain import Chain, chain
 from brainalign.models.classifier import Classifier
 from brainalign.models.ridge import Ridge
@@ -189,7 +189,7 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
     scores, by_fold = score_times(task, targets, progress=asked.progress)
     out = _labelled(scores[0], by_fold, both, task, truth)
     if null:
-        drawn = scores[1:] if by_label else _mean(scores[1:], axis=1)
+        drawn = scores[1:] if by_label else known_mean(scores[1:], axis=1)
         out = _with_chance(out, drawn, asked.clusters).assign_attrs(null=null)
     if asked.patterns:
         out["pattern"] = _pattern(both, task, truth)
@@ -216,17 +216,10 @@ def _labelled(score: Numbers, by_fold: Numbers, both: Pair, task: Task, truth: N
     if not task.n_classes:
         names = {"output": both.target.neuroid_id.values, "status": ("output", as_labels(column_status(truth)))}
         out = out.assign_coords(names).assign(score_by_output=(("output", *dims), score))
-        score, by_fold = _mean(score), _mean(by_fold, axis=1)
+        score, by_fold = known_mean(score), known_mean(by_fold, axis=1)
     share = np.bincount(truth[tested]).max() / len(tested) if task.metric == "accuracy" else None
     chance = {"auc": 0.5, "accuracy": share, "balanced-accuracy": 1 / max(task.n_classes, 1), "pearson": 0.0}[task.metric]
     return out.assign(score=(dims, score), score_by_fold=(("fold", *dims), by_fold), chance=chance, n_presentations=len(tested))
-
-
-def _mean(scores: Numbers, axis: int = 0) -> Numbers:
-    """Return the mean over outputs that have a score."""
-    known = ~np.isnan(scores)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, scores, 0.0).sum(axis=axis) / known.sum(axis=axis))
 
 
 def _orders(both: Pair, task: Task, truth: Numbers, null: str, asked: _Asked, *, divided: bool) -> Numbers:
