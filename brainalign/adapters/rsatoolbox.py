@@ -153,7 +153,8 @@ def to_rsatoolbox(x: xr.DataArray) -> Any:
     --------
     >>> import brainalign as ba
     >>> study = ba.simulate(n_stimuli=8, random_state=0)
-    >>> stack = to_rsatoolbox(ba.rdm(study.network, by="layer"))  # doctest: +SKIP
+    >>> to_rsatoolbox(ba.rdm(study.network, by="layer")).n_rdm
+    4
     """
     if isinstance(x, xr.DataArray) and x.dims[-2:] == _SQUARE:
         return _stack(x)
