@@ -2,82 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from brainalign.engine.moments import Numbers
 
 
-@dataclass(frozen=True)
-class Centroids:
-    """Inner products of patterns, summed as centroids need them.
+def squared_to_centroids(gram: Numbers, units: Numbers, groups: Numbers, weights: Numbers) -> Numbers:
+    """Return squared distances of patterns to the mean of each group in all other units.
 
-    Attributes
+    Parameters
     ----------
-    squares : ndarray of float64, (item,)
-        Of each pattern with itself.
-    with_others : ndarray of float64, (unit, group, item)
-        Of each pattern with those of a group in a unit; 0 where it is its own.
-    within : ndarray of float64, (group, unit, unit)
-        Of the patterns of a group in two units.
-    counts : ndarray of float64, (group, unit)
-        How many there are.
+    gram : ndarray of float64, (item, item)
+        Inner products of the patterns.
     units : ndarray of int, (item,)
+        Who, or which network, each pattern comes from.
+    groups : ndarray of int, (item,)
+        What is to be told: its region, or layer.
+    weights : ndarray, (draw, unit)
+        How often each unit is drawn. None is among those that its own patterns are compared with, however often.
+
+    Returns
+    -------
+    ndarray of float64, (draw, group, item)
+        Infinite where no other unit that was drawn has the group.
     """
-
-    squares: Numbers
-    with_others: Numbers
-    within: Numbers
-    counts: Numbers
-    units: Numbers
-
-    @classmethod
-    def of(cls, gram: Numbers, units: Numbers, groups: Numbers) -> Centroids:
-        """Sum inner products.
-
-        Parameters
-        ----------
-        gram : ndarray of float64, (item, item)
-        units : ndarray of int, (item,)
-            Who, or which network, each pattern comes from.
-        groups : ndarray of int, (item,)
-            What is to be told: its region, or layer.
-        """
-        n_units, n_groups = units.max() + 1, groups.max() + 1
-        cells = np.zeros((n_groups * n_units, len(gram)))
-        cells[groups * n_units + units, np.arange(len(gram))] = 1.0
-        apart = np.where(units[:, None] == units, 0.0, gram)
-        within = (cells @ gram @ cells.T).reshape(n_groups, n_units, n_groups, n_units)
-        return cls(
-            np.diagonal(gram),
-            (cells @ apart).reshape(n_groups, n_units, -1).swapaxes(0, 1),
-            np.moveaxis(np.diagonal(within, axis1=0, axis2=2), -1, 0),
-            cells.sum(axis=1).reshape(n_groups, n_units),
-            units,
-        )
-
-    def squared_distances(self, weights: Numbers) -> Numbers:
-        """Return squared distances to the centroids of all other units.
-
-        Parameters
-        ----------
-        weights : ndarray, (draw, unit)
-            How often each unit is drawn. None is among those that its own patterns are compared with, however often.
-
-        Returns
-        -------
-        ndarray of float64, (draw, group, item)
-            Infinite where no other unit that was drawn has the group.
-        """
-        w = weights.astype(np.float64)
-        n = (w @ self.counts.T)[:, :, None] - w[:, None] * self.counts  # (draw, group, unit that is left out)
-        row = w[:, None] * np.einsum("guv,dv->dgu", self.within, w)
-        total = row.sum(axis=2, keepdims=True) - 2 * row + (w * w)[:, None] * np.diagonal(self.within, axis1=1, axis2=2)
-        cross = np.tensordot(w, self.with_others, 1)
-        n = np.where(n > 0, n, np.nan)[..., self.units]
-        squared = self.squares - 2 * cross / n + total[..., self.units] / n**2
-        return np.where(np.isnan(n), np.inf, squared)
+    n_units, n_groups = units.max() + 1, groups.max() + 1
+    cells = np.zeros((n_groups * n_units, len(gram)))
+    cells[groups * n_units + units, np.arange(len(gram))] = 1.0
+    counts = cells.sum(axis=1).reshape(n_groups, n_units)
+    apart = np.where(units[:, None] == units, 0.0, gram)
+    with_others = (cells @ apart).reshape(n_groups, n_units, -1).swapaxes(0, 1)
+    within = (cells @ gram @ cells.T).reshape(n_groups, n_units, n_groups, n_units)
+    within = np.moveaxis(np.diagonal(within, axis1=0, axis2=2), -1, 0)  # of a group's patterns in two units
+    w = weights.astype(np.float64)
+    n = (w @ counts.T)[:, :, None] - w[:, None] * counts  # (draw, group, unit that is left out)
+    row = w[:, None] * np.einsum("guv,dv->dgu", within, w)
+    total = row.sum(axis=2, keepdims=True) - 2 * row + (w * w)[:, None] * np.diagonal(within, axis1=1, axis2=2)
+    n = np.where(n > 0, n, np.nan)[..., units]
+    squared = np.diagonal(gram) - 2 * np.tensordot(w, with_others, 1) / n + total[..., units] / n**2
+    return np.where(np.isnan(n), np.inf, squared)
 
 
 def nearest(squared: Numbers) -> Numbers:

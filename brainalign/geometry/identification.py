@@ -15,7 +15,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.comparators import n_conditions
-from brainalign.engine.identification import Centroids, distance_ratio, nearest, share_found
+from brainalign.engine.identification import distance_ratio, nearest, share_found, squared_to_centroids
 from brainalign.engine.moments import Numbers
 from brainalign.engine.rdm_bootstrap import pair_weights
 from brainalign.engine.resample import false_discovery_rate
@@ -111,12 +111,8 @@ def identify_groups(
     patterns = [whole(np.where(there[:, None], x, 0.0), named[name], name)[there] for name, x in vectors.items()]
     out = _scored(patterns, units, groups, there, first, by).assign_coords(geometry=as_labels(list(named)))
     if n_bootstraps:
-        out = out.assign(_redrawn(out.score, patterns, units, groups, n_bootstraps, level, np.random.default_rng(seed)))
-    if "pair" in out.dims:
-        pairs = np.array(list(combinations(range(len(named)), 2)))
-        out = out.assign_coords(
-            {side: ("pair", as_labels(list(named))[pairs[:, k]]) for k, side in enumerate(("first", "second"))}
-        )
+        found = _redrawn(out.score, patterns, units, groups, n_bootstraps, level, np.random.default_rng(seed))
+        out = out.assign(found).set_coords([name for name in ("first", "second") if name in found])
     params = {"by": by, "over": over, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "chance": 1.0 / len(set(groups))}
     return write_step(out, "identify_groups", params=params, inputs=named, seed=seed)
@@ -158,7 +154,7 @@ def _scored(patterns: list[Numbers], units: Numbers, groups: Numbers, there: Num
     columns: dict[str, list[Numbers]] = {"score": [], "confusion": [], "identified": [], "distance_ratio": []}
     for pattern in patterns:
         gram = pattern @ pattern.T
-        found = nearest(Centroids.of(gram, units, groups).squared_distances(ones))
+        found = nearest(squared_to_centroids(gram, units, groups, ones))
         columns["score"].append(share_found(found, groups, ones, units)[0])
         confusion = np.zeros((n_groups, n_groups))
         np.add.at(confusion, (groups[found[0] >= 0], found[0][found[0] >= 0]), 1.0)
@@ -187,7 +183,7 @@ def _redrawn(
     draws = np.empty((3, n, len(patterns)))  # of units, of stimuli, of both
 
     def shares(gram: Numbers, weights: Numbers) -> Numbers:
-        found = nearest(Centroids.of(gram, units, groups).squared_distances(weights))
+        found = nearest(squared_to_centroids(gram, units, groups, weights))
         return share_found(found, groups, weights, units)
 
     for k, pattern in enumerate(patterns):
@@ -207,5 +203,6 @@ def _redrawn(
         (low, high), (p, p_max) = pairs.interval(level), pairs.p()
         columns = {"difference": pairs.score, "difference_low": low, "difference_high": high, "p_value": p}
         columns |= {"p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
+        columns |= {"first": score.geometry.values[first], "second": score.geometry.values[second]}
         named |= {name: ("pair", values) for name, values in columns.items()}
     return named

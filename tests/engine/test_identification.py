@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from brainalign.engine.identification import Centroids, distance_ratio, nearest, share_found
+from brainalign.engine.identification import distance_ratio, nearest, share_found, squared_to_centroids
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def left_out(patterns, units, groups, weights):
 def test_equal_to_centroids_refitted_for_each_unit(population):
     patterns, units, groups = population
     weights = np.array([[1, 1, 1, 1, 1], [3, 0, 1, 0, 1], [0, 2, 0, 3, 0]])
-    found = nearest(Centroids.of(patterns @ patterns.T, units, groups).squared_distances(weights))
+    found = nearest(squared_to_centroids(patterns @ patterns.T, units, groups, weights))
     for k, row in enumerate(weights):
         np.testing.assert_array_equal(found[k], left_out(patterns, units, groups, row))
     share = share_found(found, groups, weights, units)
@@ -41,7 +41,7 @@ def test_equal_to_centroids_refitted_for_each_unit(population):
 def test_a_unit_that_is_drawn_alone_has_none_to_be_compared_with(population):
     patterns, units, groups = population
     weights = np.array([[0, 5, 0, 0, 0]])
-    squared = Centroids.of(patterns @ patterns.T, units, groups).squared_distances(weights)
+    squared = squared_to_centroids(patterns @ patterns.T, units, groups, weights)
     assert np.isinf(squared[0][:, units == 1]).all()
     found = nearest(squared)
     assert (found[0][units == 1] == -1).all()
