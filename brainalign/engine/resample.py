@@ -10,6 +10,9 @@ from scipy.stats import false_discovery_control
 
 from brainalign.engine.moments import Numbers
 
+#: Rows of a recording in time are drawn in blocks of as many seconds: neighbours are alike.
+BLOCK_S = 20.0
+
 
 def p_values(observed: Numbers, null: Numbers) -> Numbers:
     """Return how often chance does as well: (1 + #{null ≥ observed}) / (1 + B), never 0.
@@ -204,6 +207,35 @@ def draw_shifts(lengths: Any, n_draws: int, rng: np.random.Generator) -> Numbers
     if len(n) == 1:
         return rng.permutation(np.arange(1, n[0]))[:n_draws, None]
     return rng.integers(n, size=(n_draws, len(n)))
+
+
+def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator) -> Numbers:
+    """Return orders of rows in time: each run shifted in a circle, or whole runs exchanged.
+
+    Parameters
+    ----------
+    runs : list of ndarray of int
+        The rows of each, in the order of time.
+    null : {"shift", "runs"}
+    n_permutations : int
+    rng : Generator
+
+    Returns
+    -------
+    ndarray of int, (permutation, row)
+        Fewer where a single run has fewer shifts, or runs fewer orders.
+    """
+    rows, lengths = np.concatenate(runs), np.array([len(run) for run in runs])
+    if null == "runs":
+        orders = distinct_orders(np.repeat(np.arange(len(runs)), lengths), n_permutations, rng)
+    else:
+        shifts = draw_shifts(lengths, n_permutations, rng)
+        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        within = np.arange(len(rows)) - starts
+        orders = starts + (within + np.repeat(shifts, lengths, axis=1)) % np.repeat(lengths, lengths)
+    out = np.empty_like(orders)
+    out[:, rows] = rows[orders]
+    return out
 
 
 def draw_phases(lengths: Any, n_draws: int, rng: np.random.Generator) -> list[Numbers]:

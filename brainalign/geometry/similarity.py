@@ -21,7 +21,7 @@ from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.bootstrap import Drawn
 from brainalign.engine.moments import Numbers
 from brainalign.engine.reliability import split_halves
-from brainalign.engine.resample import draw_shifts, false_discovery_rate
+from brainalign.engine.resample import BLOCK_S, false_discovery_rate, time_orders
 from brainalign.engine.similarity import (
     SimilarityMetric,
     cheapest_form,
@@ -37,7 +37,6 @@ from brainalign.geometry.compare import DIRECTIONS
 from brainalign.geometry.metrics import similarity_metric
 from brainalign.geometry.sides import Side, positions_of, side_of, times_of
 
-_BLOCK_S = 20.0  # rows of a recording in time are drawn in blocks as long as this: neighbours are alike
 _LEADING = {"score_bootstrap": "bootstrap", "score_drawn": "n_drawn", "score_drawn_low": "n_drawn", "score_drawn_high": "n_drawn"}
 
 
@@ -142,11 +141,12 @@ def similarity(
     second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
     sizes, n = _sizes(n_neuroids, first, second), y.sizes["presentation"]
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
-    orders, units = _orders(x, y, n_permutations, streams[0]), _units(x, y)
+    timed = _runs(x, y)
+    orders, units = _orders(timed, n, n_permutations, streams[0]), _units(timed, n)
     n_units = len(np.unique(units))
     if n_bootstraps and n_units < 2 * measure.least:
         raise AlignmentError(
-            f"similarity got n_bootstraps={n_bootstraps} for {n_units} stimuli (of a recording in time, stretches of {_BLOCK_S:g} s). Expected "
+            f"similarity got n_bootstraps={n_bootstraps} for {n_units} stimuli (of a recording in time, stretches of {BLOCK_S:g} s). Expected "
             f"at least {2 * measure.least}, to draw halves for the metric {measure.name!r}."
         )
     halves = draw_halves(units, n_bootstraps, streams[1])
@@ -215,25 +215,19 @@ def _runs(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
     return None if rows is None else (run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64))
 
 
-def _orders(x: xr.DataArray, y: xr.DataArray, n_permutations: int, rng: np.random.Generator) -> Numbers:
+def _orders(timed: tuple[Numbers, Numbers] | None, n: int, n_permutations: int, rng: np.random.Generator) -> Numbers:
     """Return other orders of the stimuli: exchanged, or each run of a recording in time shifted in a circle."""
-    orders, timed = np.tile(np.arange(len(y)), (n_permutations, 1)), _runs(x, y)
     if timed is None:
-        return rng.permuted(orders, axis=1)
-    runs = rows_by_run(*timed)
-    shifts = draw_shifts([len(run) for run in runs], n_permutations, rng)
-    for run, shift in zip(runs, shifts.T, strict=True):
-        orders[: len(shift), run] = run[(np.arange(len(run)) + shift[:, None]) % len(run)]
-    return np.asarray(orders[: len(shifts)])
+        return rng.permuted(np.tile(np.arange(n), (n_permutations, 1)), axis=1)
+    return time_orders(rows_by_run(*timed), null="shift", n_permutations=n_permutations, rng=rng)
 
 
-def _units(x: xr.DataArray, y: xr.DataArray) -> Numbers:
+def _units(timed: tuple[Numbers, Numbers] | None, n: int) -> Numbers:
     """Say what is drawn as one: each stimulus by itself, or stretches of a recording in time."""
-    timed = _runs(x, y)
     if timed is None:
-        return np.arange(len(y))
+        return np.arange(n)
     run, onset = timed
-    return np.unique(np.stack([run, np.floor(onset / _BLOCK_S)]), axis=1, return_inverse=True)[1]
+    return np.unique(np.stack([run, np.floor(onset / BLOCK_S)]), axis=1, return_inverse=True)[1]
 
 
 def _scores(

@@ -14,10 +14,10 @@ from brainalign.core.tables import presentation_table
 from brainalign.dataset.folds import RUN_LABELS
 from brainalign.engine.bootstrap import LEFT_OUT, draw_weights
 from brainalign.engine.moments import Numbers, fold_sums, pool_sums
+from brainalign.engine.resample import BLOCK_S
 from brainalign.engine.weighted import weighted_fold_sums
 from brainalign.scores.pairing import Pair
 
-_BLOCK_S = 20.0  # rows of a recording in time are drawn in blocks as long as this: neighbours are alike
 _VALUES = 2**22  # sums that are held at a time: 32 MB each
 
 
@@ -52,7 +52,7 @@ def units_of(rows: xr.DataArray) -> Numbers:
     if "onset_s" not in table:
         return table["stimulus_id"].to_numpy(dtype=object)
     runs = [table[name].astype(str) for name in RUN_LABELS if name in table]
-    block = np.floor(table["onset_s"].to_numpy(dtype=np.float64) / _BLOCK_S).astype(np.int64).astype(str)
+    block = np.floor(table["onset_s"].to_numpy(dtype=np.float64) / BLOCK_S).astype(np.int64).astype(str)
     return np.array(["/".join(parts) for parts in zip(*runs, block, strict=True)], dtype=object)
 
 

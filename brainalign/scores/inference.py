@@ -14,12 +14,11 @@ from brainalign.core.errors import NullWarning, SplitError
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import (
-    distinct_orders,
-    draw_shifts,
     exchange_orders,
     false_discovery_rate,
     p_of_the_maximum,
     p_values,
+    time_orders,
 )
 from brainalign.engine.shifts import autocorrelation_time
 from brainalign.features.timing import rows_by_run, run_codes
@@ -118,34 +117,6 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
     if min(len(np.unique(stimulus[fold.test])) for fold in both.folds) < _LEAST_STIMULI:
         fold_of[:] = 0
     return exchange_orders(stimulus, n_permutations, rng, within=fold_of)
-
-
-def time_orders(runs: list[Numbers], *, null: str, n_permutations: int, rng: np.random.Generator) -> Numbers:
-    """Return orders of rows in time: each run shifted in a circle, or whole runs exchanged.
-
-    Parameters
-    ----------
-    runs : list of ndarray of int
-        From :func:`runs_of`.
-    null : {"shift", "runs"}
-    n_permutations : int
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of int, (permutation, presentation)
-    """
-    rows, lengths = np.concatenate(runs), np.array([len(run) for run in runs])
-    if null == "runs":
-        orders = distinct_orders(np.repeat(np.arange(len(runs)), lengths), n_permutations, rng)
-    else:
-        shifts = draw_shifts(lengths, n_permutations, rng)
-        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        within = np.arange(len(rows)) - starts
-        orders = starts + (within + np.repeat(shifts, lengths, axis=1)) % np.repeat(lengths, lengths)
-    out = np.empty_like(orders)
-    out[:, rows] = rows[orders]
-    return out
 
 
 def null_scores(

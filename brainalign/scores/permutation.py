@@ -16,9 +16,9 @@ from brainalign.core.tables import coords_of, presentation_table
 from brainalign.dataset.align import align
 from brainalign.engine.correlate import pooled_pearson
 from brainalign.engine.moments import Numbers, column_status, deviations, fold_sums, pool_sums
-from brainalign.engine.resample import block_orders, draw_phases, draw_shifts, exchange_orders
+from brainalign.engine.resample import block_orders, draw_phases, draw_shifts, exchange_orders, time_orders
 from brainalign.engine.shifts import phase_correlations, shifted_sums
-from brainalign.scores.inference import choose_null, runs_of, time_orders, typical_step, with_p_values
+from brainalign.scores.inference import choose_null, runs_of, typical_step, with_p_values
 from brainalign.scores.mapnulls import map_test
 from brainalign.scores.pairing import join_key
 from brainalign.scores.units import sign_test

@@ -14,6 +14,7 @@ from brainalign.engine.resample import (
     false_discovery_rate,
     p_of_the_maximum,
     p_values,
+    time_orders,
     turn_phases,
 )
 
@@ -127,3 +128,12 @@ def test_signs_of_few_units_are_all_there_are():
     drawn = draw_signs(40, 500, RNG)
     assert drawn.shape == (500, 40)
     assert abs(drawn.mean()) < 0.03
+
+
+def test_runs_are_shifted_in_circles_wherever_their_rows_lie_and_whole_ones_change_places():
+    runs = [np.array([5, 0, 2]), np.array([1, 4, 3])]
+    circles = {(5, 0, 2), (0, 2, 5), (2, 5, 0)}, {(1, 4, 3), (4, 3, 1), (3, 1, 4)}
+    for order in time_orders(runs, null="shift", n_permutations=20, rng=np.random.default_rng(0)):
+        assert all(tuple(order[run]) in shifts for run, shifts in zip(runs, circles, strict=True))
+    (exchanged_once,) = time_orders(runs, null="runs", n_permutations=9, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(exchanged_once[np.concatenate(runs)], [1, 4, 3, 5, 0, 2])
