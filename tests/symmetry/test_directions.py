@@ -415,3 +415,20 @@ def test_stored_sides_give_the_scores_of_those_in_memory(systems, tmp_path):
         here, there = ba.evaluate(systems[source], systems[target], **options), ba.evaluate(lazy[source], lazy[target], **options)
         np.testing.assert_allclose(there.score.values, here.score.values, atol=1e-6)
         np.testing.assert_array_equal(there.p_value.values, here.p_value.values)
+
+
+@pytest.mark.parametrize("kind", ["brain", "network"])
+def test_distances_across_runs_and_noise_ask_for_repeats_and_not_for_a_kind(systems, kind):
+    """A network that is not deterministic repeats as a brain does."""
+    once, rng = ba.average_repeats(systems[kind]), np.random.default_rng(0)
+    once = once.isel(neuroid=slice(None, None, 4))
+    runs = [once.values + rng.normal(size=once.shape) for _ in range(3)]
+    x = ba.responses(
+        np.concatenate(runs), stimulus_id=np.tile(once.stimulus_id.values, 3), neuroid_id=range(once.shape[1]),
+        modality=once.attrs["modality"], system="any", run=np.repeat(["1", "2", "3"], len(once)),
+    )  # fmt: skip
+    noise = ba.geometry.noise_covariance(x)
+    assert noise.dims == ("neuroid", "neuroid_2")
+    found = ba.rdm(x, metric="crossnobis", folds="run", noise=noise)
+    assert found.dims == ("stimulus", "stimulus_2")
+    assert float(ba.compare_rdms(found, ba.rdm(once, metric="sqeuclidean")).score) > 0.3
