@@ -9,7 +9,7 @@ import numpy as np
 from scipy import stats
 
 from brainalign.engine.moments import Numbers
-from brainalign.engine.resample import p_of_the_maximum, p_values
+from brainalign.engine.resample import false_discovery_rate, p_of_the_maximum, p_values
 
 #: Share of the training units that a refit does without.
 LEFT_OUT = 0.2
@@ -151,22 +151,22 @@ class Drawn:
 
     def rows(self, rows: slice) -> Drawn:
         """Return some positions along the first axis of the score."""
-        return self._each(lambda x: x[:, rows])
+        return self.each(lambda x: x[:, rows])
 
     def centred(self) -> Drawn:
         """Return draws whose mean is the score: for what redrawing itself lowers or raises, as it leaves fewer distinct units."""
         return replace(self, draws=self.draws - _mean(self.draws) + self.score)
 
-    def minus(self, axis: int, first: list[int], second: list[int]) -> Drawn:
+    def minus(self, axis: int, first: Numbers, second: Numbers) -> Drawn:
         """Return differences of positions along an axis of the score, which becomes the first."""
 
         def pairs(x: Numbers) -> Numbers:
             x = np.moveaxis(x, axis + 1, 1)
             return x[:, first] - x[:, second]
 
-        return self._each(pairs)
+        return self.each(pairs)
 
-    def _each(self, change: Callable[[Numbers], Numbers]) -> Drawn:
+    def each(self, change: Callable[[Numbers], Numbers]) -> Drawn:
         """Return what a change of (draw, ...) makes of the score and of all that was drawn."""
         refits = None if self.refits is None else change(self.refits)
         parts = tuple(change(part) for part in self.parts)
@@ -180,6 +180,12 @@ class Drawn:
             null = np.abs(self.draws - _mean(self.draws)) / np.sqrt(_variance(self.draws))
         observed = stats.norm.isf(stats.t.sf(t, dof))  # as far out in a normal as t is among few units
         return p_values(observed, null), p_of_the_maximum(observed, null)
+
+    def tested(self, level: float, name: str, p_name: str) -> dict[str, Numbers]:
+        """Return the score, its interval and what :meth:`p` says of it, by what a result calls them."""
+        (low, high), (p, p_max) = self.interval(level), self.p()
+        found = {name: self.score, f"{name}_low": low, f"{name}_high": high}
+        return found | {p_name: p, f"{p_name}_fdr": false_discovery_rate(p), f"{p_name}_max": p_max}
 
 
 def _mean(draws: Numbers) -> Numbers:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -133,8 +132,11 @@ def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Genera
     if plan.n_bootstraps:
         _say_undefined(drawn)
         if cast.ceiling:
-            below = drawn.minus(0, list(range(n_models)), [n_models] * n_models).centred()
-            named |= {name: cast.shaped(values) for name, values in _tested("ceiling_difference", below, plan.level).items()}
+            below = drawn.minus(0, np.arange(n_models), np.full(n_models, n_models)).centred()
+            named |= {
+                name: cast.shaped(values)
+                for name, values in below.tested(plan.level, "ceiling_difference", "ceiling_difference_p_value").items()
+            }
         if plan.between is not None:
             named |= _between(out, cast, scores, plan)
     return out.assign(named).set_coords([name for name in ("first", "second") if name in named])
@@ -202,34 +204,15 @@ def _say_undefined(drawn: Drawn) -> None:
         )
 
 
-def _tested(name: str, drawn: Drawn, level: float) -> dict[str, Numbers]:
-    (low, high), (p, p_max) = drawn.interval(level), drawn.p()
-    found = {
-        "": drawn.score,
-        "_low": low,
-        "_high": high,
-        "_p_value": p,
-        "_p_value_fdr": false_discovery_rate(p),
-        "_p_value_max": p_max,
-    }
-    return {f"{name}{end}": values for end, values in found.items()}
-
-
 def _between(out: xr.Dataset, cast: Cast, scores: Drawn, plan: Plan) -> dict[str, Any]:
     """Return the differences of every pair along a dim of the score."""
-    dims = cast.dims
-    whole = replace(
-        scores,
-        score=cast.shaped(scores.score)[1],
-        draws=cast.shaped(scores.draws, 1)[1],
-        parts=tuple(cast.shaped(part, 1)[1] for part in scores.parts),
-    )
-    first, second = (list(side) for side in zip(*combinations(range(cast.sizes[str(plan.between)]), 2), strict=True))
-    pairs = whole.minus(dims.index(str(plan.between)), first, second)
-    rest = ("pair", *(dim for dim in dims if dim != plan.between))
-    names = out[plan.between].values if plan.between in out.coords else np.arange(cast.sizes[str(plan.between)])
+    between = str(plan.between)
+    first, second = np.triu_indices(cast.sizes[between], 1)
+    pairs = scores.each(lambda x: cast.shaped(x, 1)[1]).minus(cast.dims.index(between), first, second)
+    rest = ("pair", *(dim for dim in cast.dims if dim != between))
+    names = out[between].values if between in out.coords else np.arange(cast.sizes[between])
     found: dict[str, Any] = {"first": ("pair", names[first]), "second": ("pair", names[second])}
-    return found | {name: (rest, values) for name, values in _tested("difference", pairs, plan.level).items()}
+    return found | {name: (rest, x) for name, x in pairs.tested(plan.level, "difference", "difference_p_value").items()}
 
 
 def _permuted(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Generator) -> xr.Dataset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
-from brainalign.engine.resample import false_discovery_rate
 from brainalign.scores.units import check_result, check_seeds, unit_scores
 
 
@@ -182,12 +180,9 @@ def _differences(template: xr.DataArray, drawn: Drawn, between: str, level: floa
         raise ParameterError(
             f"bootstrap got between={between!r}; the score has the sizes {dict(template.sizes)}. Expected a dim of two or more."
         )
-    first, second = (list(side) for side in zip(*combinations(range(template.sizes[between]), 2), strict=True))
-    pairs = drawn.minus(dims.index(between), first, second)
-    (low, high), (p, p_max) = pairs.interval(level), pairs.p()
+    first, second = np.triu_indices(template.sizes[between], 1)
+    columns = drawn.minus(dims.index(between), first, second).tested(level, "difference", "p_value")
     rest = tuple(dim for dim in dims if dim != between)
-    columns = {"difference": pairs.score, "difference_low": low, "difference_high": high, "p_value": p}
-    columns |= {"p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
     names = template.coords[between].values if between in template.coords else np.arange(template.sizes[between])
     return xr.Dataset(
         {name: (("pair", *rest), values) for name, values in columns.items()},
