@@ -104,13 +104,13 @@ def centred_gram(vectors: Numbers) -> Numbers:
 
     Parameters
     ----------
-    vectors : ndarray, (rdm, pair)
-        NaN in the same pairs of all: the matrix nearest to them (least squares over the pairs that there are) that has zeros there,
-        and rows that sum to zero.
+    vectors : ndarray, ([...,] pair)
+        NaN in the same pairs of all of (rdm, pair): the matrix nearest to them (least squares over the pairs that there are) that has
+        zeros there, and rows that sum to zero.
 
     Returns
     -------
-    ndarray of float64, (rdm, condition, condition)
+    ndarray of float64, ([...,] condition, condition)
     """
     missing = np.asarray(np.isnan(vectors).any(axis=0))
     gram = square(np.where(missing, 0.0, vectors) if missing.any() else vectors)

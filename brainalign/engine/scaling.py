@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainalign.engine.dependence import double_centred
+from brainalign.engine.comparators import centred_gram
 from brainalign.engine.moments import Numbers
 from brainalign.engine.subspace import orthogonal_map
 
@@ -14,8 +14,8 @@ def classical_scaling(squared: Numbers, n_dimensions: int) -> tuple[Numbers, Num
 
     Parameters
     ----------
-    squared : ndarray, (..., row, row)
-        Squared distances.
+    squared : ndarray, (..., pair)
+        Squared distances of all pairs of rows.
     n_dimensions : int
 
     Returns
@@ -31,11 +31,11 @@ def classical_scaling(squared: Numbers, n_dimensions: int) -> tuple[Numbers, Num
 
     Examples
     --------
-    >>> positions, share = classical_scaling(np.subtract.outer([0.0, 1.0, 5.0], [0.0, 1.0, 5.0]) ** 2, 1)
+    >>> positions, share = classical_scaling(np.array([1.0, 5.0, 4.0]) ** 2, 1)
     >>> positions[:, 0].round(9).tolist(), float(share.round(9))
     ([-2.0, -1.0, 3.0], 1.0)
     """
-    values, vectors = np.linalg.eigh(-0.5 * double_centred(squared))
+    values, vectors = np.linalg.eigh(centred_gram(squared))
     rounding = np.finfo(np.float64).eps * values.shape[-1] * np.abs(values).max(axis=-1, keepdims=True)
     power = np.where(values > rounding, values, 0.0)
     kept = power[..., ::-1][..., :n_dimensions]

@@ -8,7 +8,6 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_number
 from brainalign.core.provenance import write_step
-from brainalign.engine.comparators import square
 from brainalign.engine.scaling import align_in_time, classical_scaling
 from brainalign.geometry.rdm_pairs import pairs_of
 from brainalign.geometry.transforms import whole
@@ -62,8 +61,8 @@ def trajectories(rdms: xr.DataArray, *, n_dimensions: int = 2, along: str = "tim
             "`ba.rdm` of responses over time."
         )
     squared = not str(rdms.attrs.get("metric")).startswith(_DISTANCES) if squared is None else squared
-    matrices = np.moveaxis(square(vectors).reshape(rdms.shape), rdms.dims.index(along), 0)
-    positions, share = classical_scaling(matrices if squared else matrices**2, n_dimensions)
+    pairs = (vectors if squared else vectors**2).reshape(*rdms.shape[:-2], -1)
+    positions, share = classical_scaling(np.moveaxis(pairs, rdms.dims.index(along), 0), n_dimensions)
     positions = align_in_time(positions)
     others = [dim for dim in rdms.dims[:-2] if dim != along]
     coords = {name: c for name, c in rdms.coords.items() if "stimulus_2" not in c.dims}

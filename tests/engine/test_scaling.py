@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 
 from brainalign.engine.scaling import align_in_time, classical_scaling
 
 
 def test_positions_have_the_distances_they_were_made_of():
     patterns = np.random.default_rng(0).normal(size=(2, 9, 3)) * [3, 2, 1]
-    squared = np.stack([squareform(pdist(p)) ** 2 for p in patterns])
+    squared = np.stack([pdist(p) ** 2 for p in patterns])
     positions, share = classical_scaling(squared, 4)
     for i in range(2):
-        np.testing.assert_allclose(squareform(pdist(positions[i])) ** 2, squared[i], atol=1e-9)
+        np.testing.assert_allclose(pdist(positions[i]) ** 2, squared[i], atol=1e-9)
     np.testing.assert_allclose(share, 1)
     np.testing.assert_allclose(positions[..., 3], 0, atol=1e-12)
     np.testing.assert_allclose(positions.mean(axis=1), 0, atol=1e-12)
@@ -22,13 +22,13 @@ def test_positions_have_the_distances_they_were_made_of():
 
 
 def test_what_is_no_euclidean_distance_is_left_out():
-    squared = squareform([1.0, 1.0, 9.0]) ** 2  # breaks the triangle
+    squared = np.array([1.0, 1.0, 9.0]) ** 2  # breaks the triangle
     positions, share = classical_scaling(squared, 2)
     np.testing.assert_allclose(positions[:, 1], 0, atol=1e-12)
     assert share == pytest.approx(1)
-    assert np.isnan(classical_scaling(np.zeros((3, 3)), 1)[1])
+    assert np.isnan(classical_scaling(np.zeros(3), 1)[1])
     patterns = np.random.default_rng(0).normal(size=(2, 15, 8))
-    below = np.stack([-squareform(pdist(p)) for p in patterns])  # cross-validated, where there is nothing but noise
+    below = np.stack([-pdist(p) for p in patterns])  # cross-validated, where there is nothing but noise
     positions, share = classical_scaling(below, 2)
     assert np.isnan(share).all()
     assert (positions == 0).all()
