@@ -47,15 +47,10 @@ def noise_covariance(residuals: Numbers, method: str, *, dof: float) -> tuple[Nu
     covariance = residuals.T @ residuals / dof
     if method == "full":
         return covariance, 0.0
-    at = np.arange(p)
     if method == "shrinkage-eye":
-        biased = covariance * (dof / n)
-        size, level = (biased * biased).sum(), biased[at, at].mean()
-        spread = size - p * level**2
-        noise = ((squares.sum(axis=1) ** 2).sum() / n - size) / n
-        shrinkage = float(np.clip(noise / spread, 0, 1)) if spread > 0 else 1.0
-        covariance *= 1 - shrinkage
-        covariance[at, at] += shrinkage * level * (n / dof)
+        covariance *= dof / n
+        shrinkage = shrink_to_identity(covariance, squares.sum(axis=1))
+        covariance *= n / dof
         return covariance, shrinkage
     # correlations as the source has them, over n - 1 whatever the degrees of freedom
     size = (((covariance * covariance) @ (1 / variance)) @ (1 / variance) - p) * (dof / (n - 1)) ** 2
@@ -63,8 +58,33 @@ def noise_covariance(residuals: Numbers, method: str, *, dof: float) -> tuple[Nu
     fourth = (((squares @ (1 / variance)) ** 2).sum() - (own / variance**2).sum()) / (n - 1)
     shrinkage = float(np.clip(n / dof**2 * (fourth - size) / size, 0, 1)) if size > 0 else 1.0
     covariance *= 1 - shrinkage
-    covariance[at, at] = variance
+    covariance.flat[:: p + 1] = variance
     return covariance, shrinkage
+
+
+def shrink_to_identity(covariance: Numbers, squares: Numbers) -> float:
+    """Shrink a covariance to a multiple of the identity, in its own memory (Ledoit and Wolf 2004).
+
+    Parameters
+    ----------
+    covariance : ndarray, (channel, channel)
+        Of centred rows, divided by their number.
+    squares : ndarray of float64, (row,)
+        The sum of squares of each.
+
+    Returns
+    -------
+    float
+        How far it was shrunk, 0 to 1.
+    """
+    n, p = len(squares), len(covariance)
+    size = np.einsum("ij,ij->", covariance, covariance, dtype=np.float64)
+    level = float(np.trace(covariance)) / p
+    spread, noise = size - p * level**2, ((squares**2).sum() / n - size) / n
+    shrinkage = float(np.clip(noise / spread, 0, 1)) if spread > 0 else 1.0
+    covariance *= 1 - shrinkage
+    covariance.flat[:: p + 1] += shrinkage * level
+    return shrinkage
 
 
 def whiten(patterns: Array, covariance: Array) -> Array:

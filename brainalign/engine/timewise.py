@@ -10,6 +10,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.stats import rankdata
 
 from brainalign.engine.moments import Numbers
+from brainalign.engine.precision import shrink_to_identity
 
 Fold = tuple[Numbers, Numbers]  # training and test rows
 Rule = tuple[Numbers, Numbers]  # weights (channel, output) and offset (output,): decision values are x @ weights + offset
@@ -252,15 +253,7 @@ def _deviation(gram: Numbers, n: int) -> Numbers:
 
 def _shrunk(gram: Numbers, centred: Numbers) -> Numbers:
     """Return the Ledoit–Wolf covariance of standardised channels, scaled back, from their centred Gram matrix and rows."""
-    n, p = centred.shape
-    scale = _deviation(gram, n)
-    covariance = gram / np.outer(scale, scale) / n
-    mu = np.trace(covariance) / p
-    spread = (((centred / scale) ** 2).sum(axis=1, dtype=np.float64) ** 2).sum()
-    squared = np.einsum("ij,ij->", covariance, covariance, dtype=np.float64)
-    delta = (squared - p * mu * mu) / p
-    beta = min((spread / n - squared) / (p * n), delta)
-    shrinkage = beta / delta if beta > 0 else 0.0
-    covariance *= 1 - shrinkage
-    covariance.flat[:: p + 1] += shrinkage * mu
+    scale = _deviation(gram, len(centred))
+    covariance = gram / np.outer(scale, scale) / len(centred)
+    shrink_to_identity(covariance, ((centred / scale) ** 2).sum(axis=1, dtype=np.float64))
     return np.asarray(covariance * np.outer(scale, scale))
