@@ -65,15 +65,31 @@ def ranks(x: Numbers, *, axis: int = 0) -> Numbers:
     place, apart = np.arange(1.0, rows.shape[1] + 1), ordered[:, 1:] != ordered[:, :-1]
     mid = np.broadcast_to(place, rows.shape)
     if not apart.all():  # ties: the mean of the first and the last place of each run of equal values
-        edge = np.ones((len(rows), 1), dtype=bool)
-        first = np.maximum.accumulate(np.where(np.hstack([edge, apart]), place, 0.0), axis=1)
-        last = np.minimum.accumulate(np.where(np.hstack([apart, edge]), place, np.inf)[:, ::-1], axis=1)[:, ::-1]
-        mid = (first + last) / 2
+        mid = np.add(*ends_of_ties(place, place, apart)) / 2
     out = np.empty(rows.shape)
     out.ravel()[flat] = mid.ravel()
     if ordered.dtype.kind == "f":
         out[np.isnan(ordered).any(axis=1)] = np.nan
     return np.moveaxis(out.reshape(moved.shape), -1, axis)
+
+
+def ends_of_ties(low: Numbers, high: Numbers, apart: Numbers) -> tuple[Numbers, Numbers]:
+    """Return for each value of sorted rows the low of the first, and the high of the last, of those that are tied with it.
+
+    Parameters
+    ----------
+    low, high : ndarray of float64, ([row,] value)
+        Not negative, and not decreasing along a row.
+    apart : ndarray of bool, (row, value - 1)
+        Where a value differs from the one before it.
+
+    Returns
+    -------
+    low, high : ndarray of float64, (row, value)
+    """
+    edge = np.ones((len(apart), 1), dtype=bool)
+    first, last = np.where(np.hstack([edge, apart]), low, 0.0), np.where(np.hstack([apart, edge]), high, np.inf)
+    return np.maximum.accumulate(first, axis=1), np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
 
 
 def pooled_pearson(sums: FoldSums) -> Numbers:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brainalign.engine.correlate import ends_of_ties
 from brainalign.engine.moments import Numbers
 
 #: From how often each subject is drawn, (draw, subject), to the lower and upper bound of each, both (draw, subject).
@@ -90,11 +91,9 @@ def weighted_ranks(values: Numbers, weights: Numbers) -> Numbers:
     order = np.argsort(values, axis=1)
     ordered, cumulated = np.take_along_axis(values, order, 1), np.cumsum(weights[order], axis=1)
     below = np.concatenate([np.zeros((len(values), 1)), cumulated[:, :-1]], axis=1)
-    last = np.concatenate([ordered[:, 1:] != ordered[:, :-1], np.ones((len(values), 1), dtype=bool)], axis=1)
-    if not last.all():  # ties take the weight below the first and up to the last of them
-        first = np.concatenate([np.ones((len(values), 1), dtype=bool), last[:, :-1]], axis=1)
-        below = np.maximum.accumulate(np.where(first, below, 0.0), axis=1)
-        cumulated = np.minimum.accumulate(np.where(last, cumulated, np.inf)[:, ::-1], axis=1)[:, ::-1]
+    apart = ordered[:, 1:] != ordered[:, :-1]
+    if not apart.all():  # ties take the weight below the first and up to the last of them
+        below, cumulated = ends_of_ties(below, cumulated, apart)
     out = np.empty_like(cumulated)
     np.put_along_axis(out, order, (below + cumulated - weights.sum()) / 2, 1)
     return out
