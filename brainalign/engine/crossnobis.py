@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, dtype_name, is_torch, like
+from brainalign.engine.backend import Array, cast, dtype_name, is_torch, like, namespace
 from brainalign.engine.moments import Numbers
 from brainalign.engine.precision import whiten
 
@@ -71,12 +71,12 @@ def poisson_products_across(sums: Array, counts: Numbers, prior: tuple[float, fl
     ndarray or Tensor, (..., condition, condition)
         Not symmetric. Its :func:`differences` are the cross-validated symmetrised divergences.
     """
-    total, every = sums.sum(0), counts.sum(axis=0)
+    xp, total, every = namespace(sums), sums.sum(0), counts.sum(axis=0)
     products = 0.0
     for fold, n in zip(sums, counts, strict=True):
         train = (total - fold) / cast(like(every - n, fold), dtype_name(fold))[:, None]
         test = fold / cast(like(n, fold), dtype_name(fold))[:, None]
-        products = products + poisson_rates(train, prior) @ _log(poisson_rates(test, prior)).swapaxes(-1, -2)
+        products = products + poisson_rates(train, prior) @ xp.log(poisson_rates(test, prior)).swapaxes(-1, -2)
     return products / len(counts)
 
 
@@ -97,7 +97,7 @@ def poisson_products(rates: Array, prior: tuple[float, float]) -> Array:
         Σ (λᵢ − λⱼ)(log λᵢ − log λⱼ).
     """
     smooth = poisson_rates(rates, prior)
-    return smooth @ _log(smooth).swapaxes(-1, -2)
+    return smooth @ namespace(smooth).log(smooth).swapaxes(-1, -2)
 
 
 def poisson_rates(rates: Array, prior: tuple[float, float]) -> Array:
@@ -137,7 +137,3 @@ def differences(products: Array, n_times: int | None = None) -> Array:
     at = np.arange(products.shape[-1])
     own = products[..., at, at]
     return own[..., :, None] + own[..., None, :] - (products + products.swapaxes(-1, -2))
-
-
-def _log(x: Array) -> Array:
-    return x.log() if is_torch(x) else np.log(x)

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace, to_numpy
-from brainalign.engine.moments import ROUNDING, Numbers
+from brainalign.engine.moments import ROUNDING, Numbers, is_constant
 
 METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
 #: Metrics that are 1 − the inner product of patterns scaled to length 1.
@@ -81,7 +81,7 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
     Returns
     -------
     ndarray or Tensor, (..., pattern, other)
-        NaN where a pattern has NaN.
+        NaN where a pattern has NaN, or is constant or zero as in :func:`pairwise_distances`.
 
     Examples
     --------
@@ -157,30 +157,12 @@ def scaled_patterns(patterns: Array, metric: str, *, unit: float) -> tuple[Array
         # no pattern that varies less than this is skipped: few are looked at value by value
         doubtful = norms <= ROUNDING * unit * n**0.5 * (norms**2 + n * mean**2) ** 0.5
         if doubtful.any():
-            undefined[doubtful] = like(constant_patterns(patterns[doubtful], unit=unit), patterns) > 0
+            undefined[doubtful] = like(is_constant(to_numpy(patterns[doubtful]), axis=-1, unit=unit), patterns) > 0
     scale = xp.where(undefined, xp.zeros_like(norms), 1 / xp.where(undefined, xp.ones_like(norms), norms))[..., None]
     if mean is None:
         return patterns * scale, undefined
     centred *= scale
     return centred, undefined
-
-
-def constant_patterns(patterns: Array, *, unit: float = np.finfo(np.float64).eps) -> Numbers:
-    """Say which patterns do not vary over channels beyond their rounding.
-
-    Parameters
-    ----------
-    patterns : ndarray or Tensor, (..., pattern, channel)
-    unit : float
-        Relative rounding error of the values.
-
-    Returns
-    -------
-    ndarray of bool, (..., pattern)
-    """
-    xp = namespace(patterns)
-    high, low = to_numpy(xp.amax(patterns, -1)), to_numpy(xp.amin(patterns, -1))
-    return np.asarray(high - low <= ROUNDING * unit * np.maximum(np.abs(high), np.abs(low)))
 
 
 def _one_less(similarity: Array) -> Array:
