@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from brainalign.engine.comparators import n_conditions
 from brainalign.engine.identification import distance_ratio, nearest, share_found, squared_to_centroids
 from brainalign.engine.moments import Numbers
 from brainalign.engine.rdm_bootstrap import pair_weights
-from brainalign.engine.resample import false_discovery_rate
 from brainalign.geometry.rdm_pairs import pairs_of
 from brainalign.geometry.transforms import whole
 
@@ -198,11 +196,8 @@ def _redrawn(
     named: dict[str, Any] = {"ci_low": ("geometry", low), "ci_high": ("geometry", high)}
     named["score_bootstrap"] = (("bootstrap", "geometry"), draws[2])
     if len(patterns) > 1:
-        first, second = (list(side) for side in zip(*combinations(range(len(patterns)), 2), strict=True))
-        pairs = drawn.minus(0, first, second)
-        (low, high), (p, p_max) = pairs.interval(level), pairs.p()
-        columns = {"difference": pairs.score, "difference_low": low, "difference_high": high, "p_value": p}
-        columns |= {"p_value_fdr": false_discovery_rate(p), "p_value_max": p_max}
+        first, second = np.triu_indices(len(patterns), 1)
+        columns = drawn.minus(0, first, second).tested(level, "difference", "p_value")
         columns |= {"first": score.geometry.values[first], "second": score.geometry.values[second]}
         named |= {name: ("pair", values) for name, values in columns.items()}
     return named
