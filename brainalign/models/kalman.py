@@ -20,7 +20,7 @@ from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.precision import noise_covariance
 from brainalign.features.timing import onsets_of, rows_by_run, run_codes, ticks
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LabelledMapping, Values, as_columns
 from brainalign.models.ridge import Ridge
 
 _SAME_STEP = 1.5  # a step up to this much longer or shorter is the one that was learned
@@ -198,7 +198,7 @@ class KalmanDecoder(LabelledMapping):
         regressor = Ridge() if self.regressor is None else self.regressor
         error, seen = [], []
         for train, test in inner_splits(self.cv, self.groups, len(x), rows):
-            held = _columns(clone(regressor).fit(x[train], target[train]).predict(x[test]))
+            held = as_columns(clone(regressor).fit(x[train], target[train]).predict(x[test]))
             mean = z[train].mean(axis=0)  # of a state that stays in these rows, for which mappings predict NaN
             error.append(z[test] - np.where(np.isfinite(held), held, mean))
             seen.append(test)
@@ -220,7 +220,7 @@ class KalmanDecoder(LabelledMapping):
     def _evidence_of_finite(self, x: Values) -> Evidence:
         if self.regressor_ is None:
             return linear_evidence((x - self._source_mean)[:, self._varies], *self._linear)
-        predicted = _columns(self.regressor_.predict(x)) - self.mean_
+        predicted = as_columns(self.regressor_.predict(x)) - self.mean_
         evidence, guarded = discriminative_evidence(predicted, self._spread(x), self.prior_, robust=self.method == "robust")
         if guarded.any():
             warnings.warn(
@@ -301,8 +301,3 @@ def _stretches(times: pd.DataFrame, interval: float) -> list[Values]:
             )
         out += np.split(rows, np.flatnonzero(np.diff(onset[rows]) > _SAME_STEP * interval) + 1)
     return out
-
-
-def _columns(x: Any) -> Values:
-    values = np.asarray(x, dtype=np.float64)
-    return values.reshape(len(values), -1)

@@ -206,7 +206,22 @@ def feature_matrix(X: Any) -> Values:
         raise ParameterError(
             f"The source has shape {x.shape}. Expected (presentation, feature): a single feature goes in as `x[:, None]`."
         )
-    return x.reshape(len(x), -1)
+    return as_columns(x)
+
+
+def as_columns(X: Any) -> Values:
+    """Return values as a matrix: every neuroid (at every time) is a column, and so is a vector.
+
+    Parameters
+    ----------
+    X : DataArray or ndarray, (presentation, ...)
+
+    Returns
+    -------
+    ndarray, (presentation, column)
+    """
+    values = _values(X)
+    return values.reshape(len(values), -1)
 
 
 def _values(x: Any) -> Values:

@@ -14,7 +14,7 @@ from brainalign.engine.moments import column_status
 from brainalign.engine.stacking import CONSTRAINTS, stacking_weights
 from brainalign.features.bands import band_labels
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values
+from brainalign.models.mapping import LabelledMapping, Values, as_columns
 from brainalign.models.ridge import Ridge
 
 _TILE = 512  # targets whose deviations are widened to float64 at a time
@@ -149,7 +149,7 @@ class Stacked(LabelledMapping):
     def _predict_values(self, x: Values) -> Values:
         deviations = 0.0
         for part, model, weights in zip(self._parts(x), self.models_, self.band_weights_, strict=True):
-            prediction = _columns(model.predict(part))
+            prediction = as_columns(model.predict(part))
             deviations = deviations + weights * (prediction - self._target_mean)
         return (self._target_mean + deviations).astype(prediction.dtype)
 
@@ -182,7 +182,7 @@ class Stacked(LabelledMapping):
         gram, cross = np.zeros((n_targets, n_bands, n_bands)), np.zeros((n_targets, n_bands))
         total, spread = np.zeros(n_targets), np.zeros(n_targets)
         for train, test in splits:
-            held = [_columns(self._fitted(part[train], target[train]).predict(part[test]))[:, ok] for part in parts]
+            held = [as_columns(self._fitted(part[train], target[train]).predict(part[test]))[:, ok] for part in parts]
             mean = y[train][:, ok].mean(axis=0, dtype=np.float64)
             truth = y[test][:, ok] - mean
             flat = column_status(y[train][:, ok]) == "constant"  # in these rows: mappings give NaN, and all there is is the mean
@@ -208,8 +208,3 @@ class Stacked(LabelledMapping):
         for code, (model, weights) in enumerate(zip(self.models_, self.band_weights_, strict=True)):
             self.coef_[used[band_of == code]] = model.coef_ * weights
             self.intercept_ += weights * (model.intercept_ - self._target_mean)
-
-
-def _columns(x: Any) -> Values:
-    values = np.asarray(x)
-    return values.reshape(len(values), -1)

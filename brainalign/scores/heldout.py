@@ -14,6 +14,7 @@ from brainalign.core.protocols import Metric
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 from brainalign.engine.moments import Numbers, column_status
+from brainalign.models.mapping import as_columns
 from brainalign.scores.draws import Held, bootstrap_scores, interval, units_of
 from brainalign.scores.pairing import Pair, rows_of_fold
 
@@ -59,7 +60,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     sums, chosen, held, tested, status = [], [], [], 0, []
     for fold in tqdm(both.folds, desc="folds", disable=not progress):
         model, prediction, truth = fit_fold(both, fold)
-        y, p = _defined(_columns(truth), _columns(prediction))
+        y, p = _defined(as_columns(truth), as_columns(prediction))
         sums.append(metric.sums(y, p))
         tested += len(y)
         chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in _CHOICES})
@@ -129,11 +130,6 @@ def _defined(truth: Numbers, prediction: Numbers) -> tuple[Numbers, Numbers]:
     """Blank the columns that this fold cannot score: they add nothing to the pooled sums, and are NaN in the fold's own."""
     bad = ~(np.isfinite(truth) & np.isfinite(prediction)).all(axis=0)
     return (np.where(bad, 0, truth), np.where(bad, 0, prediction)) if bad.any() else (truth, prediction)
-
-
-def _columns(x: Any) -> Numbers:
-    values = np.asarray(x)
-    return values.reshape(len(values), -1)
 
 
 def _status(target: xr.DataArray) -> Numbers:
