@@ -55,6 +55,34 @@ def check_number(
     )
 
 
+def check_sizes(name: str, given: Any, *, owner: str, low: int, high: float = np.inf) -> list[int]:
+    """Return one or several whole numbers within ``[low, high]``, each once, in ascending order.
+
+    Parameters
+    ----------
+    name, owner : str
+        As in :func:`check_number`.
+    given : int or sequence of int
+    low, high : float
+
+    Returns
+    -------
+    list of int
+
+    Raises
+    ------
+    ParameterError
+        One of them is no such number.
+
+    Examples
+    --------
+    >>> check_sizes("n_neuroids", [20, 5, 20], owner="similarity", low=1)
+    [5, 20]
+    """
+    values = [given] if np.ndim(given) == 0 else list(given)
+    return sorted({check_number(name, value, owner=owner, low=low, high=high, integer=True) for value in values})
+
+
 def check_choice(name: str, value: Any, choices: Sequence[Any], *, owner: str) -> Any:
     """Return ``value`` if it is one of ``choices``; otherwise name the closest one.
 

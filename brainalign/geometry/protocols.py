@@ -10,19 +10,18 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.parameters import check_choice, check_number, check_random_state, check_sizes, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
-from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.engine.moments import Numbers
-from brainalign.geometry.sides import positions_of
+from brainalign.geometry.sides import check_by, joined, positions_of
 
 METRICS = ("spearman", "pearson")
 SUMMARIES = ("argmax", "centre-of-mass")
@@ -86,20 +85,20 @@ def pseudo_depth(
     >>> out.depth.sel(n_neuroids=30, n_stimuli=60, summary="argmax").values.round(2).tolist()
     [0.0, 0.33, 1.0]
     """
-    if not isinstance(by, (tuple, list)) or len(by) != 2 or None in by:
-        raise ParameterError(
-            f"The 'by' parameter of pseudo_depth must be two coordinates, of the source and of the target. Got {by!r} instead."
-        )
+    check_by(by, owner="pseudo_depth", whole=False)
     check_choice("metric", metric, METRICS, owner="pseudo_depth")
     check_number("n_draws", n_draws, owner="pseudo_depth", low=1, integer=True)
     seed = check_random_state(random_state, owner="pseudo_depth")
-    source, target = _shared(_once(source, "source", "pseudo_depth"), _once(target, "target", "pseudo_depth"))
+    once = _once(source, "source", "pseudo_depth"), _once(target, "target", "pseudo_depth")
+    source, target, _ = joined(*once, _LEAST_STIMULI)
     layers = _groups(source, by[0], "source", "pseudo_depth", least=2)
     areas = _groups(target, by[1], "target", "pseudo_depth", least=_LEAST_NEUROIDS)
     n_all = source.sizes["presentation"]
-    stimuli = _sizes("n_stimuli", n_stimuli, n_all, _LEAST_STIMULI, default=n_all)
+    n_stimuli = n_all if n_stimuli is None else n_stimuli
+    stimuli = check_sizes("n_stimuli", n_stimuli, owner="pseudo_depth", low=_LEAST_STIMULI, high=n_all)
     smallest = min(area.shape[1] for area in areas.values())
-    neuroids = _sizes("n_neuroids", n_neuroids, smallest, _LEAST_NEUROIDS, default=max(_LEAST_NEUROIDS, smallest // 2))
+    n_neuroids = max(_LEAST_NEUROIDS, smallest // 2) if n_neuroids is None else n_neuroids
+    neuroids = check_sizes("n_neuroids", n_neuroids, owner="pseudo_depth", low=_LEAST_NEUROIDS, high=smallest)
     matrices = np.stack([pairwise_distances(values) for values in layers.values()])
     streams = np.random.SeedSequence(seed).spawn(n_draws)
     draws = np.stack(
@@ -238,17 +237,6 @@ def _once(x: xr.DataArray, name: str, owner: str) -> xr.DataArray:
     return average_repeats(x)
 
 
-def _shared(source: xr.DataArray, target: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the rows of the stimuli that both sides have."""
-    x, y, report = align(source, target)
-    if report["n_shared"] < _LEAST_STIMULI:
-        raise AlignmentError(
-            f"source and target share {report['n_shared']} of {len(source)} / {len(target)} stimulus_id values. Expected at least "
-            f"{_LEAST_STIMULI}: they must name the same stimuli."
-        )
-    return x, y
-
-
 def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: int) -> dict[Any, Numbers]:
     """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
     groups = {label: _finite(x.values[:, at]) for label, at in positions_of(x, name, side, owner=owner).items()}
@@ -263,8 +251,3 @@ def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: 
 
 def _finite(values: Numbers) -> Numbers:
     return values[:, np.isfinite(values).all(axis=0)].astype(np.float64)
-
-
-def _sizes(name: str, given: Any, most: int, least: int, *, default: int) -> list[int]:
-    values = [default] if given is None else [given] if np.ndim(given) == 0 else list(given)
-    return sorted({check_number(name, value, owner="pseudo_depth", low=least, high=most, integer=True) for value in values})

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.tables import coords_of
+from brainalign.dataset.align import align
 from brainalign.engine.moments import Numbers
 
 
@@ -152,6 +153,69 @@ def positions_of(x: xr.DataArray, name: str | None, side: str, *, owner: str = "
         )
     codes, names = pd.factorize(labels[name].astype(object))
     return {label: np.flatnonzero(codes == code) for code, label in enumerate(names)}
+
+
+def check_by(by: Any, *, owner: str, whole: bool) -> tuple[str | None, str | None]:
+    """Return the neuroid coordinates that group the source and the target.
+
+    Parameters
+    ----------
+    by : tuple of two str
+    owner : str
+        The verb, for the message.
+    whole : bool
+        Whether None, for a side that is one group, is allowed.
+
+    Returns
+    -------
+    tuple of two str or None
+
+    Raises
+    ------
+    ParameterError
+        They are not two.
+    """
+    if not isinstance(by, (tuple, list)) or len(by) != 2 or (None in by and not whole):
+        raise ParameterError(
+            f"The 'by' parameter of {owner} must be two coordinates, of the source and of the target. Got {by!r} instead; two are "
+            "('layer', 'region')."
+        )
+    return by[0], by[1]
+
+
+def joined(
+    source: xr.DataArray, target: xr.DataArray, least: int, *, join: str = "inner", what_for: str = ""
+) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
+    """Return the rows of the stimuli that both sides have.
+
+    Parameters
+    ----------
+    source, target : DataArray, (presentation, neuroid[, time])
+        One row a stimulus.
+    least : int
+        Stimuli that are needed.
+    join : {"inner", "exact"}
+    what_for : str
+        Why so many are needed, for the message.
+
+    Returns
+    -------
+    source, target : DataArray
+    report : dict
+        Of :func:`align`.
+
+    Raises
+    ------
+    AlignmentError
+        There are fewer.
+    """
+    x, y, report = align(source, target, join=join)
+    if report["n_shared"] < least:
+        raise AlignmentError(
+            f"source and target share {report['n_shared']} of {report['source']['n_ids']} / {report['target']['n_ids']} stimulus_id values. "
+            f"Expected at least {least}{what_for}: they must name the same stimuli."
+        )
+    return x, y, report
 
 
 def _trials(x: xr.DataArray, stimuli: Numbers, side: str) -> Numbers:

@@ -12,11 +12,10 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.parameters import check_choice, check_number, check_random_state, check_sizes
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import presentation_table
-from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.bootstrap import Drawn
 from brainalign.engine.moments import Numbers
@@ -35,7 +34,7 @@ from brainalign.engine.similarity import (
 from brainalign.features.timing import rows_by_run, run_codes
 from brainalign.geometry.compare import DIRECTIONS
 from brainalign.geometry.metrics import similarity_metric
-from brainalign.geometry.sides import Side, positions_of, side_of, times_of
+from brainalign.geometry.sides import Side, check_by, joined, positions_of, side_of, times_of
 
 _LEADING = {"score_bootstrap": "bootstrap", "score_drawn": "n_drawn", "score_drawn_low": "n_drawn", "score_drawn_high": "n_drawn"}
 
@@ -134,22 +133,21 @@ def similarity(
         check_number(name, value, owner="similarity", low=least, integer=True)
     if n_bootstraps == 1:
         raise ParameterError("similarity got n_bootstraps=1. Expected 2 or more: one draw has no spread; 0 for none.")
-    names = _names(by)
+    names = (None, None) if by is None else check_by(by, owner="similarity", whole=True)
     seed = check_random_state(random_state, owner="similarity")
-    x, y, report = _joined(source, target, join, measure)
+    validate(source, name="source")
+    validate(target, name="target")
+    what_for = f" for the metric {measure.name!r}"
+    x, y, report = joined(average_repeats(source), average_repeats(target), measure.least, join=join, what_for=what_for)
     first = side_of(x, names[0], "source", trials_of=source if measure.trials else None)
     second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
-    sizes, n = _sizes(n_neuroids, first, second), y.sizes["presentation"]
+    most = min(x.shape[-2] for side in (first, second) for x in side.groups.values())
+    sizes = [] if n_neuroids is None else check_sizes("n_neuroids", n_neuroids, owner="similarity", low=1, high=most)
+    n = y.sizes["presentation"]
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
     timed = _runs(x, y)
     orders, units = _orders(timed, n, n_permutations, streams[0]), _units(timed, n)
-    n_units = len(np.unique(units))
-    if n_bootstraps and n_units < 2 * measure.least:
-        raise AlignmentError(
-            f"similarity got n_bootstraps={n_bootstraps} for {n_units} stimuli (of a recording in time, stretches of {BLOCK_S:g} s). Expected "
-            f"at least {2 * measure.least}, to draw halves for the metric {measure.name!r}."
-        )
-    halves = draw_halves(units, n_bootstraps, streams[1])
+    halves, n_units = _halves(measure, units, n_bootstraps, streams[1])
     parts = [_scores(measure, *both, orders, halves) for both in times_of(first, second)]
     found = {name: np.stack([part[name] for part in parts], axis=-1) for name in parts[0]}
     _warn_of_undefined(found, measure, n)
@@ -175,40 +173,6 @@ def similarity(
     return write_step(out, "similarity", params=params, inputs={"source": source, "target": target, **others}, seed=seed)
 
 
-def _names(by: Any) -> tuple[str | None, str | None]:
-    if by is None:
-        return None, None
-    if not isinstance(by, (tuple, list)) or len(by) != 2:
-        raise ParameterError(
-            f"The 'by' parameter of similarity must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} "
-            "instead."
-        )
-    return by[0], by[1]
-
-
-def _joined(
-    source: xr.DataArray, target: xr.DataArray, join: str, measure: SimilarityMetric
-) -> tuple[xr.DataArray, xr.DataArray, dict[str, Any]]:
-    """Return one row a stimulus of those that both sides have, and the report of the join."""
-    validate(source, name="source")
-    validate(target, name="target")
-    x, y, report = align(average_repeats(source), average_repeats(target), join=join)
-    if report["n_shared"] < measure.least:
-        raise AlignmentError(
-            f"source and target share {report['n_shared']} of {report['source']['n_ids']} / {report['target']['n_ids']} stimulus_id values. "
-            f"Expected at least {measure.least} for the metric {measure.name!r}: they must name the same stimuli."
-        )
-    return x, y, report
-
-
-def _sizes(given: Any, first: Side, second: Side) -> list[int]:
-    if given is None:
-        return []
-    most = min(x.shape[-2] for side in (first, second) for x in side.groups.values())
-    values = [given] if np.ndim(given) == 0 else list(given)
-    return sorted({check_number("n_neuroids", v, owner="similarity", low=1, high=most, integer=True) for v in values})
-
-
 def _runs(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
     """Return the run and the onset of each row, from the side that has times; None where rows have none."""
     rows = next((rows for rows in map(presentation_table, (y, x)) if "onset_s" in rows), None)
@@ -228,6 +192,17 @@ def _units(timed: tuple[Numbers, Numbers] | None, n: int) -> Numbers:
         return np.arange(n)
     run, onset = timed
     return np.unique(np.stack([run, np.floor(onset / BLOCK_S)]), axis=1, return_inverse=True)[1]
+
+
+def _halves(measure: SimilarityMetric, units: Numbers, n_bootstraps: int, rng: np.random.Generator) -> tuple[Numbers, int]:
+    """Return random halves of the stimuli, and of how many units they are."""
+    n_units = len(np.unique(units))
+    if n_bootstraps and n_units < 2 * measure.least:
+        raise AlignmentError(
+            f"similarity got n_bootstraps={n_bootstraps} for {n_units} stimuli (of a recording in time, stretches of {BLOCK_S:g} s). Expected "
+            f"at least {2 * measure.least}, to draw halves for the metric {measure.name!r}."
+        )
+    return draw_halves(units, n_bootstraps, rng), n_units
 
 
 def _scores(

@@ -20,7 +20,7 @@ from brainalign.core.tables import coords_of
 from brainalign.dataset.writing import ResultParts
 from brainalign.engine.similarity import SimilarityMetric
 from brainalign.geometry.metrics import SIMILARITIES
-from brainalign.geometry.sides import positions_of
+from brainalign.geometry.sides import check_by, positions_of
 from brainalign.geometry.similarity import similarity
 from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.cells import Grid
@@ -117,10 +117,7 @@ def compare(
     validate(target, name="target")
     check_choice("aggregate", aggregate, ("median", "mean"), owner="compare")
     measure = _measure(metric)
-    if not isinstance(by, (tuple, list)) or len(by) != 2 or (measure is None and None in by):
-        raise ParameterError(
-            f"The 'by' parameter of compare must be two coordinates, of the source and of the target: ('layer', 'region'). Got {by!r} instead."
-        )
+    check_by(by, owner="compare", whole=measure is not None)
     if measure is not None:
         _refuse_mappings(
             model=model, cv=cv, groups=groups, repeats=repeats, time=time, null=null, n_refits=n_refits, store=store,

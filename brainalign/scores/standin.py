@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
-from brainalign.core.parameters import check_number, preview
+from brainalign.core.parameters import check_number, check_sizes, preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -190,11 +190,10 @@ def stand_in(system: xr.DataArray, n_neuroids: int, like: Likeness, readout: str
 
 
 def _sizes(name: str, given: Any, low: int) -> tuple[int, ...]:
-    values = [given] if np.ndim(given) == 0 else list(given)
-    checked = [check_number(name, value, owner="recovery_study", low=low, integer=True) for value in values]
+    checked = check_sizes(name, given, owner="recovery_study", low=low)
     if not checked:
         raise ParameterError(f"The {name!r} parameter of recovery_study must be an int, or several. Got {given!r} instead.")
-    return tuple(sorted(set(checked)))
+    return tuple(checked)
 
 
 def grouped(x: xr.DataArray, by: str) -> dict[str, xr.DataArray]:
