@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import kendalltau
 
 from brainalign.engine.correlate import ranks
+from brainalign.engine.dependence import double_centred
 from brainalign.engine.gram import eigh, null_floor
 from brainalign.engine.moments import Numbers, deviations
 
@@ -113,12 +114,9 @@ def centred_gram(vectors: Numbers) -> Numbers:
     ndarray of float64, ([...,] condition, condition)
     """
     missing = np.asarray(np.isnan(vectors).any(axis=0))
-    gram = square(np.where(missing, 0.0, vectors) if missing.any() else vectors)
-    gram *= -0.5
     if not missing.any():
-        means = gram.mean(axis=-1, keepdims=True)
-        gram += means.mean(axis=-2, keepdims=True) - means - means.swapaxes(-1, -2)
-        return gram
+        return double_centred(square(-0.5 * vectors))
+    gram = square(np.where(missing, 0.0, -0.5 * vectors))
     there = square(~missing, diagonal=1.0)
     excess = np.linalg.solve(there + np.diag(there.sum(axis=1)), gram.sum(axis=-1).T).T
     gram -= there * (excess[..., :, None] + excess[..., None, :])

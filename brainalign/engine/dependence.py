@@ -20,7 +20,8 @@ def double_centred(distances: Numbers) -> Numbers:
     """
     wide = np.asarray(distances, dtype=np.float64)
     rows = wide - wide.mean(axis=-1, keepdims=True)
-    return np.asarray(rows - rows.mean(axis=-2, keepdims=True))
+    rows -= rows.mean(axis=-2, keepdims=True)
+    return np.asarray(rows)
 
 
 def distance_correlation(first: Numbers, second: Numbers) -> Numbers:
