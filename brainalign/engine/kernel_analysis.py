@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from brainalign.engine.dependence import double_centred
 from brainalign.engine.gram import eigh, null_floor
 from brainalign.engine.kernels import squared_distances
 from brainalign.engine.moments import Numbers
@@ -25,8 +26,7 @@ def error_curve(kernel: Numbers, targets: Numbers) -> Numbers:
     ndarray of float64, (1 + row,)
         e(d) = 1 − Σ_{j≤d} ‖u_jᵀY‖² / ‖Y‖², from 1. Directions that the kernel does not have, within rounding, explain nothing.
     """
-    centred = kernel - kernel.mean(axis=0)
-    centred = centred - centred.mean(axis=1)[:, None]
+    centred = double_centred(kernel)
     values, vectors = eigh((centred + centred.T) / 2)
     Y = targets - targets.mean(axis=0)
     held = ((vectors.T @ Y) ** 2).sum(axis=1) * (values > null_floor(values, kernel))
