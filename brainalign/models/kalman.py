@@ -120,12 +120,10 @@ class KalmanDecoder(LabelledMapping):
             Two rows of a run at one time.
         """
         times, more = _times(X), _times(Y)
-        self.interval_s_ = _interval(times)
-        self._stretches = _stretches(times, self.interval_s_)
+        self.interval_s_, self._stretches = _in_time(times)
         extra = [name for name in more if name not in times]
         if extra and len(X) == len(Y):
-            known = times.join(more[extra])
-            if len(_stretches(known, _interval(known))) > len(self._stretches):
+            if len(_in_time(times.join(more[extra]))[1]) > len(self._stretches):
                 raise AlignmentError(
                     f"KalmanDecoder got a target whose {', '.join(extra)} tells apart stretches of time that the source, by which `predict` must "
                     f"go, does not. Expected the same labels on the source: `x.assign_coords({extra[0]}=y.{extra[0]})`."
@@ -151,8 +149,7 @@ class KalmanDecoder(LabelledMapping):
             The features, or the step from row to row, are not those of ``fit``.
         """
         x = self._features(X).astype(np.float64)
-        times = _times(X)
-        step = _interval(times)
+        step, stretches = _in_time(_times(X), self.interval_s_)
         if not 1 / _SAME_STEP <= np.nan_to_num(step / self.interval_s_, nan=1.0) <= _SAME_STEP:
             raise AlignmentError(
                 f"KalmanDecoder got rows that are {step:g} s apart. Expected {self.interval_s_:g} s, as in `fit`: how the state moves was "
@@ -161,7 +158,7 @@ class KalmanDecoder(LabelledMapping):
         out = np.full((len(x), len(self.status_)), np.nan)
         if len(self.mean_):
             states, evidence = np.empty((len(x), len(self.mean_))), self._evidence(x)
-            for rows in _stretches(times, self.interval_s_):
+            for rows in stretches:
                 states[rows] = filter_states(Evidence(*(part[rows] for part in evidence)), self._dynamics)[0]
             out[:, self.status_ == "ok"] = states + self.mean_
         return self._labelled(out.reshape(len(out), *self.target_shape_), X, "predict")
@@ -276,28 +273,25 @@ def _times(X: Any) -> pd.DataFrame:
     return table[[name for name in (*RUN_LABELS, "onset_s") if name in table]]
 
 
-def _interval(times: pd.DataFrame) -> float:
-    """Return the usual step from a row to the next of its run, in seconds; NaN without onsets."""
-    if "onset_s" not in times:
-        return np.nan
-    onset = onsets_of(times, owner="KalmanDecoder")
-    steps = np.concatenate([np.diff(onset[rows]) for rows in rows_by_run(run_codes(times), onset)])
-    return float(np.median(steps)) if steps.size else np.nan
+def _in_time(times: pd.DataFrame, learned: float | None = None) -> tuple[float, list[Values]]:
+    """Return the usual step from a row to the next of its run, in seconds (NaN without onsets), and rows in order of time.
 
-
-def _stretches(times: pd.DataFrame, interval: float) -> list[Values]:
-    """Return row numbers in order of time, for each stretch of a run in which no step is missing."""
+    These are of each stretch of a run in which no step is missing: none is much longer than the usual one, or than that learned.
+    """
     codes = run_codes(times)
     if "onset_s" not in times:
-        return rows_by_run(codes, np.arange(len(times)))
+        return np.nan, rows_by_run(codes, np.arange(len(times)))
     onset = onsets_of(times, owner="KalmanDecoder")
-    out = []
-    for rows in rows_by_run(codes, onset):
+    runs = rows_by_run(codes, onset)
+    steps = np.concatenate([np.diff(onset[rows]) for rows in runs])
+    usual = float(np.median(steps)) if steps.size else np.nan
+    longest, out = _SAME_STEP * (usual if learned is None else learned), []
+    for rows in runs:
         again = np.flatnonzero(np.diff(ticks(onset[rows])) == 0)
         if again.size:
             raise SchemaError(
                 f"KalmanDecoder got rows of one run at the same `onset_s`: {preview(onset[rows[again]])}. Expected one row each time step: give "
                 "runs, sessions and subjects names of their own."
             )
-        out += np.split(rows, np.flatnonzero(np.diff(onset[rows]) > _SAME_STEP * interval) + 1)
-    return out
+        out += np.split(rows, np.flatnonzero(np.diff(onset[rows]) > longest) + 1)
+    return usual, out
