@@ -131,22 +131,17 @@ def rdm(
     by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
     ask = Settings(metric, folds, between, by_fold, time == "all", prior, dtype, resolve_device(device))
     attrs = _attrs(metric, condition, folds, between, noise)
-    params: dict[str, Any] = {"metric": metric, "by": by, "condition": condition, "repeats": repeats, "folds": folds}
-    params |= {
-        "between": between,
-        "noise": noise if isinstance(noise, str) else None,
-        "time": time,
-        "prior": prior,
-        "dtype": dtype,
-    }
+    params = {
+        "metric": metric, "by": by, "condition": condition, "repeats": repeats, "folds": folds, "between": between,
+        "noise": noise if isinstance(noise, str) else None, "time": time, "prior": prior, "dtype": dtype,
+    }  # fmt: skip
     inputs = {"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {})
     if store is not None:
         check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)
         counts = [len(cell.columns) for cell in cells]
         template = _labelled(None, counts, lead, conditions[1], responses, ask).assign_attrs(attrs)
         template = write_step(template, "rdm", params=params, inputs=inputs)
-        place: dict[str, Any] = {"store": store, "name": name, "max_memory": max_memory}
-        out, holes = store_tiles(responses, cells, conditions[0], template, ask, **place)
+        out, holes = store_tiles(responses, cells, conditions[0], template, ask, store=store, name=name, max_memory=max_memory)
         _warn_of_holes(list(holes), cells, conditions[1])
         return out
     parts = []

@@ -109,11 +109,7 @@ def test_crossnobis_of_200_conditions_in_8_runs(benchmark, with_noise, target):
     labelled = None if with_noise == "no noise" else xr.DataArray(covariance, dims=("neuroid", "neuroid_2"))
 
     def peer():
-        given = (
-            {"no noise": None, "a precision": precision}[with_noise]
-            if with_noise != "a covariance"
-            else np.linalg.inv(covariance)
-        )
+        given = np.linalg.inv(covariance) if with_noise == "a covariance" else None if labelled is None else precision
         return calc_rdm(theirs, "crossnobis", "condition", noise=given, cv_descriptor="run")
 
     measure(benchmark, f"{target} times", lambda: ba.rdm(ours, metric="crossnobis", folds="run", noise=labelled), peer)
@@ -123,11 +119,8 @@ def test_crossnobis_of_200_conditions_in_8_runs(benchmark, with_noise, target):
 def test_unbalanced_crossnobis(benchmark, size):
     ours, theirs = sides(size[0], size[1], runs=size[2])
     keep = np.arange(len(ours)) != 3
-    ours, theirs = (
-        ours[keep],
-        Dataset(theirs.measurements[keep], obs_descriptors={k: v[keep] for k, v in theirs.obs_descriptors.items()}),
-    )
-    ours = ours.sortby("stimulus_id")  # both in the order of the labels
+    ours = ours[keep].sortby("stimulus_id")  # both in the order of the labels
+    theirs = Dataset(theirs.measurements[keep], obs_descriptors={k: v[keep] for k, v in theirs.obs_descriptors.items()})
     theirs.sort_by("condition")
     (n, p, runs), values = size, theirs.measurements
     codes = np.unique(ours.run.values, return_inverse=True)[1] * n + np.unique(ours.stimulus_id.values, return_inverse=True)[1]

@@ -20,10 +20,8 @@ def test_labels_are_numbered_as_they_appear(x):
     assert names.tolist() == ["a", "b", "c"]
     with pytest.raises(ParameterError, match=r"folds='runs' is no presentation coordinate.*Did you mean 'run'"):
         labels_of(x, "runs", parameter="folds")
-    assert labels_of(x.assign_coords(run=("presentation", [2, 1, 2, 1, 1, 2])), "run", parameter="folds")[1].tolist() == [
-        "2",
-        "1",
-    ]
+    numbers = x.assign_coords(run=("presentation", [2, 1, 2, 1, 1, 2]))
+    assert labels_of(numbers, "run", parameter="folds")[1].tolist() == ["2", "1"]
 
 
 @pytest.mark.parametrize(
@@ -63,11 +61,8 @@ def test_cells_are_a_grid_of_presentations_and_neuroids(x):
 
 
 def test_folds_must_repeat_conditions():
-    names, folds, where = (
-        np.array(["a", "b", "c"], dtype=object),
-        np.array(["1", "2"], dtype=object),
-        Cell({}, np.arange(0), np.arange(0)),
-    )
+    names, folds = np.array(["a", "b", "c"], dtype=object), np.array(["1", "2"], dtype=object)
+    where = Cell({}, np.arange(0), np.arange(0))
     check_folds(np.ones((2, 3), dtype=int), names, folds, "run", complete=True, where=where)
     with pytest.raises(SchemaError, match=r"folds='run' has 1 value \('1'\) in all presentations and neuroids"):
         check_folds(np.ones((1, 3), dtype=int), names, folds[:1], "run", complete=False, where=where)
