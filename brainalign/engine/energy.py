@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from brainalign.engine.moments import Numbers
-from brainalign.engine.stochastic import assignments, polar_factors, random_maps, spanned
+from brainalign.engine.stochastic import assignments, random_maps, spanned
+from brainalign.engine.subspace import polar_factors
 
 _ROUNDS, _STILL = 500, 1e-9  # most steps, and the relative gain at which they end
 _NEAR = 1e-9  # of the mean distance: nearer draws count as being so far apart

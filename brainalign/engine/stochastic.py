@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from brainalign.engine.moments import Numbers
+from brainalign.engine.subspace import polar_factors
 
 GROUPS = ("orthogonal", "permutation", "identity")
 
@@ -243,21 +244,6 @@ def assignments(M: Numbers) -> Numbers:
     for one, products in zip(out.reshape(-1, *M.shape[-2:]), M.reshape(-1, *M.shape[-2:]), strict=True):
         one[linear_sum_assignment(products, maximize=True)] = 1.0
     return out
-
-
-def polar_factors(M: Numbers) -> Numbers:
-    """Return the orthogonal matrices with the largest inner products with some matrices.
-
-    Parameters
-    ----------
-    M : ndarray, (..., d, d)
-
-    Returns
-    -------
-    ndarray of float64, (..., d, d)
-    """
-    left, _, right = np.linalg.svd(M, full_matrices=False)
-    return np.asarray(left @ right)
 
 
 def _schedule() -> list[float]:

@@ -31,7 +31,21 @@ def orthogonal_map(X: Array, Y: Array) -> Array:
     U Vᵀ of the singular value decomposition of XᵀY (Schönemann 1966); with more columns than dimensions it maximises
     tr(RᵀXᵀY), which is the same where ‖X R‖ does not depend on R.
     """
-    left, _, right = namespace(X).linalg.svd(X.swapaxes(-1, -2) @ Y, full_matrices=False)
+    return polar_factors(X.swapaxes(-1, -2) @ Y)
+
+
+def polar_factors(M: Array) -> Array:
+    """Return the orthogonal matrices with the largest inner products with some matrices.
+
+    Parameters
+    ----------
+    M : ndarray or Tensor, (..., column, dimension)
+
+    Returns
+    -------
+    ndarray or Tensor, (..., column, dimension)
+    """
+    left, _, right = namespace(M).linalg.svd(M, full_matrices=False)
     return left @ right
 
 
