@@ -72,7 +72,7 @@ def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Ar
 
 
 def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[dict[str, Array], list[Cell]]:
-    """Return the labels along each dim of ``by``, and the cells of their grid, the last dim first.
+    """Return the labels along each dim of ``by``, and the cells of their grid, in row-major order.
 
     Parameters
     ----------

@@ -119,8 +119,10 @@ def _parts(
                     del tile  # before the next one is made beside it
 
 
-def _patterns(responses: xr.DataArray, cell: Cell, codes: Array, block: slice, time: int | None, ask: Settings) -> Any:
-    """Return the mean responses to a block of conditions, (condition, neuroid), NaN where there are none."""
+def _patterns(
+    responses: xr.DataArray, cell: Cell, codes: Array, block: slice, time: int | None, ask: Settings
+) -> tuple[Any, float]:
+    """Return the mean responses to a block of conditions, (condition, neuroid), NaN where there are none, and their rounding."""
     inside = (codes[cell.rows] >= block.start) & (codes[cell.rows] < block.stop)
     rows, own = cell.rows[inside], codes[cell.rows[inside]] - block.start
     n = block.stop - block.start
