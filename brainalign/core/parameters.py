@@ -113,6 +113,38 @@ def check_choice(name: str, value: Any, choices: Sequence[Any], *, owner: str) -
     )
 
 
+def check_over(over: Any, *, owner: str, unit: str) -> tuple[str, ...]:
+    """Return the kinds of units that a claim generalises to: stimuli, another kind, or both.
+
+    Parameters
+    ----------
+    over : str, or two of them
+    owner, unit : str
+        The verb, and what the other kind is called in its message.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    ParameterError
+        It is neither, or two without ``"stimulus"``.
+
+    Examples
+    --------
+    >>> check_over("stimulus", owner="bootstrap", unit="a kind of unit")
+    ('stimulus',)
+    """
+    units = tuple(over) if np.iterable(over) and not isinstance(over, str) else (over,)
+    both = len(units) == 2 and units.count("stimulus") == 1
+    if all(isinstance(name, str) for name in units) and (len(units) == 1 or both):
+        return units
+    raise ParameterError(
+        f"The 'over' parameter of {owner} must be 'stimulus', {unit}, or both, as ('subject', 'stimulus'). Got {units!r} instead."
+    )
+
+
 def check_options(function: Callable[..., Any], options: Mapping[str, Any], *, owner: str) -> None:
     """Refuse keyword arguments that a function does not have, and name those that it cannot do without.
 

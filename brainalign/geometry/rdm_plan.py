@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.parameters import check_choice, check_number, check_over, check_random_state
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.moments import Numbers
 from brainalign.geometry.rdm_pairs import JoinedRdms
@@ -109,7 +109,7 @@ def make_plan(
     """
     options = dict(asked)
     seed = check_random_state(options.pop("random_state"), owner="compare_rdms")
-    over = options["over"] = tuple(asked["over"]) if isinstance(asked["over"], list | tuple) else (asked["over"],)
+    over = options["over"] = check_over(asked["over"], owner="compare_rdms", unit="a leading dim")
     _check_options(options)
     named = sorted({name for name in (*over, asked["ceiling"]) if name not in (None, "stimulus")})
     if not (asked["n_bootstraps"] or asked["n_permutations"] or asked["ceiling"]):
@@ -142,16 +142,6 @@ def make_plan(
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    over = options["over"]
-    if (
-        not all(isinstance(name, str) for name in over)
-        or len(set(over)) != len(over)
-        or not 1 <= len(over) <= 2
-        or (len(over) == 2 and "stimulus" not in over)
-    ):
-        raise ParameterError(
-            f"The 'over' parameter of compare_rdms must be 'stimulus', a leading dim, or both, as ('subject', 'stimulus'). Got {over!r} instead."
-        )
     check_number("n_permutations", options["n_permutations"], owner="compare_rdms", low=0, integer=True)
     if options["n_bootstraps"] != 0:
         check_number("n_bootstraps", options["n_bootstraps"], owner="compare_rdms", low=2, integer=True)
@@ -161,9 +151,9 @@ def _check_options(options: Mapping[str, Any]) -> None:
     for name, draws in (("between", "n_bootstraps"), ("within", "n_permutations"), ("clusters", "n_permutations")):
         if options[name] is not None and not options[draws]:
             raise ParameterError(f"compare_rdms got {name}={options[name]!r} and {draws}=0. Expected {draws}=1000 with it.")
-    if options["null"] == "sign" and (options["within"] is not None or over == ("stimulus",)):
+    if options["null"] == "sign" and (options["within"] is not None or options["over"] == ("stimulus",)):
         raise ParameterError(
-            f"compare_rdms got null='sign' with over={over!r}, within={options['within']!r}. Expected the dim whose scores change sign, as "
+            f"compare_rdms got null='sign' with over={options['over']!r}, within={options['within']!r}. Expected the dim whose scores change sign, as "
             "over='subject', and no exchange of stimuli."
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.parameters import check_choice, check_number, check_over, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
@@ -89,11 +89,7 @@ def bootstrap(
     check_number("n_bootstraps", n_bootstraps, owner="bootstrap", low=2, integer=True)
     check_choice("models", models, ("any", "fitted"), owner="bootstrap")
     seed = check_random_state(random_state, owner="bootstrap")
-    units = (over,) if isinstance(over, str) else tuple(over)
-    if len(set(units)) != len(units) or not 1 <= len(units) <= 2 or (len(units) == 2 and "stimulus" not in units):
-        raise ParameterError(
-            f"The 'over' parameter of bootstrap must be 'stimulus', a kind of unit, or both, as ('subject', 'stimulus'). Got {over!r} instead."
-        )
+    units = check_over(over, owner="bootstrap", unit="a kind of unit")
     inputs = dict(result) if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else {"result": result}
     joined = _joined(inputs, units) if len(inputs) > 1 else check_result(next(iter(inputs.values()), None), owner="bootstrap")
     between = "result" if len(inputs) > 1 else between
