@@ -26,8 +26,6 @@ class HeldTile:
         Σy².
     spread : ndarray of float64, (target,)
         Σ_f Σ(y−ȳ_f)² over test rows; 0 where it is rounding.
-    unfitted : ndarray of float64, (target,)
-        Σ_f Σ(y−ŷ)² over test rows as α → ∞: ŷ is the mean of the other rows, or 0 without an intercept.
     truths, moving : list of arrays, (fold, row, target)
         For each group of folds: the test rows, and what its operators are applied to.
     """
@@ -35,7 +33,6 @@ class HeldTile:
     rotated: Array
     norm: Numbers
     spread: Numbers
-    unfitted: Numbers
     truths: list[Array]
     moving: list[Array]
 
@@ -118,12 +115,32 @@ class HeldOut:
         moving = [group.move(part, rotated) for group, part in zip(self.groups, turned, strict=True)]
         truths = [group.truth(Y) for group in self.groups]
         norm = to_numpy(sum_of_products(Y, Y))
-        spread, unfitted = np.zeros(Y.shape[1]), np.zeros(Y.shape[1])
+        spread = np.zeros(Y.shape[1])
         for group, truth in zip(self.groups, truths, strict=True):
             apart = flat(self._fold_centred(group, truth))
             spread += to_numpy(sum_of_products(apart, apart))
-            unfitted += self._unfitted(group, truth)
-        return HeldTile(rotated, norm, np.where(spread > self._rounding * norm, spread, 0.0), unfitted, truths, moving)
+        return HeldTile(rotated, norm, np.where(spread > self._rounding * norm, spread, 0.0), truths, moving)
+
+    def unfitted(self, tile: HeldTile) -> Numbers:
+        """Return Σ_f Σ(y−ŷ)² over test rows as α → ∞: ŷ is the mean of the other rows, or 0 without an intercept.
+
+        Parameters
+        ----------
+        tile : HeldTile
+
+        Returns
+        -------
+        ndarray of float64, (target,)
+        """
+        out = np.zeros(len(tile.norm))
+        for group, truth in zip(self.groups, tile.truths, strict=True):
+            out += to_numpy(sum_of_products(flat(truth), flat(truth)))
+            if isinstance(group, Refitted) or not self.fit_intercept:
+                continue  # the mean is off already, or stays
+            constant = cast(group.source.constant(group.tested), dtype_name(truth))
+            share, along = to_numpy((constant * constant).sum(1)), to_numpy((constant[:, None, :] @ truth)[:, 0])
+            out += ((2 - share) / (1 - share) ** 2) @ (along * along)
+        return out
 
     def loss(self, tile: HeldTile, alpha: float, columns: Numbers | slice) -> Numbers:
         """Return what is to be small, for some targets of a tile at one alpha.
@@ -194,15 +211,6 @@ class HeldOut:
             return values - values.mean(1)[:, None, :]
         root = rows_of(cast(self.root, dtype_name(values)), group.tested)[:, :, None]
         return values - root * ((root * values).sum(1) / (root * root).sum(1))[:, None, :]
-
-    def _unfitted(self, group: Group, truth: Array) -> Numbers:
-        """Return Σ(y−ŷ)² over the rows of one group, where ŷ is the mean of the rows that are not tested."""
-        squares = to_numpy(sum_of_products(flat(truth), flat(truth)))
-        if isinstance(group, Refitted) or not self.fit_intercept:
-            return squares  # the mean is off already, or stays
-        constant = cast(group.source.constant(group.tested), dtype_name(truth))
-        share, along = to_numpy((constant * constant).sum(1)), to_numpy((constant[:, None, :] @ truth)[:, 0])
-        return np.asarray(squares + ((2 - share) / (1 - share) ** 2) @ (along * along))
 
     def _operators_at(self, alpha: float) -> list[tuple[Array, ...]]:
         if alpha in self._operators:

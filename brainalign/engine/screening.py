@@ -182,7 +182,7 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
     n = len(held.factor.left)
     guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
     unfitted = tile.norm * (n / (n - held.fit_intercept)) ** 2  # the criterion, as α → ∞
-    unit = np.divide(tile.unfitted, unfitted, out=np.full(t, np.inf), where=unfitted > 0)
+    unit = np.divide(held.unfitted(tile), unfitted, out=np.full(t, np.inf), where=unfitted > 0)
     order = np.argsort(first_pair(guess), kind="stable")
     tile.sort(order)
     climbed = climb(evaluate, guess[:, order], n, unit[order])

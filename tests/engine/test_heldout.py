@@ -78,7 +78,7 @@ def test_what_is_not_fitted_at_all_loses_what_the_largest_alpha_does(n, p, optio
     held = HeldOut(factor, unequal_folds(n), weights=weights, **options)
     mean = np.average(Y, axis=0, weights=weights) * held.fit_intercept
     tile = held.prepare((Y - mean) * (1.0 if weights is None else weights[:, None] ** 0.5))
-    np.testing.assert_allclose(tile.unfitted, held.loss(tile, 1e15, slice(0, 4)), rtol=1e-7)
+    np.testing.assert_allclose(held.unfitted(tile), held.loss(tile, 1e15, slice(0, 4)), rtol=1e-7)
 
 
 def test_correlations_over_noise_are_centred_on_zero():
