@@ -239,7 +239,7 @@ def _once(x: xr.DataArray, name: str, owner: str) -> xr.DataArray:
 
 def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: int) -> dict[Any, Numbers]:
     """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
-    groups = {label: _finite(x.values[:, at]) for label, at in positions_of(x, name, side, owner=owner).items()}
+    groups = {label: _finite(x.isel(neuroid=at).values) for label, at in positions_of(x, name, side, owner=owner).items()}
     for label, values in groups.items():
         if values.shape[1] < least:
             raise SchemaError(
