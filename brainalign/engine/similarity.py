@@ -12,9 +12,7 @@ from brainalign.engine.cka import subset_alignments
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_of_the_maximum, p_values
 
-_GATHER = (
-    100.0  # multiplications of matrix products in the time that a number of a permuted matrix takes to be fetched, and multiplied
-)
+_GATHER = 100.0  # multiplications of matrix products in the time that a number of a permuted matrix takes to be fetched
 _TIE = 1e-9  # scores that differ by rounding are equally high
 _KERNELS = 2.0**31  # bytes that the kernels of all groups may take
 

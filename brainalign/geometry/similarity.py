@@ -115,8 +115,8 @@ def similarity(
     CKA, debiased CKA, NBS, the Procrustes distances, CCA, SVCCA and RSA; in 86 to 91% under the distance correlation; and in 79%
     where 10 neighbours are sought among 30 stimuli, 95% among 60. Where few stimuli dominate (t of 3 degrees of freedom), debiased
     CKA, CCA and RSA keep 94%, while CKA, NBS, the distance correlation and the Procrustes angle fall to 78 to 90%. Drawn with replacement,
-    both CKA and the Procrustes angle had 32 to 92% where none dominates. No interval holds the score of infinitely many stimuli or neuroids, unless the metric has no bias, as debiased CKA nearly
-    has none.
+    both CKA and the Procrustes angle had 32 to 92% where none dominates. No interval holds the score of infinitely many stimuli or
+    neuroids, unless the metric has no bias, as debiased CKA nearly has none.
 
     A ceiling from halves of the repeats is a score under twice the noise, and on both sides. A good source may exceed it.
 
@@ -300,15 +300,13 @@ def _of_repeats(
         )
     side = side_of(target.isel(presentation=rows), name, "target")
     halves = split_halves(codes, n_draws, rng)
-    scores = [
-        [
-            [grid_scores(measure, [measure.prepare(one @ x)], [measure.prepare(other @ x)])[0, 0] for one, other in halves]
-            for x in now
-        ]
-        for now, _ in times_of(side, side)
-    ]
+
+    def score(x: Numbers) -> float:
+        return float(np.mean([grid_scores(measure, *([measure.prepare(half @ x)] for half in both))[0, 0] for both in halves]))
+
+    scores = np.array([[score(x) for x in groups] for groups, _ in times_of(side, side)])
     alone = Side({"": side.at(0)[0]}, None, None)
-    out: xr.DataArray = _labelled({"score": np.mean(scores, axis=-1).T[None]}, alone, side, []).score
+    out: xr.DataArray = _labelled({"score": scores.T[None]}, alone, side, []).score
     return out
 
 

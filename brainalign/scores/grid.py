@@ -84,11 +84,12 @@ def compare(
         ``score`` (source_<a>, target_<b>[, time]); ``score_neuroid`` (source_<a>, neuroid[, time]);
         ``n_features`` (source_<a>), ``n_neuroids`` (target_<b>) and ``n_presentations``. With a ceiling, ``ceiling`` (target_<b>) and
         ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays unbiased
-        where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the
-        highest null score of the whole grid. With bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``; with refits ``score_refit``. Where the mapping
-        compares alphas on inner folds, ``score_of_chosen`` (target_<b>) is what the best source group scores when it is chosen in
-        each fold by the inner folds of its training rows, and ``chosen_<a>`` (fold, target_<b>) says which it was; the attr ``choice``
-        says whether there is such a score: the highest entry of the table itself is chosen on the rows that it is scored on.
+        where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations
+        ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the highest null score of the whole grid. With
+        bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``; with refits ``score_refit``. Where the mapping compares
+        alphas on inner folds, ``score_of_chosen`` (target_<b>) is what the best source group scores when it is chosen in each fold by
+        the inner folds of its training rows, and ``chosen_<a>`` (fold, target_<b>) says which it was; the attr ``choice`` says whether
+        there is such a score: the highest entry of the table itself is chosen on the rows that it is scored on.
 
     Raises
     ------
