@@ -44,9 +44,8 @@ def canonical_correlations(A: Array, B: Array) -> Numbers:
         Descending. NaN where a basis has as many components as stimuli have directions, n − 1: it then holds everything, and all
         correlations are 1 whatever the data.
     """
-    smaller = min(A.shape[1], B.shape[1])
-    if smaller == 0 or max(A.shape[1], B.shape[1]) >= len(A) - 1:
-        return np.full(max(smaller, 1), np.nan)
+    if _say_nothing(A, B):
+        return np.full(max(min(A.shape[1], B.shape[1]), 1), np.nan)
     return np.asarray(np.clip(to_numpy(namespace(A).linalg.svdvals(A.T @ B)), 0.0, 1.0))
 
 
@@ -68,10 +67,15 @@ def projection_weighted(X: Array, Y: Array) -> float:
     α_i = Σ_j |⟨h_i, x_j⟩| over neuroids j, h_i being the canonical variates, of unit length (Morcos, Raghu and Bengio 2018).
     """
     a, b = orthonormal(X), orthonormal(Y)
-    if np.isnan(canonical_correlations(a, b)).any():
+    if _say_nothing(a, b):
         return np.nan
     if a.shape[1] < b.shape[1]:
         a, b, Y = b, a, X
     _, rho, right = namespace(a).linalg.svd(a.T @ b, full_matrices=False)
     weights = abs((b @ right.T).T @ centred(Y)).sum(1)
     return float((weights * rho).sum() / weights.sum())
+
+
+def _say_nothing(A: Array, B: Array) -> bool:
+    """Say whether one basis has no component, or as many as stimuli have directions."""
+    return not all(0 < basis.shape[1] < len(A) - 1 for basis in (A, B))
