@@ -91,15 +91,14 @@ def cluster_mass(maps: Numbers, threshold: float, *, tail: int = 1) -> Numbers:
     return out
 
 
-def tfce(maps: Numbers, *, step: float = _STEP, height: float = 2.0, extent: float = 0.5, tail: int = 1) -> Numbers:
-    """Return threshold-free cluster enhancement: at each point the sum over heights h below it of e^extent h^height, e the extent of its cluster.
+def tfce(maps: Numbers, *, step: float = _STEP, tail: int = 1) -> Numbers:
+    """Return threshold-free cluster enhancement: at each point the sum over heights h below it of √e h², e the extent of its cluster.
 
     Parameters
     ----------
     maps : ndarray, (map, time[, time])
     step : float
         Between heights.
-    height, extent : float
     tail : {1, 0}
 
     Returns
@@ -116,7 +115,7 @@ def tfce(maps: Numbers, *, step: float = _STEP, height: float = 2.0, extent: flo
             labels = _labels(side > h)
             sizes = np.bincount(labels.ravel()).astype(np.float64)
             sizes[0] = 0.0
-            out += step * h**height * sizes[labels] ** extent
+            out += step * h**2.0 * sizes[labels] ** 0.5
     return out
 
 
