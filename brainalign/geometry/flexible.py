@@ -122,7 +122,7 @@ def fit_rdms(
     out = out.assign(tested=(["fold", "stimulus"], np.stack(tested))).assign_coords(stimulus=as_labels(both.stimuli))
     out.attrs = {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
     params = {"model": model, "metric": metric, "subjects": subjects, "cv": n_folds, "n_repeats": n_repeats, "join": join}
-    out.attrs |= params if subjects is not None else {name: value for name, value in params.items() if name != "subjects"}
+    out.attrs |= {name: value for name, value in params.items() if value is not None}
     return write_step(out, "fit_rdms", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
