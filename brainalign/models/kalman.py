@@ -67,7 +67,8 @@ class KalmanDecoder(LabelledMapping):
     Notes
     -----
     Kalman: x = Hz + e by least squares (Wu et al. 2003), correlations of e shrunk (Schäfer and Strimmer 2005), so that there may be
-    more features than rows; their covariance is held as a whole, so reduce tens of thousands (:class:`Reduce`) first. Discriminative: Σ_t = (M_t⁻¹ + Q⁻¹ − S⁻¹)⁻¹, μ_t = Σ_t(M_t⁻¹Aμ_{t−1} + Q⁻¹f) (Burkhart et al. 2020).
+    more features than rows; their covariance is held as a whole, so reduce tens of thousands (:class:`Reduce`) first.
+    Discriminative: Σ_t = (M_t⁻¹ + Q⁻¹ − S⁻¹)⁻¹, μ_t = Σ_t(M_t⁻¹Aμ_{t−1} + Q⁻¹f) (Burkhart et al. 2020).
     Where Q⁻¹ − S⁻¹ is no precision, (Q⁻¹ + S⁻¹)⁻¹ takes Q's place, with a warning: :mod:`brainalign.engine.kalman`. A row with NaN
     in the source says nothing of the state, which its dynamics then carry on.
     As a prediction leans on the rows before it, it is that of the rows given to ``predict`` together: hold out whole runs. Where the

@@ -97,9 +97,9 @@ def noise_ceiling(
 
     ``score_normalized`` of :func:`evaluate` is then what the literature calls CCnorm (``metric="pearson"`` over the ceiling of
     ``"signal-power"``), signal power explained (``"r2"`` over the same) and the fraction of explainable variance explained (``"r2"``
-    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means, as
-    :func:`compare` and ``ba.reports.summary(result, floor=0.3)`` do: the mean of ratios is too high where ceilings are low. Between systems the correction on one side understates
-    what they share, and that on both overshoots at low reliability (1.10 for 1 at .44).
+    with ``repeats="keep"``, over that of ``"variance"``). Over many neuroids take the ratio of means, as :func:`compare`
+    and ``ba.reports.summary(result, floor=0.3)`` do: the mean of ratios is too high where ceilings are low. Between systems the
+    correction on one side understates what they share, and that on both overshoots at low reliability (1.10 for 1 at .44).
 
     Examples
     --------

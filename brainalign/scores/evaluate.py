@@ -126,8 +126,9 @@ def evaluate(
         ``score_control`` (control, neuroid) and ``score_minus_best_control``; with a ceiling, ``ceiling`` and ``score_normalized``;
         with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and ``p_value_max``, which holds for all scores
         of one target together; with bootstraps, ``ci_low`` and ``ci_high`` (95%) and the draws, ``score_bootstrap`` (bootstrap, neuroid),
-        the same for every source; with refits, ``score_refit`` (refit, neuroid). Lazy where a store is given. The coordinate ``status`` names neuroids that have no score. The attr
-        ``report`` (JSON) says what was joined, dropped, averaged, split and fitted outside the folds.
+        the same for every source; with refits, ``score_refit`` (refit, neuroid). Lazy where a store is given. The
+        coordinate ``status`` names neuroids that have no score. The attr ``report`` (JSON) says what was joined, dropped, averaged,
+        split and fitted outside the folds.
 
     Raises
     ------
@@ -326,8 +327,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     params = {
         "model": model, "metric": metric.name, "cv": both.report["folds"], "join": asked.join, "repeats": both.report["repeats"],
         "time": asked.time, "nuisance": asked.nuisance, "controls": out.control.values.tolist() if "control" in out.coords else [],
-        "n_permutations": asked.n_permutations, "null": null, "n_bootstraps": asked.n_bootstraps,
-        "n_refits": asked.n_refits,
+        "n_permutations": asked.n_permutations, "null": null, "n_bootstraps": asked.n_bootstraps, "n_refits": asked.n_refits,
     }  # fmt: skip
     return write_step(out, "evaluate", params=params, inputs={"source": source, "target": target}, seed=seed)
 

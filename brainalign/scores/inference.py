@@ -141,8 +141,8 @@ def null_scores(
     Notes
     -----
     Permuted targets are further columns of one target where each column is fitted by itself (``separate_targets``): the source is
-    then factorised once for all of them, and a penalty chosen for each. Moving only the rows of held-out predictions would be cheaper and wrong: the folds'
-    models share training rows, and noise then passes p ≤ .05 in 8 to 12% of cases (ridge, 3 to 10 folds).
+    then factorised once for all of them, and a penalty chosen for each. Moving only the rows of held-out predictions would be cheaper
+    and wrong: the folds' models share training rows, and noise then passes p ≤ .05 in 8 to 12% of cases (ridge, 3 to 10 folds).
     """
     from tqdm.auto import tqdm
 
