@@ -54,22 +54,23 @@ def compare_rdms(
         dims of the result and changes nothing else, but under ``"riemannian"``.
     metric : str
         Of the pairs above the diagonal: ``"cosine"``, ``"pearson"``, ``"spearman"`` (which flatters RDMs with ties: a model of
-        categories beats a better one), ``"rho-a"`` (Spearman's, expected when ties are broken at random: it does not), ``"tau-a"``,
-        ``"tau-b"``; ``"whitened-cosine"`` and ``"whitened-pearson"``, which weigh pairs by how their noise is correlated; of the
-        patterns that squared distances come from: ``"bures"``, and ``"riemannian"``, a distance.
+        categories beats a better one), ``"rho-a"`` (Spearman's, expected when ties are broken at random: it does not),
+        ``"tau-a"``, ``"tau-b"``; ``"whitened-cosine"`` and ``"whitened-pearson"``, which weigh pairs by how their noise is
+        correlated; of the patterns that squared distances come from: ``"bures"``, and ``"riemannian"``, a distance.
     controlling : DataArray (..., stimulus, stimulus_2), or dict of them, optional
-        RDMs that are held constant: those of what is low-level, of another layer ... All at once; under ``"cosine"``, ``"pearson"``,
-        ``"spearman"`` (of ranks) and the whitened metrics.
+        RDMs that are held constant: those of what is low-level, of another layer ... All at once; under ``"cosine"``,
+        ``"pearson"``, ``"spearman"`` (of ranks) and the whitened metrics.
     partial : {"both", "source", "target"}
         Which side they are taken out of: both (partial correlation) or one (semi-partial).
     covariance : DataArray, (stimulus, stimulus_2), optional
-        Of the estimates of the conditions, for the whitened metrics and the noise of ``"riemannian"``; default: independent, of one
-        variance. Matched by stimulus.
+        Of the estimates of the conditions, for the whitened metrics and the noise of ``"riemannian"``; default: independent, of
+        one variance. Matched by stimulus.
     n_bootstraps : int
         Draws of what ``over`` names, for intervals, differences, and whether scores reach the ceiling.
     over : str, or two of them
         What a claim generalises to: ``"stimulus"``, a leading dim of one side that measures one geometry several times
-        (``"subject"``; sessions, or seeds of a network), or both, as ``("subject", "stimulus")``. Scores are averaged over that dim.
+        (``"subject"``; sessions, or seeds of a network), or both, as ``("subject", "stimulus")``. Scores are averaged over that
+        dim.
     between : str, optional
         Dim of the score along which every pair is compared, on the same draws, such as ``"source_layer"``.
     level : float
@@ -97,14 +98,15 @@ def compare_rdms(
         where a side does not vary. Attrs: ``direction``; ``report`` (JSON) counts the stimuli of one side only. A dim in ``over``
         is averaged over: ``score_by_<dim>`` has it.
 
-        With draws ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_undefined``, how many of them have no score (a
-        warning says so too); of stimuli alone ``n_units``, how many there are. With a ceiling ``ceiling_low`` and ``ceiling_high``, the
-        mean likeness of each unit to the pooled others, which the true model reaches, and to all pooled, which hardly any passes; with
-        draws their intervals (``ceiling_low_ci_low`` ...) and ``ceiling_difference``, of score and lower bound. With ``between`` also
-        ``difference`` (pair, ...), the first minus the second; both with ``_low``, ``_high`` and two-sided ``_p_value``,
-        ``_p_value_fdr`` and ``_p_value_max`` (for all of them together).
+        With draws ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_undefined``, how many of them have no
+        score (a warning says so too); of stimuli alone ``n_units``, how many there are. With a ceiling ``ceiling_low`` and
+        ``ceiling_high``, the mean likeness of each unit to the pooled others, which the true model reaches, and to all pooled,
+        which hardly any passes; with draws their intervals (``ceiling_low_ci_low`` ...) and ``ceiling_difference``, of score and
+        lower bound. With ``between`` also ``difference`` (pair, ...), the first minus the second; both with ``_low``, ``_high``
+        and two-sided ``_p_value``, ``_p_value_fdr`` and ``_p_value_max`` (for all of them together).
 
-        With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of more likeness than chance gives, and ``p_value_cluster``.
+        With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of more likeness than chance gives, and
+        ``p_value_cluster``.
 
     Raises
     ------
@@ -128,12 +130,13 @@ def compare_rdms(
     -----
     Whitened: d₁ᵀV⁻¹d₂ / √(d₁ᵀV⁻¹d₁ · d₂ᵀV⁻¹d₂), V the covariance of the noise of squared distances (Diedrichsen et al. 2020). Of
     squared Euclidean distances, ``"whitened-cosine"`` is linear CKA and ``"bures"`` is ‖XᵀY‖_* / (‖X‖‖Y‖). ``"riemannian"`` is
-    √Σ log² λ over the generalised eigenvalues of source and target, the scale and the noise of the source free (Shahbazi et al. 2021).
+    √Σ log² λ over the generalised eigenvalues of source and target, the scale and the noise of the source free (Shahbazi et
+    al. 2021).
 
     Pairs of a redrawn stimulus with itself are left out. Of draws of two factors the variance is corrected, and percentiles are
-    stretched, as in :func:`bootstrap` (Schütt et al. 2023). Draws of stimuli count the noise of single pairs three times; whitened
-    metrics have little other noise, so that their intervals come out too wide. For the ceiling, matrices are pooled as the metric
-    compares them: scaled, z-scored or ranked (Nili et al. 2014).
+    stretched, as in :func:`bootstrap` (Schütt et al. 2023). Draws of stimuli count the noise of single pairs three times;
+    whitened metrics have little other noise, so that their intervals come out too wide. For the ceiling, matrices are pooled as
+    the metric compares them: scaled, z-scored or ranked (Nili et al. 2014).
 
     Examples
     --------

@@ -46,11 +46,11 @@ def fit_rdms(
     target : DataArray, (..., stimulus, stimulus_2)
         Each matrix is fitted by itself, or, with ``subjects``, that of each subject from the others'.
     model : {"weighted", "free", "select", "interpolated"}
-        A sum with weights ≥ 0, or of either sign; the best single component; or a mixture of two successive components, for sources that
-        are in an order.
+        A sum with weights ≥ 0, or of either sign; the best single component; or a mixture of two successive components, for
+        sources that are in an order.
     metric : str
-        As in :func:`compare_rdms`, but for ``"bures"`` and ``"riemannian"``. Weights are fitted by the metric itself where it is a cosine of
-        something linear (``"cosine"``, ``"pearson"`` and the whitened ones), else by ``"pearson"``.
+        As in :func:`compare_rdms`, but for ``"bures"`` and ``"riemannian"``. Weights are fitted by the metric itself where it is
+        a cosine of something linear (``"cosine"``, ``"pearson"`` and the whitened ones), else by ``"pearson"``.
     subjects : str, optional
         Leading dim of the target whose members are left out one at a time, too: weights are fitted to the mean of the others.
     cv : int, optional
@@ -63,10 +63,10 @@ def fit_rdms(
     Returns
     -------
     Dataset
-        ``score`` (target_<dim>...), the mean over folds, and ``score_by_fold`` (fold, ...); ``score_source`` (source_<dim>, target_<dim>...),
-        of each component alone on the same pairs, which a flexible model must beat; ``weights`` (source_<dim>, target_<dim>...), means over folds
-        (of "select": the share of folds); ``n_undefined_folds``, in which no combination was like the training pairs, or test pairs do not vary;
-        ``tested`` (fold, stimulus).
+        ``score`` (target_<dim>...), the mean over folds, and ``score_by_fold`` (fold, ...); ``score_source`` (source_<dim>,
+        target_<dim>...), of each component alone on the same pairs, which a flexible model must beat; ``weights`` (source_<dim>,
+        target_<dim>...), means over folds (of "select": the share of folds); ``n_undefined_folds``, in which no combination was
+        like the training pairs, or test pairs do not vary; ``tested`` (fold, stimulus).
 
     Raises
     ------
@@ -77,8 +77,9 @@ def fit_rdms(
 
     Notes
     -----
-    The weights that maximise a cosine are those of least squares, so that fits are exact. They are in units of the target by those of
-    the source; with ``subjects`` each subject's geometry is scaled to length 1 first. Khaligh-Razavi and Kriegeskorte (2014).
+    The weights that maximise a cosine are those of least squares, so that fits are exact. They are in units of the target by
+    those of the source; with ``subjects`` each subject's geometry is scaled to length 1 first. Khaligh-Razavi and Kriegeskorte
+    (2014).
 
     A function of its own, not an option of :func:`compare_rdms`: a flexible model takes a whole dim of sources for one score.
 
