@@ -151,7 +151,7 @@ def kernel_analysis(
     >>> import brainalign as ba
     >>> network = ba.simulate(n_stimuli=60, random_state=0).network
     >>> network = network.assign_coords(large=("presentation", network.values[:, 0] > 0))
-    >>> kernel_analysis(network, "large", by="layer").area.argmin().item()
+    >>> kernel_analysis(network, "large", by="layer").area.argmin("layer").item()
     0
     """
     chosen = [
