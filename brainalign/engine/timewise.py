@@ -1,4 +1,4 @@
-"""Decoding at every time point: the Gram matrices of a time serve all folds, and one factorisation all labels, permuted ones too."""
+"""Decoding at every time point: the Gram matrices of a time serve all folds, and of ridge one factorisation serves all labelings."""
 
 from __future__ import annotations
 
