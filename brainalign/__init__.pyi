@@ -2,6 +2,8 @@
 from . import adapters as adapters
 from . import core as core
 from . import geometry as geometry
+from . import models as models
+from . import neurons as neurons
 from . import reports as reports
 from .adapters.networks.torch_hooks import TorchResponder as TorchResponder
 from .adapters.networks.transformers import TransformersResponder as TransformersResponder

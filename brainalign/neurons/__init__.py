@@ -1,1 +1,5 @@
-"""What drives a neuroid, be it a unit or a voxel."""
+"""What drives a neuroid and what it says, be it a unit or a voxel; the rarer functions are found here only."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={})

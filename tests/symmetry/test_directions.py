@@ -205,8 +205,8 @@ STEPS = {
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
 OTHER = {
-    "TorchResponder", "TransformersResponder", "adapters", "chain", "controls", "core", "errors", "geometry", "open_rdms", "protocols",
-    "reports", "responses", "simulate", "stimuli",
+    "TorchResponder", "TransformersResponder", "adapters", "chain", "controls", "core", "errors", "geometry", "models", "neurons",
+    "open_rdms", "protocols", "reports", "responses", "simulate", "stimuli",
 }  # fmt: skip
 
 
