@@ -126,6 +126,15 @@ class PresentationStep(Protocol):
 
 
 @runtime_checkable
+class Captioner(Protocol):
+    """Puts features into words: a language model behind an embedding, or a search in a bank of captions."""
+
+    @abstractmethod
+    def caption(self, features: Any) -> list[str]:
+        """Return one text for each row of ``features``, an ndarray (row, dimension)."""
+
+
+@runtime_checkable
 class Adapter(Protocol):
     """Opens one file format as responses."""
 
