@@ -15,6 +15,8 @@ SCALED = ("correlation", "cosine")
 
 #: Below this share of the two squared norms, a squared distance from inner products has lost half of its digits.
 _CLOSE = {"float64": 1e-6, "float32": 1e-3}
+#: Share of the squared norms that the mean pattern may have before it is taken off, which costs a copy: it is common to all patterns.
+_SHIFTED = 0.1
 _BLOCK = 2**20  # values that are worked on beside the distances themselves
 
 
@@ -59,8 +61,11 @@ def pairwise_distances(
         distance[..., diagonal, diagonal] = 0.0
         missing = missing | undefined
     else:
-        centred = values - values.mean(-2)[..., None, :]
-        distance = _squared(centred, centred)
+        norms, mean = _sum_of_squares(values), values.mean(-2)
+        if ((mean * mean).sum(-1) * values.shape[-2] > _SHIFTED * norms.sum(-1)).any():
+            values = values - mean[..., None, :]
+            norms = _sum_of_squares(values)
+        distance = _squared(values, values, norms, norms)
         if metric == "euclidean":
             distance **= 0.5
     if missing.any():
@@ -94,7 +99,8 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
         distance[no_a[..., :, None] | no_b[..., None, :]] = np.nan
         return distance
     origin = namespace(first).nan_to_num(first.mean(-2))[..., None, :]
-    distance = _squared(first - origin, second - origin)
+    first, second = first - origin, second - origin
+    distance = _squared(first, second, _sum_of_squares(first), _sum_of_squares(second))
     if metric == "euclidean":
         distance **= 0.5
     return distance
@@ -172,13 +178,13 @@ def _one_less(similarity: Array) -> Array:
     return namespace(similarity).clip(similarity, 0, 2, out=similarity)
 
 
-def _squared(first: Array, second: Array) -> Array:
+def _squared(first: Array, second: Array, first_norms: Array, second_norms: Array) -> Array:
     """Return Σ(a−b)² from ‖a‖² + ‖b‖² − 2a·b, in the memory of the products."""
     same = first is second
     squared = _gram(first) if same else first @ second.swapaxes(-1, -2)
     flat = squared.reshape(-1, *squared.shape[-2:])
     a, b = (x.reshape(-1, *x.shape[-2:]) for x in (first, second))
-    norms = _sum_of_squares(a)[..., :, None], _sum_of_squares(b)[..., None, :]
+    norms = first_norms.reshape(-1, first.shape[-2], 1), second_norms.reshape(-1, 1, second.shape[-2])
     step = max(1, _BLOCK // max(1, flat.shape[0] * flat.shape[2]))
     for start in range(0, flat.shape[1], step):
         rows = slice(start, start + step)
