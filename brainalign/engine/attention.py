@@ -11,8 +11,8 @@ import torch
 from brainalign.engine.moments import Numbers
 from brainalign.engine.solvers import Splits
 from brainalign.engine.spatial import ridge_of_pooled
+from brainalign.engine.training import train_to_best
 
-_CHECK_EVERY = 25  # steps between two looks at the held-out rows
 _POOLED_VALUES = 2**26  # of what queries see, held at a time: 256 MB
 
 
@@ -130,33 +130,6 @@ class AttentionNetwork(torch.nn.Module):
         return read[:, self.order] + self.bias
 
 
-class AdamW:
-    """AdamW with torch's defaults. Torch's own imports a compiler when it is made, which takes longer than the training.
-
-    Parameters
-    ----------
-    parameters : list of Parameter
-    learning_rate, weight_decay : float
-    """
-
-    def __init__(self, parameters: list[torch.nn.Parameter], learning_rate: float, weight_decay: float) -> None:
-        self.learning_rate, self.weight_decay, self.count = learning_rate, weight_decay, 0
-        self.state = [(p, torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move the parameters against their gradients."""
-        self.count += 1
-        for p, mean, square in self.state:
-            if p.grad is None:
-                continue
-            mean.lerp_(p.grad, 0.1)
-            square.mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
-            scale = (square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
-            p.mul_(1 - self.learning_rate * self.weight_decay)
-            p.addcdiv_(mean, scale, value=-self.learning_rate / (1 - 0.9**self.count))
-
-
 def train(
     network: AttentionNetwork,
     x: torch.Tensor,
@@ -197,23 +170,17 @@ def train(
     network.read(np.zeros((network.weight.shape[0], y.shape[1])), np.zeros(y.shape[1]), query)
     network.to(x.device)
     own, held = (torch.as_tensor(rows) for rows in split)
-    optimiser = AdamW(list(network.parameters()), learning_rate, weight_decay)
-    least, best, at = np.inf, {}, 0
-    for step in range(1, steps + 1):
+
+    def loss() -> torch.Tensor:
         rows = own[torch.randint(len(own), (min(batch_size, len(own)),), generator=generator)]
-        network.zero_grad()
-        ((network(x[rows]) - y[rows]) ** 2).mean().backward()
-        optimiser.step()
-        if step % _CHECK_EVERY and step < steps:
-            continue
-        with torch.no_grad():
-            error = sum((float(((network(x[part]) - y[part]) ** 2).sum()) for part in torch.split(held, batch_size)), 0.0)
-        if error < least:
-            least, at, best = error, step, {name: p.detach().clone() for name, p in network.named_parameters()}
-        elif step - at >= patience:
-            break
-    network.load_state_dict(best, strict=False)
-    return at
+        return ((network(x[rows]) - y[rows]) ** 2).mean()
+
+    def held_loss() -> float:
+        return sum((float(((network(x[part]) - y[part]) ** 2).sum()) for part in torch.split(held, batch_size)), 0.0)
+
+    return train_to_best(
+        network, loss, held_loss, steps=steps, patience=patience, learning_rate=learning_rate, weight_decay=weight_decay
+    )
 
 
 def fit_readouts(

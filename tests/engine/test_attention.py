@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainalign.engine.attention import AdamW, AttentionNetwork, fit_readouts, sine_code, train
+from brainalign.engine.attention import AttentionNetwork, fit_readouts, sine_code, train
 
 
 def network(n_queries=2, n_heads=2, seed=0):
@@ -100,14 +100,3 @@ def test_patience_ends_training_on_noise(patience):
         generator=torch.Generator().manual_seed(0),
     )
     assert (len(seen) < 300) == (patience == 25)
-
-
-def test_the_optimiser_is_that_of_torch():
-    a, b = (torch.nn.Parameter(torch.arange(4.0)) for _ in range(2))
-    ours, torchs = AdamW([a], 0.1, 0.05), torch.optim.AdamW([b], lr=0.1, weight_decay=0.05)
-    for _ in range(20):
-        for p, optimiser in ((a, ours), (b, torchs)):
-            p.grad = None
-            ((p - 1.7) ** 4).sum().backward()
-            optimiser.step()
-    np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-5)
