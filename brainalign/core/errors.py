@@ -41,6 +41,10 @@ class CapabilityError(BrainAlignError, TypeError):
     """An object cannot do what was asked of it (no gradients, no grid, not affine)."""
 
 
+class UnsupportedModuleError(CapabilityError):
+    """A module of a network cannot be read, altered or given a rule of relevance; the message names it."""
+
+
 class UnknownNameError(BrainAlignError, LookupError):
     """A name is not among those that are registered."""
 
@@ -51,6 +55,10 @@ class OptionalDependencyError(BrainAlignError, ImportError):
 
 class LeakWarning(UserWarning):
     """Something was fitted or chosen outside the training folds."""
+
+
+class TransductiveWarning(LeakWarning):
+    """Predictions were rescaled by statistics of the rows that are predicted, as single rows could not be."""
 
 
 class NullWarning(UserWarning):

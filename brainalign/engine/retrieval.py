@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from brainalign.engine.moments import Numbers
+from brainalign.engine.moments import Numbers, deviations
 
 SIMILARITIES = ("cosine", "pearson", "euclidean", "dot")
 MEASURES = ("top-1", "top-5", "top-10", "median-rank", "reciprocal-rank", "two-way")
@@ -36,7 +36,9 @@ def prepared(vectors: Numbers, similarity: str) -> Numbers:
         return np.where(norms > _ROUNDING * np.finfo(np.float64).eps * largest, x / norms, np.nan)
 
 
-def rank_true(queries: Numbers, candidates: Numbers, truth: Numbers, *, similarity: str = "cosine") -> Numbers:
+def rank_true(
+    queries: Numbers, candidates: Numbers, truth: Numbers, *, similarity: str = "cosine", own: Numbers | None = None
+) -> Numbers:
     """Return the rank of each query's true candidate, 0 where none is more alike.
 
     Parameters
@@ -46,6 +48,8 @@ def rank_true(queries: Numbers, candidates: Numbers, truth: Numbers, *, similari
     truth : ndarray of int, (query,)
         Position of the true candidate.
     similarity : {"cosine", "pearson", "euclidean", "dot"}
+    own : ndarray, (query, dimension), optional
+        What stands for the true candidate of each query, where that is not the one that others meet: the mean of its class without itself.
 
     Returns
     -------
@@ -63,22 +67,52 @@ def rank_true(queries: Numbers, candidates: Numbers, truth: Numbers, *, similari
     array([1.])
     """
     q, c = prepared(queries, similarity), prepared(candidates, similarity)
-    squared = -0.5 * (c * c).sum(axis=1) if similarity == "euclidean" else np.zeros(len(c))  # −‖q − c‖²/2, less what q alone adds
-    own = (q * c[truth]).sum(axis=1) + squared[truth]
+    true = c[truth] if own is None else prepared(own, similarity)
+    squared, base = _halves(c, similarity), _halves(true, similarity)
+    reached = (q * true).sum(axis=1) + base
     slack = (
         _ROUNDING * np.finfo(np.float64).eps * np.sqrt((q * q).sum(axis=1)) * np.sqrt(np.nanmax((c * c).sum(axis=1), initial=0.0))
     )
-    slack += _ROUNDING * np.finfo(np.float64).eps * np.abs(own)
+    slack += _ROUNDING * np.finfo(np.float64).eps * np.abs(reached)
     out = np.full(len(q), np.nan)
-    known = np.flatnonzero(np.isfinite(own) & (c.shape[1] > 0))  # a sum over nothing is 0, and tells nothing
+    known = np.flatnonzero(np.isfinite(reached) & (c.shape[1] > 0))  # a sum over nothing is 0, and tells nothing
     step = max(1, _CELLS // max(1, len(c)))
     for start in range(0, len(known), step):
         rows = known[start : start + step]
-        apart = q[rows] @ c.T + squared - own[rows, None]
+        apart = q[rows] @ c.T + squared - reached[rows, None]
+        apart[np.arange(len(rows)), truth[rows]] = -np.inf
         higher, alike = apart > slack[rows, None], np.abs(apart) <= slack[rows, None]
-        alike[np.arange(len(rows)), truth[rows]] = False
         out[rows] = higher.sum(axis=1) + alike.sum(axis=1) / 2
     return out
+
+
+def _halves(candidates: Numbers, similarity: str) -> Numbers:
+    """Return what is added to inner products: under a distance −‖c‖²/2, for −‖q − c‖²/2 less what the query alone adds."""
+    return -0.5 * (candidates * candidates).sum(axis=1) if similarity == "euclidean" else np.zeros(len(candidates))
+
+
+def match_spread(reference: Numbers, target: Numbers) -> tuple[Numbers, Numbers]:
+    """Return gain and offset that give columns the mean and the deviation of others.
+
+    Parameters
+    ----------
+    reference, target : ndarray, (row, column)
+        Their rows need not correspond.
+
+    Returns
+    -------
+    gain, offset : ndarray of float64, (column,)
+        ``reference * gain + offset`` has the moments of ``target``. The gain is 0 where the reference does not vary.
+
+    Examples
+    --------
+    >>> gain, offset = match_spread(np.array([[0.0], [1.0]]), np.array([[3.0], [7.0]]))
+    >>> gain.tolist(), offset.tolist()
+    ([4.0], [3.0])
+    """
+    spreads = [deviations(x).std(axis=0) for x in (reference, target)]
+    gain = np.divide(spreads[1], spreads[0], out=np.zeros(len(spreads[0])), where=spreads[0] > 0)
+    return gain, target.mean(axis=0, dtype=np.float64) - gain * reference.mean(axis=0, dtype=np.float64)
 
 
 def retrieval_measures(ranks: Numbers, n_candidates: Numbers) -> Numbers:
