@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping as Mapped
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -84,6 +86,35 @@ class DifferentiableResponder(Responder, Protocol):
     @abstractmethod
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
         """Return the pieces that the given response rows (default: all) depend on, made on demand."""
+
+
+@runtime_checkable
+class InnerResponder(DifferentiableResponder, Protocol):
+    """A responder whose inner layers can be read and altered while any ``Piece.forward`` or ``respond`` runs.
+
+    Layers go by name: those that the responder could answer for, of every kind, and the modules of the network; ``"relu#2"``
+    is the second call of a module. Nothing stays behind when a context ends, by an error or not.
+    """
+
+    @abstractmethod
+    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+        """Return the names of the inner layers that match names or globs."""
+
+    @abstractmethod
+    def inner_coords(self, layer: str, shape: Sequence[int]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return ``unit`` and, where it has them, ``token``, ``head``, ``channel_x`` of one row of a layer, in flat order."""
+
+    @abstractmethod
+    def reading(self, layers: Iterable[str]) -> AbstractContextManager[Mapped[str, Any]]:
+        """Read layers: the mapping holds the tensors of the last forward pass, (row, ...), in the graph of autograd."""
+
+    @abstractmethod
+    def altering(self, changes: Mapped[str, Callable[[Any], Any]], *, copies: int = 1) -> AbstractContextManager[None]:
+        """Alter layers: each tensor goes through its function, which may also return ``copies`` of its rows, copy by copy.
+
+        What lies before such a change runs once and what lies behind it for all copies; ``Piece.forward`` then returns
+        (copy * row, neuroid).
+        """
 
 
 @runtime_checkable

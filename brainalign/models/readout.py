@@ -8,7 +8,8 @@ affine layers in torch, exact and differentiable.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import preview
-from brainalign.core.protocols import DifferentiableResponder, Piece
+from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.features.chain import Chain, chain, is_mixing
 from brainalign.features.mixing import table_of
@@ -158,6 +159,68 @@ class Readout:
                 pieces.append(_contribution(piece, local, share, wanted[reached]))
         return pieces
 
+    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+        """Return the names of the backbone's inner layers that match.
+
+        Parameters
+        ----------
+        layers : str or sequence of str
+
+        Returns
+        -------
+        list of str
+        """
+        return self._inner().inner_layers(layers)
+
+    def inner_coords(self, layer: str, shape: Sequence[int]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the coordinates of one row of an inner layer of the backbone, in flat order.
+
+        Parameters
+        ----------
+        layer : str
+        shape : sequence of int
+
+        Returns
+        -------
+        dict of str to ndarray
+        """
+        return self._inner().inner_coords(layer, shape)
+
+    def reading(self, layers: Iterable[str]) -> AbstractContextManager[Mapping[str, Any]]:
+        """Read inner layers of the backbone while the readout runs.
+
+        Parameters
+        ----------
+        layers : iterable of str
+
+        Returns
+        -------
+        context manager
+        """
+        return self._inner().reading(layers)
+
+    def altering(self, changes: Mapping[str, Callable[[Any], Any]], *, copies: int = 1) -> AbstractContextManager[None]:
+        """Alter inner layers of the backbone while the readout runs.
+
+        Parameters
+        ----------
+        changes : mapping of str to callable
+        copies : int
+
+        Returns
+        -------
+        context manager
+        """
+        return self._inner().altering(changes, copies=copies)
+
+    def _inner(self) -> InnerResponder:
+        if isinstance(self.backbone, InnerResponder):
+            return self.backbone
+        raise CapabilityError(
+            f"The backbone of this readout, a {type(self.backbone).__name__}, has no inner layers to read or alter. Expected `reading` and "
+            "`altering`, as of ba.TorchResponder or ba.TransformersResponder."
+        )
+
     def _steps(self, stimuli: xr.Dataset) -> list[Affine | Mixing | Network]:
         tables, table = iter(self._affine), table_of(stimuli)
         steps: list[Affine | Mixing | Network] = []
@@ -187,8 +250,13 @@ class Readout:
         for block in self.backbone.blocks(stimuli, 32):
             inside = needed[(needed >= block.start) & (needed < block.stop)]
             if inside.size:
-                values = self.backbone.respond(stimuli, block)
-                parts.append(np.concatenate(list(values.values()), axis=1)[inside - block.start])
+                values = np.concatenate(list(self.backbone.respond(stimuli, block).values()), axis=1)
+                if len(values) != block.stop - block.start:
+                    raise CapabilityError(
+                        f"The backbone answered {len(values)} rows for {block.stop - block.start}. Expected one each: `altering` with "
+                        "`copies` is for the forward of a piece, not for `respond`."
+                    )
+                parts.append(values[inside - block.start])
         return np.concatenate(parts) if parts else np.zeros((0, self._width(stimuli)), dtype=np.float32)
 
     def _width(self, stimuli: xr.Dataset) -> int:
@@ -295,4 +363,8 @@ def _contribution(piece: Piece, local: Any, share: Any, rows: Any) -> Piece:
     linear, chosen = compose(share, constant=False), torch.as_tensor(local)
     # Under temporal mixing an image is one part of several presentations: its pixels are summed.
     parts = np.asarray(piece.rows)[:, None] if piece.parts is None else piece.parts
-    return replace(piece, forward=lambda x: linear(piece.forward(x)[chosen]), rows=rows, parts=parts)
+
+    def forward(x: Any) -> Any:  # the rows of each copy by themselves, where inner layers are altered in copies
+        return torch.cat([linear(part[chosen]) for part in piece.forward(x).split(len(piece.rows))])
+
+    return replace(piece, forward=forward, rows=rows, parts=parts)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import did_you_mean, preview
 
 T = TypeVar("T")
@@ -117,13 +117,13 @@ def first_tensor(value: Any, name: str) -> torch.Tensor:
 
     Raises
     ------
-    CapabilityError
+    UnsupportedModuleError
         There is none, or it is complex.
     """
     tensor = _search(value)
     if tensor is None or tensor.is_complex():
         kind = "a complex tensor" if tensor is not None else f"{type(value).__name__} without a tensor"
-        raise CapabilityError(
+        raise UnsupportedModuleError(
             f"The layer {name!r} gives {kind}. Expected a real tensor, or a tuple or mapping that holds one: name a module inside it."
         )
     return tensor

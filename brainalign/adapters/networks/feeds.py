@@ -209,7 +209,7 @@ def replaced(module: torch.nn.Module, value: torch.Tensor) -> Iterator[None]:
     ------
     None
     """
-    handle = module.register_forward_hook(lambda module, args, output: value.to(output.dtype))
+    handle = module.register_forward_hook(lambda module, args, output: value.to(output.dtype), prepend=True)
     try:
         yield
     finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from brainalign.adapters.networks.capture import Tap, capture
+from brainalign.adapters.networks.capture import Tap, capture, select
 from brainalign.core.errors import CapabilityError, ParameterError, require
 from brainalign.core.parameters import preview
 
@@ -219,6 +219,35 @@ def taps_of(network: Network, kind: str) -> list[Tap]:
     return [
         Tap(f"{PREFIX[kind]}.{i}", _projection(block, pattern, kind), "input", call) for i, (block, call) in enumerate(stack, 1)
     ]
+
+
+def named_taps(network: Network, pattern: str) -> list[Tap]:
+    """Return the layers of any kind that a name or glob such as ``"h.3"`` or ``"heads.*"`` matches; none for a module's name.
+
+    Parameters
+    ----------
+    network : Network
+    pattern : str
+        With two parts, the first of them ``h``, ``mlp`` or ``heads``. Else it names modules.
+
+    Returns
+    -------
+    list of Tap
+
+    Raises
+    ------
+    ParameterError
+        There is no such layer.
+    CapabilityError
+        A block has no such projection.
+    """
+    prefix, _, number = pattern.partition(".")
+    kind = next((kind for kind, name in PREFIX.items() if name == prefix), None)
+    if kind is None or not number or "." in number:
+        return []
+    taps = taps_of(network, kind)
+    chosen = select([tap.name for tap in taps], pattern, owner="TransformersResponder")
+    return [tap for tap in taps if tap.name in chosen]
 
 
 def _projection(block: torch.nn.Module, pattern: re.Pattern[str], kind: str) -> torch.nn.Module:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 
@@ -21,28 +20,22 @@ from brainalign.adapters.networks.capture import (
     map_coords,
     pick,
     recording,
-    select,
 )
 from brainalign.adapters.networks.checkpoints import load_checkpoint
+from brainalign.adapters.networks.inside import Copies, Inside, is_channels_first, module_taps
 from brainalign.adapters.networks.untrained import Untrainable
 from brainalign.adapters.networks.weights import WeightsHash, describe_callable, digest, stable_repr
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.protocols import Piece
-from brainalign.core.tables import presentation_table
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _PIECE_ROWS = 16  # inputs differentiated together: bounds the graph that a backward pass holds
 _DIMS = {1: ("feature",), 2: ("channel", "sample"), 3: ("channel", "y", "x"), 4: ("channel", "z", "y", "x")}
-_CHANNELS_FIRST = (
-    torch.nn.modules.conv._ConvNd, torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.pooling._MaxPoolNd,
-    torch.nn.modules.pooling._AvgPoolNd, torch.nn.modules.pooling._AdaptiveAvgPoolNd,
-    torch.nn.modules.pooling._AdaptiveMaxPoolNd,
-)  # fmt: skip
 
 
-class TorchResponder(Untrainable):
+class TorchResponder(Inside, Untrainable):
     """Layers of any ``torch.nn.Module``, as responses.
 
     Parameters
@@ -126,7 +119,8 @@ class TorchResponder(Untrainable):
         self.model = model if device is None else model.to(device)
         self.system = system
         self._preprocess, self._dropout = preprocess, bool(dropout)
-        self._taps = _taps(model, layers)
+        self._taps = module_taps(model, layers, owner=type(self).__name__)
+        self._copies = Copies()
         self._columns: np.ndarray[Any, Any] | None = None
         weight = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
         self.device = torch.device(device) if device is not None else weight.device
@@ -135,11 +129,6 @@ class TorchResponder(Untrainable):
         )
         self.deterministic = not (dropout and active_dropout(model)) if deterministic is None else bool(deterministic)
         self._weights = WeightsHash(model)
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers that respond, by name."""
-        return tuple(tap.name for tap in self._taps)
 
     def at(self, layer: str, neuroids: Any = None) -> TorchResponder:
         """Return a responder of one layer, or of some of its neuroids.
@@ -175,19 +164,6 @@ class TorchResponder(Untrainable):
             self._weights(), stable_repr(self.model), *self.layers, columns, describe_callable(self._preprocess), options
         )
 
-    def presentations(self, stimuli: xr.Dataset) -> pd.DataFrame:
-        """Return the presentation coordinates of the stimuli: one response row each.
-
-        Parameters
-        ----------
-        stimuli : Dataset
-
-        Returns
-        -------
-        DataFrame
-        """
-        return presentation_table(stimuli)
-
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return the coordinates of the neuroids by layer, found by one pass of the first stimulus.
 
@@ -208,7 +184,7 @@ class TorchResponder(Untrainable):
         with torch.inference_mode():
             self._run(self._batch(stimuli, np.arange(1)), keep)
         return {
-            tap.name: pick(map_coords(shapes[tap.name], channels_first=isinstance(tap.module, _CHANNELS_FIRST)), self._columns)
+            tap.name: pick(map_coords(shapes[tap.name], channels_first=is_channels_first(tap.module)), self._columns)
             for tap in self._taps
         }
 
@@ -286,11 +262,12 @@ class TorchResponder(Untrainable):
 
     def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
         with torch.enable_grad():
-            return torch.cat(list(self._run(inputs, self._keep).values()), dim=1)
+            found = self._run(inputs, lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)]))
+        return torch.cat(list(found.values()), dim=1)
 
     def _run(self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
         def checked(tap: Tap, value: torch.Tensor) -> torch.Tensor:
-            if value.ndim == 0 or len(value) != len(batch):
+            if value.ndim == 0 or len(value) != len(batch) * (self._copies.n if self._copies.made else 1):
                 raise CapabilityError(
                     f"The layer {tap.name!r} gives shape {tuple(value.shape)} for a batch of {len(batch)}. Expected the batch as its first "
                     "dim: name another layer (a recurrent module needs batch_first=True)."
@@ -314,22 +291,6 @@ class TorchResponder(Untrainable):
                 f"`preprocess` of {self.system!r} gave {got} for {len(rows)} stimuli. Expected a tensor, one row each."
             )
         return batch.to(self.device, self._dtype if batch.is_floating_point() else None)
-
-
-def _taps(model: torch.nn.Module, layers: str | Sequence[str]) -> list[Tap]:
-    modules = {name: module for name, module in model.named_modules() if name}
-    wanted = [layers] if isinstance(layers, str) else list(layers)
-    numbered = [name for name in wanted if isinstance(name, str) and name.rpartition("#")[2].isdigit() and "#" in name]
-    # Containers that only hold modules are never called themselves.
-    called = [name for name, m in modules.items() if not isinstance(m, (torch.nn.ModuleList, torch.nn.ModuleDict))]
-    plain = [name for name in wanted if name not in numbered]
-    found = [Tap(name, modules[name]) for name in select(called, plain, owner="TorchResponder")] if plain or not numbered else []
-    for name in numbered:
-        base, _, call = name.rpartition("#")
-        (module,) = select(called, [base], owner="TorchResponder")
-        found.append(Tap(name, modules[module], call=max(int(call), 1)))
-    order = {name: i for i, name in enumerate(called)}
-    return sorted(found, key=lambda tap: (order[tap.name.partition("#")[0]], tap.call))
 
 
 def _default_batch(content: Any, system: str) -> torch.Tensor:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import xarray as xr
 
 from brainalign.adapters.networks import hub
 from brainalign.adapters.networks.capture import OnDemand, Tap, capture, check_columns, flatten, map_coords, pick, select
 from brainalign.adapters.networks.feeds import Feed, describe_processor, replaced, signal_feeds, text_feed, text_feeds
+from brainalign.adapters.networks.inside import Copies, Inside
 from brainalign.adapters.networks.pooling import POOLS, patch_coords
 from brainalign.adapters.networks.text_windows import Tokens, Window, check_length, encode_texts, encode_words, word_windows
 from brainalign.adapters.networks.untrained import Untrainable
@@ -28,7 +29,7 @@ from brainalign.core.protocols import Piece
 from brainalign.core.tables import presentation_table
 
 
-class TransformersResponder(Untrainable):
+class TransformersResponder(Inside, Untrainable):
     """Layers of a stock Hugging Face network for text, images or sounds, as responses.
 
     Parameters
@@ -150,17 +151,13 @@ class TransformersResponder(Untrainable):
         self._n_prefix = 0 if self.inputs == "text" else hub.n_prefix_tokens(self.model)
         self._taps = self._select(layers)
         self._columns: np.ndarray[Any, Any] | None = None
+        self._copies = Copies()
         self._weights = WeightsHash(self.model)
 
     @property
     def model(self) -> Any:
         """The network (the tower that is used), in evaluation mode."""
         return self._network.model
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers that respond, by name."""
-        return tuple(tap.name for tap in self._taps)
 
     @cached_property
     def bidirectional(self) -> bool:
@@ -203,19 +200,6 @@ class TransformersResponder(Untrainable):
         ]  # fmt: skip
         texts = (json.dumps(config, sort_keys=True, default=str), describe_processor(self._network.prepare), repr(options))
         return digest(self._weights(), *texts)
-
-    def presentations(self, stimuli: xr.Dataset) -> pd.DataFrame:
-        """Return the presentation coordinates of the stimuli: one response row each.
-
-        Parameters
-        ----------
-        stimuli : Dataset
-
-        Returns
-        -------
-        DataFrame
-        """
-        return presentation_table(stimuli)
 
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return the coordinates of the neuroids by layer, found by one pass of the first stimulus.
@@ -288,7 +272,7 @@ class TransformersResponder(Untrainable):
         wanted = np.arange(stimuli.sizes["presentation"])[rows]
         feeds = self._feeds(stimuli, wanted)
         with torch.inference_mode():
-            found = [self._run(feed, lambda tap, value, feed=feed: flatten(feed.pool(value), self._columns)) for feed in feeds]
+            found = [self._run(feed, self._keeper(feed)) for feed in feeds]
         if len(feeds) == 1:
             return {name: value.cpu().numpy() for name, value in found[0].items()}
         back = np.argsort(np.concatenate([feed.rows for feed in feeds]))
@@ -323,18 +307,26 @@ class TransformersResponder(Untrainable):
         return Piece(inputs, lambda x: self._differentiable(feed, x), feed.rows, feed.parts, feed.dims)
 
     def _differentiable(self, feed: Feed, inputs: torch.Tensor) -> torch.Tensor:
-        keep: Callable[[Tap, torch.Tensor], torch.Tensor] = lambda tap, value: flatten(feed.pool(value), self._columns)  # noqa: E731
         with torch.enable_grad():
             if feed.parts is None:
                 (name,) = feed.arguments
-                found = self._run(Feed({name: inputs}, feed.rows, feed.pool, None, feed.dims), keep)
+                found = self._run(replace(feed, arguments={name: inputs}), self._keeper(feed))
             else:
                 with replaced(self.model.get_input_embeddings(), inputs):
-                    found = self._run(feed, keep)
+                    found = self._run(feed, self._keeper(feed))
         return torch.cat(list(found.values()), dim=1)
+
+    def _keeper(self, feed: Feed) -> Callable[[Tap, torch.Tensor], torch.Tensor]:
+        return lambda tap, value: torch.cat([flatten(feed.pool(v), self._columns) for v in self._copies.split(value)])
 
     def _run(self, feed: Feed, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
         return capture(lambda: self.model(**feed.arguments), self._taps, keep)
+
+    def _layer_taps(self, name: str) -> list[Tap]:
+        return hub.named_taps(self._network, name)
+
+    def _n_heads(self, layer: str) -> int | None:
+        return hub.n_heads(self.model) if layer.startswith(f"{hub.PREFIX['heads']}.") else None
 
     def _select(self, layers: str | int | Sequence[str | int]) -> list[Tap]:
         taps = hub.taps_of(self._network, self.kind)

@@ -474,3 +474,48 @@ def test_minilm_pieces_heads_and_neurons(minilm):
     heads = TransformersResponder(minilm, layers=3, kind="heads")
     assert heads.neuroids(stimuli)["heads.3"]["head"].max() == 11
     assert TransformersResponder(minilm, layers=3, kind="mlp").respond(stimuli, slice(0, 6))["mlp.3"].shape == (6, 1536)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "vit"])
+def test_inner_layers_of_stock_networks_are_read_and_altered_by_their_names(name, request, words):
+    stimuli = table(RNG.normal(size=(2, 3, 16, 16)), "array") if name == "vit" else words
+    lm = TransformersResponder(request.getfixturevalue(name), layers=2)
+    piece = lm.pieces(stimuli)[0]
+    layers = lm.inner_layers(["h.[01]", "heads.*", "mlp.1", "**.intermediate" if name == "bert" else "**.mlp"])
+    with lm.reading(layers) as found:
+        clean = piece.forward(piece.inputs.requires_grad_(True))
+    other = TransformersResponder(request.getfixturevalue(name), kind="heads").at("heads.2")
+    torch.testing.assert_close(
+        other.pieces(stimuli)[0].forward(piece.inputs), other._keeper(_feed(lm, stimuli))(None, found["heads.2"])
+    )
+    assert all(g is not None for g in torch.autograd.grad(clean.sum(), [found["h.0"], found["heads.1"], found["mlp.1"]]))
+    n_tokens, width = found["heads.1"].shape[-2:]
+    assert lm.inner_coords("heads.1", (n_tokens, width))["head"].max() + 1 == lm.model.config.num_attention_heads
+    patched = {
+        "h.1": found["h.1"].detach().flip(-1),
+        "heads.1": found["heads.1"].detach() * 0,
+        "mlp.1": found["mlp.1"].detach() * 0,
+    }
+    for layer, value in patched.items():  # the clean row and the altered one, from the layer on
+        with lm.altering({layer: lambda v, to=value: torch.cat([v, to])}, copies=2):
+            both = piece.forward(piece.inputs).reshape(2, *clean.shape)
+        with lm.altering({layer: lambda v, to=value: to}):
+            alone = piece.forward(piece.inputs)
+        torch.testing.assert_close(both, torch.stack([clean, alone]), atol=1e-5, rtol=1e-4)
+        assert not torch.allclose(alone, clean, atol=1e-3)
+
+
+def _feed(lm, stimuli):
+    return lm._feeds(stimuli, np.asarray(lm.pieces(stimuli)[0].rows))[0]
+
+
+def test_the_last_hidden_state_and_the_embeddings_can_be_altered(gpt2, words):
+    lm = TransformersResponder(gpt2, layers="h.*")
+    with lm.altering({"h.2": lambda v: v * 2}):
+        doubled = lm.respond(words, slice(0, 5))
+    piece = lm.pieces(words)[0]
+    with lm.altering({"wte": torch.zeros_like}):
+        silent = piece.forward(piece.inputs)
+    np.testing.assert_allclose(doubled["h.2"], 2 * lm.respond(words, slice(0, 5))["h.2"], rtol=1e-5)
+    torch.testing.assert_close(silent, piece.forward(torch.zeros_like(piece.inputs)))
+    assert not torch.allclose(silent, piece.forward(piece.inputs), atol=1e-3)
