@@ -13,7 +13,9 @@ from brainalign.core.grids import grid_attrs
 from brainalign.core.protocols import Metric
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
+from brainalign.dataset.folds import Fold
 from brainalign.engine.moments import Numbers, column_status
+from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import as_columns
 from brainalign.scores.draws import Held, bootstrap_scores, interval, units_of
 from brainalign.scores.pairing import Pair, rows_of_fold
@@ -124,6 +126,28 @@ def fit_fold(both: Pair, fold: Any) -> tuple[Any, Any, xr.DataArray]:
     x_train, y_train, x_test, y_test = rows_of_fold(both, fold, both.report["repeats"])
     model = clone(both.model).fit(x_train, y_train)
     return model, model.predict(x_test), y_test
+
+
+def predict_training(both: Pair, fold: Any, groups: str | None = None) -> tuple[Numbers, Numbers]:
+    """Return predictions of a fold's training rows by models that did not see them, and the truth.
+
+    Parameters
+    ----------
+    both : Pair
+    fold : Fold
+    groups : str, optional
+        Presentation coordinate whose values the five inner folds keep together, as the outer ones do.
+
+    Returns
+    -------
+    tuple of ndarray, (row, neuroid)
+        In no order that matters; rows in the gap between inner folds are left out.
+    """
+    rows = both.target[fold.train]
+    inner = inner_splits(5, groups, len(rows), rows)
+    parts = [fit_fold(both, Fold(fold.name, fold.train[train], fold.train[test]))[1:] for train, test in inner]
+    predicted, truth = (np.concatenate([as_columns(side) for side in sides]) for sides in zip(*parts, strict=True))
+    return predicted, truth
 
 
 def _defined(truth: Numbers, prediction: Numbers) -> tuple[Numbers, Numbers]:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import DegeneratePredictionWarning, LeakWarning, ParameterError
-from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.errors import DegeneratePredictionWarning, LeakWarning, ParameterError, TransductiveWarning
+from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
+from brainalign.core.tables import coords_of
 from brainalign.dataset.split import folds_of
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
-from brainalign.engine.retrieval import MEASURES, SIMILARITIES, chance_measures, rank_true, retrieval_measures
-from brainalign.features.chain import chain
+from brainalign.engine.retrieval import MEASURES, SIMILARITIES, chance_measures, retrieval_measures
+from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
-from brainalign.scores.heldout import fit_fold
+from brainalign.scores.candidates import Asked, rank_queries
 from brainalign.scores.inference import choose_null, null_orders, null_scores
 from brainalign.scores.pairing import Pair, borrow_times, pair
 
@@ -39,7 +40,9 @@ def identify(
     metric: str = "cosine",
     query: str = "prediction",
     candidates: str | xr.DataArray = "test",
+    by: str | None = None,
     centre: bool = True,
+    rescale: str = "none",
     join: str = "inner",
     repeats: str = "average",
     n_permutations: int = 0,
@@ -59,17 +62,26 @@ def identify(
         Default ``Ridge()``: one factorisation for all of the target's neuroids.
     cv, groups, join, repeats, null, random_state, progress
         As in :func:`evaluate`. Folds keep the presentations of a stimulus together.
-    metric : {"cosine", "pearson", "euclidean", "dot"}
-        Likeness of two patterns.
+    metric : {"cosine", "pearson", "euclidean", "dot", "likelihood"}
+        Likeness of two patterns; ``"likelihood"`` is that of their difference as noise, whose covariance is estimated on the training rows.
+        From a layer to a recording, with ``query="target"``, it inverts an encoding model.
     query : {"prediction", "target"}
         Whether a prediction looks for its stimulus among the candidates' true patterns, or a true pattern for its prediction among the
         predictions.
     candidates : {"test", "all"} or DataArray, (presentation, neuroid)
-        The stimuli of the test fold; all of the target's, those that models were trained on included; or further patterns of the same
-        neuroids, which join those of the test fold.
+        The stimuli of the test fold; all of the target's, those that models were trained on included; or further ones, which join those of the
+        test fold: patterns of the target's neuroids, or for queries by target rows of the source, for which patterns are predicted.
+    by : str, optional
+        Presentation coordinate of the target (and of further candidates): tell its values apart instead of stimuli. A candidate is then the
+        mean pattern of a class, of the query's own without the query's stimulus. Another question than which stimulus it was, with another
+        answer.
     centre : bool
         Take the mean of the training rows from predictions and candidates. A penalty draws predictions towards that mean; left in, the
         candidates nearest to it are the answer to everything.
+    rescale : {"none", "train", "test"}
+        Give each neuroid's predictions the mean and the deviation of the training rows, which a penalty shrinks: by held-out predictions of
+        these (five inner folds), or by the predictions under test themselves. The latter is done in the literature, helps itself to the
+        test set, and is warned of.
     n_permutations : int
         Fit again this often with the target's rows moved.
 
@@ -84,7 +96,7 @@ def identify(
     Raises
     ------
     ParameterError
-        A target with time; candidates of other neuroids; candidates beyond the test fold for queries by target.
+        A target with time; candidates of other neuroids; all candidates for queries by target, of which models were fitted to some.
     SchemaError, AlignmentError, SplitError
         As in :func:`evaluate`.
 
@@ -92,6 +104,8 @@ def identify(
     -----
     LeakWarning
         A step was fitted by hand, on test presentations too.
+    TransductiveWarning
+        Predictions were rescaled by their own statistics.
     DegeneratePredictionWarning
         Predictions that are NaN, or have no direction.
 
@@ -99,6 +113,10 @@ def identify(
     -----
     Ranks: (#{S > S_true} + #{S ≥ S_true} − 1) / 2, so that ties share theirs. Two-way identification is 1 − rank / (n − 1). Repeats are
     averaged only where ``repeats`` says so; candidates are always one a stimulus.
+
+    Likelihood: −½ (b − b̂)ᵀ Σ⁻¹ (b − b̂), with equal priors (Kay et al. 2008, Nishimoto et al. 2011). Σ is the covariance of held-out residuals
+    of the training rows (five inner folds), correlations shrunk (Schäfer and Strimmer 2005). It is held as a whole: select or reduce tens of
+    thousands of neuroids.
 
     Examples
     --------
@@ -110,7 +128,8 @@ def identify(
     """
     validate(source, name="source")
     validate(target, name="target")
-    _check(target, metric, query, candidates, repeats, join, n_permutations)
+    asked = Asked(metric, query, candidates, by, centre, rescale, groups, target.shape[1])
+    _check(target, asked, repeats, join, n_permutations)
     seed = check_random_state(random_state, owner="identify")
     steps = chain(Ridge() if model is None else model)
     if steps.is_classifier:
@@ -120,20 +139,16 @@ def identify(
     timed = borrow_times(target, source)
     folds = folds_of(timed, cv, groups, owner="identify", random_state=seed)
     both = pair(source, timed, steps, folds, join=join, repeats=repeats)
-    _check_candidates(candidates, both.target)
+    if by is not None:
+        _check_labels(both.target, by, "target")
+    if not isinstance(candidates, str):
+        _check_candidates(candidates, source if query == "target" else both.target, by)
+        if query == "target":
+            asked = replace(asked, candidates=_prepared(candidates, steps))
 
-    ranked = partial(_ranked, candidates=candidates, width=target.shape[1], metric=metric, query=query, centre=centre)
-    out = _found(*ranked(both)).assign_attrs(metric=metric, query=query, report=json.dumps(both.report))
-    lost = out.stimulus_id.values[np.isnan(out["rank"].values)]
-    for leak in both.report["leaks"]:
-        warnings.warn(leak, LeakWarning, stacklevel=2)
-    if lost.size:
-        warnings.warn(
-            f"{lost.size} of {out.sizes['presentation']} queries have NaN or no direction, and count as chance: {preview(lost)}. Look at "
-            "`rank`.",
-            DegeneratePredictionWarning,
-            stacklevel=2,
-        )
+    ranked = partial(rank_queries, asked=asked)
+    out = _found(*ranked(both)).assign_attrs(metric=metric, query=query, rescale=rescale, report=json.dumps(both.report))
+    _warn(out, both.report["leaks"], rescale)
     if n_permutations:
         null = choose_null(null, timed)
         orders = null_orders(both, null=null, n_permutations=n_permutations, seed=seed)
@@ -142,7 +157,8 @@ def identify(
         out.attrs |= {"null": null, "n_permutations": len(orders)}
     params = {
         "model": steps, "cv": both.report["folds"], "metric": metric, "query": query, "repeats": both.report["repeats"], "join": join,
-        "candidates": candidates if isinstance(candidates, str) else f"{len(candidates)} more", "centre": centre, "n_permutations": n_permutations,
+        "candidates": candidates if isinstance(candidates, str) else f"{len(candidates)} more", "by": by, "centre": centre,
+        "rescale": rescale, "n_permutations": n_permutations,
     }  # fmt: skip
     return write_step(out, "identify", params=params, inputs={"source": source, "target": target}, seed=seed)
 
@@ -172,85 +188,74 @@ def _measured(ranked: Callable[[Pair], tuple[Numbers, Numbers, list[Any]]]) -> C
     return measure
 
 
-def _ranked(
-    both: Pair, *, candidates: Any, width: int, metric: str, query: str, centre: bool
-) -> tuple[Numbers, Numbers, list[Any]]:
-    """Return ranks (query, copy) of targets that lie side by side, numbers of candidates, and (fold, stimuli) of the queries."""
-    pool = {"all": both.target, "test": None}[candidates] if isinstance(candidates, str) else candidates
-    ranks, counts, rows = [], [], []
-    for fold in both.folds:
-        _, prediction, truth = fit_fold(both, fold)
-        codes, names = pd.factorize(truth.stimulus_id.values.astype(object))
-        middle = _copies(both.target[fold.train].values.mean(axis=0, keepdims=True), width) * centre
-        guessed, true = (_copies(np.asarray(x), width) - middle for x in (prediction, truth))
-        more = _beyond(pool, names, width)
-        found = []
-        for k, (guess, pattern) in enumerate(zip(guessed, true, strict=True)):
-            known = np.isfinite(guess).any(axis=0) & np.isfinite(pattern).any(axis=0)  # a neuroid that never varied tells nothing
-            guess, patterns = guess[:, known], _means(pattern[:, known], codes)
-            if query == "target":
-                found.append(rank_true(patterns, _means(guess, codes), np.arange(len(names)), similarity=metric))
-            else:
-                others = (more[k % len(more)] - middle[k])[:, known]
-                found.append(rank_true(guess, np.concatenate([patterns, others]), codes, similarity=metric))
-        ranks.append(np.stack(found, axis=1))
-        counts.append(np.full(len(ranks[-1]), len(names) + more.shape[1]))
-        rows.append((fold.name, names if query == "target" else names[codes]))
-    return np.concatenate(ranks), np.concatenate(counts), rows
+def _prepared(candidates: xr.DataArray, steps: Chain) -> xr.DataArray:
+    if steps.mixes:
+        raise ParameterError(
+            f"identify got further candidates for queries by target, and {steps!r}, which mixes presentations. Expected steps that keep them "
+            "apart, so that a prediction is of one stimulus."
+        )
+    return steps.prepare(candidates, candidates)[0]
 
 
-def _copies(values: Numbers, width: int) -> Numbers:
-    """Return (copy, row, neuroid) of copies that lie side by side."""
-    return np.moveaxis(values.reshape(len(values), -1, width), 1, 0)
-
-
-def _means(values: Numbers, codes: Numbers) -> Numbers:
-    """Return the mean row of each stimulus."""
-    n = codes.max(initial=-1) + 1
-    if n == len(codes):
-        return values
-    out = np.zeros((n, values.shape[1]))
-    np.add.at(out, codes, values)
-    return out / np.bincount(codes)[:, None]
-
-
-def _beyond(pool: xr.DataArray | None, names: Any, width: int) -> Numbers:
-    """Return the patterns of the pool, (copy, stimulus, neuroid), of stimuli that the fold does not test."""
-    if pool is None:
-        return np.empty((1, 0, width))
-    ids = pd.Index(pool.stimulus_id.values.astype(object))
-    other = np.flatnonzero(~ids.isin(names))
-    codes = pd.factorize(ids[other])[0]
-    return np.stack([_means(copy[other], codes) for copy in _copies(pool.values, width)])
-
-
-def _check_candidates(candidates: Any, target: xr.DataArray) -> None:
-    if isinstance(candidates, str):
-        return
+def _check_candidates(candidates: Any, like: xr.DataArray, by: str | None) -> None:
     validate(candidates, name="candidates")
-    if candidates.dims != target.dims or candidates.neuroid_id.values.tolist() != target.neuroid_id.values.tolist():
+    if candidates.dims != like.dims or candidates.neuroid_id.values.tolist() != like.neuroid_id.values.tolist():
         raise ParameterError(
             f"candidates have dims {candidates.dims} and {candidates.shape[1]} neuroids, of the names "
-            f"{preview(candidates.neuroid_id.values)}. Expected the target's {target.shape[1]} neuroids in its order: "
-            f"{preview(target.neuroid_id.values)}."
+            f"{preview(candidates.neuroid_id.values)}. Expected the {like.shape[1]} neuroids of what predictions are compared with (of the "
+            f"source, for queries by target) in its order: {preview(like.neuroid_id.values)}."
+        )
+    if by is not None:
+        _check_labels(candidates, by, "candidates")
+
+
+def _check_labels(x: xr.DataArray, by: str, side: str) -> None:
+    known = coords_of(x, "presentation")
+    if by not in known:
+        raise ParameterError(
+            f"identify got by={by!r}, which is no presentation coordinate of the {side} (repeats of a stimulus that differ in it lose it). "
+            f"Expected one of {', '.join(sorted(known))}.{did_you_mean(by, known)}"
+        )
+    if side == "target" and len(set(known[by].tolist())) < 2:
+        raise ParameterError(f"identify got by={by!r}, which has one value, {known[by][0]!s}. Expected classes to tell apart.")
+
+
+def _warn(out: xr.Dataset, leaks: list[str], rescale: str) -> None:
+    lost = out.stimulus_id.values[np.isnan(out["rank"].values)]
+    for leak in leaks:
+        warnings.warn(leak, LeakWarning, stacklevel=3)
+    if rescale == "test":
+        warnings.warn(
+            "Predictions were given the training rows' mean and deviation by statistics of the test rows themselves: the score is one of a set, "
+            "not of single presentations. Expected rescale='train', for a claim about these.",
+            TransductiveWarning,
+            stacklevel=3,
+        )
+    if lost.size:
+        warnings.warn(
+            f"{lost.size} of {out.sizes['presentation']} queries have NaN or no direction, and count as chance: {preview(lost)}. Look at "
+            "`rank`.",
+            DegeneratePredictionWarning,
+            stacklevel=3,
         )
 
 
-def _check(target: xr.DataArray, metric: str, query: str, candidates: Any, repeats: str, join: str, n_permutations: int) -> None:
-    check_choice("metric", metric, SIMILARITIES, owner="identify")
-    check_choice("query", query, ("prediction", "target"), owner="identify")
+def _check(target: xr.DataArray, asked: Asked, repeats: str, join: str, n_permutations: int) -> None:
+    check_choice("metric", asked.metric, (*SIMILARITIES, "likelihood"), owner="identify")
+    check_choice("query", asked.query, ("prediction", "target"), owner="identify")
+    check_choice("rescale", asked.rescale, ("none", "train", "test"), owner="identify")
     check_choice("repeats", repeats, ("average", "keep", "train-single"), owner="identify")
     check_choice("join", join, ("inner", "exact"), owner="identify")
     check_number("n_permutations", n_permutations, owner="identify", low=0, integer=True)
-    if isinstance(candidates, str):
-        check_choice("candidates", candidates, ("test", "all"), owner="identify")
+    if isinstance(asked.candidates, str):
+        check_choice("candidates", asked.candidates, ("test", "all"), owner="identify")
     if "time" in target.dims:
         raise ParameterError(
             f"identify got a target with dims {target.dims}. Expected one pattern a presentation: choose a time with "
             "`target.sel(time=0.1, method='nearest')`, or average over a window."
         )
-    if query == "target" and not (isinstance(candidates, str) and candidates == "test"):
+    if asked.query == "target" and isinstance(asked.candidates, str) and asked.candidates == "all":
         raise ParameterError(
-            "identify got query='target' and candidates beyond the test fold, for which nothing is predicted. Expected "
-            "candidates='test'."
+            "identify got query='target' and candidates='all', some of which the models were fitted to. Expected candidates='test', or rows "
+            "of the source for stimuli that are nowhere in the target."
         )

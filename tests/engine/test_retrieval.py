@@ -5,7 +5,15 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 
-from brainalign.engine.retrieval import MEASURES, SIMILARITIES, chance_measures, prepared, rank_true, retrieval_measures
+from brainalign.engine.retrieval import (
+    MEASURES,
+    SIMILARITIES,
+    chance_measures,
+    match_spread,
+    prepared,
+    rank_true,
+    retrieval_measures,
+)
 
 N, D = 200, 64
 RNG = np.random.default_rng(0)
@@ -79,6 +87,24 @@ def test_a_candidate_that_is_undefined_is_no_rival():
     found = rank_true(CANDIDATES, holed, ITSELF)
     assert np.isnan(found[3])
     assert (np.delete(found, 3) == 0).all()
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_a_true_candidate_of_its_own_takes_the_place_of_the_common_one(similarity):
+    queries, own = CANDIDATES[:9] + RNG.normal(size=(9, D)), CANDIDATES[:9] + 0.5 * RNG.normal(size=(9, D))
+    found = rank_true(queries, CANDIDATES, np.arange(9), similarity=similarity, own=own)
+    for i in range(9):
+        mine = CANDIDATES.copy()
+        mine[i] = own[i]
+        assert found[i] == rank_true(queries[[i]], mine, np.array([i]), similarity=similarity)[0]
+    assert np.isnan(rank_true(queries, CANDIDATES, np.arange(9), similarity=similarity, own=own * np.nan)).all()
+
+
+def test_spreads_are_matched_column_by_column_and_a_constant_gets_the_mean():
+    x, y = RNG.normal(size=(50, 3)) * [1, 5, 0], RNG.normal(size=(70, 3)) * [2, 0.1, 3] + [4, 0, -1]
+    gain, offset = match_spread(x, y)
+    np.testing.assert_allclose((x * gain + offset).mean(axis=0), y.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose((x * gain + offset).std(axis=0), y.std(axis=0) * [1, 1, 0], atol=1e-12)
 
 
 def test_rows_of_constants_have_no_direction():

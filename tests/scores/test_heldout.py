@@ -3,6 +3,11 @@
 import numpy as np
 
 import brainalign as ba
+from brainalign.dataset.folds import Fold
+from brainalign.features.chain import chain
+from brainalign.models.inner_folds import inner_splits
+from brainalign.scores.heldout import predict_training
+from brainalign.scores.pairing import Pair
 
 
 def null_study(n=60, layers=12, width=4, v=30, seed=0):
@@ -54,3 +59,15 @@ def test_a_neuroid_that_no_mapping_could_fit_has_its_status():
     out = ba.evaluate(x, y, model=Choosy(alphas=[1.0]), cv=3, controls="none", random_state=0)
     assert out.status.values.tolist() == ["ok", "no source", "ok"]
     assert np.isnan(out.score.values).tolist() == [False, True, False]
+
+
+def test_training_rows_are_predicted_by_models_that_did_not_see_them():
+    x, y = null_study(n=40, v=3)
+    rows = np.arange(5, 40)
+    both = Pair(x, y, chain(ba.Ridge(alphas=[1.0])), [], {"repeats": "keep"})
+    predicted, truth = predict_training(both, Fold("one", rows, np.arange(5)))
+    by_hand = []
+    for train, test in inner_splits(5, None, 35, y[rows]):
+        by_hand.append(ba.Ridge(alphas=[1.0]).fit(x[rows[train]], y[rows[train]]).predict(x[rows[test]]).values)
+    np.testing.assert_allclose(predicted, np.concatenate(by_hand), atol=1e-6)
+    np.testing.assert_array_equal(np.sort(truth, axis=0), np.sort(y.values[rows], axis=0))
