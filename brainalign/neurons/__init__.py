@@ -2,4 +2,15 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "angles": ["tuning"],
+        "captions": ["NearestCaption", "caption_bank"],
+        "localiser": ["localise"],
+        "novelty": ["coverage"],
+        "outsized": ["massive", "tame"],
+        "shared_sets": ["overlap"],
+        "sparsity": ["sparseness"],
+    },
+)

@@ -29,6 +29,13 @@ def in_time(x):
     ).assign_attrs(time_reference="stimulus onset")
 
 
+def with_conditions(x):
+    """Three conditions of twenty stimuli each, and eight angles."""
+    stimulus = np.unique(x.stimulus_id.values.astype(object), return_inverse=True)[1]
+    labels = {"condition": np.array(list("abc"))[stimulus % 3], "angle_deg": 45.0 * (stimulus % 8)}
+    return x.assign_coords({name: ("presentation", values) for name, values in labels.items()})
+
+
 #: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
 PAIR_VERBS = {
     "align": lambda source, target: ba.align(source, target)[1],
@@ -94,6 +101,14 @@ PAIR_VERBS = {
         ceiling={"other": source},
         random_state=0,
     ),
+    "match": lambda source, target: ba.match(
+        ba.average_repeats(source),
+        {"one": target, "two": target[:, ::-1]},
+        n_permutations=9,
+        one_to_one=True,
+        random_state=0,
+    ),
+    "caption": lambda source, target: ba.caption(target, source, n_permutations=9, random_state=0),
     "trsa": lambda source, target: ba.trsa(
         ba.rdm(source, by="group"), ba.rdm(target, by="group"), step=0.25, n_permutations=9, random_state=0
     ),
@@ -183,6 +198,8 @@ SINGLE_VERBS = {
     "split": lambda x: ba.split(x, n_splits=3, random_state=0),
     "rdm": lambda x: ba.rdm(x),
     "noise_ceiling": lambda x: ba.noise_ceiling(x, units="r2", random_state=0),
+    "selectivity": lambda x: ba.selectivity(with_conditions(x), "condition", n_permutations=9, n_bootstraps=9, random_state=0),
+    "exemplars": lambda x: ba.exemplars(x, k=3, by="group", random_state=0),
     "bands": lambda x: ba.bands(a=x, b=x),
 }
 #: What a submodule holds for one system.
@@ -190,6 +207,13 @@ SINGLE_OPTIONS = {
     "geometry.kernel_analysis": lambda x: ba.geometry.kernel_analysis(
         x.assign_coords(half=("presentation", x.stimulus_id.values < x.stimulus_id.values[30])), "half", by="group"
     ),
+    "neurons.coverage": lambda x: ba.neurons.coverage(x[:40], new=x[40:]),
+    "neurons.localise": lambda x: ba.neurons.localise(with_conditions(x), "condition", ("a", "b"), n_selected=3, random_state=0),
+    "neurons.massive, neurons.tame": lambda x: ba.neurons.massive(ba.neurons.tame(x)),
+    "neurons.overlap": lambda x: ba.neurons.overlap(x[0].drop_attrs() > 0, x[1].drop_attrs() > 0),
+    "neurons.sparseness": lambda x: ba.neurons.sparseness(x, by="group"),
+    "neurons.tuning": lambda x: ba.neurons.tuning(with_conditions(x), "angle_deg", n_permutations=9, n_bootstraps=9, random_state=0),
+    "selectivity, metric= of activation": lambda x: ba.selectivity(with_conditions(x), "condition", metric="lape"),
     "geometry.trajectories": lambda x: ba.geometry.trajectories(ba.rdm(x, by="group"), along="group"),
 }
 #: Feature steps, on a continuous recording and the rows that another one wants.
