@@ -2,9 +2,14 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 #: Higher rooms may import lower ones; two rooms of one rank do not import each other.
 RANK = {
@@ -148,3 +153,21 @@ def test_pyproject_states_the_same_contracts_without_exceptions(root):
     stated = {(room, name) for name in ONLY_IN if name != "torch" for room in set(RANK) - ONLY_IN[name]}
     stated |= {(room, "brainalign.adapters") for room in set(RANK) - REACH_ADAPTERS}
     assert forbidden == stated
+
+
+def test_what_computes_imports_without_the_libraries_that_read_files():
+    """A machine that lends its accelerator may have no more than numpy, scipy, scikit-learn, pandas, xarray and torch."""
+    rooms = ("core", "engine", "dataset", "features", "geometry", "models", "neurons", "scores")
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for room in rooms
+        for path in sorted((ROOT / "brainalign" / room).glob("*.py"))
+        if path.name != "__init__.py"
+    ]
+    code = (
+        "import sys, importlib\n"
+        "for name in ('dask', 'h5py', 'mne', 'nibabel', 'nilearn', 'transformers', 'zarr'): sys.modules[name] = None\n"
+        f"for name in {modules}: importlib.import_module(name)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

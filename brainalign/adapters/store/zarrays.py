@@ -9,11 +9,10 @@ import os
 from dataclasses import dataclass
 from math import ceil, isqrt, prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-import zarr
 
 from brainalign.adapters.store.zgroups import (
     MARK,
@@ -28,6 +27,9 @@ from brainalign.adapters.store.zgroups import (
 )
 from brainalign.core.errors import SchemaError, StoreError
 from brainalign.core.schema import STRING
+
+if TYPE_CHECKING:
+    import zarr  # loaded by those who read or write: machines that only compute may lack it
 
 _CHUNK_ELEMENTS = 2**20
 
@@ -161,6 +163,8 @@ def create_array(
     -------
     zarr.Array
     """
+    import zarr
+
     stored = _stored_dtype(dtype)
     return zarr.create_array(
         zarr.storage.LocalStore(path),
@@ -225,6 +229,8 @@ def open_array(path: Path) -> StoredArray:
     StoreError
         Metadata or a chunk is missing or truncated.
     """
+    import zarr
+
     path = path.absolute()  # it is read later, perhaps from another working folder
     stamp = _stamp(path)
     metadata = read_json(path / META)
