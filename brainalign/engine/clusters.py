@@ -6,6 +6,7 @@ somewhere there is one (Sassenhagen and Draschkow 2019); :func:`brainalign.engin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,32 @@ def cluster_p_values(observed: Numbers, null: Numbers, *, method: str, threshold
     as_large = (1.0 - _TIE) * found
     p = np.where(found > 0, p_values(as_large, largest.reshape(-1, *[1] * found.ndim)), 1.0)
     return np.where(np.isnan(observed), np.nan, p)
+
+
+def cluster_p_values_along(
+    observed: Numbers, null: Numbers, axes: Sequence[int], *, method: str, threshold: float, tail: int = 1
+) -> Numbers:
+    """Return :func:`cluster_p_values` of scores whose times are anywhere among their axes.
+
+    Parameters
+    ----------
+    observed : ndarray, (...)
+    null : ndarray, (draw, ...)
+    axes : sequence of int
+        The one or two times of ``observed``; all else tells maps apart.
+    method, threshold, tail
+        As in :func:`cluster_p_values`.
+
+    Returns
+    -------
+    ndarray of float64, (...)
+    """
+    last = list(range(-len(axes), 0))
+    maps = np.moveaxis(observed, axes, last)
+    lattice = (-1, *maps.shape[maps.ndim - len(axes) :])
+    draws = np.moveaxis(null, [axis + 1 for axis in axes], last).reshape(len(null), *lattice)
+    p = cluster_p_values(maps.reshape(lattice), draws, method=method, threshold=threshold, tail=tail)
+    return np.moveaxis(p.reshape(maps.shape), last, axes)
 
 
 def cluster_mass(maps: Numbers, threshold: float, *, tail: int = 1) -> Numbers:

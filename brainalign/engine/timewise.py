@@ -69,10 +69,13 @@ def generalize_times(
     ndarray of float64, (fold, time, ..., test time)
     """
     learned = [list(rules(x)) for x in times_of(X, dtype)]
+    _, channels, times = X.shape
+    copy = np.empty((max(len(test) for _, test in folds), times, channels), dtype=dtype or X.dtype)  # of one fold at a time
     found = []
     for k, (_, test) in enumerate(folds):
-        x = np.ascontiguousarray(X[test].transpose(0, 2, 1), dtype=dtype)  # a copy of one fold at a time
-        flat, shape = x.reshape(-1, x.shape[2]), x.shape[:2]
+        for row, trial in enumerate(test):
+            copy[row] = X[trial].T
+        flat, shape = copy[: len(test)].reshape(-1, channels), (len(test), times)
         scores = []
         for rule in learned:
             weights, offset = rule[k]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from brainalign.core.errors import UndefinedDrawsWarning
 from brainalign.engine.bootstrap import Drawn, draw_weights
-from brainalign.engine.clusters import cluster_p_values, sign_flip_t
+from brainalign.engine.clusters import cluster_p_values_along, sign_flip_t
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.moments import Numbers
 from brainalign.engine.rdm_bootstrap import Held, Part, redrawn_scores
@@ -259,9 +259,4 @@ def _clusters(cast: Cast, observed: Numbers, null: Numbers, method: str, thresho
     """Return p-values of clusters over the times of the score, corrected over all else too."""
     dims, whole = cast.shaped(observed)
     times = [axis for axis, dim in enumerate(dims) if dim.partition("_")[2] in ("time", "time_2")]
-    last = list(range(-len(times), 0))
-    maps = np.moveaxis(whole, times, last)
-    lattice = (-1, *maps.shape[maps.ndim - len(times) :])
-    draws = np.moveaxis(cast.shaped(null, 1)[1], [axis + 1 for axis in times], last).reshape(len(null), *lattice)
-    p = cluster_p_values(maps.reshape(lattice), draws, method=method, threshold=threshold)
-    return np.moveaxis(p.reshape(maps.shape), last, times)
+    return cluster_p_values_along(whole, cast.shaped(null, 1)[1], times, method=method, threshold=threshold)

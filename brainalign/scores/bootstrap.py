@@ -14,6 +14,8 @@ from brainalign.core.parameters import check_choice, check_number, check_over, c
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
+from brainalign.engine.moments import Numbers
+from brainalign.engine.onset import onset_and_peak
 from brainalign.scores.units import check_result, check_seeds, unit_scores
 
 
@@ -22,6 +24,7 @@ def bootstrap(
     *,
     over: str | Sequence[str],
     between: str | None = None,
+    onset: float | None = None,
     models: str = "any",
     level: float = 0.95,
     n_bootstraps: int = 1000,
@@ -39,6 +42,9 @@ def bootstrap(
         names a dim of the score or a coordinate of its neuroids, such as ``"subject"``. ``("subject", "stimulus")`` draws both.
     between : str, optional
         Dim of the score along which every pair is compared, such as ``"source_layer"``. Of a dict always its names, ``"result"``.
+    onset : float, optional
+        Of a score over ``time``: add when its effect begins, reaching this share of the peak above chance (0.5 is common), and when it
+        peaks. Chance is the result's own where it names one, as that of :func:`decode_time` does, or 0.
     models : {"any", "fitted"}
         Of redrawn stimuli: whether the claim is of layers and systems, for which models would be fitted to other stimuli too, or
         only of the models that were fitted.
@@ -52,7 +58,8 @@ def bootstrap(
     Returns
     -------
     Dataset
-        ``score``, ``ci_low`` and ``ci_high`` with the dims of the score; ``n_bootstraps``. With ``between`` or a dict also
+        ``score``, ``ci_low`` and ``ci_high`` with the dims of the score; ``n_bootstraps``. With ``onset`` also ``onset`` and ``peak`` in
+        seconds, each with ``_low`` and ``_high``, and its dims without ``time``. With ``between`` or a dict also
         ``difference`` (pair, ...), the first minus the second of each pair, with ``difference_low``, ``difference_high`` and two-sided
         ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all pairs and scores together. Coordinates ``first`` and
         ``second`` (pair) name them.
@@ -68,6 +75,10 @@ def bootstrap(
     (n − 1) / n, and for two kinds of units drawn at once too large (:func:`brainalign.engine.bootstrap.two_factor_variance`);
     percentiles are stretched to the corrected standard error times the t of its degrees of freedom
     (:class:`brainalign.engine.bootstrap.Drawn`), and p compares the difference with its draws on that scale.
+
+    ``onset`` is that of the mean curve: the first time of the stretch around its peak in which it reaches the share
+    (:func:`brainalign.engine.onset.onset_and_peak`). Noise has a peak too, so its interval means something only where there is an effect at
+    all: see ``p_value_max`` or ``p_value_cluster`` first, neither of which says when it begins. Windows and filters of the recording move it.
 
     Redrawn stimuli test models that were fitted to the others, and those of K folds share training rows. Taken as they are
     (``models="fitted"``), 9 to 25% of the differences between sources that are equally good pass p ≤ .05. ``models="any"`` adds the
@@ -88,6 +99,8 @@ def bootstrap(
     check_number("level", level, owner="bootstrap", low=0.5, high=0.9999)
     check_number("n_bootstraps", n_bootstraps, owner="bootstrap", low=2, integer=True)
     check_choice("models", models, ("any", "fitted"), owner="bootstrap")
+    if onset is not None:
+        check_number("onset", onset, owner="bootstrap", low=0.0, high=1.0, low_open=True)
     seed = check_random_state(random_state, owner="bootstrap")
     units = check_over(over, owner="bootstrap", unit="a kind of unit")
     inputs = dict(result) if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else {"result": result}
@@ -101,9 +114,11 @@ def bootstrap(
     low, high = drawn.interval(level)
     named = {"score": drawn.score, "ci_low": low, "ci_high": high}
     out = xr.Dataset({name: template.copy(data=values) for name, values in named.items()})
+    if onset is not None:
+        out = out.merge(_latencies(template, drawn, joined, onset, level))
     if between is not None:
         out = out.merge(_differences(template, drawn, between, level))
-    params = {"over": list(units), "between": between, "models": models, "level": level, "n_bootstraps": drawn.n}
+    params = {"over": list(units), "between": between, "onset": onset, "models": models, "level": level, "n_bootstraps": drawn.n}
     attrs = {"n_units": drawn.n_units, "training": training}
     return write_step(out.assign_attrs(params | attrs), "bootstrap", params=params, inputs=inputs, seed=seed)
 
@@ -112,7 +127,9 @@ def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
     parts = [check_result(part, owner="bootstrap", name=f"result {name!r}") for name, part in results.items()]
     if "stimulus" in units:
         check_seeds(results, owner="bootstrap")
-    kept = [name for name in ("score", "score_bootstrap", "score_refit", "n_units") if all(name in part for part in parts)]
+    kept = [
+        name for name in ("score", "score_bootstrap", "score_refit", "n_units", "chance") if all(name in part for part in parts)
+    ]
     try:
         return xr.concat([part[kept] for part in parts], xr.Variable("result", as_labels(list(results))), join="exact", coords="minimal",
                          compat="override", combine_attrs="drop")  # fmt: skip
@@ -154,6 +171,29 @@ def _with_training(result: xr.Dataset, units: tuple[str, ...], drawn: Drawn, n_f
     for unit in set(units) - {"stimulus"}:
         refits = unit_scores(result, unit, owner="bootstrap", variable="score_refit").mean(unit, skipna=False)
     return "refits", replace(drawn, refits=refits.transpose("refit", ...).values)
+
+
+def _latencies(template: xr.DataArray, drawn: Drawn, result: xr.Dataset, share: float, level: float) -> xr.Dataset:
+    """Return when the effect begins and peaks, with intervals."""
+    if "time" not in template.dims:
+        raise ParameterError(
+            f"bootstrap got onset={share!r} for a score with the dims {template.dims}. Expected a score over `time`, as that of "
+            "`ba.decode_time`."
+        )
+    axis, times = template.dims.index("time"), np.asarray(template.time.values, dtype=np.float64)
+    chance = result.chance if "chance" in result else xr.DataArray(0.0)
+    chance = chance.mean([dim for dim in chance.dims if dim not in template.dims])  # that of units is over them too
+    level_of_chance = (xr.zeros_like(template) + chance).transpose(*template.dims).values
+    kept, found = template.isel(time=0, drop=True), {}
+    for which, name in enumerate(("onset", "peak")):
+
+        def latency(x: Numbers, which: int = which) -> Numbers:
+            return onset_and_peak(np.moveaxis(x - level_of_chance, axis + 1, -1), times, share)[which]
+
+        latencies = drawn.each(latency)
+        for end, values in zip(("", "_low", "_high"), (latencies.score, *latencies.interval(level)), strict=True):
+            found[name + end] = kept.copy(data=values).assign_attrs(units="s")
+    return xr.Dataset(found)
 
 
 def _redrawn(result: xr.Dataset) -> xr.DataArray:

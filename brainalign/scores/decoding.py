@@ -17,12 +17,15 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
+from brainalign.engine.bootstrap import draw_weights
 from brainalign.engine.clusters import cluster_p_values
 from brainalign.engine.moments import Numbers, column_status, known_mean
 from brainalign.features.chain import Chain, chain
 from brainalign.models.classifier import Classifier
 from brainalign.models.ridge import Ridge
+from brainalign.scores.decoding_people import check_people, exchange_parts, stack_systems
 from brainalign.scores.decoding_rows import absent_classes, check_rows, decoding_folds, restrict_folds, rows_with
+from brainalign.scores.draws import interval, units_of
 from brainalign.scores.inference import NULLS, choose_null, null_orders, with_p_values
 from brainalign.scores.joined import join_results
 from brainalign.scores.over_time import Task, patterns_of, score_times
@@ -47,6 +50,7 @@ def decode_time(
     n_permutations: int = 0,
     null: str = "auto",
     clusters: str | None = None,
+    n_bootstraps: int = 0,
     dtype: str = "float64",
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
@@ -57,7 +61,7 @@ def decode_time(
     ----------
     source : DataArray, (presentation, neuroid, time), or dict of them
         What is decoded from: epochs of a recording, the steps of a recurrent network, tokens. Systems of a dict are decoded one by one,
-        in a result along ``source``.
+        in a result along ``source``, which ``permutation_test(..., over="source", clusters="mass")`` tests over people.
     target : str, or DataArray (presentation, neuroid)
         A presentation coordinate, whose labels are told apart; or numbers, such as an embedding, joined on ``stimulus_id``.
     model : mapping or chain, optional
@@ -74,16 +78,19 @@ def decode_time(
     train_on, test_on : mapping of str to values, optional
         Presentation coordinates: of the training rows of each fold only those with these values are learned from, as in
         ``train_on={"condition": "seen"}, test_on={"condition": "imagined"}``; of its test rows likewise. Across people that share neuroids,
-        such as sensors, ``{"subject": ...}``. A stimulus is on one side even where both conditions show it.
+        such as sensors, ``{"subject": ...}``; of a dict ``{"source": ...}`` by its names. A stimulus is on one side even where both
+        conditions show it.
     patterns : bool
         Add what each neuroid shows of each decision (:func:`brainalign.engine.timewise.haufe_patterns`).
     n_permutations : int
         Fit and score this often with labels, or patterns, moved: 1,000 or more for a claim.
     null : {"auto", "exchange", "shift", "runs"}
         As in :func:`evaluate`: stimuli change places within their fold, with all their presentations; single presentations do where folds were
-        forced to divide those of a stimulus.
+        forced to divide those of a stimulus. They stay within what ``groups`` holds out, and within people.
     clusters : {"mass", "tfce"}, optional
         Add p-values of clusters of neighbouring times.
+    n_bootstraps : int
+        Draw the stimuli that are tested this often anew, and keep the scores for ``bootstrap(..., over="stimulus", onset=0.5)``.
     dtype : {"float64", "float32"}
         Of the source's values, as models get them; with float32 the fast ones take half the time and memory.
 
@@ -93,7 +100,7 @@ def decode_time(
         ``score`` (time), or (train_time, test_time), pooled over folds and averaged over outputs; ``score_by_fold``; for numbers
         ``score_by_output`` (output, ...), by the target's ``neuroid_id``; ``chance``; ``n_presentations`` that were tested. With
         permutations ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all times together; with clusters
-        ``p_value_cluster``; with patterns ``pattern`` (class or output, neuroid, time), of two classes for the second, learned from all
+        ``p_value_cluster``; with bootstraps ``ci_low`` and ``ci_high`` (95%), ``score_bootstrap`` and ``n_units``; with patterns ``pattern`` (class or output, neuroid, time), of two classes for the second, learned from all
         training rows. The attr ``report`` (JSON) says what was joined, dropped and split.
 
     Raises
@@ -101,9 +108,12 @@ def decode_time(
     ParameterError, SchemaError
         A source without time or with NaN; labels of one class; a metric that does not fit.
     SplitError
-        A stimulus on both sides, a class that is absent from a training fold, fewer stimuli than folds.
+        A stimulus on both sides, or a person where each has one label; a class that is absent from a training fold; fewer stimuli than folds;
+        labels that permutations would carry from one group to another.
+    AlignmentError
+        Systems that go over into each other have other neuroids or times.
     CapabilityError
-        Patterns of a model without weights, or areas under curves of one without decision values.
+        Patterns of a model without weights, areas under curves of one without decision values, a covariance without an inverse.
 
     Notes
     -----
@@ -131,8 +141,24 @@ def decode_time(
     """
     seed = check_random_state(random_state, owner="decode_time")
     asked = _Asked(
-        model, cv, groups, metric, generalize, train_on, test_on, patterns, n_permutations, null, clusters, dtype, seed, progress
+        model,
+        cv,
+        groups,
+        metric,
+        generalize,
+        train_on,
+        test_on,
+        patterns,
+        n_permutations,
+        null,
+        clusters,
+        n_bootstraps,
+        dtype,
+        seed,
+        progress,
     )
+    if isinstance(source, Mapping) and any("source" in (wanted or {}) for wanted in (train_on, test_on)):
+        source = stack_systems(source)
     if not isinstance(source, Mapping):
         return _decode(source, target, asked)
     if patterns:
@@ -158,6 +184,7 @@ class _Asked:
     n_permutations: int
     null: str
     clusters: str | None
+    n_bootstraps: int
     dtype: str
     seed: int
     progress: bool
@@ -180,14 +207,22 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
     task = Task(both.source, sides, both.model, metric, n_classes, asked.generalize, asked.dtype)
     truth = both.target.values[:, 0] if by_label else both.target.values
     check_rows(sides, metric, y, truth)
+    if by_label and not folds.settings.get("forced"):
+        check_people(sides, both.source, truth, target)
     null = choose_null(asked.null, both.target) if asked.n_permutations else None
 
     targets = truth[None]
     if null:
-        orders = _orders(both, task, truth, null, asked, divided=straddles(folds, both.target))
+        parts = exchange_parts(both.source, asked.groups, truth, folds) if null == "exchange" else None
+        orders = _orders(both, task, truth, null, asked, divided=straddles(folds, both.target), within=parts)
         targets = np.concatenate([targets, truth[orders]])  # together, for they share what is learned of the source
-    scores, by_fold = score_times(task, targets, progress=asked.progress)
+    counts = _redrawn(both, asked) if asked.n_bootstraps else None
+    scores, by_fold, redrawn = score_times(task, targets, weights=counts, progress=asked.progress)
     out = _labelled(scores[0], by_fold, both, task, truth)
+    if counts is not None:
+        draws = redrawn if by_label else known_mean(redrawn, axis=1)
+        out["score_bootstrap"] = (("bootstrap", *out.score.dims), draws.astype(np.float32))
+        out = out.assign(n_units=len(np.unique(units_of(both.target))), **interval(out.score_bootstrap))
     if null:
         drawn = scores[1:] if by_label else known_mean(scores[1:], axis=1)
         out = _with_chance(out, drawn, asked.clusters).assign_attrs(null=null)
@@ -199,7 +234,7 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
     params = {
         "target": target if by_label else "responses", "model": model, "cv": both.report["folds"], "metric": task.metric,
         "generalize": asked.generalize, "train_on": asked.train_on, "test_on": asked.test_on, "n_permutations": asked.n_permutations,
-        "null": null, "clusters": asked.clusters, "dtype": asked.dtype,
+        "null": null, "clusters": asked.clusters, "n_bootstraps": asked.n_bootstraps, "dtype": asked.dtype,
     }  # fmt: skip
     inputs = {"source": known} if by_label else {"source": known, "target": target}
     return write_step(out, "decode_time", params=params, inputs=inputs, seed=asked.seed)
@@ -222,12 +257,20 @@ def _labelled(score: Numbers, by_fold: Numbers, both: Pair, task: Task, truth: N
     return out.assign(score=(dims, score), score_by_fold=(("fold", *dims), by_fold), chance=chance, n_presentations=len(tested))
 
 
-def _orders(both: Pair, task: Task, truth: Numbers, null: str, asked: _Asked, *, divided: bool) -> Numbers:
+def _redrawn(both: Pair, asked: _Asked) -> Numbers:
+    """Return how often each presentation is tested when stimuli are drawn anew, (draw, presentation); the same for all systems."""
+    names, codes = np.unique(units_of(both.target), return_inverse=True)
+    return draw_weights(len(names), asked.n_bootstraps, np.random.default_rng(asked.seed))[:, codes]
+
+
+def _orders(
+    both: Pair, task: Task, truth: Numbers, null: str, asked: _Asked, *, divided: bool, within: Numbers | None
+) -> Numbers:
     """Return orders of the rows under the null, (permutation, row)."""
     if divided:  # presentations of a stimulus that are on both sides do not move together
         own = as_labels([str(i) for i in range(len(truth))])
         both = replace(both, target=both.target.assign_coords(stimulus_id=("presentation", own)))
-    orders = null_orders(both, null=null, n_permutations=asked.n_permutations, seed=asked.seed)
+    orders = null_orders(both, null=null, n_permutations=asked.n_permutations, seed=asked.seed, within=within)
     if task.n_classes:  # what is observed has every class in every training fold, and so has what it is compared with
         orders = orders[[not absent_classes(task.folds, truth[order], task.n_classes) for order in orders]]
     if not len(orders):
@@ -308,7 +351,8 @@ def _check(source: xr.DataArray, target: Any, asked: _Asked) -> None:
     check_choice("null", asked.null, NULLS, owner="decode_time")
     check_choice("clusters", asked.clusters, (None, "mass", "tfce"), owner="decode_time")
     check_choice("dtype", asked.dtype, ("float64", "float32"), owner="decode_time")
-    check_number("n_permutations", asked.n_permutations, owner="decode_time", low=0, integer=True)
+    for name in ("n_permutations", "n_bootstraps"):
+        check_number(name, getattr(asked, name), owner="decode_time", low=0, integer=True)
     if asked.clusters and not asked.n_permutations:
         raise ParameterError(
             f"decode_time got clusters={asked.clusters!r} and n_permutations=0. Expected permutations: 1,000 for a claim."

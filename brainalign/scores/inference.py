@@ -89,7 +89,7 @@ def choose_null(null: str, x: xr.DataArray) -> str:
     return "shift"
 
 
-def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Numbers:
+def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, within: Numbers | None = None) -> Numbers:
     """Return the orders in which the target's rows are scored again.
 
     Parameters
@@ -100,6 +100,8 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
         circle; or exchange whole runs of one length, which holds however slow they are.
     n_permutations : int
     seed : int
+    within : ndarray of int, (presentation,), optional
+        Stimuli are exchanged with others of the same part only, such as a subject.
 
     Returns
     -------
@@ -114,9 +116,11 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int) -> Num
     for number, fold in enumerate(both.folds):
         fold_of[fold.test] = number
     stimulus = pd.factorize(rows["stimulus_id"])[0]
-    if min(len(np.unique(stimulus[fold.test])) for fold in both.folds) < _LEAST_STIMULI:
-        fold_of[:] = 0
-    return exchange_orders(stimulus, n_permutations, rng, within=fold_of)
+    whole = np.zeros(len(rows), dtype=np.int64) if within is None else within
+    parts = np.unique(np.stack([fold_of, whole]), axis=1, return_inverse=True)[1]
+    if min(len(np.unique(stimulus[parts == part])) for part in np.unique(parts[fold_of >= 0])) < _LEAST_STIMULI:
+        parts = whole
+    return exchange_orders(stimulus, n_permutations, rng, within=parts)
 
 
 def null_scores(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,10 +13,9 @@ from sklearn.base import clone
 from brainalign.core.errors import CapabilityError
 from brainalign.core.tables import coords_of
 from brainalign.dataset.folds import Fold
-from brainalign.engine.moments import Numbers, deviations
+from brainalign.engine.moments import Numbers
 from brainalign.engine.timewise import (
     Rule,
-    area_under_curve,
     decode_times,
     generalize_times,
     haufe_patterns,
@@ -28,6 +26,7 @@ from brainalign.engine.timewise import (
 from brainalign.features.chain import Chain
 from brainalign.models.classifier import Classifier
 from brainalign.models.ridge import Ridge
+from brainalign.scores.decoding_metrics import METRICS, Metric
 
 Rules = Callable[
     [Numbers, Sequence[tuple[Numbers, Numbers]], Numbers], Iterator[Rule]
@@ -64,13 +63,17 @@ class Task:
     dtype: str
 
 
-def score_times(task: Task, targets: Numbers, *, progress: bool = False) -> tuple[Numbers, Numbers]:
+def score_times(
+    task: Task, targets: Numbers, *, weights: Numbers | None = None, progress: bool = False
+) -> tuple[Numbers, Numbers, Numbers]:
     """Score labelings of the same rows, or arrays of numbers.
 
     Parameters
     ----------
     task : Task
     targets : ndarray, (labeling, row) of codes, or (labeling, row, output) of numbers
+    weights : ndarray, (draw, row), optional
+        How often each row is tested when rows are drawn anew; models are those of all.
     progress : bool
 
     Returns
@@ -79,26 +82,38 @@ def score_times(task: Task, targets: Numbers, *, progress: bool = False) -> tupl
         Of the sums of all folds.
     by_fold : ndarray of float64, (fold[, output], time[, test time])
         Of the first labeling; NaN where a fold has no score.
+    redrawn : ndarray of float64, (draw[, output], time[, test time])
+        Of the first labeling too; none without weights.
+
+    Raises
+    ------
+    CapabilityError
+        A covariance has no inverse.
     """
     from tqdm.auto import tqdm
 
     metric, rules, pooled = METRICS[task.metric], fast_rules(task), []
     folds, place = [(fold.train, fold.test) for fold in task.folds], -2 if task.generalize else -1
+    drawn = np.empty((0, targets.shape[1])) if weights is None else weights
     step = _together(task, targets, fast=rules is not None)
     for start in tqdm(range(0, len(targets), step), desc="labelings", disable=not progress or len(targets) <= step):
         block = targets[start : start + step]
-        score = partial(_sums, metric, block, task.n_classes)
+        score = partial(_sums, metric, block, task.n_classes, drawn if start == 0 else drawn[:0])
         if rules is None:
             found = _in_a_loop(task, block, score, progress=progress and len(targets) <= step)
         else:
             run = generalize_times if task.generalize else decode_times
-            found = run(task.source.values, folds, partial(rules, block, folds), score, dtype=task.dtype)
-        sums = np.moveaxis(found, 2, 0)  # (sum, fold, time, labeling[, output][, test time])
+            try:
+                found = run(task.source.values, folds, partial(rules, block, folds), score, dtype=task.dtype)
+            except np.linalg.LinAlgError as error:
+                raise _without_inverse(task) from error
+        sums = np.moveaxis(found, 2, 0)  # (sum, fold, time, labeling and draw[, output][, test time])
         with np.errstate(invalid="ignore", divide="ignore"):
             pooled.append(np.moveaxis(metric.value(sums.sum(axis=1)), 0, place))
             if start == 0:
                 by_fold = np.moveaxis(metric.value(sums[:, :, :, 0]), 1, place)
-    return np.concatenate(pooled), by_fold
+                pooled[0], redrawn = np.split(pooled[0], [len(block)])
+    return np.concatenate(pooled), by_fold, redrawn
 
 
 def patterns_of(task: Task, target: Numbers) -> Numbers:
@@ -157,6 +172,18 @@ def fast_rules(task: Task) -> Rules | None:
         same = all(getattr(step, name) == getattr(plain, name) for name in _RIDGE)
         return partial(_ridge, n_classes=0, alpha=alpha) if same and alpha > 0 else None
     return None
+
+
+def _without_inverse(task: Task) -> CapabilityError:
+    n, (_, channels, _) = min(len(fold.train) for fold in task.folds), task.source.shape
+    rank = min(
+        np.linalg.matrix_rank(task.source.values[:, :, time].astype(np.float64)) for time in range(task.source.sizes["time"])
+    )
+    return CapabilityError(
+        f"decode_time got a covariance without an inverse: {n} training presentations or more, {channels} neuroids, whose values have rank "
+        f"{rank} at some time, in {task.dtype}. Expected trials that vary within each class: use a penalty (`ba.Classifier('ridge', C=0.01)`), "
+        "fewer neuroids (`ba.Reduce` before the classifier), more trials, or dtype='float64'."
+    )
 
 
 def _lda(targets: Numbers, folds: Sequence[tuple[Numbers, Numbers]], x: Numbers) -> Iterator[Rule]:
@@ -223,63 +250,11 @@ def _decide(model: Chain, x: xr.DataArray, task: Task) -> Numbers:
     return np.asarray(last.predict_proba(seen))[:, 1:]
 
 
-def _sums(metric: Metric, targets: Numbers, n_classes: int, values: Numbers, test: Numbers) -> Numbers:
-    """Return what one fold adds to a score, (sum, labeling[, output][, test time])."""
-    return metric.sums(values.reshape(len(values), len(targets), -1, *values.shape[2:]), targets[:, test], n_classes)
-
-
-def _auc_sums(values: Numbers, truth: Numbers, n_classes: int) -> Numbers:
-    """Pairs of both classes that are in the right order, and all pairs."""
-    positive = truth.T == 1
-    area = area_under_curve(values[:, :, 0], positive)
-    pairs = (positive.sum(axis=0) * (~positive).sum(axis=0)).reshape(-1, *[1] * (area.ndim - 1)) * np.ones(area.shape)
-    return np.stack([np.where(pairs > 0, area, 0.0) * pairs, pairs])
-
-
-def _count_sums(values: Numbers, truth: Numbers, n_classes: int) -> Numbers:
-    """Hits of each class, and how often it was shown."""
-    found = values[:, :, 0] > 0 if values.shape[2] == 1 else values.argmax(axis=2)
-    true = truth.T.reshape(*truth.T.shape, *[1] * (found.ndim - 2))
-    shown = [np.broadcast_to((true == k).sum(axis=0), found.shape[1:]) for k in range(n_classes)]
-    return np.stack([*(((found == k) & (true == k)).sum(axis=0) for k in range(n_classes)), *shown])
-
-
-def _pearson_sums(values: Numbers, truth: Numbers, n_classes: int) -> Numbers:
-    """Products of deviations from the fold's means: across, of the truth, of the prediction."""
-    y = deviations(np.moveaxis(truth, 0, 1))
-    y, p = y.reshape(*y.shape, *[1] * (values.ndim - y.ndim)), deviations(values)
-    squares = (p * p).sum(axis=0)
-    return np.stack([(y * p).sum(axis=0), np.broadcast_to((y * y).sum(axis=0), squares.shape), squares])
-
-
-def _ratio(sums: Numbers) -> Numbers:
-    return np.asarray(sums[0] / sums[1])
-
-
-def _accuracy(sums: Numbers) -> Numbers:
-    hits, shown = np.split(sums, 2)
-    return np.asarray(hits.sum(axis=0) / shown.sum(axis=0))
-
-
-def _balanced(sums: Numbers) -> Numbers:
-    hits, shown = np.split(sums, 2)
-    return np.asarray(np.where(shown > 0, hits / shown, 0.0).sum(axis=0) / (shown > 0).sum(axis=0))
-
-
-def _pearson(sums: Numbers) -> Numbers:
-    return np.asarray(sums[0] / np.sqrt(sums[1] * sums[2]))
-
-
-class Metric(NamedTuple):
-    """A score that is made of sums, which add up over folds."""
-
-    sums: Callable[[Numbers, Numbers, int], Numbers]  # of values (row, labeling, output[, time]), truth and the number of classes
-    value: Callable[[Numbers], Numbers]
-
-
-METRICS = {
-    "auc": Metric(_auc_sums, _ratio),
-    "accuracy": Metric(_count_sums, _accuracy),
-    "balanced-accuracy": Metric(_count_sums, _balanced),
-    "pearson": Metric(_pearson_sums, _pearson),
-}
+def _sums(metric: Metric, targets: Numbers, n_classes: int, weights: Numbers, values: Numbers, test: Numbers) -> Numbers:
+    """Return what one fold adds to a score, (sum, labeling[, output][, test time]); after labelings come draws of rows for the first."""
+    values = values.reshape(len(values), len(targets), -1, *values.shape[2:])
+    found = metric.sums(values, targets[:, test], n_classes)
+    if not len(weights):
+        return found
+    redrawn = metric.redrawn(values[:, 0], targets[0, test], n_classes, weights[:, test].astype(np.float64))
+    return np.concatenate([found, redrawn], axis=1)

@@ -35,7 +35,8 @@ def permutation_test(
     over: str | None = None,
     within: str | None = None,
     block_s: float | None = None,
-    against: float = 0.0,
+    against: float | None = None,
+    clusters: str | None = None,
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
@@ -58,8 +59,11 @@ def permutation_test(
         Presentation coordinate within which stimuli are exchanged, such as ``"session"``.
     block_s : float, optional
         Of null="block"; several times longer than neighbours are alike.
-    against : float
-        Of one result: the score that is no effect, such as 0.5 for an accuracy of two classes.
+    against : float, optional
+        Of one result: the score that is no effect. Default the ``chance`` that a result names for each unit, as that of :func:`decode_time`
+        does; else 0.
+    clusters : {"mass", "tfce"}, optional
+        Of results in time, over people or other units: add p-values of clusters of neighbouring times, or pairs of times.
     n_permutations : int
         Fewer are made where there are fewer, as of the signs of 8 subjects.
     random_state : int, Generator or None
@@ -69,7 +73,7 @@ def permutation_test(
     Dataset
         ``score`` with ``p_value``, ``p_value_fdr`` and ``p_value_max`` (as :func:`evaluate`'s): Pearson r (neuroid[, time]), pooled over
         runs around the mean of each, higher than chance; the mean score over units, higher than ``against``; the mean difference
-        x − y, or the correlation of two maps, either way from zero. The attr ``null`` names the null, ``assumes`` what it rests on.
+        x − y, or the correlation of two maps, either way from zero. With clusters ``p_value_cluster``. The attr ``null`` names the null, ``assumes`` what it rests on.
 
     Raises
     ------
@@ -90,6 +94,11 @@ def permutation_test(
     The scores of folds do not show what other training rows would change, for they share them. It is added as :func:`bootstrap` does:
     estimated where results were made with ``n_refits=20``, else a bound, under which 1 to 2% of equal sources pass.
 
+    Clusters are of t over units: sums of what lies beyond its one-sided 5% point (of differences 2.5% on each side), or threshold-free
+    enhancement, held against the largest anywhere after each change of signs. A small ``p_value_cluster`` says that these people differ from
+    chance somewhere. It does not show that they do at a given time of the cluster, when the effect begins or how long it lasts
+    (Sassenhagen and Draschkow 2019): of single times ``p_value_max`` speaks, and of its beginning ``bootstrap(..., onset=0.5)``.
+
     Examples
     --------
     >>> import brainalign as ba
@@ -101,6 +110,7 @@ def permutation_test(
     0.01
     """
     check_choice("null", null, NULLS, owner="permutation_test")
+    check_choice("clusters", clusters, (None, "mass", "tfce"), owner="permutation_test")
     check_number("n_permutations", n_permutations, owner="permutation_test", low=1, integer=True)
     seed = check_random_state(random_state, owner="permutation_test")
     rng = np.random.default_rng(seed)
@@ -112,8 +122,19 @@ def permutation_test(
         out = map_test(x, y, "variogram" if null == "auto" else null, n_permutations, rng)
     else:
         _refuse("null", null, _OF_UNITS, "results")
-        out = sign_test(x, y, over, against, n_permutations, rng)
-    params = {"null": out.attrs["null"], "over": over, "within": within, "block_s": block_s, "against": against}
+        out = sign_test(x, y, over, against, n_permutations, rng, clusters=clusters)
+    if clusters is not None and "p_value_cluster" not in out:
+        raise ParameterError(
+            f"permutation_test got clusters={clusters!r} for null={out.attrs['null']!r}. Expected results in time, over='subject' or other units."
+        )
+    params = {
+        "null": out.attrs["null"],
+        "over": over,
+        "within": within,
+        "block_s": block_s,
+        "against": against,
+        "clusters": clusters,
+    }
     params["n_permutations"] = out.attrs["n_permutations"]
     return write_step(out, "permutation_test", params=params, inputs={"x": x, "y": y}, seed=seed)
 

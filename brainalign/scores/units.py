@@ -16,9 +16,12 @@ from brainalign.core.provenance import provenance
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 from brainalign.engine.bootstrap import training_variance
+from brainalign.engine.clusters import cluster_p_values_along, sign_flip_t
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import draw_signs
 from brainalign.scores.inference import with_p_values
+
+_CLUSTER_P = 0.05  # of single times, beyond which neighbouring ones form a cluster
 
 
 def check_result(result: Any, *, owner: str, name: str = "result") -> xr.Dataset:
@@ -119,7 +122,9 @@ def unit_scores(result: xr.Dataset, over: str, *, owner: str, variable: str = "s
     return found
 
 
-def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.random.Generator) -> xr.Dataset:
+def sign_test(
+    x: Any, y: Any, over: str | None, against: float | None, n: int, rng: np.random.Generator, *, clusters: str | None = None
+) -> xr.Dataset:
     """Test the mean score of units, or the mean difference of two results, by changing signs of units.
 
     Parameters
@@ -128,33 +133,39 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
     y : Dataset or None
     over : str
         As in :func:`unit_scores`.
-    against : float
-        The score that is no effect.
+    against : float or None
+        The score that is no effect; None for what the result itself calls ``chance``, or 0.
     n : int
         Permutations; all there are where there are fewer.
     rng : Generator
+    clusters : {"mass", "tfce"}, optional
 
     Returns
     -------
     Dataset
-        ``score`` (the mean, or mean difference) with its p-values (of a difference two-sided), and ``n_units``.
+        ``score`` (the mean, or mean difference) with its p-values (of a difference two-sided), those of clusters where asked, and
+        ``n_units``.
 
     Raises
     ------
     SchemaError, ParameterError, AlignmentError
         The results are none, name no such units, or differ in what they hold.
     """
-    check_number("against", against, owner="permutation_test")
+    if against is not None:
+        check_number("against", against, owner="permutation_test")
     if over is None:
         raise ParameterError(
             "permutation_test got results without `over`. Expected the units that change sign: over='subject' or 'fold'."
         )
     scores = unit_scores(check_result(x, owner="permutation_test", name="x"), over, owner="permutation_test")
+    no_effect: Any = 0.0 if against is None else against
+    if against is None and y is None and "chance" in x:
+        no_effect = (xr.zeros_like(scores) + x.chance).transpose(*scores.dims).values
     if y is not None:
         other = unit_scores(check_result(y, owner="permutation_test", name="y"), over, owner="permutation_test")
         scores = _difference(scores, other, over)
-    values = scores.values - against
-    observed, flipped = values.mean(axis=0), np.tensordot(draw_signs(len(values), n, rng), values, 1) / len(values)
+    values, signs = scores.values - no_effect, draw_signs(scores.shape[0], n, rng)
+    observed, flipped = values.mean(axis=0), np.tensordot(signs, values, 1) / len(values)
     variance, chance = _variance_of_mean(observed, values), _over(flipped, _variance_of_mean(flipped, values))
     observed, assumes = _of_folds(x, y, observed, variance, len(values)) if over == "fold" else (_over(observed, variance), "")
     if y is not None:
@@ -164,9 +175,26 @@ def sign_test(x: Any, y: Any, over: str | None, against: float, n: int, rng: np.
     tested = with_p_values(
         out.assign(score=out.score.copy(data=observed)), xr.DataArray(chance, dims=("permutation", *out.score.dims))
     )
+    if clusters is not None:
+        tested["p_value_cluster"] = (tested.score.dims, _clusters(scores, values, signs, clusters, two_sided=y is not None))
     what = "differences" if y is not None else "scores"
-    assumes = f"{what} of units are independent and as likely above {against:g} as below{assumes}"
+    level = "chance" if np.ndim(no_effect) else f"{no_effect:g}"
+    assumes = f"{what} of units are independent and as likely above {level} as below{assumes}"
     return tested.assign(score=out.score, n_units=len(values)).assign_attrs(null="sign", over=over, assumes=assumes)
+
+
+def _clusters(scores: xr.DataArray, values: Numbers, signs: Numbers, method: str, *, two_sided: bool) -> Numbers:
+    """Return p-values of clusters over the times of the scores, (unit, ...), corrected over all else too."""
+    unit, *dims = map(str, scores.dims)
+    times = [axis for axis, dim in enumerate(dims) if "time" in dim.split("_")]
+    if unit == "fold" or not 0 < len(times) < 3:
+        raise ParameterError(
+            f"permutation_test got clusters={method!r} for scores ({', '.join([unit, *dims])}). Expected one time or two, and units that share no "
+            "training rows, such as subjects: join their results with `xr.concat(results, 'subject')`."
+        )
+    t, null = sign_flip_t(values, np.ones((1, len(values))))[0], sign_flip_t(values, signs)
+    threshold = stats.t.isf(_CLUSTER_P / (1 + two_sided), len(values) - 1)
+    return cluster_p_values_along(t, null, times, method=method, threshold=threshold, tail=0 if two_sided else 1)
 
 
 def _variance_of_mean(mean: Numbers, values: Numbers) -> Numbers:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from brainalign.engine.clusters import cluster_mass, cluster_p_values, sign_flip_t, tfce
+from brainalign.engine.clusters import cluster_mass, cluster_p_values, cluster_p_values_along, sign_flip_t, tfce
 from brainalign.engine.resample import draw_signs
 
 RNG = np.random.default_rng(0)
@@ -69,3 +69,10 @@ def test_tiles_change_nothing(method, monkeypatch):
     whole = cluster_p_values(observed, null, method=method, threshold=1.0)
     monkeypatch.setattr("brainalign.engine.clusters._BUDGET", 50)
     np.testing.assert_array_equal(cluster_p_values(observed, null, method=method, threshold=1.0), whole)
+
+
+def test_times_may_be_any_axes():
+    observed, null = RNG.normal(size=(6, 3, 5)), RNG.normal(size=(20, 6, 3, 5))
+    found = cluster_p_values_along(observed, null, [2, 0], method="mass", threshold=0.5, tail=0)
+    wanted = cluster_p_values(observed.transpose(1, 2, 0), null.transpose(0, 2, 3, 1), method="mass", threshold=0.5, tail=0)
+    np.testing.assert_array_equal(found, wanted.transpose(2, 0, 1))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.metrics import get_scorer, make_scorer
@@ -82,3 +83,23 @@ def test_the_areas_are_those_of_the_usual_scorer():
     peer = LDA.fit(x.values[fold.train, :, 1].astype(np.float64), label[fold.train])
     wanted = get_scorer("roc_auc")(peer, x.values[fold.test, :, 1].astype(np.float64), label[fold.test])
     assert float(ba.decode_time(x, "condition", cv=folds).score_by_fold[0, 1]) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", ["mass", "tfce"])
+@pytest.mark.parametrize("generalize", [False, True])
+def test_clusters_over_people_are_those_of_mne(method, generalize):
+    """Of all sign changes; one-sided, MNE counts the data twice and leaves out the draw in which all signs change."""
+    people = {f"sub-{k}": recording(2, seed=k)[0] for k in range(7)}
+    out = ba.decode_time(people, "condition", model=ba.Classifier("ridge"), cv=4, generalize=generalize, random_state=0)
+    found = ba.permutation_test(out, over="source", clusters=method, n_permutations=1000, random_state=0)
+    values = out.score.values - 0.5
+    threshold = stats.t.isf(0.05, 6) if method == "mass" else {"start": 0.0, "step": 0.1}
+    _, clusters, p, _ = mne.stats.permutation_cluster_1samp_test(
+        values, threshold=threshold, n_permutations=1000, tail=1, out_type="mask", verbose="error"
+    )
+    wanted = p.reshape(values.shape[1:]) if method == "tfce" else np.ones(values.shape[1:])
+    for cluster, value in zip(clusters, p, strict=False):
+        if method == "mass":
+            wanted[cluster] = value
+    assert found.p_value_cluster.dims == out.score.dims[1:]
+    np.testing.assert_allclose(found.p_value_cluster, wanted, atol=1.0001 / 2**7)

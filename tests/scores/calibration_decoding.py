@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import xarray as xr
 
 import brainalign as ba
 
@@ -44,6 +45,33 @@ def over_time(seed, effect, draws, model):
     return out.p_value.values
 
 
+def any_time(seed, effect, draws, variable):
+    """Two classes of fifty trials at twenty times, neighbours alike: the smallest p of all, or of all clusters."""
+    rng = np.random.default_rng(seed)
+    label = np.repeat([0, 1], 25)
+    x = rng.normal(size=(50, 5, 24)).cumsum(axis=2)
+    x = recorded(
+        (x[..., 4:] - x[..., :-4]) / 2 + effect * label[:, None, None] * (np.arange(20) // 5 == 2),
+        "meg",
+        condition=label.astype(str),
+    )
+    ask = {"model": ba.Classifier("ridge"), "cv": 5, "n_permutations": draws, "random_state": seed}
+    return ba.decode_time(x, "condition", clusters="tfce" if variable == "tfce" else "mass", **ask)[
+        "p_value_max" if variable == "max" else "p_value_cluster"
+    ].values.min(keepdims=True)
+
+
+def over_people(seed, effect, draws, method):
+    """Areas under curves of twelve people, each with its own, at twenty times that are alike: the smallest p of all clusters."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(12, 24)).cumsum(axis=1)
+    score = 0.5 + 0.05 * (noise[:, 4:] - noise[:, :-4]) / 2 + effect * (np.arange(20) // 5 == 2)
+    people = xr.Dataset({"score": (("subject", "time"), score), "chance": 0.5})
+    return ba.permutation_test(
+        people, over="subject", clusters=method, n_permutations=draws, random_state=seed
+    ).p_value_cluster.values.min(keepdims=True)
+
+
 def identified(seed, effect, draws):
     """Sixty stimuli found by what five neuroids say of an embedding."""
     rng = np.random.default_rng(seed)
@@ -58,6 +86,12 @@ CASES = {
     **{f"`similarity`: ten areas of 6 neuroids, {m}": (partial(alike, metric=m), 60, 0.6, False) for m in ("cka-debiased", "shape-1", "mutual-knn")},
     "`trsa`: the best of all transforms, ten areas": (topology, 60, 1.0, False),
     **{f"`decode_time`: two classes at ten times, {m}": (partial(over_time, model=m), 60, 0.6, False) for m in ("lda", "ridge")},
+    **{f"`decode_time`: any of twenty times, {m}": (partial(any_time, variable=m), 500, 1.5, False) for m in ("max", "mass", "tfce")},
+    **{f"`permutation_test`: any cluster over twelve people, {m}": (partial(over_people, method=m), 500, 0.1, False) for m in ("mass", "tfce")},
     "`identify`: two-way among 15 candidates": (identified, 600, 0.4, False),
 }  # fmt: skip
-QUICK = {"`similarity`: ten areas of 6 neuroids, cka-debiased": 10, "`decode_time`: two classes at ten times, ridge": 10}
+QUICK = {
+    "`similarity`: ten areas of 6 neuroids, cka-debiased": 10,
+    "`decode_time`: two classes at ten times, ridge": 10,
+    "`permutation_test`: any cluster over twelve people, mass": 150,
+}

@@ -248,11 +248,93 @@ def test_what_cannot_be_decoded_is_refused_with_the_reason():
         ba.decode_time(x, "condition", clusters="mass")
     with pytest.raises(CapabilityError, match="patterns=True for"):
         ba.decode_time(x, "condition", model=ba.Classifier("logistic"), patterns=True)
+    with pytest.raises(ParameterError, match="'n_bootstraps' parameter of decode_time must be an int"):
+        ba.decode_time(x, "condition", n_bootstraps=-1)
+    few = x[[0, 1, 2, 3, 30, 31, 32, 33]]  # two trials of each class to learn from: they mirror each other
+    with pytest.raises(
+        CapabilityError, match=r"covariance without an inverse.*use a penalty \(`ba.Classifier\('ridge', C=0.01\)`\)"
+    ):
+        ba.decode_time(few, "condition", cv=2)
+    with pytest.raises(SplitError, match=r"3 values of stimulus_id for 5 folds\. Expected at least one for each"):
+        ba.decode_time(x[:3], numbers[:3], cv=5)
     with pytest.raises(ParameterError, match="a target in time"):
         ba.decode_time(x, x)
     broken = x.copy(data=np.where(np.arange(C)[:, None] == 4, np.nan, x.values)).assign_attrs(allow_nan=True)
     with pytest.raises(ParameterError, match="NaN or infinity in 1 of 10 neuroids: 4"):
         ba.decode_time(broken, "condition")
+
+
+def people(seed, n_people=12, n=30, strength=1.0):
+    """Decode several people whose classes differ from 80 to 120 ms."""
+    times, labels, found = np.arange(-5, 20) / 100, np.tile(["a", "b"], n // 2), {}
+    inside = (times > 0.075) & (times < 0.125)
+    for person in range(n_people):
+        x = np.random.default_rng([seed, person]).normal(size=(n, 5, 25))
+        x[:, :2] += strength * (labels == "b")[:, None, None] * inside
+        recorded = epochs(x, labels)
+        found[f"sub-{person:02d}"] = recorded.assign_coords(time=times)
+    folds = ba.split(recorded, n_splits=5, stratify="condition", random_state=0)
+    return ba.decode_time(found, "condition", model=RIDGE, cv=folds, random_state=seed), inside
+
+
+def test_people_together_and_when_it_begins():
+    out, inside = people(0)
+    tested = ba.permutation_test(out, over="source", clusters="mass", n_permutations=499, random_state=0)
+    assert tested.attrs["assumes"].endswith("as likely above chance as below")
+    assert tested.p_value_cluster.dims == ("time",)
+    assert (tested.p_value_cluster.values[inside] < 0.01).all()
+    assert (tested.p_value_cluster.values[:11] > 0.05).all()
+    when = ba.bootstrap(out, over="source", onset=0.5, random_state=0)
+    assert float(when.onset_low) <= 0.08 <= float(when.onset_high) < 0.13
+    assert 0.07 < float(when.peak) < 0.13
+    assert when.onset.dims == ()
+    against = ba.permutation_test(out, over="source", against=0.5, n_permutations=499, random_state=0)
+    np.testing.assert_array_equal(against.p_value, tested.p_value)
+
+
+@pytest.mark.parametrize("metric", ["auc", "pearson"])
+@pytest.mark.parametrize("generalize", [False, True])
+def test_stimuli_drawn_anew_move_scores_and_onsets(metric, generalize):
+    target = "condition" if metric == "auc" else ba.responses(SIGN[:, None] + np.zeros(2), neuroid_id=["a", "b"], modality="behaviour", system="e",
+                                                              stimulus_id=[f"s{i:03d}" for i in range(N)])  # fmt: skip
+    model = RIDGE if metric == "auc" else ba.Ridge(alphas=[1.0], standardize="train")
+    out = ba.decode_time(epochs(windowed()), target, model=model, generalize=generalize, n_bootstraps=50, random_state=0)
+    assert out.score_bootstrap.dims == ("bootstrap", *out.score.dims)
+    assert int(out.n_units) == N
+    inside = out.isel({dim: slice(5, 9) for dim in out.score.dims})
+    assert (inside.ci_low < inside.score).all()
+    assert (inside.score < inside.ci_high).all()
+    np.testing.assert_allclose(out.score_bootstrap.mean("bootstrap"), out.score, atol=0.1)
+    if generalize:
+        with pytest.raises(ParameterError, match="Expected a score over `time`"):
+            ba.bootstrap(out, over="stimulus", onset=0.5)
+    else:
+        when = ba.bootstrap(out, over="stimulus", onset=0.5)
+        assert float(when.onset_low) <= 0.05 <= float(when.onset_high) < 0.09
+
+
+def covered(seeds, over):
+    """Return how often the interval of the onset holds 80 ms: .98 of 200 data sets each."""
+    hits = []
+    for seed in seeds:
+        if over == "source":
+            out = people(seed)[0]
+        else:
+            n, times, labels = 60, np.arange(-5, 20) / 100, np.tile(["a", "b"], 30)
+            x = np.random.default_rng(seed).normal(size=(n, 5, 25))
+            x[:, :2] += 1.2 * (labels == "b")[:, None, None] * ((times > 0.075) & (times < 0.125))
+            out = ba.decode_time(
+                epochs(x, labels).assign_coords(time=times), "condition", model=RIDGE, n_bootstraps=200, random_state=seed
+            )
+        when = ba.bootstrap(out, over=over, onset=0.5, n_bootstraps=400, random_state=seed)
+        hits.append(float(when.onset_low) <= 0.08 + 1e-9 and float(when.onset_high) >= 0.08 - 1e-9)
+    return np.mean(hits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("over", "n"), [("source", 5), ("stimulus", 20)])
+def test_the_onset_at_80_ms_is_covered(over, n):
+    assert covered(range(n), over) >= 0.95
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 import brainalign as ba
@@ -141,3 +142,25 @@ def test_messages():
         ba.permutation_test(*timed, null="block")
     with pytest.raises(ParameterError, match="null"):
         ba.permutation_test(x, y, null="shuffle")
+
+
+def test_clusters_over_people_ask_for_people_and_times():
+    rng = np.random.default_rng(0)
+    score = xr.DataArray(0.5 + 0.1 * rng.normal(size=(8, 6, 2)), dims=("subject", "time", "layer"))
+    score[:, 2:5, 1] += 0.3
+    x, y = (xr.Dataset({"score": s, "chance": 0.5}) for s in (score, 0.5 + 0 * score))
+    out = ba.permutation_test(x, over="subject", clusters="tfce", n_permutations=255, random_state=0)
+    assert out.p_value_cluster.dims == ("time", "layer")
+    assert (out.p_value_cluster.values < 0.05).tolist() == [[False, 1 < t < 5] for t in range(6)]
+    both = ba.permutation_test(y, x, over="subject", clusters="mass", random_state=0)
+    assert (both.p_value_cluster.values[2:5, 1] < 0.05).all()  # lower counts too
+    with pytest.raises(ParameterError, match=r"scores \(subject, layer\)\. Expected one time or two"):
+        ba.permutation_test(x.mean("time"), over="subject", clusters="mass")
+    with pytest.raises(ParameterError, match="units that share no training rows"):
+        ba.permutation_test(x.rename(subject="fold"), over="fold", clusters="mass")
+    with pytest.raises(ParameterError, match="'clusters' parameter of permutation_test must be one of None, 'mass', 'tfce'"):
+        ba.permutation_test(x, over="subject", clusters="maas")
+    study = ba.simulate(n_stimuli=30, random_state=0)
+    brain = ba.average_repeats(study.brain)
+    with pytest.raises(ParameterError, match="clusters='mass' for null='exchange'"):
+        ba.permutation_test(brain, brain, clusters="mass", n_permutations=9)
