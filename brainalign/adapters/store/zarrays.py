@@ -164,15 +164,17 @@ def create_array(
     zarr.Array
     """
     import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.storage import LocalStore
 
     stored = _stored_dtype(dtype)
     return zarr.create_array(
-        zarr.storage.LocalStore(path),
+        LocalStore(path),
         shape=shape,
         chunks=chunks,
         dtype=stored,
         # a checksum in each chunk, since a flipped bit in compressed floats may well decompress
-        compressors=[zarr.codecs.ZstdCodec(level=1), zarr.codecs.Crc32cCodec()],
+        compressors=[ZstdCodec(level=1), Crc32cCodec()],
         fill_value="" if stored == STRING else 0,
         attributes={**encode_attrs(attrs or {}, reserved=MARK), MARK: {"dtype": _dtype_name(dtype)}},
         dimension_names=dims,
@@ -230,6 +232,7 @@ def open_array(path: Path) -> StoredArray:
         Metadata or a chunk is missing or truncated.
     """
     import zarr
+    from zarr.storage import LocalStore
 
     path = path.absolute()  # it is read later, perhaps from another working folder
     stamp = _stamp(path)
@@ -247,7 +250,7 @@ def open_array(path: Path) -> StoredArray:
     _check_chunks(files, expected)
     # zarr would answer a missing chunk with zeros, hence the check above
     try:
-        array = zarr.open_array(zarr.storage.LocalStore(path, read_only=True), mode="r")
+        array = zarr.open_array(LocalStore(path, read_only=True), mode="r")
     except Exception as error:  # zarr raises almost anything at metadata that are damaged
         raise StoreError(
             f"{path / META} is damaged ({error!s:.300}). Expected zarr metadata: copy it again, or record it anew."
