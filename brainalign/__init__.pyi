@@ -38,6 +38,7 @@ from .geometry.topological import trsa as trsa
 from .models.attention import AttentionReadout as AttentionReadout
 from .models.banded import BandedRidge as BandedRidge
 from .models.classifier import Classifier as Classifier
+from .models.contrastive import ContrastiveDecoder as ContrastiveDecoder
 from .models.distant import DistantRidge as DistantRidge
 from .models.kalman import KalmanDecoder as KalmanDecoder
 from .models.kernel import KernelRidge as KernelRidge

@@ -40,6 +40,27 @@ def directions(values: Array) -> tuple[int, float]:
     return found.size, float(found[-1] / found.sum()) if found.size else 0.0
 
 
+def relative_sizes(mean: Array, sd: Array) -> Array:
+    """Return the size of each feature, the larger of standard deviation and mean, over the median size of those that vary.
+
+    Parameters
+    ----------
+    mean, sd : ndarray of float64, (feature,)
+
+    Returns
+    -------
+    ndarray of float64, (feature,)
+        All 0 where none varies.
+
+    Examples
+    --------
+    >>> relative_sizes(np.array([0.5, 0.5, 900.5]), np.array([0.5, 0.5, 0.5]))
+    array([1.000e+00, 1.000e+00, 1.801e+03])
+    """
+    size = np.maximum(sd, np.abs(mean))
+    return size / np.median(size[sd > 0]) if (sd > 0).any() else np.zeros_like(size)
+
+
 def n_massive(values: Array) -> int:
     """Return how many features dwarf the others.
 
@@ -50,7 +71,7 @@ def n_massive(values: Array) -> int:
     Returns
     -------
     int
-        Features whose size, the larger of standard deviation and mean, is over 100 times the median size of those that vary.
+        Features whose size (:func:`relative_sizes`) is over 100.
 
     Examples
     --------
@@ -58,6 +79,4 @@ def n_massive(values: Array) -> int:
     1
     """
     wide = values.astype(np.float64)
-    sd = wide.std(axis=0)
-    size = np.maximum(sd, np.abs(wide.mean(axis=0)))
-    return int((size > MASSIVE * np.median(size[sd > 0])).sum()) if (sd > 0).any() else 0
+    return int((relative_sizes(wide.mean(axis=0), wide.std(axis=0)) > MASSIVE).sum())
