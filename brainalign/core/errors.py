@@ -69,6 +69,10 @@ class UndefinedDrawsWarning(UserWarning):
     """Some redrawn samples have no score; intervals and p-values rest on the others."""
 
 
+class WeakMappingWarning(UserWarning):
+    """A fitted mapping predicts some neuroids no better than chance, or nobody knows: what explains it need not explain them."""
+
+
 class DegeneratePredictionWarning(UserWarning):
     """Some predictions are NaN or constant; they tell nothing, and count as chance."""
 

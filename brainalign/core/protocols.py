@@ -62,7 +62,8 @@ class Piece:
     inputs : torch.Tensor, (batch, ...)
         Pixels, samples or token embeddings: what gradients are taken with respect to.
     forward : callable
-        ``inputs`` to a tensor (row, neuroid), differentiable.
+        ``inputs`` to a tensor (row, neuroid), differentiable. It also takes several copies of the inputs, stacked along the batch,
+        each of them altered or not, and returns the rows of each, (copy * row, neuroid).
     rows : ndarray of int, (row,)
         Which presentations the output rows are. Two pieces may name the same presentation: their outputs add up.
     parts : ndarray of int, (batch, position), or None
@@ -70,6 +71,8 @@ class Piece:
         padding), which stay as they are in every baseline. None: input ``i`` alone makes output row ``i``.
     dims : tuple of str
         Names of the dims of one input, e.g. ``("channel", "y", "x")`` or ``("position", "embedding")``.
+    features : Features, optional
+        What the responses are a linear map of.
     """
 
     inputs: Any
@@ -77,6 +80,27 @@ class Piece:
     rows: np.ndarray[Any, Any]
     parts: np.ndarray[Any, Any] | None
     dims: tuple[str, ...]
+    features: Features | None = None
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of which the responses of a piece are a linear map, up to a constant.
+
+    Attributes
+    ----------
+    piece : Piece
+        The same inputs, to features.
+    n : int
+        How many there are.
+    linear : callable
+        Values of features, (row of that piece, ..., feature), to those of the responses, (row, ..., neuroid), without the constant;
+        a second argument names the columns that are wanted.
+    """
+
+    piece: Piece
+    n: int
+    linear: Callable[[Any, Any], Any]
 
 
 @runtime_checkable

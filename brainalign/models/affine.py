@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from brainalign.core.errors import CapabilityError
 from brainalign.features.chain import Chain, is_mixing, is_stateless
 
 _PROBE_ROWS = 512  # unit vectors sent through a step at a time
+_DENSE = 2**22  # entries of a mixing that are held densely: sparse products have no derivative in forward mode
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,16 @@ class Affine:
 
     weight: torch.Tensor
     bias: torch.Tensor
+    _cast: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
-        """Apply the map; without its constant, the linear part alone."""
-        out = x * self.weight if self.weight.ndim == 1 else x @ self.weight
-        return out + self.bias if constant else out
+        """Apply the map to the last dim, in the dtype and on the device of ``x``; without its constant, the linear part alone."""
+        place = x.dtype, x.device
+        if place not in self._cast:
+            self._cast[place] = self.weight.to(x), self.bias.to(x)
+        weight, bias = self._cast[place]
+        out = x * weight if weight.ndim == 1 else x @ weight
+        return out + bias if constant else out
 
     def take(self, columns: torch.Tensor) -> Affine:
         """Return the map to some of the outputs."""
@@ -75,7 +80,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Mixing:
-    """``x -> concat([M @ x for M in matrices], 1)`` over presentations.
+    """``x -> concat([M @ x for M in matrices], -1)`` over presentations, the first dim.
 
     Attributes
     ----------
@@ -83,26 +88,29 @@ class Mixing:
     """
 
     matrices: tuple[Any, ...]
+    _cast: dict[Any, list[torch.Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
         """Apply the matrices; they have no constant."""
-        return torch.cat([matrix @ x for matrix in self._tensors], dim=1)
-
-    @cached_property
-    def _tensors(self) -> list[torch.Tensor]:
-        found = []
-        for matrix in self.matrices:
-            coo = matrix.tocoo()
-            index = torch.as_tensor(np.stack([coo.row, coo.col]).astype(np.int64))
-            values = torch.as_tensor(coo.data, dtype=torch.float32)
-            found.append(torch.sparse_coo_tensor(index, values, coo.shape, check_invariants=False))
-        return found
+        place = x.dtype, x.device
+        if place not in self._cast:
+            self._cast[place] = [_tensor(matrix).to(x) for matrix in self.matrices]
+        flat = x.reshape(len(x), -1)
+        return torch.cat([(matrix @ flat).reshape(-1, *x.shape[1:]) for matrix in self._cast[place]], dim=-1)
 
     def restrict(self, columns: np.ndarray[Any, Any]) -> tuple[Mixing, np.ndarray[Any, Any]]:
         """Return the mixing of some source rows only, and the output rows that they reach."""
         cut = [matrix.tocsc()[:, columns].tocsr() for matrix in self.matrices]
         reached = np.flatnonzero(sum(np.diff(matrix.indptr) for matrix in cut))
         return Mixing(tuple(matrix[reached] for matrix in cut)), reached
+
+
+def _tensor(matrix: Any) -> torch.Tensor:
+    if matrix.shape[0] * matrix.shape[1] <= _DENSE:
+        return torch.as_tensor(matrix.toarray())
+    coo = matrix.tocoo()
+    index = torch.as_tensor(np.stack([coo.row, coo.col]).astype(np.int64))
+    return torch.sparse_coo_tensor(index, torch.as_tensor(coo.data), coo.shape, check_invariants=False)
 
 
 Steps = Sequence[Affine | Mixing | Network]
@@ -154,8 +162,7 @@ def affine_steps(model: Chain) -> list[Affine | Network]:
                 "that step to the features by hand, or use a linear mapping such as `ba.SpatialReadout`."
             )
         return [*maps, Network(module)]
-    coef, intercept = np.asarray(mapping.coef_), np.asarray(mapping.intercept_)
-    return [*maps, Affine(torch.as_tensor(coef, dtype=torch.float32), torch.as_tensor(intercept, dtype=torch.float32))]
+    return [*maps, Affine(torch.as_tensor(np.asarray(mapping.coef_)), torch.as_tensor(np.asarray(mapping.intercept_)))]
 
 
 def probe(step: Any, width: int) -> Affine:
@@ -190,7 +197,7 @@ def probe(step: Any, width: int) -> Affine:
             f"readout found that {type(step).__name__} is not affine: its output at random points differs from the affine map through "
             "its output at the origin and the unit vectors. Use scaling, PCA, selection or projection steps."
         )
-    return Affine(torch.as_tensor(weight, dtype=torch.float32), torch.as_tensor(bias, dtype=torch.float32))
+    return Affine(torch.as_tensor(weight), torch.as_tensor(bias))
 
 
 def compose(steps: Steps, constant: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -213,6 +220,45 @@ def compose(steps: Steps, constant: bool = True) -> Callable[[torch.Tensor], tor
         return x
 
     return forward
+
+
+def linear_part(steps: Steps) -> Callable[[torch.Tensor, Any], torch.Tensor]:
+    """Return the linear part of affine steps as a function of values and of the outputs that are wanted.
+
+    Parameters
+    ----------
+    steps : sequence of Affine and Mixing
+
+    Returns
+    -------
+    callable
+        (row, ..., feature) and an ndarray of int to (row, ..., output).
+    """
+    *first, last = steps
+    return lambda x, columns: compose([*first, last.take(torch.as_tensor(columns))], constant=False)(x)  # type: ignore[union-attr]
+
+
+def narrowest(steps: Steps, width: int) -> tuple[int, int]:
+    """Return how many of the first steps lead to the fewest features, and how many features these are.
+
+    Parameters
+    ----------
+    steps : sequence of Affine and Mixing
+    width : int
+        Features that go in.
+
+    Returns
+    -------
+    n_steps, n_features : int
+        Of the steps before presentations are mixed, and never the last.
+    """
+    widths = [width]
+    for step in steps[:-1]:
+        if not isinstance(step, Affine):
+            break
+        widths.append(len(step.bias))
+    at = int(np.argmin(widths))
+    return at, widths[at]
 
 
 def share_of(steps: Steps, rows: np.ndarray[Any, Any]) -> tuple[list[Affine | Mixing | Network], np.ndarray[Any, Any]]:

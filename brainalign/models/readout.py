@@ -21,11 +21,11 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import preview
-from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
+from brainalign.core.protocols import DifferentiableResponder, Features, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.features.chain import Chain, chain, is_mixing
 from brainalign.features.mixing import table_of
-from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, share_of
+from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, linear_part, narrowest, share_of
 
 
 class Readout:
@@ -54,7 +54,7 @@ class Readout:
 
     def fingerprint(self) -> str:
         """Return a hash of the backbone, of every fitted map and of the options of every presentation step."""
-        maps = [hash_array(t.numpy()) for step in self._affine for t in step.tensors()]
+        maps = [hash_array(t.cpu().numpy()) for step in self._affine for t in step.tensors()]
         text = "|".join([self.backbone.fingerprint(), *maps, *(repr(step) for step in self.model.steps)])
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -138,26 +138,23 @@ class Readout:
 
         Returns
         -------
-        list of Piece
-            The outputs of several pieces for one row add up; constants are a piece of their own.
+        sequence of Piece
+            Made on demand. The outputs of several pieces for one row add up; constants are a piece of their own.
         """
         width = self._width(stimuli)
         wanted = np.arange(len(self.presentations(stimuli))) if rows is None else np.asarray(rows)
         if not self.model.mixes:
-            forward = compose(self._steps(stimuli))
-            return [
-                replace(piece, forward=lambda x, f=piece.forward: forward(f(x)))
-                for piece in self.backbone.pieces(stimuli, wanted)
-            ]
+            steps = self._steps(stimuli)
+            return _Pieces(self.backbone.pieces(stimuli, wanted), lambda piece: _behind(piece, steps, width))
         cut, needed = self._restrict_to(stimuli, wanted)
-        constant = compose(cut)(torch.zeros(len(needed), width))
-        pieces = [_constant_piece(constant, wanted)]
-        for piece in self.backbone.pieces(stimuli, needed):
+
+        def contribution(piece: Piece) -> Piece:
             local = np.flatnonzero(np.isin(piece.rows, needed))
             share, reached = share_of(cut, np.searchsorted(needed, piece.rows[local]))
-            if reached.size:
-                pieces.append(_contribution(piece, local, share, wanted[reached]))
-        return pieces
+            return _contribution(piece, local, share, wanted[reached], width)
+
+        constant = _constant_piece(compose(cut)(torch.zeros(len(needed), width)), wanted)
+        return _Pieces(self.backbone.pieces(stimuli, needed), contribution, constant)
 
     def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
         """Return the names of the backbone's inner layers that match.
@@ -348,23 +345,61 @@ def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dic
     return [(name, columns, {key: values[columns] for key, values in coords.items()}) for name, columns in found]
 
 
+class _Pieces(Sequence[Piece]):
+    """Pieces of a backbone, each carried on when it is asked for; perhaps one more before them."""
+
+    def __init__(self, pieces: Sequence[Piece], carry_on: Callable[[Piece], Piece], *first: Piece) -> None:
+        self._pieces, self._carry_on, self._first = pieces, carry_on, first
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._pieces)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"Piece {index} of {len(self)}.")  # what ends a loop over a sequence
+        at = range(len(self))[index]
+        return self._first[at] if at < len(self._first) else self._carry_on(self._pieces[at - len(self._first)])
+
+
 def _constant_piece(constant: torch.Tensor, rows: np.ndarray[Any, Any]) -> Piece:
     """Return what every row holds whatever the stimuli: intercepts and centring, a piece that belongs to no stimulus."""
     return Piece(
         inputs=torch.zeros(1, 1),
-        forward=lambda x: constant + 0.0 * x.sum(),
+        forward=lambda x: constant.repeat(len(x), 1) + 0.0 * x.sum(),
         rows=rows,
         parts=np.array([[-1]]),
         dims=("position",),
     )
 
 
-def _contribution(piece: Piece, local: Any, share: Any, rows: Any) -> Piece:
-    linear, chosen = compose(share, constant=False), torch.as_tensor(local)
+def _behind(piece: Piece, steps: Sequence[Any], width: int) -> Piece:
+    """Return a piece followed by steps that mix no presentations."""
+    forward = compose(steps)
+    carried = replace(piece, forward=lambda x: forward(piece.forward(x)), features=None)
+    if isinstance(steps[-1], Network):
+        return carried
+    at, n = narrowest(steps, width)
+    first = compose(steps[:at])
+    inner = replace(piece, forward=lambda x: first(piece.forward(x)), features=None)
+    return replace(carried, features=Features(inner, n, linear_part(steps[at:])))
+
+
+def _contribution(piece: Piece, local: Any, share: Sequence[Any], rows: Any, width: int) -> Piece:
+    """Return what a piece of the backbone adds to the rows that its own rows reach."""
     # Under temporal mixing an image is one part of several presentations: its pixels are summed.
     parts = np.asarray(piece.rows)[:, None] if piece.parts is None else piece.parts
+    at, n = narrowest(share, width)
+    first, linear = compose(share[:at], constant=False), compose(share[at:], constant=False)
 
-    def forward(x: Any) -> Any:  # the rows of each copy by themselves, where inner layers are altered in copies
-        return torch.cat([linear(part[chosen]) for part in piece.forward(x).split(len(piece.rows))])
+    def features(x: Any) -> Any:  # of the chosen rows of each copy
+        out = piece.forward(x)
+        return first(out.reshape(-1, len(piece.rows), out.shape[-1])[:, local].flatten(0, 1))
 
-    return replace(piece, forward=forward, rows=rows, parts=parts)
+    def forward(x: Any) -> Any:
+        out = features(x).reshape(-1, len(local), n).movedim(0, 1)  # (row, copy, feature)
+        return linear(out).movedim(1, 0).flatten(0, 1)
+
+    inner = replace(piece, forward=features, rows=piece.rows[local], parts=parts, features=None)
+    return Piece(piece.inputs, forward, rows, parts, piece.dims, Features(inner, n, linear_part(share[at:])))

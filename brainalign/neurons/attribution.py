@@ -1,83 +1,118 @@
-"""``attribute``: which parts of a stimulus drive a neuroid, the same for a unit and for a voxel.
+"""``attribute``: which parts of a stimulus, or units of a layer, drive a neuroid, the same for a unit and for a voxel.
 
-One code path: a responder gives differentiable *pieces*; the gradients of the wanted responses with respect to a
-piece's continuous input are averaged along the straight path from a baseline, multiplied by the difference from
-it, and added up over the pieces that contribute to a presentation.
+A responder gives differentiable *pieces*; each is asked by a method (:mod:`brainalign.neurons.attribution_methods`), and what is
+found is added up over the pieces that contribute to a presentation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import CapabilityError, ParameterError
-from brainalign.core.parameters import check_choice, check_number, did_you_mean, preview
-from brainalign.core.protocols import DifferentiableResponder, Piece
+from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
+from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.protocols import DifferentiableResponder, InnerResponder
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of, validate_stimuli
+from brainalign.core.tables import validate_stimuli
+from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.attribution_inputs import Baseline
+from brainalign.neurons.attribution_methods import METHODS
+from brainalign.neurons.attribution_pieces import Asked, ask, holds_no_stimulus
+from brainalign.neurons.attribution_sums import Sums
 
-METHODS = ("integrated-gradients", "gradient")
-BASELINES = ("zero", "mean")
+MODES = ("auto", "vjp", "jvp")
 
 
 def attribute(
     responder: Any,
     stimuli: xr.Dataset,
     *,
-    neuroid: Any,
+    neuroid: Any = None,
     method: str = "integrated-gradients",
+    wrt: str | Iterable[str] = "input",
     presentations: Any = None,
-    baseline: str = "zero",
-    n_steps: int = 32,
+    baseline: Any = None,
+    n_steps: int = 16,
+    groups: Any = None,
+    mode: str = "auto",
+    max_memory: int | None = None,
+    random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
-    """Attribute responses of neuroids to the parts of the stimuli that drive them.
+    """Attribute responses of neuroids to the parts of the stimuli, or to the units of inner layers, that drive them.
 
     Parameters
     ----------
     responder : DifferentiableResponder
         A network layer (``TorchResponder``, ``TransformersResponder``), or a model of a recording (``readout``).
     stimuli : Dataset, (presentation,)
-    neuroid : str, int, or sequence of them
-        ``neuroid_id`` values, or addresses ``"group/id"`` such as ``"layer.3/17"``.
-    method : {"integrated-gradients", "gradient"}
-        ``"gradient"`` is the gradient at the stimulus times its difference from the baseline: one step of the
-        path, exact for a linear responder.
+    neuroid : str, int, or sequence of them, optional
+        ``neuroid_id`` values, or addresses ``"group/id"`` such as ``"layer.3/17"``. Default all.
+    method : str
+        ``"integrated-gradients"``: gradients averaged from the baseline to the stimulus, times their difference.
+        ``"expected-gradients"``: the same over baselines and points that are drawn. ``"gradient-times-input"``: the gradient at the
+        stimulus times its difference from the baseline, exact for a linear responder. ``"gradient"``: the gradient itself.
+        ``"conductance"``: what flows through each unit of the layers ``wrt`` as the input goes from the baseline to the stimulus.
+    wrt : str or sequence of str
+        ``"input"``, or names or globs of inner layers (``responder.inner_layers()``): attributions are then to their units, of text
+        summed over tokens. Several layers cost one path with ``"conductance"``.
     presentations : sequence of int, optional
         Positions of the responses to explain; default all.
-    baseline : {"zero", "mean"}
-        What a stimulus is compared with: a continuous input of zeros, or the mean input over the stimuli.
-        Positions that belong to no stimulus (special tokens) stay as they are.
+    baseline : {"zero", "mean", "presentations", "silent"}, array or callable, optional
+        What a stimulus is compared with: a continuous input of zeros; the mean input over the stimuli; other presentations, drawn
+        (the default of ``"expected-gradients"`` only, ``"zero"`` is that of all others); an input; or a function from a batch of inputs
+        to their baselines. Layers start from what they answer to it, or, ``"silent"``, from zeros. Positions that belong to no
+        stimulus (special tokens) stay as they are.
     n_steps : int
-        Gauss–Legendre nodes on the path.
+        Gauss-Legendre nodes of integrated gradients, draws of expected gradients, intervals of conductance.
+    groups : DataArray or array_like, optional
+        A label for each element of one input, over which attributions are summed; a DataArray may have some of its dims only.
+    mode : {"auto", "vjp", "jvp"}
+        Backwards, one pass for each neuroid (or feature of a readout); or forwards, one for each group, where there are any. By
+        default the cheaper, tried out. The numbers are the same.
+    max_memory : int, optional
+        Bytes for what is worked with; what does not fit at once goes in portions.
+    random_state : int, Generator or None
+        For baselines that are drawn.
     progress : bool
         Show a progress bar.
 
     Returns
     -------
-    DataArray, (presentation, neuroid, part) or (presentation, neuroid, dims of the input)
-        In the unit of the response. Word and sentence stimuli, and any stimulus under a chain that mixes
-        presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
-        Coordinates ``response``, ``baseline_response`` and ``completeness_error`` (presentation, neuroid) say
-        how far the attributions fail to add up to the difference of the two responses; the attr
-        ``completeness_error`` is the largest of them relative to the largest such difference.
+    DataArray, (presentation, neuroid, part), (presentation, neuroid, dims of the input), (..., group) or (..., unit)
+        float32, in the unit of the response (for ``"gradient"``: per unit of input). Word and sentence stimuli, and any stimulus under
+        a chain that mixes presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
+        Coordinates ``response``, ``baseline_response`` and ``completeness_error`` (presentation, neuroid) say how far the attributions
+        fail to add up to the difference of the two responses; the attr ``completeness_error`` is the largest of them relative to the
+        largest such difference. Units carry ``unit_layer`` and ``unit_id``; the attr ``through_flow`` (JSON) says which share of the
+        difference each layer accounts for, 1 where all of it goes through the layer. ``mapping_score`` (neuroid) is the held-out score
+        of the mapping behind a ``readout``.
 
     Raises
     ------
     CapabilityError
-        The responder cannot be differentiated.
+        The responder cannot be differentiated, has no such layers to read, or an operation has no forward mode.
     ParameterError
-        No such neuroid, method, baseline or presentation.
+        No such neuroid, method, baseline, layer or presentation; groups that do not cover the input; too little memory.
+
+    Warns
+    -----
+    WeakMappingWarning
+        A readout's mapping predicts a neuroid no better than nothing, or nobody knows.
 
     Notes
     -----
-    ``A = (x - x') * integral over a in [0, 1] of dy/dx at x' + a (x - x')``; summed over the input this is
-    ``y(x) - y(x')``. Source: Sundararajan, Taly and Yan 2017, equation 1.
-    Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``.
+    ``A = (x - x') * integral over a in [0, 1] of dy/dx at x' + a (x - x')``; summed over the input this is ``y(x) - y(x')``.
+    Source: Sundararajan, Taly and Yan 2017, equation 1; expected gradients: Erion et al. 2021, equation 3; conductance: Dhamdhere,
+    Sundararajan and Yan 2019, equation 2, here by the trapezoid rule.
+
+    Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``. Its features are
+    attributed once, and their attributions go through its weights: exact, for one voxel or for all.
 
     Examples
     --------
@@ -89,221 +124,83 @@ def attribute(
     >>> a.sizes["presentation"], a.sizes["neuroid"], a.attrs["completeness_error"] < 1e-5
     (5, 2, True)
     """
-    check_choice("method", method, METHODS, owner="attribute")
-    check_choice("baseline", baseline, BASELINES, owner="attribute")
+    check_choice("method", method, tuple(METHODS), owner="attribute")
+    check_choice("mode", mode, MODES, owner="attribute")
     check_number("n_steps", n_steps, owner="attribute", low=1, integer=True)
-    return _attribute(responder, validate_stimuli(stimuli), neuroid, presentations, baseline, method, n_steps, progress)
-
-
-def _attribute(
-    responder: Any,
-    stimuli: xr.Dataset,
-    neuroid: Any,
-    presentations: Any,
-    baseline: str,
-    method: str,
-    n_steps: int,
-    progress: bool,
-) -> xr.DataArray:
-    from tqdm.auto import tqdm
-
+    if max_memory is not None:
+        check_number("max_memory", max_memory, owner="attribute", low=1, integer=True)
+    seed = check_random_state(random_state, owner="attribute")
+    stimuli = validate_stimuli(stimuli)
     if not isinstance(responder, DifferentiableResponder):
         raise CapabilityError(
             f"attribute got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a "
             "TorchResponder, a TransformersResponder or what `ba.readout` returns."
         )
+    layers = _layers(responder, wrt, method)
     columns, coords = find_neuroids(responder.neuroids(stimuli), neuroid)
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
+    coords |= _scores(responder, columns, coords["neuroid_id"])
     table = responder.presentations(stimuli)
     rows = _rows(presentations, len(table))
-    pieces = responder.pieces(stimuli, rows)
-    reference = _mean_input(pieces) if baseline == "mean" else 0.0
-    nodes = _path(method, n_steps)
-    sums = _Sums(rows, columns, stimuli.sizes["presentation"])
-    for piece in tqdm(pieces, desc="attribute", disable=not progress):
-        sums.add(piece, _start(piece, reference), nodes)
-    out = sums.labelled(coords, table.iloc[rows], stimuli)
-    params = {"method": method, "baseline": baseline, "n_steps": len(nodes)}
+    how = METHODS[method]
+    start = Baseline(how.baseline if baseline is None else baseline, responder, stimuli, n_draws=n_steps, seed=seed)
+    asked = Asked(responder, how, start, columns, n_steps, mode, max_memory, seed, layers, groups)
+    out = _tile(asked, stimuli, rows, coords, table, progress)
+    params = {"method": method, "baseline": start.label, "n_steps": n_steps, "wrt": ", ".join(layers) or "input"}
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    return write_step(out, "attribute", params={**params, "responder": responder.fingerprint()}, inputs={"stimuli": stimuli})
+    params["responder"] = responder.fingerprint()
+    return write_step(out, "attribute", params=params, inputs={"stimuli": stimuli}, seed=seed)
 
 
-def find_neuroids(
-    groups: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], wanted: Any
-) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
-    """Return the columns of the wanted neuroids, and their coordinates.
+def _tile(
+    asked: Asked, stimuli: xr.Dataset, rows: np.ndarray[Any, Any], coords: dict[str, Any], table: pd.DataFrame, progress: bool
+) -> xr.DataArray:
+    """Return the labelled attributions of some rows, all columns that are asked for."""
+    from tqdm.auto import tqdm
 
-    Parameters
-    ----------
-    groups : mapping
-        Neuroid coordinates by group, as a responder gives them.
-    wanted : str, int or sequence of them
-        ``neuroid_id`` values or ``"group/id"`` addresses.
-
-    Returns
-    -------
-    columns : ndarray of int
-    coords : dict of str to ndarray
-
-    Raises
-    ------
-    ParameterError
-        A name that is unknown, or that several groups have.
-    """
-    names = [str(i) for coords in groups.values() for i in coords["neuroid_id"].tolist()]
-    layers = [group for group, coords in groups.items() for _ in range(len(coords["neuroid_id"]))]
-    index: dict[str, list[int]] = {}
-    for position, (group, name) in enumerate(zip(layers, names, strict=True)):
-        for address in {name, f"{group}/{name}"}:
-            index.setdefault(address, []).append(position)
-    items = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
-    if not items:
-        raise ParameterError("attribute got an empty `neuroid`. Expected at least one neuroid_id or address.")
-    columns = []
-    for item in items:
-        found = index.get(str(item), [])
-        if len(found) != 1:
-            what = (
-                f"matches {len(found)} neuroids, in {preview(dict.fromkeys(layers[i] for i in found))}"
-                if found
-                else "matches no neuroid"
-            )
-            raise ParameterError(
-                f"attribute got neuroid={item!r}, which {what}. Expected a neuroid_id such as {preview(names)} or an address "
-                f"'group/id'.{did_you_mean(str(item), index)}"
-            )
-        columns.append(found[0])
-    joined = {name: np.concatenate([coords[name] for coords in groups.values()]) for name in _shared(groups)}
-    if not {"layer", "region"} & joined.keys():  # the address of a unit is its layer and its id
-        joined["layer"] = as_labels(layers)
-    chosen = np.asarray(columns)
-    return chosen, {name: values[chosen] for name, values in joined.items()}
-
-
-class _Sums:
-    """Attributions and responses of the wanted rows and columns, added up piece by piece in float64."""
-
-    def __init__(self, rows: np.ndarray[Any, Any], columns: np.ndarray[Any, Any], n_parts: int) -> None:
-        self.columns, self.n_parts = columns, n_parts
-        self.position = {int(row): i for i, row in enumerate(rows)}
-        self.values: np.ndarray[Any, Any] | None = None
-        self.dims: tuple[str, ...] = ("part",)
-        self.response = np.zeros((2, len(rows), len(columns)))  # at the baseline, at the stimulus
-
-    def add(self, piece: Piece, start: Any, nodes: Sequence[tuple[float, float]]) -> None:
-        import torch
-
-        wanted = [(i, self.position[int(row)]) for i, row in enumerate(piece.rows) if int(row) in self.position]
-        difference = (piece.inputs - start).detach()
-        with torch.no_grad():
-            for at, point in enumerate((start, piece.inputs)):
-                out = piece.forward(point).double().numpy()[:, self.columns]
-                for i, j in wanted:
-                    self.response[at, j] += out[i]
-        for gradients, weight in _gradients(piece, start, difference, nodes, self.columns, wanted):
-            for (i, j), column, gradient in gradients:
-                self._accumulate(piece, i, j, column, weight * (gradient * difference).double().numpy())
-
-    def _accumulate(self, piece: Piece, i: int, j: int, column: int, contribution: np.ndarray[Any, Any]) -> None:
-        n = len(self.position), len(self.columns)
-        if piece.parts is None:
-            if self.values is None:
-                self.values, self.dims = np.zeros((*n, *contribution.shape[1:])), piece.dims
-            self.values[j, column] += contribution[i]
-            return
-        if self.values is None:
-            self.values = np.zeros((*n, self.n_parts))
-        parts = np.asarray(piece.parts)
-        per_position = contribution.reshape(*parts.shape, -1).sum(axis=-1)
-        inside = parts >= 0
-        np.add.at(self.values[j, column], parts[inside], per_position[inside])
-
-    def labelled(self, coords: dict[str, Any], table: Any, stimuli: xr.Dataset) -> xr.DataArray:
-        values = self.values if self.values is not None else np.zeros((len(self.position), len(self.columns), self.n_parts))
-        dims = ("presentation", "neuroid", *self.dims)
-        labels: dict[str, Any] = {name: ("presentation", as_labels(table[name].to_numpy())) for name in table}
-        labels |= {name: ("neuroid", v) for name, v in coords.items()}
-        if self.dims == ("part",):
-            labels |= {
-                f"part_{name}": ("part", v) for name, v in coords_of(stimuli, "presentation").items() if name != "repetition"
-            }
-            if "text" in stimuli:
-                labels["part_text"] = ("part", stimuli["text"].values)
-        error = values.sum(axis=tuple(range(2, values.ndim))) - (self.response[1] - self.response[0])
-        pair = ("presentation", "neuroid")
-        labels |= {
-            "response": (pair, self.response[1]),
-            "baseline_response": (pair, self.response[0]),
-            "completeness_error": (pair, np.abs(error)),
-        }
-        scale = np.abs(self.response[1] - self.response[0]).max()
-        relative = float(np.abs(error).max() / scale) if scale > 0 else 0.0
-        out = xr.DataArray(values.astype(np.float32), dims=dims, coords=labels, name="attribution")
-        return out.assign_attrs(completeness_error=relative)
-
-
-def _gradients(
-    piece: Piece,
-    start: Any,
-    difference: Any,
-    nodes: Sequence[tuple[float, float]],
-    columns: Any,
-    wanted: Sequence[tuple[int, int]],
-) -> Iterator[tuple[Iterator[tuple[tuple[int, int], int, Any]], float]]:
-    """Yield, per node of the path, an iterator of ((row, position), column, gradient) and the node's weight."""
-    import torch
-
-    for position, weight in nodes:
-        point = (start + position * difference).detach().requires_grad_(True)
-        out = piece.forward(point)[:, torch.as_tensor(columns)]
-        yield _backward(piece, out, point, wanted), weight
-
-
-def _backward(
-    piece: Piece, out: Any, point: Any, wanted: Sequence[tuple[int, int]]
-) -> Iterator[tuple[tuple[int, int], int, Any]]:
-    import torch
-
-    for column in range(out.shape[1]):
-        if piece.parts is None:  # input i alone makes row i: one backward pass serves the whole batch
-            (gradient,) = torch.autograd.grad(out[:, column].sum(), point, retain_graph=True)
-            yield from ((pair, column, gradient) for pair in wanted)
+    sums = Sums(rows, len(asked.columns), stimuli.sizes["presentation"])
+    for piece in tqdm(asked.responder.pieces(stimuli, rows), desc="attribute", disable=not progress):
+        local, positions = sums.wanted(piece.rows)
+        if holds_no_stimulus(piece):
+            sums.add_constant(positions, piece.forward(piece.inputs)[local][:, asked.columns])
             continue
-        for pair in wanted:
-            (gradient,) = torch.autograd.grad(out[pair[0], column], point, retain_graph=True)
-            yield pair, column, gradient
+        for found in ask(asked, piece, local):
+            sums.add(positions, found)
+    return sums.labelled(coords, table.iloc[rows], stimuli, complete=asked.method.complete)
 
 
-def _path(method: str, n_steps: int) -> list[tuple[float, float]]:
-    """Nodes and weights on [0, 1]."""
-    if method == "gradient":
-        return [(1.0, 1.0)]
-    nodes, weights = np.polynomial.legendre.leggauss(n_steps)
-    return [(float((x + 1) / 2), float(w / 2)) for x, w in zip(nodes, weights, strict=True)]
+def _layers(responder: Any, wrt: Any, method: str) -> tuple[str, ...]:
+    if isinstance(wrt, str) and wrt == "input":
+        if method == "conductance":
+            raise ParameterError(
+                "attribute got method='conductance' and wrt='input'. Expected inner layers, whose units conduct: pass wrt='h.3', several, or a "
+                "glob. Of the input itself it is 'integrated-gradients'."
+            )
+        return ()
+    if not isinstance(responder, InnerResponder):
+        raise CapabilityError(
+            f"attribute got wrt={wrt!r} for a {type(responder).__name__}, which has no inner layers. Expected `reading` and `altering`, as of "
+            "ba.TorchResponder, ba.TransformersResponder or ba.readout."
+        )
+    return tuple(responder.inner_layers(wrt if isinstance(wrt, str) else list(wrt)))
 
 
-def _start(piece: Piece, reference: Any) -> Any:
-    """Return the baseline input: the reference, except at positions that are no stimulus."""
-    import torch
-
-    start = torch.zeros_like(piece.inputs) + reference
-    if piece.parts is None:
-        return start.detach()
-    fixed = torch.as_tensor(np.asarray(piece.parts) < 0)
-    fixed = fixed.reshape(*fixed.shape, *[1] * (piece.inputs.ndim - fixed.ndim))
-    return torch.where(fixed, piece.inputs, start).detach()
-
-
-def _mean_input(pieces: Sequence[Piece]) -> Any:
-    """Return the mean of one input over the stimuli: of an image by pixel, of words over positions."""
-    total, count = 0.0, 0
-    for piece in pieces:
-        inputs = piece.inputs.detach().double()
-        if "position" in piece.dims:
-            inside = np.asarray(piece.parts) >= 0
-            inputs = inputs[inside]
-        total, count = total + inputs.sum(dim=0), count + len(inputs)
-    return (total / count).float()
+def _scores(responder: Any, columns: np.ndarray[Any, Any], names: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return what is known of how well a mapping predicts the neuroids, and warn of those that it does not."""
+    known = {name: np.asarray(values)[columns] for name, values in getattr(responder, "scores", {}).items()}
+    if "mapping_score" in known:
+        weak = ~(known["mapping_score"] > 0)
+        if "mapping_p_value" in known:
+            weak |= ~(known["mapping_p_value"] < 0.05)
+        if weak.any():
+            warnings.warn(
+                f"attribute explains models of {int(weak.sum())} of {len(weak)} neuroids, first {names[weak][0]!r}, that have no held-out score "
+                "above chance: what drives such a model need not drive the neuroid. Look at `mapping_score`, or pass `ba.readout(..., "
+                "scores=ba.evaluate(...))`.",
+                WeakMappingWarning,
+                stacklevel=3,
+            )
+    return known
 
 
 def _rows(presentations: Any, n: int) -> np.ndarray[Any, Any]:
@@ -313,8 +210,3 @@ def _rows(presentations: Any, n: int) -> np.ndarray[Any, Any]:
     if rows.dtype.kind not in "iu" or rows.size == 0 or rows.min() < 0 or rows.max() >= n:
         raise ParameterError(f"attribute got presentations={preview(rows)}. Expected positions between 0 and {n - 1}.")
     return np.unique(rows)
-
-
-def _shared(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    first, *others = groups.values()
-    return [name for name in first if all(name in coords for coords in others)]

@@ -26,7 +26,7 @@ def test_a_linear_unit_is_attributed_exactly(stimuli):
     torch.manual_seed(0)
     layer = torch.nn.Linear(6, 3)
     linear = ba.TorchResponder(torch.nn.Sequential(layer), layers="0", system="net")
-    for method in ("gradient", "integrated-gradients"):
+    for method in ("gradient-times-input", "integrated-gradients"):
         a = ba.attribute(linear, stimuli, neuroid=1, method=method)
         expected = stimuli["values"].values * layer.weight.detach().numpy()[1]
         np.testing.assert_allclose(a.values[:, 0], expected, atol=1e-6)

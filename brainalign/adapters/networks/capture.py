@@ -244,7 +244,7 @@ def active_dropout(model: torch.nn.Module) -> list[torch.nn.Module]:
 
 
 def flatten(value: torch.Tensor, columns: np.ndarray[Any, Any] | None) -> torch.Tensor:
-    """Return the wanted neuroids of a batch as an own float32 copy, (row, neuroid).
+    """Return the wanted neuroids of a batch as an own copy, (row, neuroid): float64 stays what it is, all else becomes float32.
 
     Parameters
     ----------
@@ -254,12 +254,13 @@ def flatten(value: torch.Tensor, columns: np.ndarray[Any, Any] | None) -> torch.
 
     Returns
     -------
-    Tensor, (row, neuroid) float32
+    Tensor, (row, neuroid)
     """
     flat = value.reshape(len(value), -1)
+    dtype = torch.promote_types(flat.dtype, torch.float32)
     if columns is not None:  # indexing copies
-        return flat[:, torch.as_tensor(columns, device=flat.device)].to(torch.float32)
-    return flat.to(torch.float32, copy=True)
+        return flat[:, torch.as_tensor(columns, device=flat.device)].to(dtype)
+    return flat.to(dtype, copy=True)
 
 
 def map_coords(shape: Sequence[int], *, channels_first: bool = False) -> dict[str, np.ndarray[Any, Any]]:

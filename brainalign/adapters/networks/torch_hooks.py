@@ -225,7 +225,7 @@ class TorchResponder(Inside, Untrainable):
         batch = self._batch(stimuli, np.arange(stimuli.sizes["presentation"])[rows])
         with torch.inference_mode():
             found = self._run(batch, self._keep)
-        return {name: value.cpu().numpy() for name, value in found.items()}
+        return {name: value.float().cpu().numpy() for name, value in found.items()}
 
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
         """Return differentiable pieces of up to 16 stimuli each, made on demand.
@@ -261,8 +261,7 @@ class TorchResponder(Inside, Untrainable):
         return Piece(inputs, self._forward, rows, None, dims)
 
     def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        with torch.enable_grad():
-            found = self._run(inputs, lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)]))
+        found = self._run(inputs, lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)]))
         return torch.cat(list(found.values()), dim=1)
 
     def _run(self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -274,9 +274,9 @@ class TransformersResponder(Inside, Untrainable):
         with torch.inference_mode():
             found = [self._run(feed, self._keeper(feed)) for feed in feeds]
         if len(feeds) == 1:
-            return {name: value.cpu().numpy() for name, value in found[0].items()}
+            return {name: value.float().cpu().numpy() for name, value in found[0].items()}
         back = np.argsort(np.concatenate([feed.rows for feed in feeds]))
-        return {name: torch.cat([part[name] for part in found]).cpu().numpy()[back] for name in self.layers}
+        return {name: torch.cat([part[name] for part in found]).float().cpu().numpy()[back] for name in self.layers}
 
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
         """Return differentiable pieces: one window of words, one text, one image or one sound; made on demand.
@@ -307,17 +307,24 @@ class TransformersResponder(Inside, Untrainable):
         return Piece(inputs, lambda x: self._differentiable(feed, x), feed.rows, feed.parts, feed.dims)
 
     def _differentiable(self, feed: Feed, inputs: torch.Tensor) -> torch.Tensor:
-        with torch.enable_grad():
-            if feed.parts is None:
-                (name,) = feed.arguments
-                found = self._run(replace(feed, arguments={name: inputs}), self._keeper(feed))
-            else:
-                with replaced(self.model.get_input_embeddings(), inputs):
-                    found = self._run(feed, self._keeper(feed))
+        n = len(inputs) // len(next(iter(feed.arguments.values())))  # copies of the inputs
+        if feed.parts is None:
+            (name,) = feed.arguments
+            found = self._run(replace(feed, arguments={name: inputs}), self._keeper(feed, n))
+        else:
+            copied = {name: values.repeat(n, *[1] * (values.ndim - 1)) for name, values in feed.arguments.items()}
+            with replaced(self.model.get_input_embeddings(), inputs):
+                found = self._run(replace(feed, arguments=copied), self._keeper(feed, n))
         return torch.cat(list(found.values()), dim=1)
 
-    def _keeper(self, feed: Feed) -> Callable[[Tap, torch.Tensor], torch.Tensor]:
-        return lambda tap, value: torch.cat([flatten(feed.pool(v), self._columns) for v in self._copies.split(value)])
+    def _keeper(self, feed: Feed, n: int = 1) -> Callable[[Tap, torch.Tensor], torch.Tensor]:
+        """Return what keeps the rows of each copy: of those that altered layers make, and of ``n`` copies of the inputs."""
+
+        def keep(tap: Tap, value: torch.Tensor) -> torch.Tensor:
+            copies = [part for whole in self._copies.split(value) for part in whole.chunk(n)]
+            return torch.cat([flatten(feed.pool(part), self._columns) for part in copies])
+
+        return keep
 
     def _run(self, feed: Feed, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
         return capture(lambda: self.model(**feed.arguments), self._taps, keep)

@@ -1,0 +1,70 @@
+"""Conductance: how much of what the inputs do to an output flows through each unit of inner layers, all layers in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+
+from brainalign.engine.attribution import Path, System
+
+Tensor = torch.Tensor
+Reading = Callable[[], AbstractContextManager[Mapping[str, Tensor]]]
+
+
+def conductance(
+    system: System, path: Path, layers: Sequence[str], reading: Reading, outputs: Tensor, rows: Tensor, *, copies: int
+) -> dict[str, Tensor]:
+    """Return the conductance of every unit of some layers, by the trapezoid rule.
+
+    Parameters
+    ----------
+    system : System
+    path : Path
+        From start to inputs, both among its points, in order.
+    layers : sequence of str
+    reading : callable
+        Makes a context in which the last forward pass leaves the values of layers, (copy * batch, ...), in the graph.
+    outputs, rows : Tensor of int64
+    copies : int
+        Points that go through the system at a time, at least two.
+
+    Returns
+    -------
+    dict of str to Tensor of float64, (row, output, ...)
+        As one row of the layer; where rows share inputs, as its last dim, summed over the others (positions).
+
+    Notes
+    -----
+    ``sum_k (g_k + g_{k+1}) / 2 * (y_{k+1} - y_k)`` with the values y of a unit and the gradients g of the output with respect to
+    them: its error falls with the square of the step, that of the left rule with the step. Source: Dhamdhere, Sundararajan and Yan
+    2019, equation 2.
+    """
+    totals: dict[str, Tensor] = {}
+    for first in range(0, len(path) - 1, max(1, copies - 1)):  # the last point of a chunk is the first of the next
+        points = torch.arange(first, min(first + max(2, copies), len(path)))
+        where, _ = path.part(system.inputs, points)
+        x = where.flatten(0, 1).detach().requires_grad_(True)
+        with torch.enable_grad(), reading() as seen:
+            out = system.forward(x).reshape(len(points), system.n_rows, -1)
+            values = [seen[name] for name in layers]
+        steps = [_by_point(value, len(points)).detach().diff(dim=0) for value in values]
+        slots = [(k, i) for k in range(len(outputs)) for i in ([None] if system.rowwise else range(len(rows)))]
+        for k, i in slots:
+            column = out[:, :, outputs[k]]
+            scalar = column.sum() if i is None else column[:, rows[i]].sum()
+            gradients = torch.autograd.grad(scalar, values, retain_graph=True, materialize_grads=True)
+            for name, gradient, step in zip(layers, gradients, steps, strict=True):
+                g = _by_point(gradient, len(points))
+                flow = ((g[:-1] + g[1:]) / 2 * step).sum(dim=0, dtype=torch.float64)
+                flow = flow[rows] if i is None else flow.reshape(-1, flow.shape[-1]).sum(dim=0)
+                if name not in totals:
+                    shape = flow.shape[1:] if i is None else flow.shape
+                    totals[name] = flow.new_zeros((len(rows), len(outputs), *shape))
+                totals[name][slice(None) if i is None else i, k] += flow
+    return totals
+
+
+def _by_point(value: Tensor, n: int) -> Tensor:
+    return value.reshape(n, -1, *value.shape[1:])

@@ -1,0 +1,120 @@
+"""Attributions of pieces, added up and labelled."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+
+from brainalign.core.schema import as_labels
+from brainalign.core.tables import coords_of
+from brainalign.neurons.attribution_pieces import Found
+
+Values = np.ndarray[Any, Any]
+
+
+class Sums:
+    """Attributions and responses of the wanted rows and columns; those of several pieces to one row add up, in float64.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        The presentations.
+    n_columns : int
+    n_parts : int
+        Stimuli.
+    """
+
+    def __init__(self, rows: Values, n_columns: int, n_parts: int) -> None:
+        self._rows, self._shape, self._n_parts = rows, (len(rows), n_columns), n_parts
+        self._values: dict[str, Values] = {}
+        self._responses: dict[str, Values] = {}
+        self._constant = np.zeros(self._shape)
+        self._kind: Found | None = None
+        self._labels: dict[str, dict[str, Values]] = {}
+
+    def wanted(self, rows: Values) -> tuple[Values, Values]:
+        """Return which of some rows are wanted, and their positions here."""
+        at = np.searchsorted(self._rows, rows)
+        local = np.flatnonzero(self._rows[np.minimum(at, len(self._rows) - 1)] == rows)
+        return local, at[local]
+
+    def add(self, positions: Values, found: Found) -> None:
+        """Add what was found for some rows."""
+        layer, values = found.layer, found.values.cpu().numpy()
+        if layer not in self._values:
+            shape = (self._n_parts,) if found.at is not None else values.shape[2:]
+            overlapping = found.dims in (("part",), ("unit",))  # several pieces to one row
+            self._values[layer] = np.zeros((*self._shape, *shape), dtype=np.float64 if overlapping else np.float32)
+            self._responses[layer] = np.zeros((2, *self._shape))
+            self._labels[layer], self._kind = found.labels, found
+        if found.at is None:
+            self._values[layer][positions] += values
+        else:
+            self._values[layer][np.ix_(positions, np.arange(self._shape[1]), found.at)] += values
+        self._responses[layer][:, positions] += found.responses.cpu().numpy()
+
+    def add_constant(self, positions: Values, values: torch.Tensor) -> None:
+        """Add what some rows hold whatever the stimuli, (row, neuroid)."""
+        self._constant[positions] += values.cpu().numpy()
+
+    def labelled(self, coords: dict[str, Any], table: pd.DataFrame, stimuli: xr.Dataset, *, complete: bool) -> xr.DataArray:
+        """Return the sums with labels, and how far they fail to add up to the difference of responses.
+
+        Parameters
+        ----------
+        coords : dict
+            Of neuroids.
+        table : DataFrame
+            Of presentations.
+        stimuli : Dataset
+        complete : bool
+            They are meant to add up.
+
+        Returns
+        -------
+        DataArray, (presentation, neuroid, ...) float32
+        """
+        if self._kind is None:
+            self._values, self._responses = {"": np.zeros((*self._shape, self._n_parts))}, {"": np.zeros((2, *self._shape))}
+        dims = ("part",) if self._kind is None else self._kind.dims
+        labels: dict[str, Any] = {name: ("presentation", as_labels(table[name].to_numpy())) for name in table}
+        labels |= {name: ("neuroid", v) for name, v in coords.items()}
+        labels |= self._labels_of(dims, stimuli)
+        values = (
+            np.concatenate(list(self._values.values()), axis=2) if len(self._values) > 1 else next(iter(self._values.values()))
+        )
+        responses = {layer: found + self._constant for layer, found in self._responses.items()}
+        start, end = np.stack(list(responses.values())).mean(axis=0)
+        pair = ("presentation", "neuroid")
+        labels |= {"response": (pair, end), "baseline_response": (pair, start)}
+        attrs: dict[str, Any] = {}
+        if complete:
+            errors, flow = {}, {}
+            for layer, found in self._values.items():
+                total = found.reshape(*self._shape, -1).sum(axis=2, dtype=np.float64)
+                change = responses[layer][1] - responses[layer][0]
+                errors[layer], scale = np.abs(total - change), float(np.abs(change).max())
+                flow[layer] = float((total * change).sum() / max((change**2).sum(), np.finfo(float).tiny))
+                relative = float(errors[layer].max() / scale) if scale > 0 else 0.0
+                attrs["completeness_error"] = max(relative, attrs.get("completeness_error", 0.0))
+            labels["completeness_error"] = (pair, np.max(list(errors.values()), axis=0))
+            if dims == ("unit",):
+                attrs["through_flow"] = json.dumps(flow)
+        out = xr.DataArray(values.astype(np.float32), dims=("presentation", "neuroid", *dims), coords=labels, name="attribution")
+        return out.assign_attrs(attrs)
+
+    def _labels_of(self, dims: tuple[str, ...], stimuli: xr.Dataset) -> dict[str, Any]:
+        if dims == ("part",):
+            found = {f"part_{k}": ("part", v) for k, v in coords_of(stimuli, "presentation").items() if k != "repetition"}
+            return found | ({"part_text": ("part", stimuli["text"].values)} if "text" in stimuli else {})
+        if dims != ("unit",):
+            return {name: (dims, values) for labels in self._labels.values() for name, values in labels.items()}
+        shared = [name for name in next(iter(self._labels.values())) if all(name in labels for labels in self._labels.values())]
+        joined = {name: ("unit", np.concatenate([labels[name] for labels in self._labels.values()])) for name in shared}
+        widths = [values.shape[2] for values in self._values.values()]
+        return {"unit_layer": ("unit", np.repeat(as_labels(list(self._values)), widths)), **joined}
