@@ -21,11 +21,13 @@ MAPPINGS = (
     "DistantRidge",
     "KalmanDecoder",
     "KernelRidge",
+    "LatentDecoder",
     "PLS",
     "Ridge",
     "SharedSpace",
     "SpatialReadout",
     "Stacked",
+    "TRF",
 )
 RESPONDERS = ("TransformersResponder",)
 #: What each command takes beside the arguments of its function, and what it cannot do without.

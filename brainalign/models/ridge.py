@@ -270,14 +270,7 @@ class Ridge(LinearMapping):
                 self._coef[:, targets] = np.nan
                 continue
             source = self._source(x if alone else x[kept], folds, None if wide is None else wide[kept], device)
-            solution = source.solve(
-                y if alone and targets.all() else y[np.ix_(kept, targets)],
-                alphas,
-                search=self.search,
-                verify=self.verify,
-                target_batch=self.target_batch,
-                seed=self.seed_,
-            )
+            solution = self._solve(source, y if alone and targets.all() else y[np.ix_(kept, targets)], alphas, targets)
             if self.alphas is not None and self.dtype == "float32":
                 _warn_of_rounding(alphas, solution.largest, len(x))
             self._take(solution, alphas, targets, still, lone=len(patterns) == 1 and alone)
@@ -295,6 +288,12 @@ class Ridge(LinearMapping):
             return make()
         rows = [rows for split in splits or () for rows in split]
         return self._kept.get((content_key(x, weights, *rows), *options.values()), make)
+
+    def _solve(self, source: RidgeSource, y: Values, alphas: Values, targets: Values) -> RidgeSolution:
+        """Fit some of the targets, which a mask over all of them names."""
+        return source.solve(
+            y, alphas, search=self.search, verify=self.verify, target_batch=self.target_batch, seed=self.seed_
+        )  # fmt: skip
 
     def _predict_values(self, x: Values) -> Values:
         if self._rows is None:

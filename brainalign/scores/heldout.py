@@ -141,13 +141,17 @@ def predict_training(both: Pair, fold: Any, groups: str | None = None) -> tuple[
     Returns
     -------
     tuple of ndarray, (row, neuroid)
-        In no order that matters; rows in the gap between inner folds are left out.
+        In no order that matters; rows in the gap between inner folds are left out. Predictions are moved to the mean of all training rows,
+        lest the means of inner folds, which differ, count as spread.
     """
     rows = both.target[fold.train]
-    inner = inner_splits(5, groups, len(rows), rows)
-    parts = [fit_fold(both, Fold(fold.name, fold.train[train], fold.train[test]))[1:] for train, test in inner]
-    predicted, truth = (np.concatenate([as_columns(side) for side in sides]) for sides in zip(*parts, strict=True))
-    return predicted, truth
+    columns, predicted, truth = as_columns(rows), [], []
+    for train, test in inner_splits(5, groups, len(rows), rows):
+        _, guess, true = fit_fold(both, Fold(fold.name, fold.train[train], fold.train[test]))
+        moved = columns.mean(axis=0, dtype=np.float64) - columns[train].mean(axis=0, dtype=np.float64)
+        predicted.append(as_columns(guess) + moved)
+        truth.append(as_columns(true))
+    return np.concatenate(predicted), np.concatenate(truth)
 
 
 def _defined(truth: Numbers, prediction: Numbers) -> tuple[Numbers, Numbers]:

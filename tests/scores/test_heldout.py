@@ -68,6 +68,7 @@ def test_training_rows_are_predicted_by_models_that_did_not_see_them():
     predicted, truth = predict_training(both, Fold("one", rows, np.arange(5)))
     by_hand = []
     for train, test in inner_splits(5, None, 35, y[rows]):
-        by_hand.append(ba.Ridge(alphas=[1.0]).fit(x[rows[train]], y[rows[train]]).predict(x[rows[test]]).values)
+        found = ba.Ridge(alphas=[1.0]).fit(x[rows[train]], y[rows[train]]).predict(x[rows[test]]).values
+        by_hand.append(found + y.values[rows].mean(axis=0) - y.values[rows[train]].mean(axis=0))
     np.testing.assert_allclose(predicted, np.concatenate(by_hand), atol=1e-6)
     np.testing.assert_array_equal(np.sort(truth, axis=0), np.sort(y.values[rows], axis=0))

@@ -212,7 +212,9 @@ SINGLE_OPTIONS = {
     "neurons.massive, neurons.tame": lambda x: ba.neurons.massive(ba.neurons.tame(x)),
     "neurons.overlap": lambda x: ba.neurons.overlap(x[0].drop_attrs() > 0, x[1].drop_attrs() > 0),
     "neurons.sparseness": lambda x: ba.neurons.sparseness(x, by="group"),
-    "neurons.tuning": lambda x: ba.neurons.tuning(with_conditions(x), "angle_deg", n_permutations=9, n_bootstraps=9, random_state=0),
+    "neurons.tuning": lambda x: ba.neurons.tuning(
+        with_conditions(x), "angle_deg", n_permutations=9, n_bootstraps=9, random_state=0
+    ),
     "selectivity, metric= of activation": lambda x: ba.selectivity(with_conditions(x), "condition", metric="lape"),
     "geometry.trajectories": lambda x: ba.geometry.trajectories(ba.rdm(x, by="group"), along="group"),
 }
@@ -289,9 +291,10 @@ def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
     "mapping",
     [
         ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0])), ba.BandedRidge(bands="group", candidates=9),
-        ba.KernelRidge(alphas=[1.0]), ba.PLS([1, 2, 4]), ba.Stacked(ba.Ridge(alphas=[10.0]), bands="group"), ba.SharedSpace(),
+        ba.KernelRidge(alphas=[1.0]), ba.PLS([1, 2, 4]), ba.LatentDecoder(latents="group"),
+        ba.Stacked(ba.Ridge(alphas=[10.0]), bands="group"), ba.SharedSpace(),
     ],
-    ids=["ridge", "chain", "banded", "kernel", "pls", "stacked", "shared-space"],
+    ids=["ridge", "chain", "banded", "kernel", "pls", "latents", "stacked", "shared-space"],
 )  # fmt: skip
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
 def test_mappings_fit_in_every_direction(systems, mapping, source, target):
