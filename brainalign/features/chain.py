@@ -104,12 +104,14 @@ class Chain(BaseEstimator):
     @property
     def mixes(self) -> bool:
         """True where any step combines several presentations into one."""
-        return any(is_mixing(step) for step in self.steps)
+        return any(is_mixing(step) for step in self.steps) or hasattr(self.steps[-1], "reach_s")
 
     @property
     def reach_s(self) -> tuple[float, float]:
-        """How far before and after an onset the presentation steps look in all, in seconds."""
-        reaches = [step.reach_s for step in self.steps if is_mixing(step)]
+        """How far before and after an onset the presentation steps, and a mapping with lags of its own, look in all, in seconds."""
+        reaches = [
+            step.reach_s for step in self.steps if is_mixing(step) or (step is self.steps[-1] and hasattr(step, "reach_s"))
+        ]
         return sum(before for before, _ in reaches), sum(after for _, after in reaches)
 
     @property

@@ -150,7 +150,10 @@ class BandedRidge(LinearMapping):
         device, used = plain._check("BandedRidge"), np.flatnonzero(self.features_used_)
         root = None if self._prior is None else prior_root(*(part[used] for part in self._prior))
         weighted = x if root is None else np.asarray(x @ root)
-        alphas, candidates = plain._candidates(weighted, owner="BandedRidge"), self._weights()
+        alphas, candidates = (
+            plain._candidates(weighted, owner="BandedRidge"),
+            candidate_weights(self.candidates, self.bands_, owner="BandedRidge"),
+        )
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
         choice = len(alphas) > 1 or isinstance(candidates, int) or len(candidates) > 1
@@ -189,22 +192,6 @@ class BandedRidge(LinearMapping):
         with np.errstate(divide="ignore"):
             self.deltas_ = np.log(self.band_weights_ * solution.scale[:, None] / self.alpha_)
 
-    def _weights(self) -> Values | int:
-        """Return the candidates, or how many to try."""
-        if isinstance(self.candidates, (int, np.integer)) and not isinstance(self.candidates, bool):
-            return int(check_number("candidates", self.candidates, owner="BandedRidge", low=1, integer=True))
-        n_bands = len(self.bands_)
-        try:
-            weights = np.atleast_2d(np.asarray(self.candidates, dtype=np.float64))
-        except (TypeError, ValueError):
-            weights = np.empty((0, 0))
-        if weights.ndim != 2 or weights.shape[1:] != (n_bands,) or not len(weights) or not _on_simplex(weights):
-            raise ParameterError(
-                f"The 'candidates' parameter of BandedRidge must be an int, or rows of {n_bands} non-negative weights that add up to 1, one for "
-                f"each of {preview(self.bands_)}. Got {' '.join(repr(self.candidates).split())[:200]} instead."
-            )
-        return weights
-
     def _delay_prior(self, X: Any) -> tuple[Values, Values, Values] | None:
         """Return a code of the feature, the delay, and the smoothness in seconds of each column; None without a prior."""
         by_band = self.smooth_s if isinstance(self.smooth_s, dict) else dict.fromkeys(self.bands_.tolist(), self.smooth_s or 0.0)
@@ -228,6 +215,39 @@ class BandedRidge(LinearMapping):
         places = [labels[name].tolist() for name in ("system", "layer", "region") if name in labels]  # ids recur across them
         names = ["\x00".join(map(str, parts)) for parts in zip(stems, self._band_of, *places, strict=True)]
         return np.unique(names, return_inverse=True)[1], X.coords["delay_s"].values.astype(np.float64), seconds
+
+
+def candidate_weights(candidates: Any, bands: Values, *, owner: str) -> Values | int:
+    """Return the weights of bands to compare, or how many to try.
+
+    Parameters
+    ----------
+    candidates : int or array_like, (candidate, band)
+    bands : ndarray of str, (band,)
+    owner : str
+        For the message.
+
+    Returns
+    -------
+    ndarray of float64, (candidate, band), or int
+
+    Raises
+    ------
+    ParameterError
+        Neither an int nor rows that are non-negative and add up to 1.
+    """
+    if isinstance(candidates, (int, np.integer)) and not isinstance(candidates, bool):
+        return int(check_number("candidates", candidates, owner=owner, low=1, integer=True))
+    try:
+        weights = np.atleast_2d(np.asarray(candidates, dtype=np.float64))
+    except (TypeError, ValueError):
+        weights = np.empty((0, 0))
+    if weights.ndim != 2 or weights.shape[1:] != (len(bands),) or not len(weights) or not _on_simplex(weights):
+        raise ParameterError(
+            f"The 'candidates' parameter of {owner} must be an int, or rows of {len(bands)} non-negative weights that add up to 1, one for "
+            f"each of {preview(bands)}. Got {' '.join(repr(candidates).split())[:200]} instead."
+        )
+    return weights
 
 
 def prior_root(feature: Values, delay_s: Values, smooth_s: Values) -> sp.csr_matrix:

@@ -219,12 +219,17 @@ def _pairs(
         "random-projection": lambda: pair_of(_projection(source, seed)),
         "shuffled": lambda: _shuffled(both, seed),
         "shifted": lambda: replace(both, target=_half_a_run_later(both.target)),
-        "autocorrelation": lambda: replace(both, source=_bumps(both.target), model=Chain((mapping,))),
+        "autocorrelation": lambda: replace(both, source=_bumps(both.target), model=Chain((_at_once(mapping),))),
     }
     absent = ("shuffled",) if timed else ("shifted", "autocorrelation")
     yield from ((name, made[name]) for name in controls.names if name not in absent)
     for name, x in (controls.sources or {}).items():
         yield name, lambda name=name, x=x: _complete(pair_of(x), both, name)  # type: ignore[misc]
+
+
+def _at_once(mapping: Any) -> Any:
+    """Return a mapping that has lags of its own without them: bumps are smooth in time already, and many."""
+    return mapping.without_lags() if hasattr(mapping, "without_lags") else mapping
 
 
 def _null_of(both: Pair) -> str:
