@@ -127,7 +127,9 @@ def targets_of(X: Mapping[str, Any], Y: Any, owner: str) -> list[Any]:
     """
     if isinstance(Y, Mapping):
         if list(X) != list(Y):
-            raise AlignmentError(f"{owner} got the subjects {preview(X, 8)} and targets of {preview(Y, 8)}. Expected the same, in one order.")
+            raise AlignmentError(
+                f"{owner} got the subjects {preview(X, 8)} and targets of {preview(Y, 8)}. Expected the same, in one order."
+            )
         return list(Y.values())
     if not isinstance(Y, xr.DataArray) or not all(isinstance(x, xr.DataArray) for x in X.values()):
         raise ParameterError(
@@ -225,4 +227,6 @@ def _under(parts: list[xr.DataArray], people: Values) -> xr.DataArray:
     for name in shared:
         coords[name] = ("presentation", as_labels(np.concatenate([coords_of(x, "presentation")[name] for x in parts])))
     coords["subject"] = ("presentation", as_labels(people))
-    return xr.DataArray(np.concatenate([x.values for x in parts]), dims=first.dims, coords=coords, attrs=first.attrs, name=first.name)
+    return xr.DataArray(
+        np.concatenate([x.values for x in parts]), dims=first.dims, coords=coords, attrs=first.attrs, name=first.name
+    )

@@ -1,7 +1,8 @@
-"""Nuisance beside the source: how many stimuli there were and when, as a band of its own, and what each explains alone."""
+"""What stands beside: nuisance beside the source, as a band of its own, and a plainer mapping beside the model."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.schema import as_labels
+from brainalign.engine.moments import Numbers
 from brainalign.features.bands import bands
 from brainalign.features.chain import Chain
 from brainalign.features.nuisance import nuisance
@@ -93,6 +95,30 @@ def unique_variance(out: xr.Dataset, both: Pair) -> xr.Dataset:
     )
     unique = np.stack([joint - other for other in alone])
     return out.assign_coords(band=as_labels(["features", "nuisance"])).assign(unique=(("band", *out.score.dims), unique))
+
+
+def with_baseline(out: xr.Dataset, both: Pair, score: Callable[[Pair], Numbers]) -> xr.Dataset:
+    """Add what the baseline of a model scores on the same folds, where its mapping names one (:class:`ContrastiveDecoder`).
+
+    Parameters
+    ----------
+    out : Dataset
+        With ``score``.
+    both : Pair
+    score : callable
+        From a pair to scores.
+
+    Returns
+    -------
+    Dataset
+        With ``score_baseline``, and the attr ``baseline``.
+    """
+    baseline = getattr(both.model.steps[-1], "baseline", None)
+    if baseline is None:
+        return out
+    model = Chain((*both.model.steps[:-1], baseline()))
+    values = score(replace(both, model=model))
+    return out.assign(score_baseline=(out.score.dims, values)).assign_attrs(baseline=repr(model.steps[-1]))
 
 
 def _plain(x: xr.DataArray) -> xr.DataArray:

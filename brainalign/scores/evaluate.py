@@ -24,7 +24,7 @@ from brainalign.features.chain import Chain, chain
 from brainalign.models.banded import BandedRidge
 from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import audit
-from brainalign.scores.beside import unique_variance, with_nuisance
+from brainalign.scores.beside import unique_variance, with_baseline, with_nuisance
 from brainalign.scores.controls import Controls, with_controls
 from brainalign.scores.draws import refit_scores
 from brainalign.scores.heldout import score_pair
@@ -123,7 +123,8 @@ def evaluate(
     Dataset
         ``score`` (neuroid[, time]), pooled over folds from fold-centred sums; ``score_by_fold``; ``alpha`` and
         ``cv_score`` (fold, neuroid) where the mapping chooses by inner folds; ``n_presentations``, ``n_undefined_folds``;
-        ``score_control`` (control, neuroid) and ``score_minus_best_control``; with a ceiling, ``ceiling`` and ``score_normalized``;
+        ``score_control`` (control, neuroid) and ``score_minus_best_control``; ``score_baseline`` (neuroid) where the mapping names a plainer one
+        to be scored beside it (:class:`ContrastiveDecoder`); with a ceiling, ``ceiling`` and ``score_normalized``;
         with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and ``p_value_max``, which holds for all scores
         of one target together; with bootstraps, ``ci_low`` and ``ci_high`` (95%) and the draws, ``score_bootstrap`` (bootstrap, neuroid),
         the same for every source; with refits, ``score_refit`` (refit, neuroid). Lazy where a store is given. The
@@ -305,6 +306,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     _refuse_single_rows(both, metric.name)
     out = score_pair(both, metric, n_bootstraps=asked.n_bootstraps, seed=seed, progress=asked.progress)
     run = partial(score_pair, metric=metric)
+    out = with_baseline(out, both, lambda plain: run(plain).score.values)
     if null:
         orders = null_orders(both, null=null, n_permutations=asked.n_permutations, seed=seed)
         chance = null_scores(both, orders, lambda moved: run(moved).score.values, progress=asked.progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,9 +23,11 @@ from brainalign.engine.resample import p_values
 from brainalign.engine.retrieval import MEASURES, SIMILARITIES, chance_measures, retrieval_measures
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
+from brainalign.scores.beside import with_baseline
 from brainalign.scores.candidates import Asked, rank_queries
 from brainalign.scores.inference import choose_null, null_orders, null_scores
 from brainalign.scores.pairing import Pair, borrow_times, pair
+from brainalign.scores.windows import over_windows
 
 _LOWER_IS_BETTER = np.array([-1.0 if name == "median-rank" else 1.0 for name in MEASURES])
 
@@ -43,6 +45,7 @@ def identify(
     by: str | None = None,
     centre: bool = True,
     rescale: str = "none",
+    windows: Sequence[tuple[float, float]] | None = None,
     join: str = "inner",
     repeats: str = "average",
     n_permutations: int = 0,
@@ -82,6 +85,9 @@ def identify(
         Give each neuroid's predictions the mean and the deviation of the training rows, which a penalty shrinks: by held-out predictions of
         these (five inner folds), or by the predictions under test themselves. The latter is done in the literature, helps itself to the
         test set, and is warned of.
+    windows : sequence of (start, stop), optional
+        Find them anew from what the source does from ``start`` until before ``stop``, in seconds: windows that slide, or that grow, as in
+        ``[(0, stop) for stop in (0.1, 0.2, 0.3)]``. Models are fitted to each window.
     n_permutations : int
         Fit again this often with the target's rows moved.
 
@@ -91,7 +97,9 @@ def identify(
         ``score`` and ``chance`` (measure): the share of queries whose true candidate is the first (``"top-1"``), among the first five
         or ten, its median rank from 1 (``"median-rank"``, lower is better), the mean of 1 / rank (``"reciprocal-rank"``), and the
         share of other candidates that it beats (``"two-way"``). ``rank`` (presentation), from 0, and ``n_candidates``, labelled by
-        ``stimulus_id`` and ``fold``; NaN where there was no telling, which counts as chance. With permutations ``p_value`` (measure).
+        ``stimulus_id`` and ``fold``; NaN where there was no telling, which counts as chance. With permutations ``p_value`` (measure). Models with a baseline, as
+        :class:`ContrastiveDecoder` has, also ``score_baseline`` (measure), of the same folds. With windows all but ``chance`` have a dim
+        ``window``, with ``start_s`` and ``stop_s``, and permutations, the same in each, give ``p_value_max``, which holds for all windows.
 
     Raises
     ------
@@ -131,13 +139,36 @@ def identify(
     asked = Asked(metric, query, candidates, by, centre, rescale, groups, target.shape[1])
     _check(target, asked, repeats, join, n_permutations)
     seed = check_random_state(random_state, owner="identify")
+    one = partial(
+        _identify, target=target, model=model, cv=cv, join=join, repeats=repeats, n_permutations=n_permutations, null=null, seed=seed,
+        progress=progress, asked=asked,
+    )  # fmt: skip
+    out = one(source) if windows is None else over_windows(one, source, target, windows, lower_is_better=_LOWER_IS_BETTER)
+    return out.drop_vars("null_score", errors="ignore")
+
+
+def _identify(
+    source: xr.DataArray,
+    *,
+    target: xr.DataArray,
+    model: Any,
+    cv: Any,
+    join: str,
+    repeats: str,
+    n_permutations: int,
+    null: str,
+    seed: int,
+    progress: bool,
+    asked: Asked,
+) -> xr.Dataset:
+    candidates, query, by = asked.candidates, asked.query, asked.by
     steps = chain(Ridge() if model is None else model)
     if steps.is_classifier:
         raise ParameterError(
             f"identify got {steps!r}, which predicts labels. Expected a model of patterns, such as `ba.Ridge()`."
         )
     timed = borrow_times(target, source)
-    folds = folds_of(timed, cv, groups, owner="identify", random_state=seed)
+    folds = folds_of(timed, cv, asked.groups, owner="identify", random_state=seed)
     both = pair(source, timed, steps, folds, join=join, repeats=repeats)
     if by is not None:
         _check_labels(both.target, by, "target")
@@ -147,18 +178,22 @@ def identify(
             asked = replace(asked, candidates=_prepared(candidates, steps))
 
     ranked = partial(rank_queries, asked=asked)
-    out = _found(*ranked(both)).assign_attrs(metric=metric, query=query, rescale=rescale, report=json.dumps(both.report))
-    _warn(out, both.report["leaks"], rescale)
+    out = _found(*ranked(both)).assign_attrs(
+        metric=asked.metric, query=query, rescale=asked.rescale, report=json.dumps(both.report)
+    )
+    _warn(out, both.report["leaks"], asked.rescale)
+    out = with_baseline(out, both, lambda plain: _found(*ranked(plain)).score.values)
     if n_permutations:
         null = choose_null(null, timed)
         orders = null_orders(both, null=null, n_permutations=n_permutations, seed=seed)
         chance = null_scores(both, orders, _measured(ranked), shape=(len(MEASURES),), progress=progress)
+        out["null_score"] = (("permutation", "measure"), chance)
         out["p_value"] = ("measure", p_values(out.score.values * _LOWER_IS_BETTER, chance * _LOWER_IS_BETTER))
         out.attrs |= {"null": null, "n_permutations": len(orders)}
     params = {
-        "model": steps, "cv": both.report["folds"], "metric": metric, "query": query, "repeats": both.report["repeats"], "join": join,
-        "candidates": candidates if isinstance(candidates, str) else f"{len(candidates)} more", "by": by, "centre": centre,
-        "rescale": rescale, "n_permutations": n_permutations,
+        "model": steps, "cv": both.report["folds"], "metric": asked.metric, "query": query, "repeats": both.report["repeats"], "join": join,
+        "candidates": candidates if isinstance(candidates, str) else f"{len(candidates)} more", "by": by, "centre": asked.centre,
+        "rescale": asked.rescale, "n_permutations": n_permutations,
     }  # fmt: skip
     return write_step(out, "identify", params=params, inputs={"source": source, "target": target}, seed=seed)
 
@@ -223,20 +258,20 @@ def _check_labels(x: xr.DataArray, by: str, side: str) -> None:
 def _warn(out: xr.Dataset, leaks: list[str], rescale: str) -> None:
     lost = out.stimulus_id.values[np.isnan(out["rank"].values)]
     for leak in leaks:
-        warnings.warn(leak, LeakWarning, stacklevel=3)
+        warnings.warn(leak, LeakWarning, stacklevel=4)
     if rescale == "test":
         warnings.warn(
             "Predictions were given the training rows' mean and deviation by statistics of the test rows themselves: the score is one of a set, "
             "not of single presentations. Expected rescale='train', for a claim about these.",
             TransductiveWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if lost.size:
         warnings.warn(
             f"{lost.size} of {out.sizes['presentation']} queries have NaN or no direction, and count as chance: {preview(lost)}. Look at "
             "`rank`.",
             DegeneratePredictionWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
