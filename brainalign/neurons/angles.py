@@ -152,7 +152,7 @@ class _Tuned:
     def _sem(self, values: Numbers, means: Numbers) -> Numbers:
         squares = self.member.T @ np.square(values - self.member @ means)
         n = self.counts[:, None]
-        return np.sqrt(squares / np.where(n > 1, n - 1, np.nan) / n)
+        return np.asarray(np.sqrt(squares / np.where(n > 1, n - 1, np.nan) / n))
 
     def _indices(self, means: Numbers) -> dict[str, Numbers]:
         """Return indices, angles and amplitudes, (column, tuning)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from brainalign.engine.chance import Chance
 from brainalign.engine.matching import unit_columns
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.reliability import split_half
+from brainalign.engine.resample import p_values
 from brainalign.engine.universal import CrossSums, best_of, random_rotation, rotated
 from brainalign.neurons.labelling import rows_of
 
@@ -126,12 +128,11 @@ def match(
     targets = dict(target) if isinstance(target, Mapping) else {"": target}
     if not targets:
         raise ParameterError("match got an empty dict of targets. Expected one system at least.")
-    options = {"absolute": absolute, "rotation": rotation, "n_rotations": n_rotations, "one_to_one": one_to_one}
-    options |= {"n_permutations": n_permutations, "join": join}
+    ask = _Ask(absolute, rotation, n_rotations, one_to_one, ceiling, n_permutations, join, max_memory)
     streams = np.random.SeedSequence(seed).spawn(len(targets))
     found, reports = {}, {}
     for (name, x), stream in zip(targets.items(), streams, strict=True):
-        found[name], reports[name] = _one(source, x, name, ceiling, max_memory, np.random.default_rng(stream), **options)
+        found[name], reports[name] = _one(source, x, name, ask, np.random.default_rng(stream))
     out = xr.concat(found.values(), "target").assign_coords(target=as_labels(list(found)))
     if n_rotations:
         mean, least = out["excess"].mean("target", skipna=False), out["excess"].min("target", skipna=False)
@@ -143,30 +144,49 @@ def match(
         {"join": reports[""]} if "" in reports else {"each": {name: {"join": r} for name, r in reports.items()}}
     )
     inputs = {"source": source} | {name or "target": x for name, x in targets.items()}
-    return write_step(out, "match", params=options | {"ceiling": ceiling, "universal": universal}, inputs=inputs, seed=seed)
+    return write_step(out, "match", params=asdict(ask) | {"universal": universal}, inputs=inputs, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What :func:`match` was asked for."""
+
+    absolute: bool
+    rotation: str
+    n_rotations: int
+    one_to_one: bool
+    ceiling: str | None
+    n_permutations: int
+    join: str
+    max_memory: int
+
+    def height(self, r: Numbers) -> Numbers:
+        """Return correlations so that better ones are higher."""
+        return np.abs(r) if self.absolute else r
+
+    def refuse_little(self, n: int, m: int) -> int:
+        """Return how many neuroids of the source are matched together, or say how much memory it takes."""
+        width = self.max_memory // (32 * m)  # correlations of a band of the source, and what is made of them
+        squared = 24 * m * m if self.n_rotations else 0
+        if width < 1 or squared > self.max_memory or (self.one_to_one and width < n):
+            raise ParameterError(
+                f"The 'max_memory' parameter of match is {self.max_memory:,} bytes, for {n} neuroids and a target of {m}. Expected at least "
+                f"{max(32 * m * (n if self.one_to_one else 1), squared):,}; n_rotations=0 and one_to_one=False take less."
+            )
+        return width
 
 
 def _one(
-    source: xr.DataArray,
-    target: xr.DataArray,
-    name: str,
-    ceiling: str | None,
-    max_memory: int,
-    rng: np.random.Generator,
-    *,
-    absolute: bool,
-    rotation: str,
-    n_rotations: int,
-    one_to_one: bool,
-    n_permutations: int,
-    join: str,
+    source: xr.DataArray, target: xr.DataArray, name: str, ask: _Ask, rng: np.random.Generator
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Return the matches in one target, and what was joined."""
     names = ("source", f"target {name!r}" if name else "target")
     x, y, report = align(
         *(average_repeats(validate(side, name=label)) for side, label in zip((source, target), names, strict=True)),
-        join=join, source_name=names[0], target_name=names[1],
-    )  # fmt: skip
+        join=ask.join,
+        source_name=names[0],
+        target_name=names[1],
+    )
     if ("time" in x.dims) != ("time" in y.dims):
         raise ParameterError(
             f"match got `time` on one side only ({x.dims} and {y.dims}). Expected both or neither: average over it, or take one time."
@@ -174,31 +194,26 @@ def _one(
     if len(x) * (x.shape[2] if x.ndim > 2 else 1) < 3:
         raise SchemaError(f"match got {len(x)} shared stimuli. Expected three or more.")
     n, m = x.shape[1], y.shape[1]
-    width = max_memory // (32 * m)  # correlations of a band of the source, and what is made of them
-    if width < 1 or (n_rotations and 24 * m * m > max_memory) or (one_to_one and width < n):
-        raise ParameterError(
-            f"The 'max_memory' parameter of match is {max_memory:,} bytes, for {n} neuroids and a target of {m}. Expected "
-            f"{max(32 * m * (n if one_to_one else 1), 24 * m * m if n_rotations else 0):,} at least; n_rotations=0 and one_to_one=False take less."
-        )
-    orders = rows_of(y, None, None, owner="match").orders(n_permutations, rng) if n_permutations else None
-    turn = np.random.SeedSequence(int(rng.integers(2**63)))
+    width = ask.refuse_little(n, m)
+    orders = rows_of(y, None, None, owner="match").orders(ask.n_permutations, rng) if ask.n_permutations else None
+    turn = np.random.SeedSequence(int(rng.integers(2**63)))  # the same rotations for every band
     parts, chance = [], None if orders is None else Chance((n,), len(orders))
     for start in range(0, n, width):
         band = slice(start, min(start + width, n))
-        sums = CrossSums(band.stop - start, m, gram=n_rotations > 0)
+        sums = CrossSums(band.stop - start, m, gram=ask.n_rotations > 0)
         for a, b in _row_blocks(x, y, band):
             sums.add(a, b)
         r = sums.correlations()
-        part: dict[str, Numbers] = dict(zip(("score", "match_position"), best_of(r, absolute=absolute), strict=True))
-        if n_rotations:
-            part |= _baseline(part["score"], r, sums.gram(), absolute, rotation, n_rotations, np.random.default_rng(turn))
-        if one_to_one:
-            part |= _partners(r, absolute)
+        part: dict[str, Numbers] = dict(zip(("score", "match_position"), best_of(r, absolute=ask.absolute), strict=True))
+        if ask.n_rotations:
+            part |= _baseline(part["score"], r, sums.gram(), ask, np.random.default_rng(turn))
+        if ask.one_to_one:
+            part |= _partners(r, ask)
         if orders is not None and chance is not None:
-            chance.add(band, *_permuted(x, y, band, orders, absolute))
+            chance.add(band, *_permuted(x, y, band, orders, ask))
         parts.append(part)
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} | ({} if chance is None else chance.found())
-    return _labelled(found, source, target, (x, y), ceiling, rng), report
+    return _labelled(found, source, target, (x, y), ask, rng), report
 
 
 def _row_blocks(x: xr.DataArray, y: xr.DataArray, band: slice) -> Iterator[tuple[Numbers, Numbers]]:
@@ -214,47 +229,47 @@ def _as_rows(values: Any) -> Numbers:
     return array if array.ndim == 2 else np.moveaxis(array, 2, 1).reshape(-1, array.shape[1])
 
 
-def _baseline(
-    score: Numbers, r: Numbers, gram: Numbers, absolute: bool, rotation: str, n: int, rng: np.random.Generator
-) -> dict[str, Numbers]:
+def _baseline(score: Numbers, r: Numbers, gram: Numbers, ask: _Ask, rng: np.random.Generator) -> dict[str, Numbers]:
+    """Return the highest correlations with rotated targets, and how the score compares with them."""
     known = np.isfinite(np.diag(gram))
     r, gram, best = r[:, known], gram[np.ix_(known, known)], []
-    for _ in range(n):
-        turned = rotated(r, gram, random_rotation(len(gram), rng, orthogonal=rotation == "haar"))
-        best.append(best_of(turned, absolute=absolute)[0])
-    height = (np.abs if absolute else np.asarray)(np.stack(best))
-    own = np.abs(score) if absolute else score
-    p = np.where(np.isnan(own), np.nan, (1.0 + (~(height < own)).sum(axis=0)) / (1.0 + n))
-    return {"baseline": height.mean(axis=0), "excess": own - height.mean(axis=0), "p_value_rotation": p}
+    for _ in range(ask.n_rotations):
+        turned = rotated(r, gram, random_rotation(len(gram), rng, orthogonal=ask.rotation == "haar"))
+        best.append(ask.height(best_of(turned, absolute=ask.absolute)[0]))
+    own, mean = ask.height(score), np.mean(best, axis=0)
+    return {"baseline": mean, "excess": own - mean, "p_value_rotation": p_values(own, np.stack(best))}
 
 
-def _partners(r: Numbers, absolute: bool) -> dict[str, Numbers]:
+def _partners(r: Numbers, ask: _Ask) -> dict[str, Numbers]:
     usable = np.ix_(*(np.flatnonzero(np.isfinite(r).any(axis=axis)) for axis in (1, 0)))
-    rows, columns = linear_sum_assignment(np.abs(r[usable]) if absolute else r[usable], maximize=True)
+    rows, columns = linear_sum_assignment(ask.height(r[usable]), maximize=True)
     place, score = np.full(len(r), -1), np.full(len(r), np.nan)
     rows, columns = usable[0][:, 0][rows], usable[1][0][columns]
     place[rows], score[rows] = columns, r[rows, columns]
     return {"partner_position": place, "partner_score": score}
 
 
-def _permuted(x: xr.DataArray, y: xr.DataArray, band: slice, orders: Numbers, absolute: bool) -> tuple[Numbers, Numbers]:
+def _permuted(x: xr.DataArray, y: xr.DataArray, band: slice, orders: Numbers, ask: _Ask) -> tuple[Numbers, Numbers]:
     """Return the highest correlation of each neuroid, and those with rows of the target in other orders."""
-    a, shape = np.asarray(x.data[:, band]), y.shape
-    flat = _as_rows(a)
-    usable = column_status(flat) == "ok"
-    a = unit_columns(flat[:, usable])
-    b = unit_columns(_as_rows(y.data)[:, column_status(_as_rows(y.data)) == "ok"]).reshape(len(y), *shape[2:], -1)
-    out = np.full((1 + len(orders), usable.size), np.nan)
-    for i, order in enumerate([np.arange(len(y)), *orders]):
-        r = a.T @ b[order].reshape(len(a), -1)
-        out[i, usable] = (np.abs(r) if absolute else r).max(axis=1)
+    sides = [_as_rows(x.data[:, band]), _as_rows(y.data)]
+    usable = [column_status(side) == "ok" for side in sides]
+    a, b = (unit_columns(side[:, known]) for side, known in zip(sides, usable, strict=True))
+    b = b.reshape(len(y), -1, b.shape[1])  # times of a stimulus stay together
+    out = np.full((1 + len(orders), usable[0].size), np.nan)
+    for row, order in zip(out, [np.arange(len(y)), *orders], strict=True):
+        row[usable[0]] = ask.height(a.T @ b[order].reshape(a.shape[0], -1)).max(axis=1)
     return out[0], out[1:]
 
 
 def _labelled(
-    found: dict[str, Numbers], source: xr.DataArray, target: xr.DataArray, joined: tuple[xr.DataArray, xr.DataArray], ceiling: str | None,
+    found: dict[str, Numbers],
+    source: xr.DataArray,
+    target: xr.DataArray,
+    joined: tuple[xr.DataArray, xr.DataArray],
+    ask: _Ask,
     rng: np.random.Generator,
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
+    """Name matches and partners, and add the ceiling."""
     ids = np.array([str(name) for name in target.neuroid_id.values.tolist()], dtype=object)
     place, known = found["match_position"], np.isfinite(found["score"])
     found["match"] = as_labels(np.where(known, ids[place], ""))
@@ -262,7 +277,7 @@ def _labelled(
     if "partner_position" in found:
         partner = found["partner_position"]
         found["partner"] = as_labels(np.where(partner < 0, "", ids[partner]))
-    if ceiling is not None:
+    if ask.ceiling is not None:
         own, theirs = (_reliability(side, rows, rng) for side, rows in zip((source, target), joined, strict=True))
         if own is None and theirs is None:
             raise SchemaError("match got ceiling='repeat', and no stimulus is repeated on either side. Expected repeats of some.")

@@ -127,14 +127,15 @@ def selectivity(
     rows = rows_of(responses, groups, within, owner="selectivity")
     if n_permutations and not rows.timed and isinstance(groups, str):
         _refuse_single_groups(rows.groups, member, groups)
+    what = measure(metric, threshold=threshold, n_bins=n_bins)
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2)]
-    found = _Found(responses, names, member, measure(metric, threshold=threshold, n_bins=n_bins), two_sided)
+    found = _Found(responses, names, member, what, two_sided)
     orders = rows.orders(n_permutations, streams[0]) if n_permutations else None
     weights = rows.weights(n_bootstraps, streams[1]) if n_bootstraps else None
     found.run(orders, weights, threshold, max_memory, progress)
-    params = {"metric": metric, "target": target if isinstance(target, str) else None, "groups": groups, "within": within}
-    params |= {"two_sided": two_sided, "threshold": threshold, "n_bins": n_bins, "n_permutations": n_permutations}
-    params |= {"n_bootstraps": n_bootstraps}
+    params: dict[str, Any] = {"metric": metric, "target": target if isinstance(target, str) else None, "groups": groups}
+    params |= {"within": within, "two_sided": two_sided, "threshold": threshold, "n_bins": n_bins}
+    params |= {"n_permutations": n_permutations, "n_bootstraps": n_bootstraps}
     inputs = {"responses": responses} | ({} if isinstance(target, str) else {"target": target})
     return write_step(found.labelled(n_permutations), "selectivity", params=params, inputs=inputs, seed=seed)
 
@@ -150,6 +151,11 @@ class _Found:
         self.n_times = x.shape[2] if x.ndim > 2 else 1
         n = x.shape[1] * self.n_times
         self.joint = what.name == "lape"
+        if self.joint and self.known.sum() < 2:
+            raise ParameterError(
+                f"selectivity got metric='lape' for {int(self.known.sum())} categories of two presentations or more. Expected two at least, over which "
+                "activation is spread; or metric='auroc'."
+            )
         self.status = np.empty(n, dtype=np.dtypes.StringDType())
         shape = (n, 1 if self.joint else len(self.above))
         self.values = {"score": np.full(shape, np.nan)}
@@ -231,7 +237,7 @@ class _Found:
             found |= _of_probabilities(found["score"][:, 0], found["probability"])
         if self.what.name == "auroc":
             found["dampening"] = dampening(found["score"])
-        variables = {name: self._variable(name, values) for name, values in found.items()}
+        variables = {name: self._variable(values) for name, values in found.items()}
         status = self.status.reshape(-1, self.n_times)
         first = np.where((status == "ok").all(axis=1), "ok", np.where((status == "nan").any(axis=1), "nan", "constant"))
         coords = neuroid_labels(self.x) | {"category": self.names, "status": ("neuroid", as_labels(first))}
@@ -241,13 +247,12 @@ class _Found:
         out.attrs["direction"] = f"{'lower' if self.what.lower else 'higher'} is more selective"
         return out if np.isnan(self.what.chance) else out.assign_attrs(chance=self.what.chance)
 
-    def _variable(self, name: str, values: Numbers) -> tuple[tuple[str, ...], Numbers]:
-        wide = values.reshape(-1, self.n_times, *values.shape[1:])
-        if values.ndim == 1 or values.shape[1] == 1 and self.joint:
-            wide, dims = wide.reshape(-1, self.n_times), ("neuroid", "time")
-        else:
-            wide, dims = np.moveaxis(wide, 1, -1), ("neuroid", "category", "time")
-        return (dims, wide) if "time" in self.x.dims else (dims[:-1], wide[..., 0])
+    def _variable(self, values: Numbers) -> tuple[tuple[str, ...], Numbers]:
+        """Return dims and values of a variable, (column, category) or (column,), or (column, 1) of all categories together."""
+        lead = ("category",) if values.shape[1:] == self.above.shape else ()
+        wide = values.reshape(-1, self.n_times, *(self.above.shape if lead else ()))
+        wide = np.moveaxis(wide, 1, -1) if "time" in self.x.dims else wide[:, 0]
+        return ("neuroid", *lead, *(("time",) if "time" in self.x.dims else ())), wide
 
 
 def _of_probabilities(entropy: Numbers, probability: Numbers) -> dict[str, Numbers]:
