@@ -1,5 +1,6 @@
 """Decoding of 300 trials x 300 channels x 200 times in five folds, against MNE's estimators with scikit-learn: CPU time, and the same areas."""
 
+import tracemalloc
 from time import process_time
 
 import numpy as np
@@ -96,3 +97,30 @@ def test_permutations(benchmark, trials):
         "ratio, float32": round(peer * (N_LABELINGS + 1) / narrow, 1),
         "CPU seconds, float32": round(narrow, 2),
     }
+
+
+def test_a_thousand_labelings(benchmark, trials):
+    ours, _ = MODELS["ridge"]
+    ask = {"model": ours, "n_permutations": 1000, "dtype": "float32"}
+    found, seconds = benchmark.pedantic(lambda: of_ours(trials, **ask), rounds=1)
+    assert (found.p_value_max.values[80:120] < 0.05).mean() > 0.5
+    assert seconds < 60
+    benchmark.extra_info |= {"target": "within 60 CPU seconds in float32", "CPU seconds": round(seconds, 1)}
+
+
+@pytest.mark.parametrize("generalize", [False, True], ids=["sliding", "generalisation"])
+def test_memory(benchmark, trials, generalize):
+    """The input and what is taken beside it, by the allocations of numpy."""
+    ask = {"model": MODELS["ridge"][0], "generalize": generalize, "dtype": "float32"}
+    of_ours(trials, **ask)
+
+    def traced():
+        tracemalloc.start()
+        of_ours(trials, **ask)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    whole = 1 + benchmark.pedantic(traced, rounds=1) / trials[0].nbytes
+    assert whole <= 1.5
+    benchmark.extra_info |= {"target": "at most 1.5 times the input", "peak over input": round(whole, 2)}
