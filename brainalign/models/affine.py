@@ -19,34 +19,38 @@ _DENSE = 2**22  # entries of a mixing that are held densely: sparse products hav
 
 @dataclass(frozen=True)
 class Affine:
-    """``x -> x @ weight + bias``; a one-to-one step (scaling) keeps its weight as a vector.
+    """``x -> (x - origin) @ weight + bias``; a one-to-one step (scaling) keeps its weight as a vector.
 
     Attributes
     ----------
     weight : Tensor, (feature, output) or (feature,)
     bias : Tensor, (output,)
+    origin : Tensor, (feature,)
+        Taken off first: features far from 0 would drown in the rounding of a large product.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
-    _cast: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    origin: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
+    _cast: dict[Any, list[torch.Tensor]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __call__(self, x: torch.Tensor, constant: bool = True) -> torch.Tensor:
         """Apply the map to the last dim, in the dtype and on the device of ``x``; without its constant, the linear part alone."""
         place = x.dtype, x.device
         if place not in self._cast:
-            self._cast[place] = self.weight.to(x), self.bias.to(x)
-        weight, bias = self._cast[place]
+            self._cast[place] = [tensor.to(x) for tensor in self.tensors()]
+        weight, bias, origin = self._cast[place]
+        x = x - origin if constant else x
         out = x * weight if weight.ndim == 1 else x @ weight
         return out + bias if constant else out
 
     def take(self, columns: torch.Tensor) -> Affine:
         """Return the map to some of the outputs."""
-        return Affine(self.weight[:, columns], self.bias[columns])
+        return Affine(self.weight[:, columns], self.bias[columns], self.origin)
 
     def tensors(self) -> list[torch.Tensor]:
         """Return all that the map was fitted to."""
-        return [self.weight, self.bias]
+        return [self.weight, self.bias, self.origin]
 
 
 @dataclass(frozen=True)
@@ -149,20 +153,53 @@ def affine_steps(model: Chain) -> list[Affine | Network]:
         maps.append(found)
         width = len(found.bias)
     mapping = model.steps_[-1]
-    module = getattr(mapping, "network_", None)
-    if not (hasattr(mapping, "intercept_") or module is not None) or len(mapping.target_shape_) > 1:
+    if len(mapping.target_shape_) > 1:
         raise CapabilityError(
-            f"readout needs a mapping that is linear or a torch module, to targets without a time dim. Got {type(mapping).__name__} with a target of shape (n, "
-            f"{', '.join(map(str, mapping.target_shape_))}): fit a `ba.Ridge`, on one time point or on `ba.BinTime` bins."
+            f"readout needs a mapping to targets without a time dim. Got {type(mapping).__name__} with a target of shape (n, "
+            f"{', '.join(map(str, mapping.target_shape_))}): fit it on one time point, or on `ba.BinTime` bins."
         )
-    if module is not None:
-        if model.mixes:
-            raise CapabilityError(
-                f"readout cannot divide {type(mapping).__name__} among the stimuli that a step of the chain mixes: it is not linear. Apply "
-                "that step to the features by hand, or use a linear mapping such as `ba.SpatialReadout`."
-            )
-        return [*maps, Network(module)]
-    return [*maps, Affine(torch.as_tensor(np.asarray(mapping.coef_)), torch.as_tensor(np.asarray(mapping.intercept_)))]
+    last = _map_of(mapping, width)
+    if isinstance(last, Network) and model.mixes:
+        raise CapabilityError(
+            f"readout cannot divide {type(mapping).__name__} among the stimuli that a step of the chain mixes: it is not linear. Apply "
+            "that step to the features by hand, or use a linear mapping such as `ba.SpatialReadout`."
+        )
+    return [*maps, last]
+
+
+def _map_of(mapping: Any, width: int) -> Affine | Network:
+    """Return what a fitted mapping does to each row: its module, its weights, or, where it shows none, those that probing finds."""
+    name, predict = type(mapping).__name__, class_scores(mapping) if mapping.is_classifier else mapping.predict
+    if getattr(mapping, "network_", None) is not None:
+        return _checked(Network(mapping.network_), predict, width, name)
+    coef = getattr(mapping, "coef_", None)
+    if np.ndim(coef) != 2 or len(coef) != width or not hasattr(mapping, "intercept_"):
+        return _probed(predict, width, name)
+    origin = np.zeros(width)
+    origin[mapping.features_used_] = getattr(mapping, "_source_mean", 0.0)
+    bias = np.asarray(mapping.intercept_) + origin @ np.asarray(coef, dtype=np.float64)
+    return _checked(Affine(*map(torch.as_tensor, (np.asarray(coef), bias, origin))), predict, width, name)  # type: ignore[arg-type]
+
+
+def class_scores(mapping: Any) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
+    """Return the function from features to the score of each class: of two, the one is the other with its sign changed.
+
+    Parameters
+    ----------
+    mapping : Classifier
+        Fitted.
+
+    Returns
+    -------
+    callable
+        (row, feature) to (row, class).
+    """
+
+    def scores(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        values = np.asarray(mapping.decision_function(x))
+        return np.stack([-values, values], axis=1) if values.ndim == 1 else values
+
+    return scores
 
 
 def probe(step: Any, width: int) -> Affine:
@@ -183,21 +220,36 @@ def probe(step: Any, width: int) -> Affine:
     CapabilityError
         Random points do not go where the map through the origin and the unit vectors sends them.
     """
-    apply: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda x: np.asarray(step.transform(x), dtype=np.float64)  # noqa: E731
-    bias = apply(np.zeros((1, width)))[0]
-    if isinstance(step, OneToOneFeatureMixin):
+    return _probed(step.transform, width, type(step).__name__, diagonal=isinstance(step, OneToOneFeatureMixin))
+
+
+def _probed(function: Callable[[Any], Any], width: int, name: str, *, diagonal: bool = False) -> Affine:
+    apply: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]] = lambda x: np.asarray(function(x), dtype=np.float64)  # noqa: E731
+    bias, origin = apply(np.zeros((1, width)))[0], np.zeros(width)
+    if diagonal:
         weight = apply(np.ones((1, width)))[0] - bias
+        np.divide(-bias, weight, out=origin, where=weight != 0)  # what goes to 0
+        bias = np.where(weight != 0, 0.0, bias)
     else:
         starts = range(0, width, _PROBE_ROWS)
         weight = np.concatenate([apply(np.eye(min(_PROBE_ROWS, width - k), width, k)) for k in starts]) - bias
+    return _checked(Affine(*map(torch.as_tensor, (weight, bias, origin))), apply, width, name)  # type: ignore[arg-type]
+
+
+def _checked(found: Any, function: Callable[[Any], Any], width: int, name: str) -> Any:
+    """Return a map after trying that it sends random points where the function does."""
     points = np.random.default_rng(0).normal(size=(4, width))
-    expected = bias + (points * weight if weight.ndim == 1 else points @ weight)
-    if not np.allclose(apply(points), expected, rtol=1e-4, atol=1e-5 * max(1.0, float(np.abs(expected).max()))):
+    expected = np.asarray(function(points), dtype=np.float64)
+    with torch.no_grad():
+        given = found(torch.as_tensor(points, dtype=torch.float32 if isinstance(found, Network) else torch.float64)).cpu().numpy()
+    scale = max(1.0, float(np.nanmax(np.abs(expected), initial=0.0)))
+    if given.shape != expected.shape or not np.allclose(given, expected, rtol=1e-4, atol=1e-4 * scale, equal_nan=True):
+        kind = "what its module gives" if isinstance(found, Network) else "affine"
         raise CapabilityError(
-            f"readout found that {type(step).__name__} is not affine: its output at random points differs from the affine map through "
-            "its output at the origin and the unit vectors. Use scaling, PCA, selection or projection steps."
+            f"readout found that {name} is not {kind}: its output at random points differs. Expected scaling, PCA, selection or projection "
+            "steps, and a mapping that is linear in the features of each row, or a torch module of them."
         )
-    return Affine(torch.as_tensor(weight), torch.as_tensor(bias))
+    return found
 
 
 def compose(steps: Steps, constant: bool = True) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,15 @@ import scipy.sparse as sp
 import torch
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, CapabilityError
+from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
 from brainalign.core.parameters import preview
-from brainalign.core.protocols import DifferentiableResponder, Features, InnerResponder, Piece
+from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
+from brainalign.core.schema import as_labels
 from brainalign.features.chain import Chain, chain, is_mixing
 from brainalign.features.mixing import table_of
-from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, linear_part, narrowest, share_of
+from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, share_of
+from brainalign.models.readout_pieces import Pieces, behind, constant_piece, contribution
 
 
 class Readout:
@@ -38,19 +39,30 @@ class Readout:
         Fitted.
     presentations : DataFrame or None
         The output rows, where the chain retimes.
+    scores : Dataset, optional
+        Held-out scores of the mapping.
+
+    Attributes
+    ----------
+    scores : dict of str to ndarray, (neuroid,)
+        How well the mapping predicts its targets: ``mapping_score``, and ``mapping_p_value`` and ``ceiling`` where they are known.
     """
 
-    def __init__(self, backbone: DifferentiableResponder, model: Chain, presentations: pd.DataFrame | None) -> None:
+    def __init__(
+        self, backbone: DifferentiableResponder, model: Chain, presentations: pd.DataFrame | None, scores: Any = None
+    ) -> None:
         self.backbone, self.model, self._rows = backbone, model, presentations
         mapping = model.steps_[-1]
-        coords = {name: values for name, (dims, values) in mapping.target_coords_.items() if dims == ("neuroid",)}
+        coords = _class_coords(mapping) if mapping.is_classifier else _target_coords(mapping)
         self._groups = _groups(coords)
         self.system = str(coords["system"][0])
-        self.modality = str(mapping.target_attrs_["modality"])
+        self.modality = str(mapping.target_attrs_.get("modality", "behaviour"))
         self.deterministic = backbone.deterministic
         *steps, last = affine_steps(model)
-        order = torch.as_tensor(np.concatenate([columns for _, columns, _ in self._groups]))
-        self._affine = [*steps, last.take(order)]
+        order = np.concatenate([columns for _, columns, _ in self._groups])
+        self._affine = [*steps, last.take(torch.as_tensor(order))]
+        known = _inner_scores(mapping, len(order)) if scores is None else _given_scores(scores, coords["neuroid_id"])
+        self.scores = {name: values[order] for name, values in known.items()}
 
     def fingerprint(self) -> str:
         """Return a hash of the backbone, of every fitted map and of the options of every presentation step."""
@@ -145,16 +157,16 @@ class Readout:
         wanted = np.arange(len(self.presentations(stimuli))) if rows is None else np.asarray(rows)
         if not self.model.mixes:
             steps = self._steps(stimuli)
-            return _Pieces(self.backbone.pieces(stimuli, wanted), lambda piece: _behind(piece, steps, width))
+            return Pieces(self.backbone.pieces(stimuli, wanted), lambda piece: behind(piece, steps, width))
         cut, needed = self._restrict_to(stimuli, wanted)
 
-        def contribution(piece: Piece) -> Piece:
+        def carry_on(piece: Piece) -> Piece:
             local = np.flatnonzero(np.isin(piece.rows, needed))
             share, reached = share_of(cut, np.searchsorted(needed, piece.rows[local]))
-            return _contribution(piece, local, share, wanted[reached], width)
+            return contribution(piece, local, share, wanted[reached], width)
 
-        constant = _constant_piece(compose(cut)(torch.zeros(len(needed), width)), wanted)
-        return _Pieces(self.backbone.pieces(stimuli, needed), contribution, constant)
+        constant = constant_piece(compose(cut)(torch.zeros(len(needed), width)), wanted)
+        return Pieces(self.backbone.pieces(stimuli, needed), carry_on, constant)
 
     def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
         """Return the names of the backbone's inner layers that match.
@@ -269,7 +281,7 @@ class Readout:
         return len(given)
 
 
-def readout(backbone: Any, model: Any, *, presentations: Any = None) -> Readout:
+def readout(backbone: Any, model: Any, *, presentations: Any = None, scores: Any = None) -> Readout:
     """Compose a network with a fitted mapping: a responder whose neuroids are the mapping's targets.
 
     Parameters
@@ -277,11 +289,16 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None) -> Readout:
     backbone : DifferentiableResponder
         Gives the features that ``model`` was fitted on, in the same order: ``lm.at("layer.3")``.
     model : Chain, or a fitted mapping
-        Presentation steps (:class:`Delay`, :class:`HRF`, :class:`WordsToVolumes`) and affine steps (scaling, PCA,
-        :class:`Reduce`, :class:`Ridge`, :class:`SpatialReadout`) only; without presentation steps it may end in an
-        :class:`AttentionReadout`.
+        Presentation steps (:class:`Delay`, :class:`HRF`, :class:`WordsToVolumes`), affine steps (scaling, PCA, :class:`Reduce`), and
+        at the end a mapping that is linear in its features, whichever it is (:class:`Ridge`, :class:`BandedRidge`, :class:`PLS`,
+        :class:`SpatialReadout`, a linear :class:`KernelRidge`; a :class:`Classifier` with a linear boundary, whose classes are then
+        the neuroids); without presentation steps it may end in an :class:`AttentionReadout`.
     presentations : DataArray, Dataset or DataFrame, optional
         Where the chain retimes: the volumes to answer for. Default: those seen in ``fit``.
+    scores : Dataset, optional
+        What :func:`evaluate` found for this model: ``score`` by ``neuroid_id``, and ``p_value`` and ``ceiling`` where they are there.
+        They stand beside what is attributed. Default: the score by which the mapping chose its penalty on inner folds, an
+        optimistic one.
 
     Returns
     -------
@@ -324,7 +341,7 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None) -> Readout:
             "with `ba.record` or `ba.responses`."
         )
     rows = fitted.presentations_ if presentations is None else presentations
-    return Readout(backbone, fitted, None if rows is None else table_of(rows))
+    return Readout(backbone, fitted, None if rows is None else table_of(rows), scores)
 
 
 def _as_chain(model: Any) -> Chain:
@@ -345,61 +362,33 @@ def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dic
     return [(name, columns, {key: values[columns] for key, values in coords.items()}) for name, columns in found]
 
 
-class _Pieces(Sequence[Piece]):
-    """Pieces of a backbone, each carried on when it is asked for; perhaps one more before them."""
-
-    def __init__(self, pieces: Sequence[Piece], carry_on: Callable[[Piece], Piece], *first: Piece) -> None:
-        self._pieces, self._carry_on, self._first = pieces, carry_on, first
-
-    def __len__(self) -> int:
-        return len(self._first) + len(self._pieces)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"Piece {index} of {len(self)}.")  # what ends a loop over a sequence
-        at = range(len(self))[index]
-        return self._first[at] if at < len(self._first) else self._carry_on(self._pieces[at - len(self._first)])
+def _target_coords(mapping: Any) -> dict[str, Any]:
+    return {name: values for name, (dims, values) in mapping.target_coords_.items() if dims == ("neuroid",)}
 
 
-def _constant_piece(constant: torch.Tensor, rows: np.ndarray[Any, Any]) -> Piece:
-    """Return what every row holds whatever the stimuli: intercepts and centring, a piece that belongs to no stimulus."""
-    return Piece(
-        inputs=torch.zeros(1, 1),
-        forward=lambda x: constant.repeat(len(x), 1) + 0.0 * x.sum(),
-        rows=rows,
-        parts=np.array([[-1]]),
-        dims=("position",),
-    )
+def _class_coords(mapping: Any) -> dict[str, Any]:
+    """Return the coordinates of the classes of a classifier, as neuroids."""
+    classes = as_labels([str(label) for label in mapping.classes_])
+    system = (mapping.target_coords_ or {}).get("system", (None, [type(mapping).__name__]))[1][0]
+    return {"neuroid_id": classes, "system": np.full(len(classes), str(system), dtype=classes.dtype)}
 
 
-def _behind(piece: Piece, steps: Sequence[Any], width: int) -> Piece:
-    """Return a piece followed by steps that mix no presentations."""
-    forward = compose(steps)
-    carried = replace(piece, forward=lambda x: forward(piece.forward(x)), features=None)
-    if isinstance(steps[-1], Network):
-        return carried
-    at, n = narrowest(steps, width)
-    first = compose(steps[:at])
-    inner = replace(piece, forward=lambda x: first(piece.forward(x)), features=None)
-    return replace(carried, features=Features(inner, n, linear_part(steps[at:])))
+def _inner_scores(mapping: Any, n: int) -> dict[str, np.ndarray[Any, Any]]:
+    score = np.asarray(getattr(mapping, "cv_score_", np.nan), dtype=np.float64)
+    return {"mapping_score": np.broadcast_to(score, n)}
 
 
-def _contribution(piece: Piece, local: Any, share: Sequence[Any], rows: Any, width: int) -> Piece:
-    """Return what a piece of the backbone adds to the rows that its own rows reach."""
-    # Under temporal mixing an image is one part of several presentations: its pixels are summed.
-    parts = np.asarray(piece.rows)[:, None] if piece.parts is None else piece.parts
-    at, n = narrowest(share, width)
-    first, linear = compose(share[:at], constant=False), compose(share[at:], constant=False)
-
-    def features(x: Any) -> Any:  # of the chosen rows of each copy
-        out = piece.forward(x)
-        return first(out.reshape(-1, len(piece.rows), out.shape[-1])[:, local].flatten(0, 1))
-
-    def forward(x: Any) -> Any:
-        out = features(x).reshape(-1, len(local), n).movedim(0, 1)  # (row, copy, feature)
-        return linear(out).movedim(1, 0).flatten(0, 1)
-
-    inner = replace(piece, forward=features, rows=piece.rows[local], parts=parts, features=None)
-    return Piece(piece.inputs, forward, rows, parts, piece.dims, Features(inner, n, linear_part(share[at:])))
+def _given_scores(scores: Any, names: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Return scores in the order of the targets; NaN for one that has none."""
+    if not isinstance(scores, xr.Dataset) or "score" not in scores or scores["score"].dims != ("neuroid",):
+        raise ParameterError(
+            f"readout got scores of type {type(scores).__name__}. Expected a Dataset with `score` (neuroid), as `ba.evaluate` returns it for "
+            "this model and its target."
+        )
+    position = {str(name): i for i, name in enumerate(scores["neuroid_id"].values)}
+    at = np.array([position.get(str(name), -1) for name in names])
+    found = {}
+    for name, label in (("score", "mapping_score"), ("p_value", "mapping_p_value"), ("ceiling", "ceiling")):
+        if name in scores and scores[name].dims == ("neuroid",):
+            found[label] = np.append(scores[name].values.astype(np.float64), np.nan)[at]
+    return found

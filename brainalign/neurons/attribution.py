@@ -6,24 +6,24 @@ found is added up over the pieces that contribute to a presentation.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder
-from brainalign.core.provenance import write_step
 from brainalign.core.tables import validate_stimuli
+from brainalign.dataset.writing import asked_before
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution_inputs import Baseline
 from brainalign.neurons.attribution_methods import METHODS
-from brainalign.neurons.attribution_pieces import Asked, ask, holds_no_stimulus
-from brainalign.neurons.attribution_sums import Sums
+from brainalign.neurons.attribution_pieces import Asked
+from brainalign.neurons.attribution_tiles import Job, attribute_in_store
 
 MODES = ("auto", "vjp", "jvp")
 
@@ -41,6 +41,8 @@ def attribute(
     groups: Any = None,
     mode: str = "auto",
     max_memory: int | None = None,
+    store: str | os.PathLike[str] | None = None,
+    resume: bool = True,
     random_state: int | np.random.Generator | None = None,
     progress: bool = False,
 ) -> xr.DataArray:
@@ -77,6 +79,11 @@ def attribute(
         default the cheaper, tried out. The numbers are the same.
     max_memory : int, optional
         Bytes for what is worked with; what does not fit at once goes in portions.
+    store : path, optional
+        A study, made where there is none: attributions are worked out a tile of presentations (and neuroids) at a time, each kept as
+        soon as it is there; a call that was interrupted goes on where it stopped.
+    resume : bool
+        False where the store must not have attributions yet. Those that were asked for with other arguments are never continued.
     random_state : int, Generator or None
         For baselines that are drawn.
     progress : bool
@@ -85,7 +92,7 @@ def attribute(
     Returns
     -------
     DataArray, (presentation, neuroid, part), (presentation, neuroid, dims of the input), (..., group) or (..., unit)
-        float32, in the unit of the response (for ``"gradient"``: per unit of input). Word and sentence stimuli, and any stimulus under
+        Lazy where a store is given. float32, in the unit of the response (for ``"gradient"``: per unit of input). Word and sentence stimuli, and any stimulus under
         a chain that mixes presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
         Coordinates ``response``, ``baseline_response`` and ``completeness_error`` (presentation, neuroid) say how far the attributions
         fail to add up to the difference of the two responses; the attr ``completeness_error`` is the largest of them relative to the
@@ -99,6 +106,8 @@ def attribute(
         The responder cannot be differentiated, has no such layers to read, or an operation has no forward mode.
     ParameterError
         No such neuroid, method, baseline, layer or presentation; groups that do not cover the input; too little memory.
+    StoreError
+        The store has other attributions, is being written, or is damaged.
 
     Warns
     -----
@@ -129,7 +138,8 @@ def attribute(
     check_number("n_steps", n_steps, owner="attribute", low=1, integer=True)
     if max_memory is not None:
         check_number("max_memory", max_memory, owner="attribute", low=1, integer=True)
-    seed = check_random_state(random_state, owner="attribute")
+    before = asked_before(store, "attribute") if random_state is None and store is not None else None
+    seed = check_random_state((before or {}).get("random_state", random_state), owner="attribute")
     stimuli = validate_stimuli(stimuli)
     if not isinstance(responder, DifferentiableResponder):
         raise CapabilityError(
@@ -141,32 +151,16 @@ def attribute(
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
     coords |= _scores(responder, columns, coords["neuroid_id"])
     table = responder.presentations(stimuli)
-    rows = _rows(presentations, len(table))
     how = METHODS[method]
     start = Baseline(how.baseline if baseline is None else baseline, responder, stimuli, n_draws=n_steps, seed=seed)
     asked = Asked(responder, how, start, columns, n_steps, mode, max_memory, seed, layers, groups)
-    out = _tile(asked, stimuli, rows, coords, table, progress)
     params = {"method": method, "baseline": start.label, "n_steps": n_steps, "wrt": ", ".join(layers) or "input"}
-    out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    params["responder"] = responder.fingerprint()
-    return write_step(out, "attribute", params=params, inputs={"stimuli": stimuli}, seed=seed)
-
-
-def _tile(
-    asked: Asked, stimuli: xr.Dataset, rows: np.ndarray[Any, Any], coords: dict[str, Any], table: pd.DataFrame, progress: bool
-) -> xr.DataArray:
-    """Return the labelled attributions of some rows, all columns that are asked for."""
-    from tqdm.auto import tqdm
-
-    sums = Sums(rows, len(asked.columns), stimuli.sizes["presentation"])
-    for piece in tqdm(asked.responder.pieces(stimuli, rows), desc="attribute", disable=not progress):
-        local, positions = sums.wanted(piece.rows)
-        if holds_no_stimulus(piece):
-            sums.add_constant(positions, piece.forward(piece.inputs)[local][:, asked.columns])
-            continue
-        for found in ask(asked, piece, local):
-            sums.add(positions, found)
-    return sums.labelled(coords, table.iloc[rows], stimuli, complete=asked.method.complete)
+    job = Job(asked, stimuli, coords, table, params, progress)
+    rows = _rows(presentations, len(table))
+    if store is None:
+        out, tally = job.tile(rows, slice(None))
+        return job.finished(out, [tally])
+    return attribute_in_store(job, rows, store, resume=resume)
 
 
 def _layers(responder: Any, wrt: Any, method: str) -> tuple[str, ...]:

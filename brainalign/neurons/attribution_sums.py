@@ -27,6 +27,11 @@ class Sums:
     n_columns : int
     n_parts : int
         Stimuli.
+
+    Attributes
+    ----------
+    tally : dict
+        What is said of completeness, to be joined with that of other rows and columns by :func:`completeness`.
     """
 
     def __init__(self, rows: Values, n_columns: int, n_parts: int) -> None:
@@ -34,6 +39,7 @@ class Sums:
         self._values: dict[str, Values] = {}
         self._responses: dict[str, Values] = {}
         self._constant = np.zeros(self._shape)
+        self.tally: dict[str, Any] = {}
         self._kind: Found | None = None
         self._labels: dict[str, dict[str, Values]] = {}
 
@@ -92,21 +98,22 @@ class Sums:
         start, end = np.stack(list(responses.values())).mean(axis=0)
         pair = ("presentation", "neuroid")
         labels |= {"response": (pair, end), "baseline_response": (pair, start)}
-        attrs: dict[str, Any] = {}
         if complete:
-            errors, flow = {}, {}
-            for layer, found in self._values.items():
-                total = found.reshape(*self._shape, -1).sum(axis=2, dtype=np.float64)
-                change = responses[layer][1] - responses[layer][0]
-                errors[layer], scale = np.abs(total - change), float(np.abs(change).max())
-                flow[layer] = float((total * change).sum() / max((change**2).sum(), np.finfo(float).tiny))
-                relative = float(errors[layer].max() / scale) if scale > 0 else 0.0
-                attrs["completeness_error"] = max(relative, attrs.get("completeness_error", 0.0))
-            labels["completeness_error"] = (pair, np.max(list(errors.values()), axis=0))
-            if dims == ("unit",):
-                attrs["through_flow"] = json.dumps(flow)
+            errors = {layer: self._shortfall(found, responses[layer]) for layer, found in self._values.items()}
+            labels["completeness_error"] = (pair, np.max([error for error, _ in errors.values()], axis=0))
+            self.tally = {
+                "error": float(labels["completeness_error"][1].max(initial=0.0)),
+                "change": max(float(np.abs(end - start).max(initial=0.0)) for start, end in responses.values()),
+                "flow": {layer: flow for layer, (_, flow) in errors.items() if layer},
+            }
         out = xr.DataArray(values.astype(np.float32), dims=("presentation", "neuroid", *dims), coords=labels, name="attribution")
-        return out.assign_attrs(attrs)
+        return out
+
+    def _shortfall(self, values: Values, responses: Values) -> tuple[Values, tuple[float, float]]:
+        """Return how far values fail to add up to the change of the responses, and sums of products of the two, and of squares."""
+        total = values.reshape(*self._shape, -1).sum(axis=2, dtype=np.float64)
+        change = responses[1] - responses[0]
+        return np.abs(total - change), (float((total * change).sum()), float((change**2).sum()))
 
     def _labels_of(self, dims: tuple[str, ...], stimuli: xr.Dataset) -> dict[str, Any]:
         if dims == ("part",):
@@ -118,3 +125,27 @@ class Sums:
         joined = {name: ("unit", np.concatenate([labels[name] for labels in self._labels.values()])) for name in shared}
         widths = [values.shape[2] for values in self._values.values()]
         return {"unit_layer": ("unit", np.repeat(as_labels(list(self._values)), widths)), **joined}
+
+
+def completeness(tallies: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the attrs that say how complete attributions are.
+
+    Parameters
+    ----------
+    tallies : list of dict
+        Of the tiles of one result.
+
+    Returns
+    -------
+    dict
+        ``completeness_error``, the largest beside the largest change of a response; ``through_flow`` of layers, as JSON.
+    """
+    known = [tally for tally in tallies if tally]
+    if not known:
+        return {}
+    change = max(tally["change"] for tally in known)
+    attrs: dict[str, Any] = {"completeness_error": max(tally["error"] for tally in known) / change if change > 0 else 0.0}
+    flow = {layer: np.sum([tally["flow"][layer] for tally in known], axis=0) for layer in known[0]["flow"]}
+    if flow:
+        attrs["through_flow"] = json.dumps({layer: float(top / max(under, 1e-300)) for layer, (top, under) in flow.items()})
+    return attrs
