@@ -2,4 +2,6 @@
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"rsatoolbox": ["to_rsatoolbox"]})
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"networks.captioner": ["TransformersCaptioner"], "rsatoolbox": ["to_rsatoolbox"]}
+)

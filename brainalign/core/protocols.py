@@ -181,6 +181,15 @@ class PresentationStep(Protocol):
 
 
 @runtime_checkable
+class Generator(Protocol):
+    """Makes stimuli from latents: a search in a bank, a linear map back to pixels, or a diffusion model behind this one method."""
+
+    @abstractmethod
+    def generate(self, latents: Any, seed: int = 0) -> xr.Dataset:
+        """Return a stimulus table with a row for each row of ``latents``, a dict of str to DataArray or one (presentation, neuroid)."""
+
+
+@runtime_checkable
 class Captioner(Protocol):
     """Puts features into words: a language model behind an embedding, or a search in a bank of captions."""
 

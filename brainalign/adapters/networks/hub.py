@@ -81,9 +81,9 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     """
     hub = require("transformers", extra="transformers", purpose="TransformersResponder")
     if pretrained:
-        whole = _from(hub.AutoModel, source, dtype=getattr(torch, dtype))
+        whole = from_pretrained(hub.AutoModel, source, dtype=getattr(torch, dtype))
     else:
-        config = _from(hub.AutoConfig, source)
+        config = from_pretrained(hub.AutoConfig, source)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seed or 0) % 2**63)
             whole = hub.AutoModel.from_config(config, trust_remote_code=False).to(getattr(torch, dtype))
@@ -94,7 +94,29 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     return Network(tower, kind, _processor(hub, source, kind))
 
 
-def _from(auto: Any, source: str | Path, **options: Any) -> Any:
+def from_pretrained(auto: Any, source: str | Path, *, owner: str = "TransformersResponder", **options: Any) -> Any:
+    """Return what an auto class of transformers makes of a folder or hub name, never running code that comes with it.
+
+    Parameters
+    ----------
+    auto : type
+    source : str or Path
+    owner : str
+        What the user called, for the message.
+    **options
+        Of its ``from_pretrained``.
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ParameterError
+        Not found.
+    CapabilityError
+        It needs code of its own.
+    """
     try:
         return auto.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
@@ -104,7 +126,7 @@ def _from(auto: Any, source: str | Path, **options: Any) -> Any:
                 "architecture of transformers: load the model yourself and pass it to ba.TorchResponder."
             ) from error
         raise ParameterError(
-            f"TransformersResponder could not load {str(source)!r} with {auto.__name__}: {_first_line(error)} Expected a folder with "
+            f"{owner} could not load {str(source)!r} with {auto.__name__}: {_first_line(error)} Expected a folder with "
             "config.json and weights, or a name on the Hugging Face hub (HF_HUB_OFFLINE=1 allows only those on disk)."
         ) from error
 
@@ -116,7 +138,7 @@ def _first_line(error: Exception) -> str:
 def _processor(hub: Any, source: str | Path, kind: str) -> Any:
     auto = {"text": hub.AutoTokenizer, "image": hub.AutoImageProcessor, "audio": hub.AutoFeatureExtractor}[kind]
     try:
-        prepare = _from(auto, source)
+        prepare = from_pretrained(auto, source)
     except ParameterError:
         if kind == "text":
             raise
