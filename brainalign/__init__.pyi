@@ -54,6 +54,7 @@ from .neurons.attribution import attribute as attribute
 from .neurons.captioning import caption as caption
 from .neurons.exemplars import exemplars as exemplars
 from .neurons.matching import match as match
+from .neurons.patching import patch as patch
 from .neurons.selectivity import selectivity as selectivity
 from .scores.bootstrap import bootstrap as bootstrap
 from .scores.ceiling import noise_ceiling as noise_ceiling

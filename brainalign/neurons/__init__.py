@@ -6,11 +6,18 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "angles": ["tuning"],
+        "caption_scores": ["score_captions"],
         "captions": ["NearestCaption", "caption_bank"],
+        "description": ["describe"],
+        "gates": ["in_out_cosines", "mlp_weights"],
+        "interchange": ["mediation"],
         "localiser": ["localise"],
         "novelty": ["coverage"],
         "outsized": ["massive", "tame"],
+        "projection": ["project_weights", "weight_patterns"],
         "shared_sets": ["overlap"],
+        "relevance": ["lrp_rules"],
         "sparsity": ["sparseness"],
+        "weights": ["read_weights"],
     },
 )

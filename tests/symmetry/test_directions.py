@@ -229,7 +229,7 @@ STEPS = {
     "ZScore": lambda x, rows: ba.ZScore().transform(x),
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
-RESPONDER_VERBS = {"record", "attribute", "readout"}  # both kinds below
+RESPONDER_VERBS = {"record", "attribute", "readout", "patch"}  # both kinds below
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "chain", "controls", "core", "errors", "geometry", "models", "neurons",
     "open_rdms", "protocols", "reports", "responses", "simulate", "stimuli",

@@ -1,0 +1,223 @@
+"""Nodes of a network: the elements of a layer that are patched or lesioned together, and passes in which some are exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
+from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.protocols import InnerResponder, Piece
+from brainalign.engine.patching import blend
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The nodes of one layer.
+
+    Attributes
+    ----------
+    layer : str
+    codes : ndarray of int64, (element,)
+        The node of each element of one row, in flat order; -1: of none.
+    labels : dict of str to ndarray, (node,)
+        The coordinates that tell them apart.
+    """
+
+    layer: str
+    codes: np.ndarray[Any, Any]
+    labels: dict[str, np.ndarray[Any, Any]]
+
+    def __len__(self) -> int:
+        return int(self.codes.max(initial=-1)) + 1
+
+
+def check_inner(responder: Any, *, owner: str) -> InnerResponder:
+    """Return the responder if its inner layers can be altered.
+
+    Parameters
+    ----------
+    responder : object
+    owner : str
+
+    Returns
+    -------
+    InnerResponder
+
+    Raises
+    ------
+    CapabilityError
+        It has no `altering`.
+    """
+    if isinstance(responder, InnerResponder):
+        return responder
+    raise CapabilityError(
+        f"{owner} got a {type(responder).__name__}, whose inner layers cannot be altered. Expected a TorchResponder, a "
+        "TransformersResponder or what `ba.readout` makes of them."
+    )
+
+
+def find_layers(responder: InnerResponder, nodes: Any) -> dict[str, Any]:
+    """Return the layers that hold nodes, and which of their nodes are wanted (None: all).
+
+    Parameters
+    ----------
+    responder : InnerResponder
+    nodes : str, sequence of str, or mapping
+        Names or globs of layers; a mapping also says which nodes of each.
+
+    Returns
+    -------
+    dict of str to sequence or None
+
+    Raises
+    ------
+    ParameterError
+        None, or one that matches nothing.
+    """
+    wanted = nodes if isinstance(nodes, Mapping) else dict.fromkeys([nodes] if isinstance(nodes, str) else list(nodes))
+    found = {layer: which for pattern, which in wanted.items() for layer in responder.inner_layers(str(pattern))}
+    if not found:
+        raise ParameterError(f"Got no layers ({nodes!r}). Expected at least one name or glob of the network's inner layers.")
+    return found
+
+
+def nodes_of(layer: str, coords: Mapping[str, np.ndarray[Any, Any]], by: Sequence[str], wanted: Any = None) -> Nodes:
+    """Group the elements of a layer into nodes.
+
+    Parameters
+    ----------
+    layer : str
+    coords : mapping of str to ndarray, (element,)
+        ``unit``, ``token``, ``head`` ...
+    by : sequence of str
+        Coordinates that tell nodes apart; ``"layer"``: the whole layer is one.
+    wanted : sequence, optional
+        Values of the only such coordinate; default all.
+
+    Returns
+    -------
+    Nodes
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate or value.
+    """
+    names = [name for name in by if name != "layer"]
+    missing = [name for name in names if name not in coords]
+    if missing:
+        known = ["layer", *(name for name in coords if name != "neuroid_id")]
+        raise ParameterError(
+            f"The layer {layer!r} has no {missing[0]!r} to tell nodes apart by. Expected some of {', '.join(known)}."
+            f"{did_you_mean(missing[0], known)}"
+        )
+    n = len(next(iter(coords.values())))
+    if not names:
+        return Nodes(layer, np.zeros(n, dtype=np.int64), {})
+    labels, codes = np.unique(np.stack([coords[name] for name in names]), axis=1, return_inverse=True)
+    codes = np.asarray(codes, dtype=np.int64).reshape(-1)
+    if wanted is not None:
+        chosen = np.atleast_1d(np.asarray(wanted))
+        unknown = chosen if len(names) > 1 else chosen[~np.isin(chosen, labels[0])]
+        if unknown.size or not chosen.size or len(np.unique(chosen)) < len(chosen):
+            raise ParameterError(
+                f"Got {preview(unknown if unknown.size else chosen)} of layer {layer!r}. Expected values of `{', '.join(names)}`, each once, "
+                f"between {labels[0].min()} and {labels[0].max()}."
+            )
+        to = np.full(labels.shape[1], -1, dtype=np.int64)
+        to[np.searchsorted(labels[0], chosen)] = np.arange(len(chosen))
+        labels, codes = chosen[None], to[codes]
+    return Nodes(layer, codes, dict(zip(names, labels, strict=True)))
+
+
+def read_layers(responder: InnerResponder, piece: Piece, layers: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Return what some layers hold, and the responses, without a graph.
+
+    Parameters
+    ----------
+    responder : InnerResponder
+    piece : Piece
+    layers : sequence of str
+
+    Returns
+    -------
+    values : dict of str to Tensor, (input, ...)
+    out : Tensor, (row, neuroid)
+
+    Raises
+    ------
+    UnsupportedModuleError
+        A layer is not reached, or its first dim is not that of the inputs.
+    """
+    with torch.no_grad(), responder.reading(layers) as seen:
+        out = piece.forward(piece.inputs)
+        values = {layer: seen[layer] for layer in layers}
+    for layer, value in values.items():
+        if value.ndim < 2 or len(value) != len(piece.inputs):
+            raise UnsupportedModuleError(
+                f"The layer {layer!r} gives shape {tuple(value.shape)} for {len(piece.inputs)} inputs. Expected the inputs as its first dim "
+                "and units behind it: name another layer."
+            )
+    return values, out
+
+
+def run_copies(
+    responder: InnerResponder,
+    piece: Piece,
+    masks: Mapping[str, torch.Tensor],
+    others: Mapping[str, torch.Tensor],
+    *,
+    at_inputs: bool,
+) -> torch.Tensor:
+    """Run copies of a piece, each with elements of its layers exchanged.
+
+    Parameters
+    ----------
+    responder : InnerResponder
+    piece : Piece
+    masks : mapping of str to Tensor of bool, (copy, element)
+    others : mapping of str to Tensor, (input, ...)
+    at_inputs : bool
+        Copies part at the inputs, rather than at the first altered layer.
+
+    Returns
+    -------
+    Tensor, (copy, row, neuroid)
+    """
+    n = len(next(iter(masks.values())))
+    changes = {layer: partial(blend, other=others[layer], masks=mask) for layer, mask in masks.items()}
+    inputs = piece.inputs.repeat(n, *[1] * (piece.inputs.ndim - 1)) if at_inputs else piece.inputs
+    with torch.no_grad(), responder.altering(changes, copies=1 if at_inputs else n):
+        return piece.forward(inputs).reshape(n, len(piece.rows), -1)
+
+
+def parts_late(responder: InnerResponder, piece: Piece, values: Mapping[str, torch.Tensor], out: torch.Tensor) -> bool:
+    """Try out whether copies may part at the altered layers, so that what lies before them runs once.
+
+    Parameters
+    ----------
+    responder : InnerResponder
+    piece : Piece
+    values : mapping of str to Tensor, (input, ...)
+        What the layers hold.
+    out : Tensor, (row, neuroid)
+        The responses.
+
+    Returns
+    -------
+    bool
+        False where two unaltered copies fail, or do not give the responses twice: a branch of more than one row is added to one
+        that was not copied, or a module counts on the number of rows.
+    """
+    masks = {layer: torch.zeros(2, value[0].numel(), dtype=torch.bool, device=value.device) for layer, value in values.items()}
+    try:
+        twice = run_copies(responder, piece, masks, values, at_inputs=False)
+    except RuntimeError:  # shapes that do not go together
+        return False
+    return twice.shape == (2, *out.shape) and torch.allclose(twice, out.expand_as(twice), rtol=1e-3, atol=1e-5)

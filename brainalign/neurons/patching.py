@@ -1,0 +1,256 @@
+"""``patch``: what one run of a network holds at a node, put into another run; exactly, or by gradients for all nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from brainalign.core.errors import AlignmentError
+from brainalign.core.parameters import check_choice
+from brainalign.core.protocols import InnerResponder, Piece
+from brainalign.core.provenance import write_step
+from brainalign.core.schema import as_labels
+from brainalign.core.tables import validate_stimuli
+from brainalign.engine.backend import working_memory
+from brainalign.engine.patching import n_copies, node_sums
+from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.attribution_pieces import holds_no_stimulus
+from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
+from brainalign.neurons.relevance import lrp_rules
+
+ESTIMATORS = ("exact", "attribution", "relp")
+DIRECTIONS = ("noising", "denoising")
+_MOST_COPIES = 256
+
+
+def patch(
+    responder: Any,
+    clean: xr.Dataset,
+    corrupt: xr.Dataset,
+    *,
+    nodes: Any,
+    by: str | Sequence[str] = "layer",
+    neuroid: Any = None,
+    estimator: str = "exact",
+    direction: str = "noising",
+    absolute: bool = False,
+    rules: Sequence[str] = ("ln", "identity", "half"),
+    max_memory: float | None = None,
+) -> xr.DataArray:
+    """Put what a network holds at a node on one stimulus into its run on another, and say how far the responses change.
+
+    Parameters
+    ----------
+    responder : InnerResponder
+        A network (``TorchResponder``, ``TransformersResponder``), or a model of a recording (``readout``).
+    clean, corrupt : Dataset, (presentation,)
+        Pairs, row by row, whose inputs have the same shape: texts of as many tokens, images of one size.
+    nodes : str, sequence of str, or mapping
+        Inner layers, names or globs of layers of every kind (``"h.*"``, ``"heads.3"``, ``"mlp.2"``) or of modules. A mapping also says
+        which nodes of each: ``{"heads.3": [0, 2]}``.
+    by : str or sequence of str
+        What is one node: a whole ``"layer"``, or the elements that share a ``"token"``, ``"head"``, ``"unit"``, ``"channel_x"`` ...
+    neuroid : str, int, or sequence of them, optional
+        As in :func:`attribute`; default all.
+    estimator : {"exact", "attribution", "relp"}
+        ``"exact"`` runs the network with each node exchanged. ``"attribution"`` multiplies the difference at the node by the gradient
+        there: two passes and one backward pass a neuroid, for all nodes. ``"relp"`` does so with the rules of :func:`lrp_rules`.
+    direction : {"noising", "denoising"}
+        The node of ``corrupt`` goes into the run on ``clean``, or the other way round.
+    absolute : bool
+        Return sizes of the effects, whose mean over presentations is the contribution of a node.
+    rules : sequence of str
+        Of ``"relp"``.
+    max_memory : float, optional
+        Bytes for copies that run at once.
+
+    Returns
+    -------
+    DataArray, (presentation, node, neuroid)
+        The response with the node exchanged less the response without, in the unit of the response. Coordinates ``node_layer``
+        and those named in ``by`` (``node_head`` ...); ``response`` and ``other_response`` (presentation, neuroid) of the two runs.
+
+    Raises
+    ------
+    AlignmentError
+        ``clean`` and ``corrupt`` differ in number or in the shape of their inputs.
+    ParameterError
+        No such node, neuroid, estimator or direction.
+    UnsupportedModuleError
+        A module that cannot be altered, or has no rule.
+
+    Notes
+    -----
+    Under ``"exact"``, what lies before a layer runs once and what lies behind it once for each of its nodes, many at a time; nodes that
+    are alike in both runs are not run. Sources: Meng et al. 2022; Nanda 2023 (attribution); Jafari et al. 2025 (RelP).
+
+    Examples
+    --------
+    >>> import brainalign as ba, numpy as np, torch
+    >>> _ = torch.manual_seed(0)
+    >>> net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh(), torch.nn.Linear(4, 2)), "2", system="net")
+    >>> clean, corrupt = (ba.stimuli.table(x, stimulus_id=list("abc"), kind="array") for x in np.random.default_rng(0).normal(size=(2, 3, 5)))
+    >>> effect = ba.patch(net, clean, corrupt, nodes="1", by="unit")
+    >>> effect.dims, bool(np.allclose(effect.sum("node"), effect.other_response - effect.response, atol=1e-5))
+    (('presentation', 'node', 'neuroid'), True)
+    """
+    check_choice("estimator", estimator, ESTIMATORS, owner="patch")
+    check_choice("direction", direction, DIRECTIONS, owner="patch")
+    responder = check_inner(responder, owner="patch")
+    base, other = (validate_stimuli(x) for x in ((clean, corrupt) if direction == "noising" else (corrupt, clean)))
+    columns, coords = find_neuroids(responder.neuroids(base), neuroid)
+    coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
+    asked = _Asked(responder, find_layers(responder, nodes), (by,) if isinstance(by, str) else tuple(by), columns, max_memory)
+    table = responder.presentations(base)
+    sums = _Effects(len(table), len(columns))
+    with lrp_rules(responder, rules) if estimator == "relp" else nullcontext():
+        for piece, mate in _pairs(responder, base, other):
+            sums.add(asked, piece, mate, exact=estimator == "exact")
+    out = sums.labelled(coords, table, absolute)
+    params = {"estimator": estimator, "direction": direction, "by": list(asked.by), "absolute": bool(absolute)}
+    if estimator == "relp":
+        params["rules"] = list(rules)
+    out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
+    return write_step(
+        out, "patch", params={**params, "responder": responder.fingerprint()}, inputs={"clean": clean, "corrupt": corrupt}
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    responder: InnerResponder
+    layers: dict[str, Any]
+    by: tuple[str, ...]
+    columns: np.ndarray[Any, Any]
+    max_memory: float | None
+
+    def nodes(self, values: Mapping[str, torch.Tensor]) -> list[Nodes]:
+        coords = {layer: self.responder.inner_coords(layer, tuple(value.shape[1:])) for layer, value in values.items()}
+        return [nodes_of(layer, coords[layer], self.by, which) for layer, which in self.layers.items()]
+
+
+class _Effects:
+    """Effects and responses, added up piece by piece in float64."""
+
+    def __init__(self, n_rows: int, n_columns: int) -> None:
+        self.response = np.zeros((2, n_rows, n_columns))
+        self.nodes: list[Nodes] = []
+        self.values: np.ndarray[Any, Any] | None = None
+
+    def add(self, asked: _Asked, piece: Piece, mate: Piece, *, exact: bool) -> None:
+        layers = [] if holds_no_stimulus(piece) else list(asked.layers)
+        values, out = read_layers(asked.responder, piece, layers)
+        others, other_out = read_layers(asked.responder, mate, layers)
+        for at, response in enumerate((out, other_out)):
+            self.response[at, piece.rows] += response[:, asked.columns].double().cpu().numpy()
+        if not layers:
+            return
+        nodes = asked.nodes(values)
+        if self.values is None:
+            self.nodes = nodes
+            self.values = np.zeros((self.response.shape[1], sum(map(len, nodes)), self.response.shape[2]))
+        if [len(own) for own in nodes] != [len(own) for own in self.nodes]:
+            raise AlignmentError(
+                f"Presentations have {sum(map(len, self.nodes))} and {sum(map(len, nodes))} nodes by {', '.join(asked.by)}: their layers differ "
+                "in shape. Expected the same for all: patch by 'unit' or 'layer', or presentations of one length in a call."
+            )
+        found = [_exact(asked, piece, own, values, others, out) if exact else None for own in nodes]
+        if not exact:
+            found = _by_gradients(asked, piece, nodes, others)
+        self.values[piece.rows] += torch.cat([f for f in found if f is not None], dim=1).cpu().numpy()
+
+    def labelled(self, coords: dict[str, Any], table: Any, absolute: bool) -> xr.DataArray:
+        values = self.values if self.values is not None else np.zeros((self.response.shape[1], 0, self.response.shape[2]))
+        pair = ("presentation", "neuroid")
+        labels: dict[str, Any] = {name: ("presentation", as_labels(table[name].to_numpy())) for name in table}
+        labels |= {name: ("neuroid", v) for name, v in coords.items()}
+        labels["node_layer"] = ("node", as_labels([own.layer for own in self.nodes for _ in range(len(own))]))
+        for name in self.nodes[0].labels if self.nodes else ():
+            labels[f"node_{name}"] = ("node", np.concatenate([own.labels[name] for own in self.nodes]))
+        labels |= {"response": (pair, self.response[0]), "other_response": (pair, self.response[1])}
+        out = np.abs(values) if absolute else values
+        return xr.DataArray(out.astype(np.float32), dims=("presentation", "node", "neuroid"), coords=labels, name="effect")
+
+
+def _exact(
+    asked: _Asked,
+    piece: Piece,
+    nodes: Nodes,
+    values: Mapping[str, torch.Tensor],
+    others: Mapping[str, torch.Tensor],
+    out: torch.Tensor,
+) -> torch.Tensor:
+    """Return the effects of one layer's nodes, (row, node, neuroid)."""
+    layer, device = nodes.layer, out.device
+    codes = torch.as_tensor(nodes.codes, device=device)
+    effects = torch.zeros(len(piece.rows), len(nodes), len(asked.columns), dtype=torch.float64, device=device)
+    differs = (values[layer] != others[layer]).flatten(1).any(0)
+    changed = torch.unique(codes[differs & (codes >= 0)])
+    if not len(changed):
+        return effects
+    at_inputs = not parts_late(asked.responder, piece, {layer: values[layer]}, out)
+    columns = torch.as_tensor(asked.columns, device=device)
+    widest = max(value[0].nbytes for value in (*values.values(), piece.inputs, out))
+    room = working_memory(out) if asked.max_memory is None else asked.max_memory
+    for some in changed.split(n_copies(widest, len(piece.inputs), room, _MOST_COPIES)):
+        runs = run_copies(asked.responder, piece, {layer: codes == some[:, None]}, {layer: others[layer]}, at_inputs=at_inputs)
+        effects[:, some] = (runs[..., columns].double() - out[:, columns].double()).movedim(0, 1)
+    return effects
+
+
+def _by_gradients(
+    asked: _Asked, piece: Piece, nodes: Sequence[Nodes], others: Mapping[str, torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """Return difference × gradient summed over the elements of each node, by layer, (row, node, neuroid)."""
+    inputs = piece.inputs.detach().requires_grad_(True)
+    with torch.enable_grad(), asked.responder.reading([own.layer for own in nodes]) as seen:
+        out = piece.forward(inputs)
+        held = [seen[own.layer] for own in nodes]
+    effects = [torch.zeros(len(piece.rows), len(own), len(asked.columns), dtype=torch.float64) for own in nodes]
+    for j, rows, gradients in _backwards(out, held, asked.columns, rowwise=piece.parts is None):
+        for effect, own, value, gradient in zip(effects, nodes, held, gradients, strict=True):
+            products = ((others[own.layer] - value.detach()) * gradient).flatten(1)
+            sums = node_sums(products, torch.as_tensor(own.codes, device=products.device), len(own)).cpu()
+            effect[rows, :, j] = sums if piece.parts is None else sums.sum(0)
+    return list(effects)
+
+
+def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *, rowwise: bool) -> Iterator[tuple[int, Any, Any]]:
+    """Yield the position of each column, the rows and the gradients of their responses at the layers."""
+    rows: list[Any] = [slice(None)] if rowwise else list(range(len(out)))
+    for j, column in enumerate(columns):
+        for row in rows:  # input i alone makes row i: one backward pass serves the whole batch
+            wanted = out[row, int(column)].sum()
+            yield j, row, torch.autograd.grad(wanted, held, retain_graph=True, materialize_grads=True)
+
+
+def _pairs(responder: InnerResponder, base: xr.Dataset, other: xr.Dataset) -> Iterator[tuple[Piece, Piece]]:
+    """Yield the pieces of both sides together, after checking that they are alike in shape."""
+    n, m = base.sizes["presentation"], other.sizes["presentation"]
+    if n != m:
+        raise AlignmentError(f"patch got {n} and {m} presentations. Expected pairs, row by row: as many corrupt as clean ones.")
+    pieces, mates = responder.pieces(base), responder.pieces(other)
+    for i in range(max(len(pieces), len(mates))):
+        if i >= min(len(pieces), len(mates)):
+            raise AlignmentError(
+                f"clean and corrupt make {len(pieces)} and {len(mates)} windows. Expected words of the same runs."
+            )
+        piece, mate = pieces[i], mates[i]
+        same_rows = np.array_equal(piece.rows, mate.rows)
+        if not same_rows or piece.inputs.shape != mate.inputs.shape or not _same(piece.parts, mate.parts):
+            raise AlignmentError(
+                f"clean and corrupt have inputs of shape {tuple(piece.inputs.shape)} and {tuple(mate.inputs.shape)} at presentations "
+                f"{np.asarray(piece.rows)[:3].tolist()}. Expected the same, position by position: texts of as many tokens to each word, images "
+                "of one size."
+            )
+        yield piece, mate
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is None or np.array_equal(one, other)

@@ -1,0 +1,157 @@
+"""patch: known answers, exact against approximate, a unit and a voxel by one call."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import brainalign as ba
+from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
+
+
+def pair(n=4, width=6, seed=0):
+    return tuple(
+        ba.stimuli.table(x, stimulus_id=[f"s{i}" for i in range(n)], kind="array")
+        for x in np.random.default_rng(seed).normal(size=(2, n, width)).astype("float32")
+    )
+
+
+def network(*modules, layers=None):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(*[module() for module in modules])
+    return ba.TorchResponder(net, layers=layers or str(len(net) - 1), system="net")
+
+
+DEEP = (lambda: torch.nn.Linear(6, 5), torch.nn.Tanh, lambda: torch.nn.Linear(5, 5), torch.nn.Tanh, lambda: torch.nn.Linear(5, 3))
+
+
+def test_all_of_a_layer_patched_is_the_other_run():
+    clean, corrupt = pair()
+    net = network(*DEEP)
+    for direction in ("noising", "denoising"):
+        effect = ba.patch(net, clean, corrupt, nodes=["0", "2"], direction=direction)
+        expected = (effect.other_response - effect.response).values
+        for node in range(2):
+            np.testing.assert_allclose(effect.values[:, node], expected, atol=1e-5)
+    np.testing.assert_allclose(effect.response, net.respond(corrupt, slice(0, 4))["4"], atol=1e-5)
+    sizes = ba.patch(net, clean, corrupt, nodes=["0", "2"], direction="denoising", absolute=True)
+    xr.testing.assert_allclose(sizes.drop_attrs(), np.abs(effect).drop_attrs())
+
+
+def test_behind_a_node_a_linear_net_gives_weight_times_difference_under_every_estimator():
+    clean, corrupt = pair()
+    net = network(lambda: torch.nn.Linear(6, 5), lambda: torch.nn.Linear(5, 3))
+    before = [net.model[0](torch.as_tensor(x["values"].values)) for x in (clean, corrupt)]
+    expected = torch.einsum("nu,pu->pun", net.model[1].weight, before[1] - before[0]).detach().numpy()
+    for estimator in ("exact", "attribution", "relp"):
+        effect = ba.patch(net, clean, corrupt, nodes="0", by="unit", estimator=estimator)
+        np.testing.assert_allclose(effect.values, expected, atol=1e-5)
+    assert effect.node_unit.values.tolist() == list(range(5))
+
+
+def test_a_node_that_leads_nowhere_has_no_effect():
+    clean, corrupt = pair()
+    net = network(*DEEP)
+    with torch.no_grad():
+        net.model[2].weight[:, 3] = 0
+    for estimator in ("exact", "attribution"):
+        effect = ba.patch(net, clean, corrupt, nodes={"1": [3, 4]}, by="unit", estimator=estimator)
+        assert (effect.sel(node=effect.node_unit == 3).values == 0).all()
+        assert np.abs(effect.sel(node=effect.node_unit == 4)).max() > 1e-3
+
+
+def test_effects_of_xor_do_not_add_up():
+    net = network(lambda: torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU, lambda: torch.nn.Linear(2, 1, bias=False))
+    with torch.no_grad():  # |a - b|
+        net.model[0].weight[:] = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+        net.model[2].weight[:] = 1.0
+    clean, corrupt = (ba.stimuli.table(np.array([x]), stimulus_id=["s"], kind="array") for x in ([0.0, 0.0], [1.0, 1.0]))
+    outer = ba.TorchResponder(torch.nn.Sequential(torch.nn.Identity(), net.model), "1", system="xor")
+    each = ba.patch(outer, clean, corrupt, nodes="0", by="unit").values.ravel()
+    both = ba.patch(outer, clean, corrupt, nodes="0").values.ravel()
+    assert (each.tolist(), both.tolist()) == ([1.0, 1.0], [0.0])
+
+
+@pytest.mark.parametrize("n_bytes", [1, None])
+def test_exact_effects_are_those_of_running_the_network_once_a_node(gpt2, texts, n_bytes):
+    lm = ba.TransformersResponder(gpt2, layers=3, pool="last", dtype="float64")
+    clean, corrupt = texts(2, 0), texts(2, 1)
+    effect = ba.patch(lm, clean, corrupt, nodes={"heads.2": [1, 3]}, by="head", neuroid=[0, 5], max_memory=n_bytes)
+    for i in range(2):
+        piece, mate = lm.pieces(clean)[i], lm.pieces(corrupt)[i]
+        with lm.reading(["heads.2"]) as seen:
+            mate.forward(mate.inputs)
+        for j, head in enumerate((1, 3)):
+            units = slice(8 * head, 8 * head + 8)
+
+            def exchange(value, units=units, other=seen["heads.2"]):
+                value = value.clone()
+                value[..., units] = other[..., units]
+                return value
+
+            with lm.altering({"heads.2": exchange}):
+                expected = piece.forward(piece.inputs)[0, [0, 5]].detach().numpy()
+            np.testing.assert_allclose(effect.values[i, j], expected - effect.response.values[i], atol=1e-6)
+    assert effect.node_head.values.tolist() == [1, 3]
+
+
+def test_relp_comes_closer_to_exact_patching_than_gradients_on_mlp_outputs(gpt2, texts):
+    lm = ba.TransformersResponder(gpt2, layers=3, pool="last", dtype="float64")
+    clean, corrupt = texts(3, 0), texts(3, 1)
+    found = {
+        estimator: ba.patch(lm, clean, corrupt, nodes="h.*.mlp", by="token", neuroid=range(4), estimator=estimator).values.ravel()
+        for estimator in ("exact", "attribution", "relp")
+    }
+    r = {estimator: np.corrcoef(found["exact"], found[estimator])[0, 1] for estimator in ("attribution", "relp")}
+    print(f"correlation with exact patching on MLP outputs: attribution patching {r['attribution']:.3f}, RelP {r['relp']:.3f}")
+    assert r["relp"] > r["attribution"] + 0.1
+
+
+def test_a_voxel_is_patched_as_the_weighted_sum_of_its_units_also_under_temporal_mixing():
+    clean, corrupt = pair(20)
+    layer = network(*DEEP).at("4")
+    features = ba.record(layer, clean, progress=False)
+    when = {"onset_s": np.arange(20) * 0.5, "duration_s": np.full(20, 0.5), "run": ["a"] * 20}
+    clean, corrupt = (x.assign_coords({name: ("presentation", v) for name, v in when.items()}) for x in (clean, corrupt))
+    features = ba.record(layer, clean, progress=False)
+    rng = np.random.default_rng(1)
+    bold = ba.responses(rng.normal(size=(5, 2)), stimulus_id=list("vwxyz"), neuroid_id=["x", "y"], modality="fmri", system="sub-01",
+                        region="V1", run=["a"] * 5, onset_s=np.arange(5) * 2.0, duration_s=2.0)  # fmt: skip
+    chain = ba.chain(ba.WordsToVolumes("sum"), ba.Delay([2]), ba.Ridge(alphas=[0.1])).fit(features, bold)
+    units = ba.patch(layer, clean, corrupt, nodes="1", by="unit")
+    weights = chain.steps_[-1].coef_
+    for estimator in ("exact", "attribution"):
+        voxel = ba.patch(ba.readout(layer, chain), clean, corrupt, nodes="1", by="unit", neuroid="y", estimator=estimator)
+        np.testing.assert_allclose(voxel.response.values[:, 0], chain.predict(features).values[:, 1], atol=1e-4)
+        if estimator == "exact":
+            expected = np.zeros((5, 5))
+            for volume in range(1, 5):
+                expected[volume] = units.values[4 * (volume - 1) : 4 * volume].sum(0) @ weights[:, 1]
+            np.testing.assert_allclose(voxel.values[..., 0], expected, atol=1e-4)
+    assert voxel.region.values.tolist() == ["V1"]
+    assert voxel.causal_scope == "model"
+
+
+def test_bad_input_is_refused(gpt2, texts):
+    clean, corrupt = pair()
+    net = network(*DEEP)
+    with pytest.raises(AlignmentError, match="4 and 3 presentations"):
+        ba.patch(net, clean, corrupt.isel(presentation=slice(0, 3)), nodes="0")
+    with pytest.raises(AlignmentError, match=r"shape \(4, 6\) and \(4, 7\)"):
+        ba.patch(net, clean, pair(width=7)[0], nodes="0")
+    with pytest.raises(AlignmentError, match=r"\(1, 7, 32\) and \(1, 6, 32\).*as many tokens"):
+        ba.patch(ba.TransformersResponder(gpt2, layers=1), texts(1, 0), texts(1, 0, length=6), nodes="h.0")
+    mixed = [
+        xr.concat([texts(1, 0), texts(1, i, length=5).assign_coords(stimulus_id=("presentation", ["t"]))], "presentation")
+        for i in (1, 2)
+    ]
+    with pytest.raises(AlignmentError, match="7 and 5 nodes by token"):
+        ba.patch(ba.TransformersResponder(gpt2, layers=1), *mixed, nodes="h.0", by="token")
+    with pytest.raises(ParameterError, match=r"'estimator'.*relp"):
+        ba.patch(net, clean, corrupt, nodes="0", estimator="fast")
+    with pytest.raises(ParameterError, match="Got 9 of layer '0'"):
+        ba.patch(net, clean, corrupt, nodes={"0": [9]}, by="unit")
+    with pytest.raises(ParameterError, match="matches no neuroid"):
+        ba.patch(net, clean, corrupt, nodes="0", neuroid="4/77")
+    with pytest.raises(CapabilityError, match="patch got a str"):
+        ba.patch("net", clean, corrupt, nodes="0")
