@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -167,7 +168,7 @@ def directional(forward: Callable[[Tensor], Tensor], x: Tensor, tangent: Tensor)
             dual = forward_ad.make_dual(x, tangent)  # type: ignore[no-untyped-call]
             out = forward_ad.unpack_dual(forward(dual))  # type: ignore[no-untyped-call]
     except (NotImplementedError, RuntimeError) as error:
-        if "forward AD" not in str(error) and "forward-mode" not in str(error):
+        if not re.search("forward[ -]mode|forward AD", str(error)):
             raise
         raise NoForwardMode(str(error).splitlines()[0]) from error
     return torch.zeros_like(out.primal) if out.tangent is None else out.tangent

@@ -36,38 +36,31 @@ def find_neuroids(
     """
     names = [str(i) for coords in groups.values() for i in coords["neuroid_id"].tolist()]
     layers = [group for group, coords in groups.items() for _ in range(len(coords["neuroid_id"]))]
+    chosen = np.arange(len(names)) if wanted is None else _columns(names, layers, wanted)
+    joined = {name: np.concatenate([coords[name] for coords in groups.values()]) for name in _shared(groups)}
+    if not {"layer", "region"} & joined.keys():  # the address of a unit is its layer and its id
+        joined["layer"] = as_labels(layers)
+    return chosen, {name: values[chosen] for name, values in joined.items()}
+
+
+def _columns(names: list[str], layers: list[str], wanted: Any) -> np.ndarray[Any, Any]:
     index: dict[str, list[int]] = {}
     for position, (group, name) in enumerate(zip(layers, names, strict=True)):
         for address in {name, f"{group}/{name}"}:
             index.setdefault(address, []).append(position)
-    items = (
-        range(len(names))
-        if wanted is None
-        else list(wanted)
-        if isinstance(wanted, Iterable) and not isinstance(wanted, str)
-        else [wanted]
-    )
+    items = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
     if not items:
         raise ParameterError("attribute got an empty `neuroid`. Expected at least one neuroid_id or address.")
-    columns = []
     for item in items:
         found = index.get(str(item), [])
         if len(found) != 1:
-            what = (
-                f"matches {len(found)} neuroids, in {preview(dict.fromkeys(layers[i] for i in found))}"
-                if found
-                else "matches no neuroid"
-            )
+            where = preview(dict.fromkeys(layers[i] for i in found))
+            what = f"matches {len(found)} neuroids, in {where}" if found else "matches no neuroid"
             raise ParameterError(
                 f"attribute got neuroid={item!r}, which {what}. Expected a neuroid_id such as {preview(names)} or an address "
                 f"'group/id'.{did_you_mean(str(item), index)}"
             )
-        columns.append(found[0])
-    joined = {name: np.concatenate([coords[name] for coords in groups.values()]) for name in _shared(groups)}
-    if not {"layer", "region"} & joined.keys():  # the address of a unit is its layer and its id
-        joined["layer"] = as_labels(layers)
-    chosen = np.asarray(columns)
-    return chosen, {name: values[chosen] for name, values in joined.items()}
+    return np.array([index[str(item)][0] for item in items])
 
 
 def _shared(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:
