@@ -74,9 +74,9 @@ def evaluate(
         Folds over the target, made with :func:`split`; an int is their number.
     groups : str, optional
         Presentation coordinate that folds keep together (``split(target, by=groups)``).
-    metric : {"pearson", "r2", "accuracy", "balanced-accuracy"} or Metric, optional
-        Default Pearson r, or balanced accuracy for a classifier. Plug-ins add names (``brainalign.metrics``); an object
-        with the methods of :class:`brainalign.protocols.Metric` will do.
+    metric : {"pearson", "r2", "accuracy", "balanced-accuracy", "bits-per-spike", "pseudo-r2"} or Metric, optional
+        Default Pearson r, or balanced accuracy for a classifier; the last two are of counts and of rates predicted for them. Plug-ins add
+        names (``brainalign.metrics``); an object with the methods of :class:`brainalign.protocols.Metric` will do.
     ceiling : {"repeat"}, DataArray (neuroid[, time]) or None
         Adds ``ceiling`` and ``score_normalized``. ``"repeat"`` is :func:`noise_ceiling` of the target. One that
         :func:`noise_ceiling` made is brought to the rows that are scored: single presentations have a lower one.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import xlogy
 
+from brainalign.core.errors import ParameterError
 from brainalign.core.registry import Registry
 from brainalign.engine.correlate import pooled_pearson, pooled_r2
 from brainalign.engine.moments import fold_sums, pool_sums
@@ -108,10 +110,105 @@ def balanced_accuracy(counts: dict[Any, Numbers]) -> Numbers:
     return np.asarray(np.nanmean(recall, axis=0))
 
 
+def spike_sums(target: Numbers, prediction: Numbers) -> Numbers:
+    """Return log-likelihoods of counts, but for the term log y! that all share, and how many there were.
+
+    Parameters
+    ----------
+    target, prediction : ndarray, (row, column)
+        Counts, and the rates that were predicted for them.
+
+    Returns
+    -------
+    ndarray of float64, (4, column)
+        Σ(y log μ − μ) of the prediction, of the fold's mean rate, and of the counts themselves; Σy.
+
+    Raises
+    ------
+    ParameterError
+        A count or a rate is negative.
+    """
+    y, rate = np.asarray(target, dtype=np.float64), np.asarray(prediction, dtype=np.float64)
+    for side, values in (("target", y), ("prediction", rate)):
+        if (values < 0).any():
+            raise ParameterError(
+                f"The metrics 'bits-per-spike' and 'pseudo-r2' got a {side} with {int((values < 0).sum())} negative values, such as "
+                f"{values.min():g}. Expected counts of spikes and rates that are predicted for them: use `ba.models.PoissonGLM`."
+            )
+    mean = np.broadcast_to(y.mean(axis=0), y.shape)
+    return np.stack([*((xlogy(y, mu) - mu).sum(axis=0) for mu in (rate, mean, y)), y.sum(axis=0)])
+
+
+def add_sums(folds: Sequence[Numbers]) -> Numbers:
+    """Add the sums of several folds.
+
+    Parameters
+    ----------
+    folds : sequence of ndarray
+
+    Returns
+    -------
+    ndarray
+    """
+    return np.asarray(np.sum(folds, axis=0))
+
+
+def bits_per_spike(sums: Numbers) -> Numbers:
+    """Return by how many bits a spike the counts are likelier than under each fold's mean rate.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, (4, column)
+        Of :func:`spike_sums`.
+
+    Returns
+    -------
+    ndarray of float64, (column,)
+        NaN without spikes, −inf where a rate was 0 and a spike came.
+
+    Notes
+    -----
+    (log L − log L₀) / (log 2 · number of spikes): Pillow et al. 2008, Nature.
+
+    Examples
+    --------
+    >>> y = np.array([[0], [2], [0], [2]])
+    >>> bits_per_spike(spike_sums(y, np.array([[0.0], [2.0], [0.0], [2.0]]))), bits_per_spike(spike_sums(y, np.ones((4, 1))))
+    (array([1.]), array([0.]))
+    """
+    model, null, _, spikes = sums
+    return np.asarray(np.divide(model - null, np.log(2) * spikes, out=np.full(len(spikes), np.nan), where=spikes > 0))
+
+
+def pseudo_r2(sums: Numbers) -> Numbers:
+    """Return the share of the deviance from each fold's mean rate that is explained.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, (4, column)
+        Of :func:`spike_sums`.
+
+    Returns
+    -------
+    ndarray of float64, (column,)
+        NaN where counts do not vary.
+
+    Notes
+    -----
+    (log L − log L₀) / (log L_saturated − log L₀): Cameron and Windmeijer 1997, Journal of Econometrics.
+    """
+    model, null, saturated, _ = sums
+    room = saturated - null
+    known = room > 1e-12 * np.abs(saturated)
+    return np.asarray(np.divide(model - null, room, out=np.full(len(room), np.nan), where=known))
+
+
 PEARSON = FoldMetric("pearson", fold_sums, pool_sums, pooled_pearson)
 R2 = FoldMetric("r2", fold_sums, pool_sums, pooled_r2)
 ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy)
 BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy)
+BITS_PER_SPIKE = FoldMetric("bits-per-spike", spike_sums, add_sums, bits_per_spike)
+PSEUDO_R2 = FoldMetric("pseudo-r2", spike_sums, add_sums, pseudo_r2)
 
 METRICS = Registry(
     "brainalign.metrics",
@@ -120,5 +217,7 @@ METRICS = Registry(
         "r2": "brainalign.scores.metrics:R2",
         "accuracy": "brainalign.scores.metrics:ACCURACY",
         "balanced-accuracy": "brainalign.scores.metrics:BALANCED_ACCURACY",
+        "bits-per-spike": "brainalign.scores.metrics:BITS_PER_SPIKE",
+        "pseudo-r2": "brainalign.scores.metrics:PSEUDO_R2",
     },
 )
