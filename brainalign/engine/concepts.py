@@ -207,3 +207,25 @@ def column_blocks(n_columns: int, n_rows: int, n_concepts: int, cells: int = 2**
     """
     step = max(1, cells // max(n_rows, n_concepts))
     yield from (slice(start, start + step) for start in range(0, n_columns, step))
+
+
+def f1_parts(active: Numbers, there: Numbers) -> Numbers:
+    """Return precision, recall and F1 of concepts that say when columns are active.
+
+    Parameters
+    ----------
+    active, there : ndarray of bool, (row, column)
+
+    Returns
+    -------
+    ndarray of float64, (3, column)
+        #{both} / #{there}, #{both} / #{active}, and 2 #{both} / (#{there} + #{active}).
+
+    Examples
+    --------
+    >>> f1_parts(np.array([[True], [True], [False]]), np.array([[True], [False], [False]])).ravel().round(2).tolist()
+    [1.0, 0.5, 0.67]
+    """
+    both, driven, said = (np.sum(part, axis=0, dtype=np.float64) for part in (active & there, active, there))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([both / said, both / driven, 2 * both / (said + driven)])

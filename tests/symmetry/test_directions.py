@@ -29,6 +29,18 @@ def in_time(x):
     ).assign_attrs(time_reference="stimulus onset")
 
 
+def encoding(source, target):
+    """A mapping fitted on each stimulus once."""
+    return ba.Ridge(alphas=[10.0]).fit(*ba.align(ba.average_repeats(source), ba.average_repeats(target))[:2])
+
+
+def captions_of(x):
+    """A sentence about each stimulus that tells whether the response of the first neuroid is high."""
+    first = ba.average_repeats(x)[:, 0]
+    words = np.where(first > first.median(), "a high one", "a low one")
+    return dict(zip(first.stimulus_id.values.tolist(), words.tolist(), strict=True))
+
+
 def with_conditions(x):
     """Three conditions of twenty stimuli each, and eight angles."""
     stimulus = np.unique(x.stimulus_id.values.astype(object), return_inverse=True)[1]
@@ -152,6 +164,29 @@ PAIR_OPTIONS = {
         controls=ba.controls(ba.simulate(n_stimuli=60, n_neuroids=1, random_state=0).stimuli, random_state=0),
         random_state=0,
     ).sel(control=["random-low-level"]),
+    "neurons.score_captions, neurons.caption_bank": lambda source, target: ba.neurons.score_captions(
+        ba.caption(target, ba.neurons.caption_bank(captions_of(source)), n_permutations=0, random_state=0).label,
+        target,
+        ba.neurons.caption_bank(captions_of(source)),
+        n_permutations=9,
+        random_state=0,
+    ),
+    "neurons.mediation": lambda source, target: ba.neurons.mediation(
+        ba.average_repeats(source),
+        encoding(source, target[:, :2]),
+        [str(target.neuroid_id.values[0])] * source.shape[1],
+        n_pairs=20,
+        random_state=0,
+    ),
+    "neurons.describe": lambda source, target: ba.neurons.describe(
+        encoding(source, target), ba.average_repeats(source), captions_of(target), k=20, random_state=0
+    ).rename(keyword_score="score"),
+    "neurons.read_weights, neurons.project_weights": lambda source, target: ba.neurons.read_weights(
+        ba.neurons.project_weights(encoding(source, target), ba.average_repeats(source), size=20), ba.average_repeats(source), k=2
+    ),
+    "neurons.in_out_cosines, neurons.weight_patterns": lambda source, target: ba.neurons.in_out_cosines(
+        encoding(source, target), ba.neurons.weight_patterns(encoding(source, target), ba.average_repeats(source))
+    ).rename(in_out="score"),
     "geometry.adaptive_dependence": lambda source, target: ba.geometry.adaptive_dependence(
         ba.rdm(source), ba.rdm(target), n_permutations=9, random_state=0
     ),
@@ -316,6 +351,27 @@ def test_a_few_neuroids_are_decoded_as_states_in_every_direction(systems, method
     assert prediction.dims == y.dims
     assert (prediction.neuroid_id.values == y.neuroid_id.values[:3]).all()
     assert all(np.corrcoef(prediction[:, k], y[:, k])[0, 1] > 0.2 for k in range(3))  # of the rows that it was fitted on
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [ba.TRF(-0.01, 0.02, alphas=[1.0, 10.0], groups="run"), ba.chain(ba.Delay([0.0, 0.01]), ba.models.PoissonGLM(groups="run"))],
+    ids=["trf", "poisson-glm"],
+)
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_recordings_in_time_are_mapped_in_every_direction(systems, mapping, source, target):
+    """The stimuli in the order of one film, in three runs: what a row says of the same row, the one before and the one after."""
+    run, onset = [f"run-{k}" for k in np.repeat(range(3), 20)], 0.01 * np.tile(np.arange(20), 3)
+    sides = ba.align(*(ba.average_repeats(systems[name]) for name in (source, target)))[:2]
+    x, y = (side.assign_coords(run=("presentation", run), onset_s=("presentation", onset)) for side in sides)
+    y = y.copy(data=np.maximum(np.rint(y.values - y.values.min(axis=0)), 0.0))  # numbers that could be counts
+    prediction = mapping.fit(x, y).predict(x)
+    assert prediction.dims == y.dims
+    assert (prediction.neuroid_id.values == y.neuroid_id.values).all()
+    defined = np.isfinite(prediction.values).all(axis=0)
+    assert defined.any()
+    centred = [side.values[:, defined] - side.values[:, defined].mean(axis=0) for side in (prediction, y)]
+    assert np.corrcoef(*(side.ravel() for side in centred))[0, 1] > 0.2  # of the rows that it was fitted on
 
 
 def test_brains_and_networks_share_one_template(systems):
