@@ -60,7 +60,7 @@ def exemplars(
     -------
     Dataset, (neuroid, rank)
         ``stimulus_id``, ``response``, ``percentile`` (of that response among all, ties counted half) and the content; with ``by``,
-        also where the response was (``channel_x``, ``token``, ``x_mm`` ...); ``status`` of each neuroid. A neuroid that is constant or
+        also where the response was (``channel_x``, ``token``, ``x_mm`` ...), and of maps how large they are (attrs); ``status`` of each. A neuroid that is constant or
         NaN has none: ``""`` and NaN.
 
     Raises
@@ -95,6 +95,8 @@ def exemplars(
         for name in (name for name in PLACES if name in x.coords):
             at = chosen[name].values[where[rows, np.arange(len(rows))[:, None]]].astype(np.float64)
             out[name] = ("neuroid", "rank"), np.where(out["row"] < 0, np.nan, at)
+        sides = {"map_width": "channel_x", "map_height": "channel_y"}
+        out.attrs |= {side: int(chosen[name].max()) + 1 for side, name in sides.items() if name in x.coords}
     if stimuli is not None:
         _add_content(out, stimuli)
     out.attrs |= {"n_presentations": len(first), "by": by or "", "held_out": int(held_out), "repeats": repeats}

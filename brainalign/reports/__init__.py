@@ -4,7 +4,18 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["brainmap", "claims", "datacheck", "datafigures", "diagnoses", "figures", "geometryfigures", "table", "html"],
+    submodules=[
+        "brainmap",
+        "claims",
+        "datacheck",
+        "datafigures",
+        "diagnoses",
+        "exemplarfigures",
+        "figures",
+        "geometryfigures",
+        "table",
+        "html",
+    ],
     submod_attrs={
         "brainmap": ["to_brain"],
         "claims": ["claim", "evidence"],
