@@ -355,7 +355,7 @@ def test_a_few_neuroids_are_decoded_as_states_in_every_direction(systems, method
 
 @pytest.mark.parametrize(
     "mapping",
-    [ba.TRF(-0.01, 0.02, alphas=[1.0, 10.0], groups="run"), ba.chain(ba.Delay([0.0, 0.01]), ba.models.PoissonGLM(groups="run"))],
+    [ba.TRF(-0.01, 0.02, alphas=[1.0, 10.0], groups="run"), ba.chain(ba.Delay([0.0, 0.01]), ba.models.PoissonGLM(alphas=100.0))],
     ids=["trf", "poisson-glm"],
 )
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
