@@ -193,7 +193,8 @@ def blocks_of(x: xr.DataArray, *, max_memory: int, owner: str, together: int = _
         Neuroids, and their values, (presentation, neuroid × time).
     """
     n, n_times = x.shape[1], prod(x.shape[2:])
-    step = max(1, together // n_times)
+    fits = max_memory // (len(x) * n_times * x.dtype.itemsize)
+    step = max(1, min(together // n_times, fits))
     units = [slice(start, min(start + step, n)) for start in range(0, n, step)]
     tiles = plan_tiles(x.data, units, step=len(x), budget=max_memory, owner=owner)
     for _, number, values in read_tiles(x.data, tiles):

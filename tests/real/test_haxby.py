@@ -141,3 +141,11 @@ def test_reverse_direction_categories_predict_voxels(blocks, events):
     assert float(real.mean()) > 0.1
     assert float(real.max()) > 0.6
     assert float(null.mean()) < 0.02
+
+
+def test_voxels_are_selective_for_categories_and_agree_over_runs(blocks):
+    """Blocks of four runs say which voxels prefer houses; those of the other four agree."""
+    out = ba.selectivity(blocks, "condition", n_permutations=299, random_state=0)
+    assert (out.p_value_max <= 0.05).any("neuroid").sel(category="house").item()
+    halves = [ba.selectivity(blocks[np.isin(blocks.run.values.astype(int) % 2, k)], "condition").score for k in (0, 1)]
+    assert np.corrcoef(halves[0].sel(category="house"), halves[1].sel(category="house"))[0, 1] > 0.3

@@ -7,6 +7,8 @@ the names of the image files serve both.
 import numpy as np
 import pytest
 import torch
+import xarray as xr
+from scipy.io import loadmat
 
 import brainalign as ba
 
@@ -156,3 +158,36 @@ def test_the_figures_need_the_right_ids(pixels, cortex, models, people):
             ]
         )
     assert (np.abs(null).max(axis=0) < [0.06, 0.15, 0.15, 0.1]).all()
+
+
+class Filters(torch.nn.Module):
+    """A layer of random filters, rectified and averaged over parts of the picture: a network that learned nothing."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        weight = torch.randn(32, 3, 7, 7, generator=generator)
+        self.register_buffer("weight", weight - weight.mean(dim=(1, 2, 3), keepdim=True))
+        self.parts = torch.nn.AdaptiveAvgPool2d(3)
+
+    def forward(self, rgb):
+        return self.parts(torch.relu(torch.nn.functional.conv2d(rgb / 255, self.weight, stride=4)))
+
+
+def test_units_of_a_layer_are_selective_for_faces_and_only_under_the_right_names(shared_data, pictures):
+    """What a picture shows, of things that do not exclude each other, told by units without any learning."""
+    responder = ba.TorchResponder(Filters().eval(), layers=["parts"], system="random", preprocess=channels_first)
+    units = ba.record(responder, pictures, progress=False)
+    path = shared_data("images92-kriegeskorte") / "Kriegeskorte_Neuron2008_supplementalData.mat"
+    objects = loadmat(path, simplify_cells=True)["stimuli_92objs"]
+    names = ["human", "face", "animal", "natural"]
+    shows = xr.DataArray(
+        [[bool(o[name]) for name in names] for o in objects], dims=("presentation", "category"), coords={"category": names}
+    )
+    out = ba.selectivity(units, shows, n_permutations=299, random_state=0)
+    assert (out.p_value_max <= 0.05).any("neuroid").sel(category="face").item()
+    assert out.score.sel(category="face").max().item() > 0.7
+    for seed in range(2):
+        order = np.random.default_rng(seed).permutation(92)
+        wrong = ba.selectivity(units, shows[order], n_permutations=299, random_state=0)
+        assert (wrong.p_value_max > 0.05).all()

@@ -136,3 +136,40 @@ def test_cells_of_one_mouse_predict_those_of_another(mice, source, target, expec
     assert real == pytest.approx(expected, abs=0.03)
     assert max(null) < 0.5 * real
     assert silent < 0.5 * real
+
+
+def test_tuning_is_recovered_and_the_silent_mouse_has_none(mice):
+    """Cells that are tuned to an orientation in three mice, as strong as decoding says; in the fourth no more than chance gives."""
+    found = {name: ba.neurons.tuning(x, "direction_deg", n_permutations=499, random_state=0) for name, x in mice.items()}
+    passed = {name: out.sel(tuning="orientation").p_value.values <= 0.05 for name, out in found.items()}
+    share = {name: p.mean() for name, p in passed.items()}
+    assert share["mrcuts28"] > 0.5
+    assert share["mrcuts25"] > 0.3
+    assert share["mrcuts28"] > share["mrcuts25"] > share["mrcuts24"] > share[SILENT]
+    assert share[SILENT] < 0.12  # of 74 cells; binomial: above .12 in one of a hundred
+    assert (found[SILENT].p_value_fdr > 0.05).all()
+    wrong = ba.neurons.tuning(renamed(mice["mrcuts28"], 0), "direction_deg", n_permutations=499, random_state=0)
+    assert (wrong.p_value_fdr > 0.05).all()
+
+
+def test_halves_of_the_trials_prefer_one_orientation(mice):
+    halves = [
+        ba.neurons.tuning(x, "direction_deg")
+        for x in (mice["mrcuts28"][mice["mrcuts28"].repetition.values % 2 == k] for k in (0, 1))
+    ]
+    whole = ba.neurons.tuning(mice["mrcuts28"], "direction_deg", n_permutations=199, random_state=0).sel(tuning="orientation")
+    tuned = whole.p_value_max.values <= 0.05
+    first, second = (np.deg2rad(2 * half.preferred_deg.sel(tuning="orientation").values[tuned]) for half in halves)
+    assert tuned.sum() >= 10
+    assert np.cos(first - second).mean() > 0.7
+
+
+def test_cells_and_features_of_gratings_are_selective_with_one_call(mice):
+    """Orientation selectivity of cells, and of the features of the grating itself."""
+    x = mice["mrcuts28"]
+    shown = grating(x).assign_coords(orientation_deg=("presentation", x.orientation_deg.values))
+    cells, features = (ba.selectivity(y, "orientation_deg", groups=None, n_permutations=199, random_state=0) for y in (x, shown))
+    assert (cells.p_value_max.min("category") <= 0.05).mean().item() > 0.3
+    assert (features.p_value_max.min("category") <= 0.05).values.tolist() == [False, False, True, True]
+    silent = ba.selectivity(mice[SILENT], "orientation_deg", groups=None, n_permutations=199, random_state=0)
+    assert (silent.p_value_max > 0.05).all()

@@ -1,0 +1,62 @@
+"""localise: planted neuroids are ranked first, and noise is no better than random sets."""
+
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.core.errors import ParameterError
+
+LABEL = np.tile(["sentence", "nonword", "rest"], 20)
+
+
+def recorded(values, **coords):
+    ids = {"stimulus_id": [f"s{i}" for i in range(len(values))], "condition": LABEL} | coords
+    return ba.responses(values, neuroid_id=range(values.shape[1]), modality="ann", system="net", **ids)
+
+
+def planted(effect=2.0, seed=0):
+    values = np.random.default_rng(seed).normal(size=(60, 100))
+    values[:, 30:40] += effect * (LABEL == "sentence")[:, None]
+    return values
+
+
+def test_planted_neuroids_are_the_first_ten():
+    x = recorded(planted())
+    out = ba.neurons.localise(x, "condition", ("sentence", "nonword"), n_selected=10, n_permutations=199, random_state=0)
+    assert np.flatnonzero(out.selected).tolist() == list(range(30, 40))
+    assert sorted(out["rank"].values.tolist()) == list(range(1, 101))
+    assert (out.p_value_max.values[30:40] <= 0.05).all()
+    assert out.selected_score.item() > np.quantile(out.random_score, 0.99)
+    assert out.p_value_random.item() <= 0.01
+    both = ba.neurons.localise(x, "condition", ("sentence", ["nonword", "rest"]), n_selected=10, random_state=0)
+    assert (both.selected.values == out.selected.values).all()
+    lazy = ba.neurons.localise(x.chunk({"neuroid": 30}), "condition", ("sentence", "nonword"), n_selected=10, random_state=0)
+    np.testing.assert_array_equal(lazy.score, out.score)
+
+
+def test_what_noise_selects_is_no_better_on_other_rows():
+    p = [
+        ba.neurons.localise(
+            recorded(planted(0.0, seed)), "condition", ("sentence", "nonword"), n_selected=10, n_random=99, random_state=0
+        ).p_value_random.item()
+        for seed in range(20)
+    ]
+    assert 0.2 < np.mean(p) < 0.8
+
+
+def test_bad_input_is_named():
+    x = recorded(planted())
+    with pytest.raises(ParameterError, match=r"'sentense' in the contrast.*Did you mean 'sentence'"):
+        ba.neurons.localise(x, "condition", ("sentense", "nonword"), n_selected=3)
+    with pytest.raises(ParameterError, match="sets overlap"):
+        ba.neurons.localise(x, "condition", ("rest", ["rest", "nonword"]), n_selected=3)
+    with pytest.raises(ParameterError, match="Expected two labels"):
+        ba.neurons.localise(x, "condition", "rest", n_selected=3)
+    with pytest.raises(ParameterError, match="n_selected=101 for 100 neuroids"):
+        ba.neurons.localise(x, "condition", ("rest", "nonword"), n_selected=101)
+    few = recorded(planted(), stimulus_id=LABEL)
+    with pytest.raises(ParameterError, match="sets of 1 and 1 groups"):
+        ba.neurons.localise(few, "condition", ("rest", "nonword"), n_selected=3)
+    assert (
+        ba.neurons.localise(few, "condition", ("rest", "nonword"), n_selected=3, groups=None, random_state=0).selected.sum() == 3
+    )
