@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from brainalign.adapters.networks.text_windows import Gather
 from brainalign.core.errors import CapabilityError
@@ -40,9 +41,22 @@ def pool_tokens(hidden: torch.Tensor, chosen: Gather, pool: str) -> torch.Tensor
     tokens = flat[torch.as_tensor(chosen.tokens, device=hidden.device)]
     if pool in ("mean", "max"):
         lengths = torch.as_tensor(chosen.counts, device=hidden.device)
-        # Computed in float32 also where the network is not; the segments are contiguous, so the order of sums is fixed.
-        return torch.segment_reduce(tokens.float(), pool, lengths=lengths, axis=0)
+        # Computed in float32 also where the network has less; the segments are contiguous, so the order of sums is fixed.
+        return _over_segments(tokens.to(torch.promote_types(tokens.dtype, torch.float32)), pool, lengths)
     return tokens.reshape(len(chosen.rows), -1, tokens.shape[-1]) if pool == "all" else tokens
+
+
+def _over_segments(tokens: torch.Tensor, pool: str, lengths: torch.Tensor) -> torch.Tensor:
+    values, tangent = forward_ad.unpack_dual(tokens)
+    if tangent is None:
+        return torch.segment_reduce(tokens, pool, lengths=lengths, axis=0)
+    # In forward mode, which that function lacks: sums of tokens, of which only the largest count for a maximum.
+    owner = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), lengths)
+    share = torch.ones_like(values)
+    if pool == "max":
+        share = (values == torch.segment_reduce(values, "max", lengths=lengths, axis=0)[owner]).to(values)
+    total = torch.zeros_like(values[: len(lengths)]).index_add(0, owner, share)
+    return torch.zeros_like(total).index_add(0, owner, tokens * share) / total
 
 
 def pool_map(hidden: torch.Tensor, pool: str, n_prefix: int) -> torch.Tensor:
