@@ -95,7 +95,7 @@ def test_exemplars_of_cortex_and_of_maps_are_drawn_by_the_same_call(cortex, laye
     human = ba.exemplars(cortex[1], k=8, random_state=0)
     number = np.char.replace(human.stimulus_id.values.astype(object).astype(str), "image_", "").astype(int)
     animate = (number <= 48).mean(axis=1)
-    assert {0.0, 1.0} <= set(animate[[0, 4]].round()) and np.abs(animate[0] - animate[4]) > 0.7
+    assert np.abs(animate[0] - animate[4]) > 0.7  # the two ends of the first direction
     maps = ba.exemplars(layer, k=4, by="unit", random_state=0)
     assert maps.sizes["neuroid"] == 40
     assert maps.attrs["map_width"] == maps.attrs["map_height"] == 6

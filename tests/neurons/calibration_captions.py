@@ -1,0 +1,40 @@
+"""Cases of calibration for captions: the best of many concepts, by every method, and what a caption says of held-out presentations."""
+
+from functools import partial
+
+import numpy as np
+
+import brainalign as ba
+
+
+def recorded(values, system, names=None):
+    names = range(values.shape[1]) if names is None else names
+    ids = [f"s{i:03d}" for i in range(len(values))]
+    return ba.responses(values, stimulus_id=ids, neuroid_id=names, modality="behaviour", system=system)
+
+
+def world(seed, effect):
+    """Ten rectified neuroids, silent for two in three of sixty stimuli, and twelve concepts; each neuroid answers one, or none."""
+    rng = np.random.default_rng(seed)
+    concepts = rng.normal(size=(60, 12))
+    x = np.maximum(effect * concepts[:, :10] + rng.normal(size=(60, 10)) - 0.4, 0)
+    return recorded(x, "brain"), recorded(concepts, "judges", [f"word-{i}" for i in range(12)])
+
+
+def labelled(seed, effect, draws, **options):
+    return ba.caption(*world(seed, effect), n_permutations=draws, random_state=seed, **options).p_value.values
+
+
+def told(seed, effect, draws, value):
+    x, bank = world(seed, effect)
+    words = [f"word-{i}" for i in range(10)]
+    return ba.neurons.score_captions(words, x, bank, n_permutations=draws, random_state=seed)[value].values
+
+
+CASES = {
+    **{f"`caption`: the best of twelve concepts, {m}": (partial(labelled, method=m), 60, 1.5, False) for m in ("softwpmi", "pmi", "pearson")},
+    "`caption`: softwpmi normalised by neuroids": (partial(labelled, normalise="neuroids", penalty=0.6), 60, 1.5, False),
+    "`score_captions`: correlation": (partial(told, value="p_value"), 60, 1.0, False),
+    "`score_captions`: F1": (partial(told, value="f1_p_value"), 60, 1.5, True),
+}  # fmt: skip
+QUICK = {"`caption`: the best of twelve concepts, softwpmi": 20}
