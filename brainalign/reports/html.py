@@ -20,7 +20,7 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import provenance
-from brainalign.reports import figures, geometryfigures
+from brainalign.reports import figures, geometryfigures, selectivityfigures
 from brainalign.reports.claims import claim_of, evidence
 from brainalign.reports.datacheck import findings
 from brainalign.reports.datafigures import pictures
@@ -196,6 +196,14 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
                 yield "scores over their noise ceiling", figures.heatmap(item, variable="score_normalized")
         if len(dims) - len(sides) == 1 and len(sides) <= 2:
             yield "over time; dots mark the peaks, lines at the foot p ≤ .05, corrected", figures.time_course(item)
+    elif kind == "scores" and "category" in item["score"].dims:
+        yield (
+            "scores of every neuroid for every category; filled where p ≤ .05, corrected",
+            selectivityfigures.selectivity_map(item),
+        )
+    elif kind == "scores" and "tuning" in item["score"].dims:
+        if "time" not in item.dims:
+            yield "mean responses, standard errors and fitted curves of the most certain", selectivityfigures.tuning_curves(item)
     elif kind == "scores":
         if "time" in item["score"].dims:
             yield "median and quartiles over time; dots mark the peaks", figures.time_course(item)
