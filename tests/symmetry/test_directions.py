@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 import brainalign as ba
 from brainalign.cli.spec import MAPPINGS
+from brainalign.scores import ablate, score_reconstructions
 
 
 def predicted_and_held_out(source, target):
@@ -46,6 +47,16 @@ def with_conditions(x):
     stimulus = np.unique(x.stimulus_id.values.astype(object), return_inverse=True)[1]
     labels = {"condition": np.array(list("abc"))[stimulus % 3], "angle_deg": 45.0 * (stimulus % 8)}
     return x.assign_coords({name: ("presentation", values) for name, values in labels.items()})
+
+
+def reconstructed(source, target):
+    """Decode the target's values, and generate stimuli from them by search and by a linear map."""
+    x, y, _ = ba.align(ba.average_repeats(source), ba.average_repeats(target))
+    bank = ba.stimuli.table(np.random.default_rng(0).random((60, 4, 4)), stimulus_id=y.stimulus_id.values, kind="image")
+    decoded = ba.LatentDecoder([10.0]).fit(x[:40], {"all": y[:40]}).predict(x[40:])
+    makers = (ba.models.NearestNeighbourGenerator(), ba.models.LinearGenerator(1.0))
+    made = [maker.fit({"all": y[:40]}, bank).generate(decoded) for maker in makers]
+    return xr.concat([score_reconstructions(one, bank, random_state=0) for one in made], "generator")
 
 
 #: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
@@ -187,6 +198,25 @@ PAIR_OPTIONS = {
     "neurons.in_out_cosines, neurons.weight_patterns": lambda source, target: ba.neurons.in_out_cosines(
         encoding(source, target), ba.neurons.weight_patterns(encoding(source, target), ba.average_repeats(source))
     ).rename(in_out="score"),
+    "scores.ablate": lambda source, target: ablate(
+        source, target, by="group", model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0
+    ),
+    "scores.ablate, verb=identify": lambda source, target: ablate(
+        source, target, by="group", method="silence", verb="identify", model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0
+    ),
+    "identify, metric=likelihood and rescale=": lambda source, target: ba.identify(
+        source,
+        target,
+        model=ba.Ridge(alphas=[10.0]),
+        cv=3,
+        metric="likelihood",
+        query="target",
+        rescale="train",
+        random_state=0,
+    ),
+    "models.NearestNeighbourGenerator, models.LinearGenerator, scores.score_reconstructions": lambda source, target: (
+        reconstructed(source, target)
+    ),
     "geometry.adaptive_dependence": lambda source, target: ba.geometry.adaptive_dependence(
         ba.rdm(source), ba.rdm(target), n_permutations=9, random_state=0
     ),
@@ -223,6 +253,9 @@ PAIR_OPTIONS = {
         by="group",
         over="who",
     ),
+    "models.pseudo_population": lambda source, target: ba.models.pseudo_population(
+        {name: ba.average_repeats(x) for name, x in (("one", source), ("other", target))}, by="stimulus_id", random_state=0
+    ),
     "geometry.pseudo_depth": lambda source, target: ba.geometry.pseudo_depth(
         source, target, by=("group", "group"), n_draws=2, random_state=0
     ),
@@ -239,6 +272,9 @@ SINGLE_VERBS = {
 }
 #: What a submodule holds for one system.
 SINGLE_OPTIONS = {
+    "geometry.spike_distance": lambda x: ba.geometry.spike_distance(
+        in_time(ba.average_repeats(x)).pipe(lambda y: y.copy(data=np.rint(np.abs(y.values)))), timescale_s=0.05
+    ),
     "geometry.kernel_analysis": lambda x: ba.geometry.kernel_analysis(
         x.assign_coords(half=("presentation", x.stimulus_id.values < x.stimulus_id.values[30])), "half", by="group"
     ),
@@ -264,7 +300,7 @@ STEPS = {
     "ZScore": lambda x, rows: ba.ZScore().transform(x),
 }
 STORED = {"save", "open_responses", "open_study"}  # both kinds below
-RESPONDER_VERBS = {"record", "attribute", "readout", "patch"}  # both kinds below
+RESPONDER_VERBS = {"record", "attribute", "readout", "patch", "lesion"}  # both kinds below
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "chain", "controls", "core", "errors", "geometry", "models", "neurons",
     "open_rdms", "protocols", "reports", "responses", "simulate", "stimuli",
@@ -372,6 +408,17 @@ def test_recordings_in_time_are_mapped_in_every_direction(systems, mapping, sour
     assert defined.any()
     centred = [side.values[:, defined] - side.values[:, defined].mean(axis=0) for side in (prediction, y)]
     assert np.corrcoef(*(side.ravel() for side in centred))[0, 1] > 0.2  # of the rows that it was fitted on
+
+
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_motifs_are_detected_in_every_direction(systems, source, target):
+    """Where a neuroid of the target is high, from the rounded rows of the source and those before."""
+    x, y = ba.align(*(ba.average_repeats(systems[name]) for name in (source, target)))[:2]
+    x = x.copy(data=np.rint(np.abs(x.values)))
+    events = (y[:, :2] > y[:, :2].quantile(0.8, "presentation").drop_vars("quantile")).astype(int).assign_attrs(y.attrs)
+    model = ba.models.MotifDetector(1.0, sampling_rate_hz=1.0).fit(x, events)
+    assert model.coef_.dims == ("motif", "neuroid", "delay")
+    assert (model.average_precision(x, events).score > 0.7).all()  # of the rows that it was fitted on
 
 
 def test_brains_and_networks_share_one_template(systems):
