@@ -140,12 +140,15 @@ def _compare(
 
 def _errors(train: Moments, held: Moments, scale: Numbers, alphas: Numbers, penalty: Numbers | None) -> Numbers:
     """Return Σ(y − ŷ)², Σŷy and Σŷ² over held-out rows at every alpha, (3, alpha, target)."""
-    path = _Path.of(_scaled(train.gram, scale), penalty)
-    rotated, along = (path.basis.T @ (scale[:, None] * part.cross) for part in (train, held))
-    gram = path.basis.T @ _scaled(held.gram, scale) @ path.basis
+    path, gram = _Path.of(_scaled(train.gram, scale), penalty), _scaled(held.gram, scale)
+    rotated, along = path.basis.T @ (scale[:, None] * train.cross), scale[:, None] * held.cross
     out = np.empty((3, len(alphas), rotated.shape[1]))
+    basis: Numbers | None = path.basis
+    if out[0].size > 2 * len(gram):  # more weights to turn back than there are directions: the held-out sums are turned instead
+        basis, along, gram = None, path.basis.T @ along, path.basis.T @ gram @ path.basis
     for k, kept in enumerate(path.filter(alphas).T):
         weights = kept[:, None] * rotated
+        weights = weights if basis is None else basis @ weights
         cross, own = np.einsum("kt,kt->t", weights, along), np.einsum("kt,kt->t", weights, gram @ weights)
         out[:, k] = held.power - 2 * cross + own, cross, own
     return out

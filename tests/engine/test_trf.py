@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,10 +30,14 @@ def direct(D, y, alpha, penalty):
 @pytest.mark.parametrize("penalty", [None, SMOOTH], ids=["ridge", "smooth"])
 @pytest.mark.parametrize("criterion", ["r2", "mse", "pearson"])
 @pytest.mark.parametrize("intercept", [True, False])
-def test_every_alpha_and_fold_is_that_of_its_own_fit(problem, penalty, criterion, intercept):
+@pytest.mark.parametrize("copies", [1, 7])
+def test_every_alpha_and_fold_is_that_of_its_own_fit(problem, penalty, criterion, intercept, copies):
+    """Of few targets, whose weights are turned back, and of many, for which the held-out sums are turned."""
     D, y, code, sums = problem
     alphas, P_ = np.array([0.1, 10.0, 1000.0]), np.eye(D.shape[1]) if penalty is None else penalty
-    solution = solve_trf(sums, alphas, FOLDS, fit_intercept=intercept, criterion=criterion, penalty=penalty)
+    wide = replace(sums, target=np.tile(sums.target, copies), power=np.tile(sums.power, copies), products=np.concatenate(
+        [sums.products[:, :P], np.tile(sums.products[:, P:-1], (1, copies, 1)), sums.products[:, -1:]], axis=1))  # fmt: skip
+    solution = solve_trf(wide, alphas, FOLDS, fit_intercept=intercept, criterion=criterion, penalty=penalty)
     curves = []
     for alpha in alphas:
         error = cross = ss = total = n = 0
@@ -43,8 +49,8 @@ def test_every_alpha_and_fold_is_that_of_its_own_fit(problem, penalty, criterion
             error, total, n = error + ((y[te] - p) ** 2).sum(axis=0), total + (own**2).sum(axis=0), n + te.sum()
             cross, ss = cross + (own * apart).sum(axis=0), ss + (apart**2).sum(axis=0)
         curves.append({"r2": 1 - error / total, "mse": -error / n, "pearson": cross / np.sqrt(ss * total)}[criterion])
-    np.testing.assert_array_equal(solution.alpha_index, np.argmax(curves, axis=0))
-    np.testing.assert_allclose(solution.heldout_score, np.max(curves, axis=0), atol=1e-10)
+    np.testing.assert_array_equal(solution.alpha_index, np.tile(np.argmax(curves, axis=0), copies))
+    np.testing.assert_allclose(solution.heldout_score, np.tile(np.max(curves, axis=0), copies), atol=1e-10)
     mean, centre = (D.mean(axis=0), y.mean(axis=0)) if intercept else (0, 0)
     for k in range(3):
         expected = direct(D - mean, (y - centre)[:, k], alphas[solution.alpha_index[k]], P_)

@@ -109,10 +109,25 @@ def test_with_place_fields_the_discriminative_filter_is_better_than_kalman_and_t
     models = {
         "kalman": ba.KalmanDecoder(), "discriminative": ba.KalmanDecoder("discriminative", network, cv=3),
         "robust": ba.KalmanDecoder("robust", network, cv=3), "unfiltered": network,
+        "wiener": ba.TRF(0.0, 0.045, alphas=300.0, sampling_rate_hz=200.0),
     }  # fmt: skip
     error = {name: rmse(clone(model).fit(X[:6000], z[:6000]).predict(X[6000:]), z[6000:]) for name, model in models.items()}
-    assert error["discriminative"] < 0.9 * min(error["kalman"], error["unfiltered"])
-    assert error["robust"] < min(error["kalman"], error["unfiltered"])
+    assert error["discriminative"] < 0.9 * min(error["kalman"], error["unfiltered"], error["wiener"])
+    assert error["robust"] < min(error["kalman"], error["unfiltered"], error["wiener"])
+    assert max(error.values()) < 0.6 * rmse(0, z[6000:])  # all say far more than the prior does
+
+
+def test_of_a_linear_code_the_filters_and_the_filter_of_wiener_say_the_same():
+    """The best filter of a linear code is linear, and forgets: ten rows of the past do as well as all."""
+    X, z = linear(n=4000, noise=2.0)
+    models = {
+        "kalman": ba.KalmanDecoder(), "discriminative": ba.KalmanDecoder("discriminative"),
+        "wiener": ba.TRF(0.0, 0.045, sampling_rate_hz=200.0), "one row": ba.Ridge(),
+    }  # fmt: skip
+    error = {name: rmse(model.fit(X[:3000], z[:3000]).predict(X[3000:]), z[3000:]) for name, model in models.items()}
+    assert error["wiener"] == pytest.approx(error["kalman"], rel=0.03)
+    assert error["discriminative"] == pytest.approx(error["kalman"], rel=0.03)
+    assert max(error["wiener"], error["kalman"]) < 0.9 * error["one row"]
 
 
 def test_even_tuning_says_nothing_of_the_state_and_the_guard_says_so():
@@ -124,7 +139,10 @@ def test_even_tuning_says_nothing_of_the_state_and_the_guard_says_so():
         DegeneratePredictionWarning, match=r"In 500 of 500 rows the regressor .* less certain .* look at the held-out score"
     ):
         prediction = model.predict(counts[1500:])
-    assert rmse(prediction, z[1500:]) == pytest.approx(rmse(0, z[1500:]), rel=0.1)
+    prior = rmse(0, z[1500:])
+    assert rmse(prediction, z[1500:]) == pytest.approx(prior, rel=0.1)
+    for other in (ba.KalmanDecoder(), ba.TRF(0.0, 0.02, sampling_rate_hz=200.0, cv=3)):
+        assert rmse(other.fit(counts[:1500], z[:1500]).predict(counts[1500:]), z[1500:]) == pytest.approx(prior, rel=0.1)
 
 
 def test_noise_of_neighbours_follows_the_source():
