@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "predicted": ["predicted_rdm"],
         "protocols": ["kernel_analysis", "pseudo_depth"],
         "scaling": ["trajectories"],
+        "spike_trains": ["spike_distance"],
         "transforms": ["geo_topological", "geodesic"],
     },
 )

@@ -9,23 +9,20 @@ import pandas as pd
 import xarray as xr
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of, presentation_table
+from brainalign.core.tables import coords_of
 from brainalign.engine.lagged import lagged_product, lagged_sums, lay_out
 from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.simplex import simplex_lattice
 from brainalign.engine.trf import solve_trf
 from brainalign.features.bands import band_labels
-from brainalign.features.timing import onsets_of, rows_by_run, run_codes, sampling_intervals
 from brainalign.models.banded import candidate_weights
+from brainalign.models.in_time import SLACK, as_rows, runs_in_time
 from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
 from brainalign.models.ridge import RELATIVE_ALPHAS, Ridge
-
-_SLACK = 0.01  # of the sampling interval, as Delay has it
 
 
 class TRF(LabelledMapping):
@@ -80,10 +77,11 @@ class TRF(LabelledMapping):
     Examples
     --------
     >>> import brainalign as ba
+    >>> rng = np.random.default_rng(0)
     >>> sound = rng.normal(size=(600, 1))
     >>> echo = np.roll(sound, 3, axis=0) + rng.normal(size=(600, 1))
     >>> model = ba.TRF(0.0, 0.5, sampling_rate_hz=10.0).fit(sound, echo)
-    >>> float(model.lags_s_[np.argmax(model.coef_[:, 0, 0])])
+    >>> round(float(model.lags_s_[np.argmax(model.coef_[:, 0, 0])]), 3)
     0.3
     """
 
@@ -149,9 +147,9 @@ class TRF(LabelledMapping):
                 f"TRF got a source of shape {np.shape(X)} and a target of shape {np.shape(Y)}. Expected a `time` dim on both sides, or rows "
                 "in time on both."
             )
-        X, Y = _as_rows(X), _as_rows(Y)
-        runs, self.interval_s_ = self._runs(X)
-        low, high = (np.array([self.tmin_s, self.tmax_s]) / self.interval_s_ + [-_SLACK, _SLACK]).tolist()
+        X, Y = as_rows(X), as_rows(Y)
+        runs, self.interval_s_ = runs_in_time(X, self.sampling_rate_hz, owner="TRF")
+        low, high = (np.array([self.tmin_s, self.tmax_s]) / self.interval_s_ + [-SLACK, SLACK]).tolist()
         self._lags = int(np.ceil(low)), int(np.floor(high))
         self.lags_s_ = np.arange(self._lags[0], self._lags[1] + 1) * self.interval_s_
         self._refuse_short(runs)
@@ -181,10 +179,10 @@ class TRF(LabelledMapping):
             The features, or the sampling rate, are not those of ``fit``.
         """
         check_is_fitted(self, "features_used_")
-        rows = _as_rows(X)
+        rows = as_rows(X)
         x = self._features(rows)
-        runs, interval = self._runs(rows)
-        if abs(interval / self.interval_s_ - 1) > _SLACK:
+        runs, interval = runs_in_time(rows, self.sampling_rate_hz, owner="TRF")
+        if abs(interval / self.interval_s_ - 1) > SLACK:
             raise AlignmentError(
                 f"TRF got rows that are {interval:g} s apart. Expected {self.interval_s_:g} s, as in `fit`: lags are samples."
             )
@@ -253,33 +251,6 @@ class TRF(LabelledMapping):
         self.band_weights_ = np.full((gamma.shape[1], len(ok)), np.nan)
         self.band_weights_[:, ok] = gamma[solution.scale_index].T
 
-    def _runs(self, X: Any) -> tuple[list[tuple[Values, Values]], float]:
-        """Return the rows of each run in order of time, which sample of it each is, and the sampling interval in seconds."""
-        table = presentation_table(X) if isinstance(X, xr.DataArray) else pd.DataFrame(index=range(len(X)))
-        codes = run_codes(table)
-        if "onset_s" not in table:
-            if self.sampling_rate_hz is None:
-                raise SchemaError(
-                    "TRF needs the time of every row, and the source has no `onset_s`. Expected seconds from the start of the run: "
-                    "`x.assign_coords(onset_s=('presentation', seconds))`, or `sampling_rate_hz=` for rows that follow each other."
-                )
-            runs = rows_by_run(codes, np.arange(len(table)))
-            return [(rows, np.arange(len(rows))) for rows in runs], 1 / self.sampling_rate_hz
-        onset, intervals = onsets_of(table, owner="TRF"), sampling_intervals(table, owner="TRF", side="the source")
-        known = intervals[np.isfinite(intervals)]
-        if not known.size or np.ptp(known) > _SLACK * known.min():
-            found = (
-                f"intervals from {known.min():g} to {known.max():g} s"
-                if known.size
-                else f"{len(table)} rows, no two of them in one run"
-            )
-            raise ParameterError(
-                f"TRF got {found}. Expected runs that are regularly sampled, at one rate: look at `x.run` and `x.onset_s`, or resample some."
-            )
-        interval = float(np.median(known))
-        runs = rows_by_run(codes, onset)
-        return [(rows, np.rint((onset[rows] - onset[rows[0]]) / interval).astype(np.int64)) for rows in runs], interval
-
     def _refuse_short(self, runs: list[tuple[Values, Values]]) -> None:
         """Refuse a window that holds no sample, and runs that are no longer than it."""
         first, last = self._lags
@@ -332,20 +303,6 @@ class TRF(LabelledMapping):
         check_number("tmax_s", self.tmax_s, owner="TRF", low=self.tmin_s)
         if self.sampling_rate_hz is not None:
             check_number("sampling_rate_hz", self.sampling_rate_hz, owner="TRF", low=0.0, low_open=True)
-
-
-def _as_rows(X: Any) -> Any:
-    """Return trials in time as rows in time, each trial a run; what has no time dim is returned as it is."""
-    if not isinstance(X, xr.DataArray) or "time" not in X.dims:
-        return X
-    n, t = X.sizes["presentation"], X.sizes["time"]
-    coords: dict[str, Any] = {name: ("presentation", np.repeat(v, t)) for name, v in coords_of(X, "presentation").items()}
-    coords |= {"run": ("presentation", as_labels(np.repeat(np.arange(n).astype(str), t).tolist()))}
-    coords |= {"onset_s": ("presentation", np.tile(X.coords["time"].values, n))}
-    coords |= {name: ("neuroid", v) for name, v in coords_of(X, "neuroid").items()}
-    attrs = {name: value for name, value in X.attrs.items() if name != "time_reference"}
-    values = X.values.transpose(0, 2, 1).reshape(n * t, -1)
-    return xr.DataArray(values, dims=("presentation", "neuroid"), coords=coords, attrs=attrs, name=X.name)
 
 
 def _cells(splits: Any, n: int) -> tuple[list[tuple[Values, Values]], Values]:
