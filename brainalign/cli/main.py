@@ -1,4 +1,4 @@
-"""``brainalign record | evaluate | compare | rsa | report | data | demo``: each a thin face of the public function of that name."""
+"""``brainalign record | evaluate | compare | rsa | decode | report | data | demo``: each a thin face of the public function of that name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "evaluate": "score how well one system predicts another, per neuroid",
     "compare": "score every group of one system against every group of another",
     "rsa": "compare the geometries of two systems, or of their groups",
+    "decode": "tell stimuli or conditions from a recording at every time",
     "report": "write saved results as one HTML page",
 }
 
@@ -116,7 +117,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _refuse_taken(command: str, spec: dict[str, Any]) -> None:
     """Say before the work, not after it, that the result would have no place."""
-    if command not in ("evaluate", "compare", "rsa") or "store" not in spec or spec.get("overwrite") or "resume" in spec:
+    if (
+        command not in ("evaluate", "compare", "rsa", "decode")
+        or "store" not in spec
+        or spec.get("overwrite")
+        or "resume" in spec
+    ):
         return
     from brainalign.cli.spec import FUNCTION
     from brainalign.core.errors import StoreError

@@ -32,11 +32,12 @@ MAPPINGS = (
 RESPONDERS = ("TransformersResponder",)
 #: What each command takes beside the arguments of its function, and what it cannot do without.
 _SAVED = ("store", "name", "overwrite")
-EXTRA = {"evaluate": _SAVED, "compare": _SAVED, "rsa": _SAVED, "record": (), "report": ()}
+EXTRA = {"evaluate": _SAVED, "compare": _SAVED, "rsa": _SAVED, "decode": _SAVED, "record": (), "report": ()}
 REQUIRED = {
     "evaluate": ("source", "target"),
     "compare": ("source", "target", "by"),
     "rsa": ("source", "target"),
+    "decode": ("source", "target"),
     "record": ("responder", "stimuli", "store"),
     "report": ("results", "path"),
 }
@@ -44,6 +45,7 @@ FUNCTION = {
     "evaluate": "evaluate",
     "compare": "compare",
     "rsa": "compare_rdms",
+    "decode": "decode_time",
     "record": "record",
     "report": "reports.report",
 }
@@ -79,7 +81,7 @@ def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
 
     Parameters
     ----------
-    command : {"record", "evaluate", "compare", "rsa", "report"}
+    command : {"record", "evaluate", "compare", "rsa", "decode", "report"}
     spec : mapping
         Keyword arguments of the function. ``source`` and ``target`` are a path, or a table ``{path = ..., name = ...}`` whose
         other keys go to :func:`brainalign.open_responses`; ``target = {coordinate = "condition"}`` decodes; of ``"rsa"`` the key ``rdm`` of a
@@ -143,7 +145,8 @@ def _pair(function: str, spec: Mapping[str, Any]) -> list[Line]:
         options["model"] = _model(options["model"])
     if isinstance(options.get("cv"), Mapping):
         _refuse_unknown(options["cv"], _arguments("split")[1:], "cv")
-        options["cv"] = Call("split", (Name("target"),), options["cv"])
+        rows = "source" if isinstance(spec["target"], Mapping) and "coordinate" in spec["target"] else "target"
+        options["cv"] = Call("split", (Name(rows),), options["cv"])
     side = _rdms if function == "compare_rdms" else _responses
     lines = [Line(side(spec[name], name), name) for name in ("source", "target")]
     lines.append(Line(Call(function, (Name("source"), Name("target")), options), "result"))

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import brainalign as ba
@@ -61,6 +62,31 @@ def test_rsa_end_to_end(store, tmp_path, capsys):
     assert "already holds results/compare_rdms" in capsys.readouterr().err
 
 
+def test_decode_end_to_end(store, tmp_path, capsys):
+    rng, kind = np.random.default_rng(0), np.repeat(["face", "house"], 15)
+    x = ba.responses(rng.normal(size=(30, 4, 3)) + 2 * (kind == "face")[:, None, None], stimulus_id=[f"s{i}" for i in range(30)],
+                     neuroid_id=range(4), time=[0.0, 0.1, 0.2], modality="meg", system="meg", condition=kind)  # fmt: skip
+    ba.save(x, store)
+    sides = f'source = {{path = "{store}", name = "meg"}}\ntarget = {{coordinate = "condition"}}\n'
+    text = (
+        sides
+        + 'cv = {n_splits = 3, stratify = "condition", random_state = 0}\nclusters = "mass"\nn_permutations = 9\nrandom_state = 0\n'
+    )
+    spec = write(tmp_path, text + f'store = "{store}"')
+    assert main(["decode", spec]) == 0
+    printed = capsys.readouterr().out
+    assert "p_value_cluster" in printed
+    assert "results/decode_time" in printed
+    found = ba.open_study(store)["results/decode_time"].to_dataset()
+    assert found.score.dims == ("time",)
+    assert main(["decode", spec]) == 1
+    assert "already holds results/decode_time" in capsys.readouterr().err
+    assert main(["decode", write(tmp_path, text), "--dry-run"]) == 0
+    variables = {}
+    exec(capsys.readouterr().out, variables)
+    np.testing.assert_array_equal(variables["result"].score, found.score)
+
+
 def test_dry_run_prints_python_that_runs_and_gives_the_same(store, tmp_path, capsys):
     spec = write(tmp_path, pair(store, 'model = {step = "Ridge", alphas = [10.0]}\ncv = 3\nrandom_state = 0'))
     assert main(["evaluate", spec, "--dry-run"]) == 0
@@ -109,7 +135,7 @@ def test_help_and_version_are_light():
     code = "import sys; from brainalign.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "False"
-    for command in ("record", "evaluate", "compare", "rsa", "report", "demo"):
+    for command in ("record", "evaluate", "compare", "rsa", "decode", "report", "demo"):
         assert command in run.stdout
     with pytest.raises(SystemExit) as stopped:
         main(["frobnicate"])

@@ -67,6 +67,27 @@ def test_sides_of_rsa_are_made_or_opened():
     assert as_python(program("rsa", PAIR)).splitlines()[2].startswith("source = ba.rdm(ba.open_responses('")
 
 
+def test_decoding_splits_the_rows_that_have_the_labels():
+    spec = {
+        "source": "meg.zarr",
+        "target": {"coordinate": "category"},
+        "cv": {"n_splits": 4, "stratify": "category"},
+        "train_on": {"condition": "seen"},
+        "generalize": True,
+        "store": "s.zarr",
+    }
+    assert as_python(program("decode", spec)).splitlines()[2:] == [
+        "source = ba.open_responses('meg.zarr')",
+        "target = 'category'",
+        "result = ba.decode_time(source, target, cv=ba.split(source, n_splits=4, stratify='category'), train_on={'condition': 'seen'}, "
+        "generalize=True)",
+        "ba.save(result, 's.zarr')",
+    ]
+    labels = {"source": "a.zarr", "target": {"coordinate": "category"}, "cv": {"by": "run"}}
+    assert "cv=ba.split(source, by='run')" in as_python(program("evaluate", labels))
+    assert "cv=ba.split(target, n_splits=3)" in as_python(program("decode", PAIR | {"cv": {"n_splits": 3}}))
+
+
 def test_model_is_built_from_public_names_only():
     lines = program("evaluate", PAIR | {"model": [{"step": "Delay", "delays_s": [2, 4]}, "Ridge"]})
     assert "model=ba.chain(ba.Delay(delays_s=[2, 4]), ba.Ridge())" in as_python(lines)
@@ -102,10 +123,24 @@ def test_record_and_report():
 
 @pytest.mark.parametrize("command", FUNCTION)
 def test_an_unknown_key_names_the_closest_one(command):
-    typo = {"record": "batch_sise", "evaluate": "ceilling", "compare": "agregate", "rsa": "metrik", "report": "titel"}[command]
-    meant = {"record": "batch_size", "evaluate": "ceiling", "compare": "aggregate", "rsa": "metric", "report": "title"}[command]
+    typo = {
+        "record": "batch_sise",
+        "evaluate": "ceilling",
+        "compare": "agregate",
+        "rsa": "metrik",
+        "decode": "clsuters",
+        "report": "titel",
+    }[command]
+    meant = {
+        "record": "batch_size",
+        "evaluate": "ceiling",
+        "compare": "aggregate",
+        "rsa": "metric",
+        "decode": "clusters",
+        "report": "title",
+    }[command]
     with pytest.raises(ba.errors.ParameterError, match=f"'{typo}'. Did you mean '{meant}'"):
-        program(command, PAIR | {typo: 1} if command in ("evaluate", "compare", "rsa") else {typo: 1})
+        program(command, PAIR | {typo: 1} if command in ("evaluate", "compare", "rsa", "decode") else {typo: 1})
 
 
 @pytest.mark.parametrize(
@@ -160,6 +195,6 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_the_examples_of_the_documentation_are_valid():
     page = (Path(__file__).parents[2] / "docs" / "command_line.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```toml\n# (\w+)\.toml\n(.*?)```", page, flags=re.DOTALL)
-    assert [command for command, _ in blocks] == ["record", "evaluate", "rsa", "report"]
+    assert [command for command, _ in blocks] == ["record", "evaluate", "rsa", "decode", "report"]
     for command, text in blocks:
         assert program(command, tomllib.loads(text))

@@ -314,7 +314,7 @@ def test_stimuli_drawn_anew_move_scores_and_onsets(metric, generalize):
 
 
 def covered(seeds, over):
-    """Return how often the interval of the onset holds 80 ms: .98 of 200 data sets each."""
+    """Return how often the interval of the onset holds 80 ms: in all of 200 data sets of each kind."""
     hits = []
     for seed in seeds:
         if over == "source":
