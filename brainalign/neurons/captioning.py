@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,8 @@ def caption(
     -------
     Dataset, (neuroid, concept)
         ``score``; by neuroid ``label``, ``label_score``, ``p_value`` of having any concept of this score, ``p_value_fdr`` over
-        neuroids, and ``status``. Constant neuroids have the label ``""`` and NaN; concepts that do not vary score NaN.
+        neuroids, and ``status``. Constant neuroids have the label ``""`` and NaN; concepts that do not vary,
+        or have NaN, score NaN.
 
     Raises
     ------
@@ -129,19 +131,19 @@ def caption(
         )
     probable = bank.attrs.get("units") == PROBABILITY
     evidence = prepare_evidence(concepts[:, varies], method, n_top=k, sharpness=None if probable else sharpness)
-    rng = np.random.default_rng(seed)
-    rater = _Rater(evidence, method, rng, penalty, normalise == "neuroids")
+    rater = _Rater(evidence, method, seed, penalty, normalise == "neuroids")
     permuted = not isinstance(null, xr.DataArray) and check_choice("null", null, ("permutation",), owner="caption") == null
-    orders = row_orders(x, n_permutations if permuted else 0, rng)
-    status, scores, best = rater.rate(x, orders)
+    orders = row_orders(x, n_permutations if permuted else 0, np.random.default_rng(seed))
+    random = None
     if not permuted:
-        random = align(average_repeats(without_time(null, "caption")), x, source_name="null")[0]
-        best = np.repeat(rater.rate(random, orders)[1].max(axis=1)[:, None], len(scores), axis=1)
+        saw_the_same = align(average_repeats(without_time(null, "caption")), x, source_name="null")[0]
+        random = rater.rate(saw_the_same, orders)[1].max(axis=1)
+    status, scores, p = rater.rate(x, orders, random)
     out = _labelled(x, names, status, varies, scores)
-    if len(best):
-        p = np.full(len(status), np.nan)
-        p[status == "ok"] = p_values(scores.max(axis=1), best)
-        out["p_value"], out["p_value_fdr"] = ("neuroid", p), ("neuroid", false_discovery_rate(p))
+    if not permuted or len(orders):
+        out["p_value"] = "neuroid", np.full(len(status), np.nan)
+        out["p_value"][status == "ok"] = p
+        out["p_value_fdr"] = "neuroid", false_discovery_rate(out["p_value"].values)
     params = {"method": method, "k": k, "sharpness": sharpness, "penalty": penalty, "normalise": normalise}
     params |= {"null": "permutation" if permuted else "system", "n_permutations": len(orders)}
     out.attrs = params | {"n_presentations": len(x), "report": json.dumps(report)}
@@ -149,37 +151,48 @@ def caption(
 
 
 class _Rater:
-    """Scores all concepts for the neuroids of any system that saw the same presentations."""
+    """Scores all concepts for the neuroids of any system that saw the same presentations, block by block."""
 
-    def __init__(self, evidence: Evidence, method: str, rng: np.random.Generator, penalty: float, by_neuroids: bool) -> None:
-        self.evidence, self.method, self.rng, self.penalty, self.by_neuroids = evidence, method, rng, penalty, by_neuroids
+    def __init__(self, evidence: Evidence, method: str, seed: int, penalty: float, by_neuroids: bool) -> None:
+        self.evidence, self.method, self.seed, self.penalty, self.by_neuroids = evidence, method, seed, penalty, by_neuroids
 
-    def rate(self, x: xr.DataArray, orders: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-        """Return the status of all neuroids; of those that vary the scores (neuroid, concept), and the best of each order."""
+    def rate(self, x: xr.DataArray, orders: Numbers, random: Numbers | None = None) -> tuple[Numbers, Numbers, Numbers]:
+        """Return the status of all neuroids; of those that vary the scores (neuroid, concept), and p against orders or random scores."""
         _, n_rows, n_concepts = self.evidence.table.shape
-        blocks = list(column_blocks(x.shape[1], n_rows, n_concepts))
-        status, drivers = zip(*(self._drivers(x[:, block].values) for block in blocks), strict=True)
-        n = sum(int((part == "ok").sum()) for part in status)
-        against: list[Numbers | None] = [None] * len(blocks)
-        if self.by_neuroids:
-            if n < 2:
-                raise ParameterError(
-                    f"caption got normalise='neuroids' and {n} neuroids that vary. Expected two or more, for p(d) is the mean over them: use "
-                    "normalise='presentations'."
-                )
-            rated = [rate(self.evidence, part) for part in drivers]
-            against = list(np.split(prior_of_others(np.concatenate(rated)), np.cumsum([len(part) for part in rated])[:-1]))
-        found = [
-            labels_of(self.evidence, part, orders, penalty=self.penalty, against=others, n_columns=n)
-            for part, others in zip(drivers, against, strict=True)
-        ]
-        return np.concatenate(status), np.concatenate([a for a, _ in found]), np.concatenate([b for _, b in found], axis=1)
+        blocks = list(enumerate(column_blocks(x.shape[1], n_rows, n_concepts)))
+        against = self._against(x, blocks)
+        status, scores, p = [], [], []
+        for number, block in blocks:
+            state, drivers = self._drivers(x, number, block)
+            options = {"penalty": self.penalty, **next(against)}
+            found, null = labels_of(self.evidence, drivers, orders, **options)
+            best = null if random is None else np.broadcast_to(random[:, None], (len(random), len(found)))
+            status.append(state)
+            scores.append(found)
+            p.append(p_values(found.max(axis=1), best))
+        return np.concatenate(status), np.concatenate(scores), np.concatenate(p)
 
-    def _drivers(self, values: Numbers) -> tuple[Numbers, Numbers]:
+    def _against(self, x: xr.DataArray, blocks: list[tuple[int, slice]]) -> Iterator[dict[str, Any]]:
+        """Yield for each block what the others say, where p(d) is taken over neuroids."""
+        if not self.by_neuroids:
+            yield from ({} for _ in blocks)
+            return
+        rated = [rate(self.evidence, self._drivers(x, number, block)[1]) for number, block in blocks]
+        n = sum(map(len, rated))
+        if n < 2:
+            raise ParameterError(
+                f"caption got normalise='neuroids' and {n} neuroids that vary. Expected two or more, for p(d) is the mean over them: use "
+                "normalise='presentations'."
+            )
+        others = np.split(prior_of_others(np.concatenate(rated)), np.cumsum([len(part) for part in rated])[:-1])
+        yield from ({"against": part, "n_columns": n} for part in others)
+
+    def _drivers(self, x: xr.DataArray, number: int, block: slice) -> tuple[Numbers, Numbers]:
+        values = x[:, block].values
         status = column_status(values)
         fine = values[:, status == "ok"]
         if self.evidence.n_top:
-            return status, top_rows(fine, self.evidence.n_top, self.rng)
+            return status, top_rows(fine, self.evidence.n_top, np.random.default_rng([self.seed, number]))
         return status, unit_columns(fine, centre=self.method == "pearson")
 
 
