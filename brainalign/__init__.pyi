@@ -53,6 +53,7 @@ from .models.trf import TRF as TRF
 from .neurons.attribution import attribute as attribute
 from .neurons.captioning import caption as caption
 from .neurons.exemplars import exemplars as exemplars
+from .neurons.lesion import lesion as lesion
 from .neurons.matching import match as match
 from .neurons.patching import patch as patch
 from .neurons.selectivity import selectivity as selectivity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 
-def blend(value: torch.Tensor, other: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def blend(value: torch.Tensor, other: torch.Tensor, masks: torch.Tensor, scale: torch.Tensor | float = 0.0) -> torch.Tensor:
     """Return copies of a layer, each with its own elements exchanged.
 
     Parameters
@@ -16,6 +16,8 @@ def blend(value: torch.Tensor, other: torch.Tensor, masks: torch.Tensor) -> torc
         What takes the place of the exchanged elements.
     masks : Tensor of bool, (copy, element)
         Elements of one row, in flat order.
+    scale : Tensor, (element,), or float
+        How much of what an exchanged element held stays beside ``other``.
 
     Returns
     -------
@@ -30,7 +32,8 @@ def blend(value: torch.Tensor, other: torch.Tensor, masks: torch.Tensor) -> torc
     """
     n = len(other)
     held = value.reshape(-1, n, masks.shape[1])
-    out = torch.where(masks[:, None], other.reshape(1, n, -1), held)
+    new = other.reshape(1, n, -1)
+    out = torch.where(masks[:, None], new if isinstance(scale, float) and scale == 0.0 else new + scale * held, held)
     return out.reshape(len(masks) * n, *other.shape[1:])
 
 

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "caption_scores": ["score_captions"],
         "captions": ["NearestCaption", "caption_bank"],
         "description": ["describe"],
+        "dissociation": ["double_dissociation"],
         "gates": ["in_out_cosines", "mlp_weights"],
         "interchange": ["mediation"],
         "localiser": ["localise"],

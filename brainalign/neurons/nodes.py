@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
@@ -120,20 +121,27 @@ def nodes_of(layer: str, coords: Mapping[str, np.ndarray[Any, Any]], by: Sequenc
     n = len(next(iter(coords.values())))
     if not names:
         return Nodes(layer, np.zeros(n, dtype=np.int64), {})
-    labels, codes = np.unique(np.stack([coords[name] for name in names]), axis=1, return_inverse=True)
-    codes = np.asarray(codes, dtype=np.int64).reshape(-1)
+    index = pd.MultiIndex.from_arrays([np.asarray(coords[name]).astype(object) for name in names])
+    codes, found = pd.factorize(index, sort=True)
+    labels = [np.asarray(found.get_level_values(i)) for i in range(len(names))]
     if wanted is not None:
-        chosen = np.atleast_1d(np.asarray(wanted))
-        unknown = chosen if len(names) > 1 else chosen[~np.isin(chosen, labels[0])]
-        if unknown.size or not chosen.size or len(np.unique(chosen)) < len(chosen):
-            raise ParameterError(
-                f"Got {preview(unknown if unknown.size else chosen)} of layer {layer!r}. Expected values of `{', '.join(names)}`, each once, "
-                f"between {labels[0].min()} and {labels[0].max()}."
-            )
-        to = np.full(labels.shape[1], -1, dtype=np.int64)
-        to[np.searchsorted(labels[0], chosen)] = np.arange(len(chosen))
-        labels, codes = chosen[None], to[codes]
-    return Nodes(layer, codes, dict(zip(names, labels, strict=True)))
+        codes, labels = _some(layer, names, codes, labels, wanted)
+    values = {name: values.astype(coords[name].dtype) for name, values in zip(names, labels, strict=True)}
+    return Nodes(layer, np.asarray(codes, dtype=np.int64), values)
+
+
+def _some(layer: str, names: Sequence[str], codes: Any, labels: Any, wanted: Any) -> tuple[Any, Any]:
+    """Return codes and labels of the wanted nodes only, in their order."""
+    chosen = np.atleast_1d(np.asarray(wanted)).astype(object)
+    at = pd.Index(labels[0]).get_indexer(chosen) if len(names) == 1 else np.full(len(chosen), -1)
+    if not len(chosen) or (at < 0).any() or len(np.unique(at)) < len(at):
+        raise ParameterError(
+            f"Got {preview(chosen[at < 0] if (at < 0).any() else chosen)} of layer {layer!r}. Expected values of one coordinate, each once: "
+            f"`{names[0]}` is one of {preview(labels[0])}.{did_you_mean(str(chosen[0]) if len(chosen) else '', labels[0])}"
+        )
+    to = np.full(len(labels[0]), -1, dtype=np.int64)
+    to[at] = np.arange(len(at))
+    return to[codes], [chosen]
 
 
 def read_layers(responder: InnerResponder, piece: Piece, layers: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -174,6 +182,7 @@ def run_copies(
     others: Mapping[str, torch.Tensor],
     *,
     at_inputs: bool,
+    scales: Mapping[str, Any] | None = None,
 ) -> torch.Tensor:
     """Run copies of a piece, each with elements of its layers exchanged.
 
@@ -185,13 +194,18 @@ def run_copies(
     others : mapping of str to Tensor, (input, ...)
     at_inputs : bool
         Copies part at the inputs, rather than at the first altered layer.
+    scales : mapping of str to Tensor, (element,), or float, optional
+        How much of what exchanged elements held stays beside ``others``.
 
     Returns
     -------
     Tensor, (copy, row, neuroid)
     """
     n = len(next(iter(masks.values())))
-    changes = {layer: partial(blend, other=others[layer], masks=mask) for layer, mask in masks.items()}
+    kept = scales or {}
+    changes = {
+        layer: partial(blend, other=others[layer], masks=mask, scale=kept.get(layer, 0.0)) for layer, mask in masks.items()
+    }
     inputs = piece.inputs.repeat(n, *[1] * (piece.inputs.ndim - 1)) if at_inputs else piece.inputs
     with torch.no_grad(), responder.altering(changes, copies=1 if at_inputs else n):
         return piece.forward(inputs).reshape(n, len(piece.rows), -1)

@@ -41,3 +41,24 @@ def texts():
         return ba.stimuli.table(rows, stimulus_id=[f"s{i}" for i in range(n)], kind="text")
 
     return made
+
+
+@pytest.fixture(scope="session")
+def table():
+    """From a number of stimuli and of features to a table of random ones."""
+
+    def made(n=40, width=6):
+        values = np.random.default_rng(0).normal(size=(n, width))
+        return ba.stimuli.table(values, stimulus_id=[f"s{i}" for i in range(n)], kind="array")
+
+    return made
+
+
+@pytest.fixture
+def net():
+    """A network of two hidden layers; the responder answers for the last."""
+    import torch
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 4), torch.nn.Tanh())
+    return ba.TorchResponder(model, "3", system="net")

@@ -44,7 +44,7 @@ def test_elements_that_share_a_coordinate_are_one_node():
 def test_nodes_that_do_not_exist_are_refused(net):
     with pytest.raises(ParameterError, match=r"'h' has no 'head'.*layer, token, unit"):
         nodes_of("h", COORDS, ["head"])
-    with pytest.raises(ParameterError, match=r"Got 3 of layer 'h'.*`token`.*between 0 and 2"):
+    with pytest.raises(ParameterError, match=r"Got 3 of layer 'h'.*`token` is one of 0, 1, 2"):
         nodes_of("h", COORDS, ["token"], [1, 3])
     with pytest.raises(ParameterError, match="each once"):
         nodes_of("h", COORDS, ["token"], [1, 1])

@@ -279,6 +279,16 @@ SINGLE_OPTIONS = {
         x.assign_coords(half=("presentation", x.stimulus_id.values < x.stimulus_id.values[30])), "half", by="group"
     ),
     "neurons.coverage": lambda x: ba.neurons.coverage(x[:40], new=x[40:]),
+    "lesion of recorded neuroids": lambda x: ba.lesion(
+        ba.Ridge(alphas=[1.0]).fit(x, x[:, :2]), x, units={x.group.values[0]: None}, n_draws=9, random_state=0
+    ),
+    "neurons.double_dissociation": lambda x: ba.neurons.double_dissociation(
+        ba.Ridge(alphas=[1.0]).fit(x, x[:, :2]),
+        {"first": (x, {"neuroid": x.neuroid_id.values[0]}), "second": (x, {"neuroid": x.neuroid_id.values[1]})},
+        circuits={"a": {x.group.values[0]: None}, "b": {x.group.values[-1]: None}},
+        n_draws=9,
+        random_state=0,
+    ),
     "neurons.localise": lambda x: ba.neurons.localise(with_conditions(x), "condition", ("a", "b"), n_selected=3, random_state=0),
     "neurons.massive, neurons.tame": lambda x: ba.neurons.massive(ba.neurons.tame(x)),
     "neurons.overlap": lambda x: ba.neurons.overlap(x[0].drop_attrs() > 0, x[1].drop_attrs() > 0),
@@ -508,6 +518,14 @@ def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
         a = ba.attribute(responder, images, neuroid=neuroid)
         assert a.dims == ("presentation", "neuroid", "feature")
         assert a.attrs["completeness_error"] < 1e-4
+        effect = ba.patch(
+            responder, images, images[["values"]].isel(presentation=slice(None, None, -1)), nodes="0", by="unit", neuroid=neuroid
+        )
+        assert effect.dims == ("presentation", "node", "neuroid")
+        lost = ba.lesion(responder, images, units={"0": [1, 2]}, neuroid=neuroid, n_draws=9, random_state=0)
+        assert lost.effect.dims == ("neuroid",)
+        with ba.neurons.lrp_rules(responder):
+            assert ba.record(responder, images, progress=False).dims == ("presentation", "neuroid")
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -314,7 +314,7 @@ def _checked(name: str, change: Change, copies: Copies) -> Change:
                 f"`copies` (here {copies.n}) times its rows."
             )
         copies.made = copies.made or len(new) != len(value)
-        return new.to(value)
+        return new.to(value).contiguous()  # stock modules view what they get
 
     return apply
 

@@ -1,0 +1,104 @@
+"""``double_dissociation``: one circuit carries one task and not the other, and another circuit the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import check_random_state, preview
+from brainalign.core.provenance import write_step
+from brainalign.core.schema import as_labels
+from brainalign.engine.resample import p_values
+from brainalign.neurons.lesion import lesion
+
+
+def double_dissociation(
+    system: Any,
+    tasks: Mapping[str, tuple[Any, Mapping[str, Any]]],
+    *,
+    circuits: Mapping[str, Any],
+    n_draws: int = 100,
+    random_state: int | np.random.Generator | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Lesion each of two circuits in each of two tasks, and as many random units.
+
+    Parameters
+    ----------
+    system : InnerResponder or fitted mapping
+        As in :func:`brainalign.lesion`.
+    tasks : mapping of two names to (stimuli, options)
+        What each task shows (stimuli of a network, or responses that a mapping reads), and its ``target`` and ``neuroid``.
+    circuits : mapping of two names to units
+        As in :func:`brainalign.lesion`; the first is held to carry the first task, the second the second.
+    n_draws : int
+        Random lesions of the size of each circuit, the same in both tasks.
+    random_state : int, Generator or None
+    **options
+        ``by``, ``mode``, ``factor``, ``max_memory`` of :func:`brainalign.lesion`.
+
+    Returns
+    -------
+    Dataset
+        ``effect`` (circuit, task), the mean over neuroids of what a lesion costs; ``selectivity`` (circuit), (own - other) / (|own| + |other|);
+        ``dissociation``, the smaller of the two differences own - other, positive for a double dissociation. With draws
+        ``effect_random`` (draw, circuit, task), ``p_value`` (circuit, task), ``dissociation_random`` (draw), ``p_value_dissociation``.
+
+    Raises
+    ------
+    ParameterError
+        Not two tasks and two circuits.
+
+    Examples
+    --------
+    >>> import brainalign as ba, numpy as np
+    >>> values = np.random.default_rng(0).normal(size=(60, 8))
+    >>> x = ba.responses(values, stimulus_id=range(60), neuroid_id=range(8), modality="fmri", system="sub-01", region=["V1"] * 4 + ["V4"] * 4)
+    >>> y = ba.responses(values @ np.kron(np.eye(2), np.ones((4, 1))), stimulus_id=range(60), neuroid_id=[0, 1], modality="behaviour", system="s")
+    >>> tasks = {"fine": (x, {"target": y, "neuroid": 0}), "coarse": (x, {"target": y, "neuroid": 1})}
+    >>> out = ba.neurons.double_dissociation(ba.Ridge(alphas=[1.0]).fit(x, y), tasks, circuits={"early": "V1", "late": "V4"}, random_state=0)
+    >>> bool(out.dissociation > 0.5), bool(out.p_value_dissociation < 0.05)
+    (True, True)
+    """
+    for name, given in (("tasks", tasks), ("circuits", circuits)):
+        if not isinstance(given, Mapping) or len(given) != 2:
+            what = preview(given) if isinstance(given, Mapping) else repr(given)
+            raise ParameterError(f"double_dissociation got {name} {what}. Expected two, by name: a mapping.")
+    seed = check_random_state(random_state, owner="double_dissociation")
+    found = [
+        [
+            lesion(system, shown, units=units, n_draws=n_draws, random_state=seed + 2 * i, **{**options, **own})
+            for shown, own in tasks.values()
+        ]
+        for i, units in enumerate(circuits.values())
+    ]
+    effect = np.array([[float(one.effect.mean()) for one in row] for row in found])
+    difference, least = _own_less_other(effect)
+    cell = ("circuit", "task")
+    out = xr.Dataset(
+        {
+            "effect": (cell, effect),
+            "selectivity": ("circuit", difference / np.maximum(np.abs(effect).sum(axis=1), np.finfo(float).tiny)),
+            "dissociation": ((), least),
+        },
+        coords={"circuit": as_labels(list(circuits)), "task": as_labels(list(tasks))},
+    )
+    if n_draws:
+        null = np.stack([[one.effect_random.values.mean(axis=1) for one in row] for row in found], axis=0).transpose(2, 0, 1)
+        least_null = _own_less_other(null)[1]
+        out["effect_random"], out["p_value"] = (("draw", *cell), null), (cell, p_values(effect, null))
+        out["dissociation_random"] = ("draw", least_null)
+        out["p_value_dissociation"] = ((), p_values(least, least_null))
+    out.attrs |= {"causal_scope": found[0][0].attrs["causal_scope"], "mode": found[0][0].attrs["mode"]}
+    params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws, "random_state": seed}
+    return write_step(out, "double_dissociation", params=params, inputs={name: shown for name, (shown, _) in tasks.items()})
+
+
+def _own_less_other(effect: Any) -> tuple[Any, Any]:
+    """Return own - other of each circuit, (..., circuit), and the smaller of them."""
+    difference = np.stack([effect[..., 0, 0] - effect[..., 0, 1], effect[..., 1, 1] - effect[..., 1, 0]], axis=-1)
+    return difference, difference.min(axis=-1)

@@ -1,0 +1,96 @@
+"""lesion: what is planted is found, and nothing else; a network and a mapping of recorded neuroids by one call."""
+
+import numpy as np
+import pytest
+
+import brainalign as ba
+from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
+
+
+def recording(values, n_regions=2, **more):
+    n, width = values.shape
+    regions = np.repeat([f"V{k + 1}" for k in range(n_regions)], width // n_regions)
+    return ba.responses(values, stimulus_id=[f"s{i}" for i in range(n)], neuroid_id=range(width), modality="fmri", system="sub-01",
+                        region=regions, **more)  # fmt: skip
+
+
+def behaviour(values):
+    n, width = values.shape
+    return ba.responses(
+        values, stimulus_id=[f"s{i}" for i in range(n)], neuroid_id=range(width), modality="behaviour", system="sub-01"
+    )
+
+
+def test_a_zeroed_unit_changes_a_voxel_by_its_weight_and_one_without_weight_not_at_all(net, table):
+    stimuli = table()
+    features = ba.record(net, stimuli, progress=False)
+    weights = np.array([[1.0, 0.5], [0.0, -1.0], [2.0, 0.3], [0.7, 0.0]])
+    brain = behaviour(features.values @ weights)
+    model = ba.Ridge(alphas=[1e-8], dtype="float64").fit(features, brain)
+    model.coef_[1, 0] = 0.0
+    voxel = ba.readout(net, model)
+    out = ba.lesion(voxel, stimuli, units={"3": [1]})
+    assert (out.response_lesioned == out.response).values[:, 0].all()
+    np.testing.assert_allclose(
+        (out.response - out.response_lesioned).values[:, 1], features.values[:, 1] * model.coef_[1, 1], atol=1e-5
+    )
+    np.testing.assert_allclose(out.effect.values[1], np.abs(features.values[:, 1] * model.coef_[1, 1]).mean(), rtol=1e-4)
+    assert out.causal_scope == "model"
+
+
+def test_the_same_lesion_of_a_network_and_of_what_a_mapping_reads_from_a_recording_gives_the_same_result(net, table):
+    stimuli = table()
+    features = ba.record(net, stimuli, progress=False)
+    model = ba.Ridge(alphas=[1e-2], dtype="float64").fit(
+        features, behaviour(features.values @ np.random.default_rng(1).normal(size=(4, 2)))
+    )
+    for mode in ("zero", "mean", "dampen"):
+        one = ba.lesion(ba.readout(net, model), stimuli, units=["3/0", "3/2"], mode=mode, n_draws=9, random_state=0)
+        other = ba.lesion(model, features, units=["3/0", "3/2"], mode=mode, n_draws=9, random_state=0)
+        assert set(one.data_vars) == set(other.data_vars)
+        np.testing.assert_allclose(one.effect, other.effect, atol=1e-5)
+        np.testing.assert_allclose(one.effect_random, other.effect_random, atol=1e-5)
+        assert (one.causal_scope, other.causal_scope) == ("model", "virtual")
+
+
+def test_random_units_of_a_network_without_structure_give_uniform_percentiles(net, table):
+    p = [float(ba.lesion(net, table(20), units={"1": [k % 5]}, n_draws=19, random_state=k).p_value.mean()) for k in range(10)]
+    assert min(p) > 0.04
+    assert 0.2 < np.mean(p) < 0.9
+
+
+def test_bad_input_is_refused(net, table):
+    stimuli, x = table(), recording(np.random.default_rng(0).normal(size=(40, 6)))
+    model = ba.Ridge(alphas=[1.0]).fit(x, behaviour(x.values[:, :2]))
+    with pytest.raises(ParameterError, match=r"Got 9 of layer '1'.*`unit` is one of 0, 1, 2"):
+        ba.lesion(net, stimuli, units={"1": [0, 9]})
+    with pytest.raises(ParameterError, match=r"'one'.*matches none"):
+        ba.lesion(net, stimuli, units={"one": [0]})
+    with pytest.raises(ParameterError, match=r"units of 'V9'.*'V1', 'V2'"):
+        ba.lesion(model, x, units={"V9": None})
+    with pytest.raises(ParameterError, match=r"Got 77 of layer 'V1'"):
+        ba.lesion(model, x, units=["V1/77"])
+    with pytest.raises(ParameterError, match="got units="):
+        ba.lesion(model, x, units=[])
+    with pytest.raises(ParameterError, match=r"'mode'.*Did you mean 'zero'"):
+        ba.lesion(model, x, units="V1", mode="zeros")
+    with pytest.raises(ParameterError, match=r"factor=.*for the 5 units of '1'"):
+        ba.lesion(net, stimuli, units={"1": [0]}, mode="dampen", factor={"1": [1.0]})
+    with pytest.raises(ParameterError, match=r"all units of '1'.*lesion fewer"):
+        ba.lesion(net, stimuli, units="1", n_draws=9)
+    with pytest.raises(AlignmentError, match="neuroids 2, 3"):
+        ba.lesion(net, stimuli, units={"1": [0]}, target=behaviour(x.values[:, :2]))
+    with pytest.raises(AlignmentError, match=r"40 presentations.*for 40"):
+        ba.lesion(net, stimuli, units={"1": [0]}, target=behaviour(x.values[:, :4])[::-1])
+    with pytest.raises(ParameterError, match=r"target='label'.*presentation coordinate"):
+        ba.lesion(model, x, units="V1", target="label")
+    with pytest.raises(ParameterError, match=r"of 40 labels .* and 2 neuroids"):
+        ba.lesion(model, x, units="V1", target="stimulus_id")
+    with pytest.raises(CapabilityError, match="has no inner layers"):
+        ba.lesion(model, x, units="V1", freeze="*")
+    with pytest.raises(CapabilityError, match="no `predict`"):
+        ba.lesion(net, x, units="V1")
+    with pytest.raises(CapabilityError, match="lesion got a Ridge"):
+        ba.lesion(model, stimuli, units="V1")
+    with pytest.raises(ParameterError, match="'swap' got 1 presentation"):
+        ba.lesion(model, x[:1], units="V1", mode="swap")
