@@ -32,7 +32,7 @@ def subject_labels(X: Any) -> Values:
     ndarray of str, (presentation,)
     """
     known = coords_of(X, "presentation") if isinstance(X, xr.DataArray) else {}
-    return np.asarray(known.get("subject", np.full(len(X), ""))).astype(str)
+    return np.asarray(known.get("subject", np.full(len(X), "")), dtype=object).astype(str)
 
 
 def subject_codes(X: Any, subjects: Values, owner: str) -> Values:
