@@ -114,6 +114,18 @@ def test_what_carries_one_latent_changes_only_that_one():
     assert moved["text"] < 0.1 < 1 < moved["image"]
 
 
+def mean_r(found, truth):
+    return np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(np.asarray(found).T, np.asarray(truth).T, strict=True)])
+
+
+def test_both_latents_come_within_reach_of_the_best_ridge_there_is(brain, latents):
+    """The oracle picks the penalty of each latent by the test rows themselves."""
+    found = ba.LatentDecoder().fit(brain[:80], {k: z[:80] for k, z in latents.items()}).predict(brain[80:])
+    for name, z in latents.items():
+        oracle = max(mean_r(ba.Ridge([a]).fit(brain[:80], z[:80]).predict(brain[80:]), z[80:]) for a in np.logspace(0, 5, 21))
+        assert mean_r(found[name], z[80:]) > oracle - 0.02
+
+
 def test_joined_latents_go_to_evaluate_and_identify(brain, latents):
     joined = ba.bands(**latents)
     model = ba.LatentDecoder([10.0])

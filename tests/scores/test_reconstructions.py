@@ -3,18 +3,19 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
 
 import brainalign as ba
 from brainalign.scores import score_reconstructions
 
 RNG = np.random.default_rng(0)
-N = 40
+N = 50
 IDS = [f"s{i}" for i in range(N)]
 IMAGES = np.kron(load_digits().images[:N] / 16, np.ones((2, 2)))
 COLOURS, THINGS, PLACES = (
     ["red", "blue", "green", "grey", "black"],
     ["cat", "dog"],
-    ["on a mat", "in a tree", "by the sea", "at home"],
+    ["on a mat", "in a tree", "by the sea", "at home", "under a roof"],
 )
 CAPTIONS = [f"a {c} {t} sits {p}" for c in COLOURS for t in THINGS for p in PLACES]
 
@@ -38,6 +39,50 @@ def network():
 
 def values(out, name):
     return {str(m): float(v) for m, v in zip(out.measure.values, out[name].values, strict=True)}
+
+
+def named(values, ids, system="x"):
+    return ba.responses(values, stimulus_id=ids, neuroid_id=range(values.shape[1]), modality="behaviour", system=system)
+
+
+@pytest.fixture(scope="module")
+def decoded_digits():
+    """Principal components of digits, decoded from voxels that mix them, and what a linear generator makes of them."""
+    digits = np.kron(load_digits().images[:240] / 16, np.ones((2, 2)))
+    ids = [f"digit-{i}" for i in range(240)]
+    pca = PCA(24).fit(digits[:200].reshape(200, -1))
+    z = pca.transform(digits.reshape(240, -1))
+    voxels = named(z @ RNG.normal(size=(24, 100)) + 2 * RNG.normal(size=(240, 100)), ids)
+    latents = {"low": named(z[:, :12], ids), "high": named(z[:, 12:], ids)}
+    known, shown = {name: x[:200] for name, x in latents.items()}, images(digits, ids)
+    decoded = ba.LatentDecoder().fit(voxels[:200], known).predict(voxels[200:])
+    return ba.models.LinearGenerator().fit(known, shown).generate(decoded), shown
+
+
+def test_digits_are_made_again_and_told_from_all_others(decoded_digits):
+    made, shown = decoded_digits
+    out = score_reconstructions(made, shown, responder=network(), n_permutations=99, random_state=0)
+    assert values(out, "score")["two-way 2"] > 0.95
+    assert (out.p_value == 0.01).all()
+    exchanged = made.assign_coords(stimulus_id=("presentation", RNG.permutation(made.stimulus_id.values)))
+    out = score_reconstructions(exchanged, shown, responder=network(), n_permutations=99, random_state=0)
+    assert values(out, "score")["two-way 2"] == pytest.approx(0.5, abs=0.12)
+    assert (out.p_value > 0.05).all()
+
+
+@pytest.mark.parametrize(("noise", "least", "most"), [(0.0, 1.0, 1.0), (0.5, 0.95, 1.0), (1000.0, 0.0, 0.15)])
+def test_templated_captions_are_found_by_their_attributes(noise, least, most):
+    """Embeddings are bags of attributes; without noise every caption of the bank comes back word by word."""
+    attributes = [*COLOURS, *THINGS, *PLACES]
+    bag = np.array([[attribute in caption for attribute in attributes] for caption in CAPTIONS], dtype=float)
+    ids = [f"{name}-{k}" for k in range(5) for name in IDS]
+    voxels = named(np.tile(bag, (5, 1)) @ RNG.normal(size=(12, 60)) + noise * RNG.normal(size=(250, 60)), ids)
+    decoded = ba.LatentDecoder(dtype="float64").fit(voxels[:200], named(np.tile(bag, (4, 1)), ids[:200])).predict(voxels[200:])
+    said = ba.neurons.NearestCaption(bag - bag.mean(axis=0), CAPTIONS).caption(decoded.values - bag.mean(axis=0))
+    assert least <= np.mean([a == b for a, b in zip(said, CAPTIONS, strict=True)]) <= most
+    out = score_reconstructions(texts(said), texts(CAPTIONS), n_permutations=99, random_state=0)
+    assert least < 1 or (out.score == 1).all()
+    assert (float(out.p_value.sel(measure="unigram-f")) <= 0.05) == (least > 0)
 
 
 def test_what_is_exact_is_one_and_significant():
@@ -121,7 +166,7 @@ def test_what_cannot_be_compared_is_refused():
         score_reconstructions(texts(CAPTIONS), dict(zip(IDS, CAPTIONS, strict=True)), responder=network())
     with pytest.raises(ba.errors.SchemaError, match="made has 2 rows of 1 stimuli"):
         score_reconstructions(images(IMAGES[:2], ["s0", "s0"]), images(IMAGES))
-    with pytest.raises(ba.errors.AlignmentError, match="1 of 40 stimuli that were made have no truth, first 's0'"):
+    with pytest.raises(ba.errors.AlignmentError, match="1 of 50 stimuli that were made have no truth, first 's0'"):
         score_reconstructions(images(IMAGES), images(IMAGES[1:], IDS[1:]))
 
 
