@@ -37,6 +37,7 @@ class Sums:
     def __init__(self, rows: Values, n_columns: int, n_parts: int) -> None:
         self._rows, self._shape, self._n_parts = rows, (len(rows), n_columns), n_parts
         self._values: dict[str, Values] = {}
+        self._totals: dict[str, Values] = {}  # over what a response is attributed to, before that is rounded
         self._responses: dict[str, Values] = {}
         self._constant = np.zeros(self._shape)
         self.tally: dict[str, Any] = {}
@@ -56,8 +57,9 @@ class Sums:
             shape = (self._n_parts,) if found.at is not None else values.shape[2:]
             overlapping = found.dims in (("part",), ("unit",))  # several pieces to one row
             self._values[layer] = np.zeros((*self._shape, *shape), dtype=np.float64 if overlapping else np.float32)
-            self._responses[layer] = np.zeros((2, *self._shape))
+            self._totals[layer], self._responses[layer] = np.zeros(self._shape), np.zeros((2, *self._shape))
             self._labels[layer], self._kind = found.labels, found
+        self._totals[layer][positions] += values.reshape(*values.shape[:2], -1).sum(axis=2, dtype=np.float64)
         if found.at is None:
             self._values[layer][positions] += values
         else:
@@ -86,7 +88,8 @@ class Sums:
         DataArray, (presentation, neuroid, ...) float32
         """
         if self._kind is None:
-            self._values, self._responses = {"": np.zeros((*self._shape, self._n_parts))}, {"": np.zeros((2, *self._shape))}
+            self._values, self._totals = {"": np.zeros((*self._shape, self._n_parts))}, {"": np.zeros(self._shape)}
+            self._responses = {"": np.zeros((2, *self._shape))}
         dims = ("part",) if self._kind is None else self._kind.dims
         labels: dict[str, Any] = {name: ("presentation", as_labels(table[name].to_numpy())) for name in table}
         labels |= {name: ("neuroid", v) for name, v in coords.items()}
@@ -99,7 +102,7 @@ class Sums:
         pair = ("presentation", "neuroid")
         labels |= {"response": (pair, end), "baseline_response": (pair, start)}
         if complete:
-            errors = {layer: self._shortfall(found, responses[layer]) for layer, found in self._values.items()}
+            errors = {layer: _shortfall(total, responses[layer]) for layer, total in self._totals.items()}
             labels["completeness_error"] = (pair, np.max([error for error, _ in errors.values()], axis=0))
             self.tally = {
                 "error": float(labels["completeness_error"][1].max(initial=0.0)),
@@ -108,12 +111,6 @@ class Sums:
             }
         out = xr.DataArray(values.astype(np.float32), dims=("presentation", "neuroid", *dims), coords=labels, name="attribution")
         return out
-
-    def _shortfall(self, values: Values, responses: Values) -> tuple[Values, tuple[float, float]]:
-        """Return how far values fail to add up to the change of the responses, and sums of products of the two, and of squares."""
-        total = values.reshape(*self._shape, -1).sum(axis=2, dtype=np.float64)
-        change = responses[1] - responses[0]
-        return np.abs(total - change), (float((total * change).sum()), float((change**2).sum()))
 
     def _labels_of(self, dims: tuple[str, ...], stimuli: xr.Dataset) -> dict[str, Any]:
         if dims == ("part",):
@@ -125,6 +122,12 @@ class Sums:
         joined = {name: ("unit", np.concatenate([labels[name] for labels in self._labels.values()])) for name in shared}
         widths = [values.shape[2] for values in self._values.values()]
         return {"unit_layer": ("unit", np.repeat(as_labels(list(self._values)), widths)), **joined}
+
+
+def _shortfall(total: Values, responses: Values) -> tuple[Values, tuple[float, float]]:
+    """Return how far totals fall short of the change of the responses, and sums of products of the two, and of squares."""
+    change = responses[1] - responses[0]
+    return np.abs(total - change), (float((total * change).sum()), float((change**2).sum()))
 
 
 def completeness(tallies: list[dict[str, Any]]) -> dict[str, Any]:

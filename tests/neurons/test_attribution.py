@@ -1,12 +1,15 @@
 """attribute: exact where it is known, complete, additive, and one path for a unit and a voxel."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
 
 
 @pytest.fixture
@@ -99,6 +102,104 @@ def test_under_temporal_mixing_parts_are_stimuli_and_no_run_is_crossed(network):
     np.testing.assert_allclose(some.values, a.values[[1, 7]], atol=1e-6)
 
 
+def test_all_voxels_are_the_weighted_sums_of_their_features(network):
+    """More voxels than features: the features are attributed, and go through the weights; fewer: voxels are, one by one."""
+    values = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")
+    table = ba.stimuli.table(values, stimulus_id=[f"s{i}" for i in range(40)], kind="array")
+    layer = network.at("1")
+    features = ba.record(layer, table, progress=False)
+    y = features.values @ np.random.default_rng(1).normal(size=(5, 30))
+    brain = ba.responses(y, stimulus_id=features.stimulus_id, neuroid_id=range(100, 130), modality="fmri", system="sub-01")
+    model = ba.Ridge(alphas=[1e-6], dtype="float64").fit(features, brain)
+    voxels, rows = ba.readout(layer, model), [0, 7, 33]
+    with pytest.warns(WeakMappingWarning, match=r"30 of 30 neuroids \(100"):
+        many = ba.attribute(voxels, table, presentations=rows)
+    few = ba.attribute(voxels, table, neuroid=[102, 129], presentations=rows)
+    np.testing.assert_allclose(many.sel(neuroid=[2, 29]).values, few.values, atol=1e-6)
+    units = ba.attribute(layer, table, presentations=rows)
+    np.testing.assert_allclose(many.values, np.einsum("pnf,nv->pvf", units.values, model.coef_), atol=1e-5)
+    assert many.attrs["completeness_error"] < 1e-5
+    for options in ({"method": "conductance"}, {"method": "gradient-times-input", "baseline": "silent"}):
+        flow = ba.attribute(voxels, table, presentations=rows, wrt="1", **options)
+        assert flow.shape == (3, 30, 5)
+        with_act = features.values[rows][:, None] * model.coef_.T if "baseline" in options else None
+        if with_act is not None:  # of a linear readout: weight times activation
+            np.testing.assert_allclose(flow.values, with_act, atol=1e-5)
+
+
+def test_held_out_scores_stand_beside_the_map(stimuli, network):
+    layer = network.at("1")
+    features = ba.record(layer, stimuli, progress=False)
+    brain = ba.responses(features.values[:, :2], stimulus_id=features.stimulus_id, neuroid_id=["a", "b"], modality="fmri",
+                         system="sub-01")  # fmt: skip
+    model = ba.Ridge(alphas=[1e-3]).fit(features, brain)
+    scores = xr.Dataset(
+        {"score": ("neuroid", [0.4, 0.5]), "p_value": ("neuroid", [0.2, 0.01]), "ceiling": ("neuroid", [0.8, 0.9])},
+        coords={"neuroid_id": ("neuroid", ["b", "a"])},
+    )
+    voxels = ba.readout(layer, model, scores=scores)
+    with pytest.warns(WeakMappingWarning, match=r"1 of 2 neuroids \('b'\)"):
+        a = ba.attribute(voxels, stimuli)
+    assert a.mapping_score.values.tolist() == [0.5, 0.4]
+    assert a.ceiling.values.tolist() == [0.9, 0.8]
+    assert a.attrs["causal_scope"] == "model"
+    assert "mapping_score" not in ba.attribute(layer, stimuli, neuroid=0).coords
+
+
+def test_layers_share_one_path_and_say_how_much_flows_through_them(stimuli, network):
+    unit = network.at("2")
+    found = ba.attribute(unit, stimuli, neuroid=[0, 1], method="conductance", wrt=["0", "1"], n_steps=64)
+    assert found.dims == ("presentation", "neuroid", "unit")
+    assert found.unit_layer.values.tolist() == ["0"] * 5 + ["1"] * 5
+    assert found.attrs["completeness_error"] < 1e-3
+    flow = json.loads(found.attrs["through_flow"])
+    assert flow == pytest.approx({"0": 1.0, "1": 1.0}, abs=1e-3)
+    one = ba.attribute(unit, stimuli, neuroid=[0, 1], method="conductance", wrt="1", n_steps=64)
+    np.testing.assert_allclose(found.isel(unit=slice(5, 10)).values, one.values, atol=1e-6)
+
+
+def test_words_conduct_through_units_over_all_tokens_under_temporal_mixing(network):
+    rng = np.random.default_rng(0)
+    table = ba.stimuli.table(rng.normal(size=(20, 6)).astype("float32"), stimulus_id=[f"w{i:02d}" for i in range(20)], kind="array",
+                             onset_s=np.arange(20) * 0.5, duration_s=np.full(20, 0.5), run=["a"] * 20)  # fmt: skip
+    layer = network.at("2")
+    features = ba.record(layer, table, progress=False)
+    bold = ba.responses(rng.normal(size=(5, 9)), stimulus_id=[f"v{i}" for i in range(5)], neuroid_id=range(9), modality="fmri",
+                        system="s", run=["a"] * 5, onset_s=np.arange(5) * 2.0, duration_s=2.0)  # fmt: skip
+    chain = ba.chain(StandardScaler(), ba.Reduce(3), ba.WordsToVolumes("sum"), ba.Delay([2, 4]), ba.Ridge(alphas=[0.1]))
+    voxels = ba.readout(layer, chain.fit(features, bold))
+    assert voxels.pieces(table)[1].features.n == 3
+    for mode in ("vjp", "jvp"):
+        words = ba.attribute(voxels, table, mode=mode)
+        assert words.attrs["completeness_error"] < 1e-4
+        one = ba.attribute(voxels, table, neuroid=4, presentations=[3], mode=mode)
+        np.testing.assert_allclose(one.values[0, 0], words.values[3, 4], atol=1e-5)
+    units = ba.attribute(voxels, table, wrt="1", method="conductance", n_steps=64)
+    assert units.shape == (5, 9, 5)
+    np.testing.assert_allclose(units.sum("unit").values, words.sum("part").values, atol=2e-3)
+
+
+def test_expected_gradients_of_a_linear_unit_are_weight_times_distance_from_the_mean(stimuli):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(6, 3)
+    linear = ba.TorchResponder(torch.nn.Sequential(layer), layers="0", system="net")
+    a = ba.attribute(linear, stimuli, neuroid=1, method="expected-gradients", n_steps=3000, random_state=0)
+    values = stimuli["values"].values
+    others = (values.sum(axis=0) - values) / 11  # a stimulus is no baseline of its own
+    expected = (values - others) * layer.weight.detach().numpy()[1]
+    np.testing.assert_allclose(a.values[:, 0], expected, atol=0.06)
+    assert a.attrs["completeness_error"] < 1e-5  # beside the mean over the same draws
+    some = ba.attribute(linear, stimuli, neuroid=1, method="expected-gradients", n_steps=3000, random_state=0, presentations=[4])
+    np.testing.assert_array_equal(some.values[0], a.values[4])
+
+
+def test_double_precision_networks_are_attributed_in_double_precision(stimuli):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh(), torch.nn.Linear(5, 4)).double()
+    a = ba.attribute(ba.TorchResponder(net, layers="2", system="net"), stimuli, n_steps=40)
+    assert a.attrs["completeness_error"] < 1e-12
+
+
 def test_bad_input_is_refused(stimuli, network):
     with pytest.raises(ParameterError, match=r"matches 2 neuroids.*group/id"):
         ba.attribute(network, stimuli, neuroid=0)
@@ -111,6 +212,15 @@ def test_bad_input_is_refused(stimuli, network):
         ba.attribute(network, stimuli, neuroid="1/0", presentations=[12])
     with pytest.raises(CapabilityError, match="no `pieces`"):
         ba.attribute(object(), stimuli, neuroid=0)
+    unit = network.at("2")
+    with pytest.raises(ParameterError, match="Expected inner layers, whose units conduct"):
+        ba.attribute(unit, stimuli, neuroid=0, method="conductance")
+    with pytest.raises(ParameterError, match=r"'7', which matches none"):
+        ba.attribute(unit, stimuli, neuroid=0, wrt="7")
+    with pytest.raises(ParameterError, match=r"mode='jvp'.*Expected `groups=`"):
+        ba.attribute(unit, stimuli, neuroid=0, mode="jvp")
+    with pytest.raises(ParameterError, match="'max_memory' parameter of attribute leaves 500 bytes"):
+        ba.attribute(unit, stimuli, neuroid=0, max_memory=1000)
 
 
 def test_attributions_of_a_unit_are_saved_and_opened_identically(stimuli, network, tmp_path):
