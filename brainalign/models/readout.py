@@ -290,9 +290,9 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None, scores: Any
         Gives the features that ``model`` was fitted on, in the same order: ``lm.at("layer.3")``.
     model : Chain, or a fitted mapping
         Presentation steps (:class:`Delay`, :class:`HRF`, :class:`WordsToVolumes`), affine steps (scaling, PCA, :class:`Reduce`), and
-        at the end a mapping that is linear in its features, whichever it is (:class:`Ridge`, :class:`BandedRidge`, :class:`PLS`,
-        :class:`SpatialReadout`, a linear :class:`KernelRidge`; a :class:`Classifier` with a linear boundary, whose classes are then
-        the neuroids); without presentation steps it may end in an :class:`AttentionReadout`.
+        at the end a mapping that is linear in its features, whichever it is (:class:`Ridge`, :class:`BandedRidge`, :class:`TRF`,
+        :class:`PLS`, :class:`SpatialReadout`, a linear :class:`KernelRidge`; a :class:`Classifier` with a linear boundary, whose
+        classes are then the neuroids); without presentation steps it may end in an :class:`AttentionReadout`.
     presentations : DataArray, Dataset or DataFrame, optional
         Where the chain retimes: the volumes to answer for. Default: those seen in ``fit``.
     scores : Dataset, optional
@@ -340,6 +340,7 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None, scores: Any
             "readout got a model that was not fitted on labelled responses. Fit it first: `model.fit(features, responses)`, both made "
             "with `ba.record` or `ba.responses`."
         )
+    fitted = _in_steps(fitted)
     rows = fitted.presentations_ if presentations is None else presentations
     return Readout(backbone, fitted, None if rows is None else table_of(rows), scores)
 
@@ -350,6 +351,17 @@ def _as_chain(model: Any) -> Chain:
         fitted.steps_, fitted.presentations_ = (model,), None
         fitted.source_neuroids_ = {"neuroid_id": model.source_ids_}
     return fitted
+
+
+def _in_steps(fitted: Chain) -> Chain:
+    """Return the chain with a mapping that has lags of its own taken apart into the steps that it stands for."""
+    last = fitted.steps_[-1]
+    if not hasattr(last, "as_steps"):
+        return fitted
+    steps = (*fitted.steps_[:-1], *last.as_steps())
+    out = Chain(steps)
+    out.steps_, out.presentations_, out.source_neuroids_ = steps, fitted.presentations_, fitted.source_neuroids_
+    return out
 
 
 def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dict[str, Any]]]:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import xarray as xr
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from brainalign.core.errors import AlignmentError, ParameterError
@@ -18,6 +19,7 @@ from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.simplex import simplex_lattice
 from brainalign.engine.trf import solve_trf
 from brainalign.features.bands import band_labels
+from brainalign.features.delay import Delay
 from brainalign.models.banded import candidate_weights
 from brainalign.models.in_time import SLACK, as_rows, runs_in_time
 from brainalign.models.inner_folds import inner_splits
@@ -200,6 +202,26 @@ class TRF(LabelledMapping):
         """
         shared = ("alphas", "cv", "groups", "fit_intercept", "criterion", "dtype")
         return Ridge(**{name: getattr(self, name) for name in shared})
+
+    def as_steps(self) -> tuple[StandardScaler, Delay, Ridge]:
+        """Return the fitted steps of the chain that this is: means come off, copies are delayed, and weights are applied.
+
+        Returns
+        -------
+        tuple of (StandardScaler, Delay, Ridge)
+        """
+        check_is_fitted(self, "features_used_")
+        centre, ridge = StandardScaler(with_std=False), Ridge(dtype=self.dtype)
+        centre.mean_ = np.zeros(len(self.features_used_))
+        centre.mean_[self.features_used_] = self._source_mean
+        centre.n_features_in_, centre.scale_ = len(centre.mean_), None
+        weights = np.asarray(self.coef_).reshape(-1, len(self.status_))
+        ridge.coef_, ridge.intercept_, ridge._target_mean = weights, self._offset, self._offset
+        ridge.features_used_, ridge._source_mean = np.ones(len(weights), dtype=bool), np.zeros(len(weights))
+        ridge.source_ids_ = None
+        for name in ("target_shape_", "target_coords_", "target_attrs_", "status_", "alpha_", "cv_score_"):
+            setattr(ridge, name, getattr(self, name))
+        return centre, Delay(self.lags_s_.tolist()), ridge
 
     @property
     def coef_(self) -> Any:

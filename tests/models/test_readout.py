@@ -45,6 +45,7 @@ CHAINS = {
     "a fitted step before the words are summed": lambda: ba.chain(
         StandardScaler(), ba.Reduce(3), ba.WordsToVolumes("sum"), ba.Delay([0, 2]), ba.Ridge(alphas=[1.0])
     ),
+    "a response function": lambda: ba.chain(ba.WordsToVolumes("mean"), ba.TRF(-2.0, 6.0, alphas=[1.0])),
     "two mixings": lambda: ba.chain(ba.WordsToVolumes("sum"), ba.HRF(), ba.Delay([0, 2]), ba.Ridge(alphas=[1.0])),
 }
 
