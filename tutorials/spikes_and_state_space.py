@@ -117,12 +117,12 @@ print(f"counts alone: distance {float(only_counts.max()):.2f}")
 # regressor says instead.
 
 # %%
-steps = 6000
+steps = 8000
 z = np.zeros((steps, 2))
 for t in range(1, steps):
     z[t] = 0.98 * z[t - 1] + np.sqrt(1 - 0.98**2) * rng.normal(size=2)
 centres = rng.uniform(-2.5, 2.5, size=(80, 2))
-rate = 0.05 + 1.5 * np.exp(-np.square(z[:, None] - centres).sum(axis=2) / (2 * 0.6**2))
+rate = 0.05 + 2.0 * np.exp(-np.square(z[:, None] - centres).sum(axis=2) / (2 * 0.6**2))
 spikes, cut = rng.poisson(rate).astype(float), 3 * steps // 4
 models = {
     "ridge, one bin": ba.Ridge(),
