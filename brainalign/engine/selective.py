@@ -29,8 +29,8 @@ class Selectivity:
     prepare : callable
         Values, (row, column), to what ``score`` takes of them.
     score : callable
-        That, ``positive`` (row, draw, label) and ``total`` (row, draw), or None where all rows count once, to scores (draw, column,
-        label); one label where the measure is of all together.
+        That, ``positive`` (row, draw, label) and ``total`` (row, draw), or None where all rows count once, to scores (draw,
+        column, label); one label where the measure is of all together.
     chance : float
         What a column scores that knows nothing.
     units : str
@@ -116,8 +116,8 @@ def active_above(x: Numbers, threshold: float | None) -> Numbers:
     ----------
     x : ndarray, (row, column)
     threshold : float or None
-        One for all; None for 0 where the lowest value is exactly 0 (rectified units, spike counts), and one standard deviation above
-        the mean elsewhere.
+        One for all; None for 0 where the lowest value is exactly 0 (rectified units, spike counts), and one standard deviation
+        above the mean elsewhere.
 
     Returns
     -------

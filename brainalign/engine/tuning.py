@@ -9,7 +9,7 @@ import numpy as np
 from brainalign.engine.moments import Numbers
 
 _ZOOMS, _SIDE = 6, 9  # of the search around the best curve of a grid: a third of the range each time
-_KAPPAS = np.geomspace(0.2, 60.0, 24)  # half-widths at half height from 85° to 9° of a direction
+_WIDEST, _N_KAPPAS = 0.2, 24  # concentrations on the grid
 _VALUES = 2**21  # of curves that are compared at a time
 
 
@@ -83,8 +83,8 @@ def circular_index(means: Numbers, angles: Numbers, order: int) -> Numbers:
     Examples
     --------
     >>> angles = np.deg2rad([0, 90, 180, 270])
-    >>> circular_index(np.array([1.0, 0.0, 1.0, 0.0]), angles, 2).item(), circular_index(np.array([1.0, 0.0, 0.0, 0.0]), angles, 1).item()
-    (1.0, 1.0)
+    >>> circular_index(np.array([[1.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]), angles, 2).tolist()
+    [1.0, 1.0]
     """
     rates = np.maximum(means, 0.0)
     total = rates.sum(axis=0)
@@ -98,7 +98,7 @@ def fit_curves(means: Numbers, angles: Numbers, *, lobes: int = 2) -> Curves:
     ----------
     means : ndarray, (angle, column)
     angles : ndarray, (angle,)
-        In radians. Orientations are doubled before, and have one lobe.
+        In radians, evenly spaced over the circle. Orientations are doubled before, and have one lobe.
     lobes : {1, 2}
         Two lobes of one width lie opposite each other, as of a neuron that is tuned to an orientation and shown directions.
 
@@ -109,11 +109,14 @@ def fit_curves(means: Numbers, angles: Numbers, *, lobes: int = 2) -> Curves:
 
     Notes
     -----
-    Only μ and κ are searched for, on a grid and then around its best point: heights and base follow from them in closed form.
+    Only μ and κ are searched for, on a grid and then around its best point: heights and base follow from them in closed form. A
+    lobe is at least as wide as its samples can tell, 1/√κ no less than half their spacing (Mazurek, Kager and Van Hooser 2014): a
+    narrower one could be of any height between two of them.
     """
     y = means - means.mean(axis=0)
     squares = np.square(y).sum(axis=0)
-    mu, kappa = np.meshgrid(np.arange(0.0, 2 * np.pi, np.pi / 36), _KAPPAS, indexing="ij")
+    kappas = np.geomspace(_WIDEST, (len(angles) / np.pi) ** 2, _N_KAPPAS)
+    mu, kappa = np.meshgrid(np.arange(0.0, 2 * np.pi, np.pi / 36), kappas, indexing="ij")
     mu, kappa = mu.ravel(), kappa.ravel()
     best = np.empty((2, y.shape[1]))
     step = max(1, _VALUES // (len(mu) * len(angles)))
@@ -122,10 +125,10 @@ def fit_curves(means: Numbers, angles: Numbers, *, lobes: int = 2) -> Curves:
         explained = _explained(y[:, part, None], angles, mu, kappa, lobes)[0]
         place = explained.argmax(axis=1)
         best[:, part] = mu[place], np.log(kappa[place])
-    spans = [np.pi / 36, np.log(_KAPPAS[1] / _KAPPAS[0])]
+    spans = [np.pi / 36, np.log(kappas[1] / kappas[0])]
     a, b = (side.ravel() for side in np.meshgrid(*[np.linspace(-1, 1, _SIDE)] * 2, indexing="ij"))
     for _ in range(_ZOOMS):
-        mu, kappa = best[0][:, None] + spans[0] * a, np.clip(best[1][:, None] + spans[1] * b, *np.log(_KAPPAS[[0, -1]]))
+        mu, kappa = best[0][:, None] + spans[0] * a, np.clip(best[1][:, None] + spans[1] * b, *np.log(kappas[[0, -1]]))
         place = _explained(y[:, :, None], angles, mu, np.exp(kappa), lobes)[0].argmax(axis=1)[:, None]
         best = np.stack([np.take_along_axis(grid, place, axis=1)[:, 0] for grid in (mu, kappa)])
         spans = [span / 3.0 for span in spans]

@@ -1,4 +1,4 @@
-"""Correlations of all columns of two tables from sums over blocks of rows, their best partners, and what a rotated basis would give."""
+"""Correlations of all columns of two tables from sums over blocks of rows, and those that a rotated basis would have."""
 
 from __future__ import annotations
 

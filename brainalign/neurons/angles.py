@@ -55,14 +55,16 @@ def tuning(
     Returns
     -------
     Dataset
-        ``response`` and ``response_sem`` (angle, neuroid[, time]), mean and standard error. By ``tuning`` ("orientation" and, of directions,
-        "direction"), (tuning, neuroid[, time]): ``score``, the circular selectivity index |Σ r e^{ikθ}| / Σ r of rectified mean
-        responses, 0 to 1 (of orientation one less the circular variance); ``preferred_deg``, the angle of that sum; ``amplitude``, that of the
-        harmonic, in the unit of the responses. With permutations ``chance``, the mean index of presentations that changed places (noise
-        has one too), and ``p_value``, ``p_value_fdr`` and ``p_value_max`` of the amplitude. With bootstraps ``ci_low`` and ``ci_high`` (95%) of the score.
-        Of a von Mises curve, (neuroid[, time]): ``fit_preferred_deg``, ``half_width_deg`` (half width at half height), ``fit_r2`` over angles, ``fit_kappa``,
-        ``fit_base``, ``fit_height`` and, of directions, ``fit_opposite``, of a second lobe of the same width at 180°. Coordinate ``status``: "ok",
-        "constant", "nan", or "silent" where no mean response is above 0, so that there is no index.
+        ``response`` and ``response_sem`` (angle, neuroid[, time]), mean and standard error. By ``tuning`` ("orientation" and, of
+        directions, "direction"), (tuning, neuroid[, time]): ``score``, the circular selectivity index |Σ r e^{ikθ}| / Σ r of
+        rectified mean responses, 0 to 1 (of orientation one less the circular variance); ``preferred_deg``, the angle of that
+        sum; ``amplitude``, that of the harmonic, in the unit of the responses. With permutations ``chance``, the mean index of
+        presentations that changed places (noise has one too), and ``p_value``, ``p_value_fdr`` and ``p_value_max`` of the
+        amplitude. With bootstraps ``ci_low`` and ``ci_high`` (95%) of the score. Of a von Mises curve, (neuroid[, time]):
+        ``fit_preferred_deg``, ``half_width_deg`` (half width at half height, no less than the spacing of angles can tell),
+        ``fit_r2`` over angles, ``fit_kappa``, ``fit_base``, ``fit_height`` and, of directions, ``fit_opposite``, of a second lobe
+        of the same width at 180°. Coordinate ``status``: "ok", "constant", "nan", or "silent" where no mean response is above 0,
+        so that there is no index.
 
     Raises
     ------
@@ -73,18 +75,19 @@ def tuning(
 
     Notes
     -----
-    The index divides by the sum of responses, which is near 0 in noise; significance is that of the harmonic's amplitude instead, from
-    responses as they are. Orientation: Ringach, Shapley and Hawken 2002; Mazurek, Kager and Van Hooser 2014.
+    The index divides by the sum of responses, which is near 0 in noise; significance is that of the harmonic's amplitude instead,
+    from responses as they are. Orientation: Ringach, Shapley and Hawken 2002; Mazurek, Kager and Van Hooser 2014.
 
     Examples
     --------
     >>> import brainalign as ba, numpy as np
     >>> angles = np.tile(np.arange(0, 360, 45), 8)
     >>> rate = np.exp(2 * (np.cos(2 * np.deg2rad(angles - 45)) - 1))
-    >>> x = ba.responses(rate[:, None], stimulus_id=angles, neuroid_id=["cell"], modality="spikes", system="m", presentation={"deg": angles})
+    >>> x = ba.responses(rate[:, None], stimulus_id=angles, neuroid_id=["cell"], modality="spikes", system="m",
+    ...                  presentation={"deg": angles})
     >>> out = ba.neurons.tuning(x, "deg")
-    >>> out.score.values[:, 0].round(2), out.preferred_deg.values[0].round(1).tolist(), out.half_width_deg.values.round(0).tolist()
-    (array([0.76, 0.  ]), [45.0], [25.0])
+    >>> out.score.values[:, 0].round(2), out.preferred_deg.values[0].round(1), out.half_width_deg.values.round(0)
+    (array([0.76, 0.  ]), array([45.]), array([27.]))
     """
     check_choice("period", period, (360, 180), owner="tuning")
     for name, number, low in (
@@ -221,7 +224,7 @@ def _angles(x: xr.DataArray, name: str, period: int) -> tuple[Numbers, Numbers]:
     steps = np.diff(np.r_[degrees, degrees[0] + period])
     if len(degrees) < 4 or not np.allclose(steps, period / len(degrees), atol=1e-3):
         raise ParameterError(
-            f"tuning got {len(degrees)} angles in {name!r}: {preview(degrees, 8)}. Expected four or more, evenly spaced over {period} degrees, "
-            "on which harmonics are independent; of orientations pass period=180."
+            f"tuning got {len(degrees)} angles in {name!r}: {preview(degrees, 8)}. Expected four or more, evenly spaced over "
+            f"{period} degrees, on which harmonics are independent; of orientations pass period=180."
         )
     return degrees, codes

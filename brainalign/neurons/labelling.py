@@ -58,6 +58,11 @@ class Rows:
             block = np.floor(self.table["onset_s"].to_numpy(dtype=np.float64) / BLOCK_S)
             codes = np.unique(np.stack([run_codes(self.table), block]), axis=1, return_inverse=True)[1]
         units = int(codes.max()) + 1
+        if units < 2:
+            raise ParameterError(
+                f"n_bootstraps={n} got {len(codes)} presentations that are one unit, drawn as one. Expected several: of a "
+                "recording in time, stretches of 20 s; else groups, or groups=None for single presentations."
+            )
         return draw_weights(units, n, rng)[:, codes], units
 
 
@@ -85,8 +90,8 @@ def rows_of(x: xr.DataArray, groups: str | None, within: str | None, *, owner: s
     table = presentation_table(x)
     if within is not None and "onset_s" in table:
         raise ParameterError(
-            f"{owner} got within={within!r} for presentations in time (they have `onset_s`), which are shifted within their runs. Leave it "
-            "out; or drop `onset_s` where presentations are independent of their neighbours."
+            f"{owner} got within={within!r} for presentations in time (they have `onset_s`), which are shifted within their "
+            "runs. Leave it out; or drop `onset_s` where presentations are independent of their neighbours."
         )
     codes = [
         np.arange(len(table)) if name is None else pd.factorize(labelled(x, name, owner=owner))[0] for name in (groups, within)
@@ -116,14 +121,15 @@ def labelled(x: xr.DataArray, name: str, *, owner: str) -> Numbers:
     known = coords_of(x, "presentation", as_object=True)
     if name not in known:
         raise ParameterError(
-            f"{owner} got {name!r}; presentations have {', '.join(sorted(known))}. Expected one of these.{did_you_mean(name, known)}"
+            f"{owner} got {name!r}; presentations have {', '.join(sorted(known))}. Expected one of "
+            f"these.{did_you_mean(name, known)}"
         )
     values = known[name]
     missing = np.flatnonzero(pd.isna(values) | np.isin(values.astype(str), ["", "nan", "n/a", "None", "<NA>"]))
     if missing.size:
         raise SchemaError(
-            f"{owner} got {name!r} without a value at presentations {preview(missing)}. Expected one for each: leave these rows out with "
-            "`x.isel(presentation=keep)`."
+            f"{owner} got {name!r} without a value at presentations {preview(missing)}. Expected one for each: leave these "
+            "rows out with `x.isel(presentation=keep)`."
         )
     return values
 
@@ -154,8 +160,8 @@ def labels_of(x: xr.DataArray, target: Any, *, owner: str) -> tuple[Numbers, Num
         codes, names = pd.factorize(values, sort=True)
         if len(names) < 2:
             raise ParameterError(
-                f"{owner} got {target!r}, which is {names[0]!r} in all {len(values)} presentations. Expected two values or more: what "
-                "would it be selective against?"
+                f"{owner} got {target!r}, which is {names[0]!r} in all {len(values)} presentations. Expected two values or "
+                "more: what would it be selective against?"
             )
         return as_labels(names), np.eye(len(names))[codes]
     if not isinstance(target, xr.DataArray) or target.dims != ("presentation", "category") or target.dtype.kind != "b":
@@ -168,8 +174,8 @@ def labels_of(x: xr.DataArray, target: Any, *, owner: str) -> tuple[Numbers, Num
         "stimulus_id" in target.coords and (target.stimulus_id.values != x.stimulus_id.values).any()
     ):
         raise SchemaError(
-            f"{owner} got a target of {target.sizes['presentation']} presentations for responses to {len(x)}, or under other `stimulus_id`. "
-            "Expected its rows to be those of the responses: `target.sel(presentation=...)`."
+            f"{owner} got a target of {target.sizes['presentation']} presentations for responses to {len(x)}, or under other "
+            "`stimulus_id`. Expected its rows to be those of the responses: `target.sel(presentation=...)`."
         )
     names = target.category.values if "category" in target.coords else np.arange(target.shape[1])
     return as_labels(names), target.values.astype(np.float64)

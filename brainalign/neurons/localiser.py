@@ -1,4 +1,4 @@
-"""``localise``: neuroids that respond more to one set of conditions than to another, and what any other set of neuroids would show."""
+"""``localise``: neuroids that respond more to one set of conditions than to another, and what other neuroids would show."""
 
 from __future__ import annotations
 
@@ -55,22 +55,24 @@ def localise(
     Returns
     -------
     Dataset
-        (neuroid): ``score``, d′ of the contrast; ``rank``, 1 for the highest; ``selected``; with permutations ``p_value``, ``p_value_fdr``,
-        ``p_value_max``. And of sets: ``selected_score``, the mean score, in a random half of the groups, of the neuroids that the other half
-        would select; ``random_score`` (random), that of random neuroids in the same half; and ``p_value_random``. Coordinate ``status`` of
-        neuroids.
+        (neuroid): ``score``, d′ of the contrast; ``rank``, 1 for the highest; ``selected``; with permutations ``p_value``,
+        ``p_value_fdr``, ``p_value_max``. And of sets: ``selected_score``, the mean score, in a random half of the groups, of the
+        neuroids that the other half would select; ``random_score`` (random), that of random neuroids in the same half; and
+        ``p_value_random``. Coordinate ``status`` of neuroids.
 
     Raises
     ------
     ParameterError
-        A condition that no presentation has, or fewer neuroids that can be scored than are to be selected; under four groups in a set.
+        A condition that no presentation has, or fewer neuroids that can be scored than are to be selected; under four groups in a
+        set.
     SchemaError
         A presentation without a condition.
 
     Notes
     -----
-    Neuroids that were selected on the rows that score them would beat random ones in noise, too (Kriegeskorte et al. 2009). Random sets
-    are a fair comparison where neuroids are; where those of one place go together, ``p_value`` of the permutations is the one that holds.
+    Neuroids that were selected on the rows that score them would beat random ones in noise, too (Kriegeskorte et al. 2009).
+    Random sets are a fair comparison where neuroids are; where those of one place go together, ``p_value`` of the permutations is
+    the one that holds.
 
     Examples
     --------
@@ -89,7 +91,8 @@ def localise(
     validate(responses)
     if "time" in responses.dims:
         raise ParameterError(
-            "localise got responses with `time`. Expected one value a presentation: average a window, `ba.BinTime`, or take one time."
+            "localise got responses with `time`. Expected one value a presentation: average a window, `ba.BinTime`, or take "
+            "one time."
         )
     first, second = _sides(labelled(responses, condition, owner="localise"), contrast)
     x = responses.isel(presentation=np.flatnonzero(first | second))
@@ -147,8 +150,8 @@ def _halves(codes: Numbers, first: Numbers, rng: np.random.Generator) -> tuple[N
     sets = [np.unique(codes[side]) for side in (first, ~first)]
     if min(map(len, sets)) < 4:
         raise ParameterError(
-            f"localise got sets of {len(sets[0])} and {len(sets[1])} groups. Expected four in each at least, to select on one half and measure "
-            "on the other; groups=None takes single presentations apart."
+            f"localise got sets of {len(sets[0])} and {len(sets[1])} groups. Expected four in each at least, to select on one "
+            "half and measure on the other; groups=None takes single presentations apart."
         )
     some = np.isin(codes, np.concatenate([rng.permutation(names)[: len(names) // 2] for names in sets]))
     return np.flatnonzero(some), np.flatnonzero(~some)
@@ -174,8 +177,8 @@ def _sides(values: Numbers, contrast: tuple[Any, Any]) -> tuple[Numbers, Numbers
         unknown = [name for name in wanted if name not in known]
         if unknown:
             raise ParameterError(
-                f"localise got {unknown[0]!r} in the contrast, which no presentation has. Expected some of {preview(dict.fromkeys(known))}."
-                f"{did_you_mean(unknown[0], known)}"
+                f"localise got {unknown[0]!r} in the contrast, which no presentation has. Expected some of "
+                f"{preview(dict.fromkeys(known))}.{did_you_mean(unknown[0], known)}"
             )
         sides.append(np.isin(np.array(known, dtype=object), wanted))
     if (sides[0] & sides[1]).any():

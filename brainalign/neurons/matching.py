@@ -58,7 +58,8 @@ def match(
     absolute : bool
         Whether a neuroid that responds in the opposite way is as good a match.
     rotation : {"haar", "gaussian"}
-        What the target is compared with: its standardised neuroids in a random orthogonal basis; or random directions drawn one by one.
+        What the target is compared with: its standardised neuroids in a random orthogonal basis; or random directions drawn one
+        by one.
     n_rotations : int
         0 for no baseline, which needs the square of the target's number of neuroids in memory.
     universal : float
@@ -66,8 +67,8 @@ def match(
     one_to_one : bool
         Add partners such that no neuroid has two, with the highest sum of correlations.
     ceiling : "repeat" or None
-        Add the geometric mean of both matched neuroids' reliability, from split halves of the repeats; a side without repeats counts as without
-        noise.
+        Add the geometric mean of both matched neuroids' reliability, from split halves of the repeats; a side without repeats
+        counts as without noise.
     n_permutations : int
         How often stimuli of the target change places (rows in time are shifted); the responses are then held in memory.
     join : {"inner", "exact"}
@@ -79,12 +80,13 @@ def match(
     Returns
     -------
     Dataset
-        By ``neuroid`` of the source, and by ``target`` where a dict is given: ``score``, the highest Pearson r; ``match``, the ``neuroid_id`` that has it, and
-        ``match_position``; ``baseline``, the highest r with a rotated target, mean over rotations; ``excess``, the difference; and
-        ``p_value_rotation``, (1 + the rotations with as high a score) / (1 + all). With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of the
-        score. With ``one_to_one`` ``partner`` ("" for none), ``partner_position`` (-1) and
-        ``partner_score``; with a ceiling ``ceiling`` and ``score_normalized``. Over all targets:
-        ``excess_mean``, ``excess_min`` and ``universal``. Coordinate ``status``: "ok" or "undefined" (constant, NaN). Attr ``report`` (JSON).
+        By ``neuroid`` of the source, and by ``target`` where a dict is given: ``score``, the highest Pearson r; ``match``, the
+        ``neuroid_id`` that has it, and ``match_position``; ``baseline``, the highest r with a rotated target, mean over
+        rotations; ``excess``, the difference; and ``p_value_rotation``, (1 + the rotations with as high a score) / (1 + all).
+        With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of the score. With ``one_to_one`` ``partner`` ("" for
+        none), ``partner_position`` (-1) and ``partner_score``; with a ceiling ``ceiling`` and ``score_normalized``. Over all
+        targets: ``excess_mean``, ``excess_min`` and ``universal``. Coordinate ``status``: "ok" or "undefined" (constant, NaN).
+        Attr ``report`` (JSON).
 
     Raises
     ------
@@ -100,9 +102,10 @@ def match(
 
     Notes
     -----
-    Excess after Gurnee et al. 2024, whose rotations are Gaussian and of neurons as they are: here neuroids are standardised, as correlations are
-    blind to scale, and rotations orthogonal. The highest of many correlations is high by chance; that is what the baseline and the
-    permutations say. ``p_value_rotation`` asks whether the axes of the target matter, ``p_value`` whether its responses do.
+    Excess after Gurnee et al. 2024, whose rotations are Gaussian and of neurons as they are: here neuroids are standardised, as
+    correlations are blind to scale, and rotations orthogonal. The highest of many correlations is high by chance; that is what
+    the baseline and the permutations say. ``p_value_rotation`` asks whether the axes of the target matter, ``p_value`` whether
+    its responses do.
 
     Examples
     --------
@@ -170,8 +173,9 @@ class _Ask:
         squared = 24 * m * m if self.n_rotations else 0
         if width < 1 or squared > self.max_memory or (self.one_to_one and width < n):
             raise ParameterError(
-                f"The 'max_memory' parameter of match is {self.max_memory:,} bytes, for {n} neuroids and a target of {m}. Expected at least "
-                f"{max(32 * m * (n if self.one_to_one else 1), squared):,}; n_rotations=0 and one_to_one=False take less."
+                f"The 'max_memory' parameter of match is {self.max_memory:,} bytes, for {n} neuroids and a target of {m}. "
+                f"Expected at least {max(32 * m * (n if self.one_to_one else 1), squared):,}; n_rotations=0 and "
+                "one_to_one=False take less."
             )
         return width
 
@@ -189,7 +193,8 @@ def _one(
     )
     if ("time" in x.dims) != ("time" in y.dims):
         raise ParameterError(
-            f"match got `time` on one side only ({x.dims} and {y.dims}). Expected both or neither: average over it, or take one time."
+            f"match got `time` on one side only ({x.dims} and {y.dims}). Expected both or neither: average over it, or take "
+            "one time."
         )
     if len(x) * (x.shape[2] if x.ndim > 2 else 1) < 3:
         raise SchemaError(f"match got {len(x)} shared stimuli. Expected three or more.")
@@ -303,7 +308,8 @@ def _with_labels(out: xr.Dataset, source: xr.DataArray) -> xr.Dataset:
     bad = np.isnan(score).any(axis=0)
     if bad.any():
         warnings.warn(
-            f"{int(bad.sum())} of {bad.size} neuroids of the source are constant or NaN, and match none: {preview(source.neuroid_id.values[bad])}.",
+            f"{int(bad.sum())} of {bad.size} neuroids of the source are constant or NaN, and match none: "
+            f"{preview(source.neuroid_id.values[bad])}.",
             DegenerateNeuroidWarning,
             stacklevel=3,
         )

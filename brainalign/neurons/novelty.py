@@ -41,18 +41,19 @@ def coverage(
     least : float
         How often a bin must have been seen to count as covered: r of the paper.
     transform : {"normal", "sigmoid"}
-        How a response becomes a state from 0 to 1: by the cumulative normal distribution, of its deviation from the mean over twice the
-        standard deviation, which suits signals of any sign and unit and leaves bins for what lies beyond all that was seen; or by the
-        logistic function as it is.
+        How a response becomes a state from 0 to 1: by the cumulative normal distribution, of its deviation from the mean over
+        twice the standard deviation, which suits signals of any sign and unit and leaves bins for what lies beyond all that was
+        seen; or by the logistic function as it is.
     max_memory : int
         Bytes for the responses that are held at a time.
 
     Returns
     -------
     Dataset
-        ``count`` (neuroid, bin); ``centre`` and ``spread`` (neuroid); ``coverage`` (neuroid), the share of its bins that are covered; with ``new``
-        ``score`` (presentation[, time]) of these, the mean over neuroids of how far the bin of each is covered: low out of distribution.
-        Coordinate ``status`` (neuroid): "ok", or "nan", whose coverage is NaN and which no score counts.
+        ``count`` (neuroid, bin); ``centre`` and ``spread`` (neuroid); ``coverage`` (neuroid), the share of its bins that are
+        covered; with ``new`` ``score`` (presentation[, time]) of these, the mean over neuroids of how far the bin of each is
+        covered: low out of distribution. Coordinate ``status`` (neuroid): "ok", or "nan", whose coverage is NaN and which no
+        score counts.
 
     Raises
     ------
@@ -63,15 +64,15 @@ def coverage(
 
     Notes
     -----
-    Neuron activation coverage (Liu et al. 2024), of responses alone, without the gradient of a classifier. A neuroid that never changes covers
-    one bin of M, and presentations that were counted score 1 with ``least=1``.
+    Neuron activation coverage (Liu et al. 2024), of responses alone, without the gradient of a classifier. A neuroid that never
+    changes covers one bin of M, and presentations that were counted score 1 with ``least=1``.
 
     Examples
     --------
     >>> import brainalign as ba, numpy as np
     >>> rng = np.random.default_rng(0)
-    >>> x, odd = (ba.responses(rng.normal(size=(200, 9)) + shift, stimulus_id=range(200), neuroid_id=range(9), modality="ann", system="net")
-    ...           for shift in (0, 3))
+    >>> x, odd = (ba.responses(rng.normal(size=(200, 9)) + shift, stimulus_id=range(200), neuroid_id=range(9), modality="ann",
+    ...                        system="net") for shift in (0, 3))
     >>> usual, unusual = (ba.neurons.coverage(x[:100], new=part).score.mean().item() for part in (x[100:], odd))
     >>> usual > 2 * unusual
     True
@@ -146,6 +147,6 @@ def _same_neuroids(x: xr.DataArray, other: xr.Dataset, name: str) -> None:
     ids = [side.neuroid_id.values.astype(object) for side in (x, other)]
     if len(ids[0]) != len(ids[1]) or (ids[0] != ids[1]).any():
         raise AlignmentError(
-            f"coverage got {name}= with other neuroids: {len(ids[0])} that start {ids[0][:2].tolist()}, and {len(ids[1])} that start "
-            f"{ids[1][:2].tolist()}. Expected the same ones in their order: `x.isel(neuroid=...)`."
+            f"coverage got {name}= with other neuroids: {len(ids[0])} that start {ids[0][:2].tolist()}, and {len(ids[1])} that "
+            f"start {ids[1][:2].tolist()}. Expected the same ones in their order: `x.isel(neuroid=...)`."
         )

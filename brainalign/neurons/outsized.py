@@ -8,7 +8,8 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import validate
+from brainalign.core.schema import as_labels, validate
+from brainalign.core.tables import coords_of
 from brainalign.engine.correlate import pearson_columns
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.moments import Numbers
@@ -18,13 +19,15 @@ from brainalign.neurons.labelling import blocks_of, neuroid_labels
 _ROWS = 1000  # presentations whose distances are looked at
 
 
-def massive(responses: xr.DataArray, *, factor: float = MASSIVE, max_memory: int = 2**30) -> xr.Dataset:
+def massive(responses: xr.DataArray, *, by: str | None = None, factor: float = MASSIVE, max_memory: int = 2**30) -> xr.Dataset:
     """Find neuroids whose responses are many times as large as is usual, and say how much of the geometry is theirs.
 
     Parameters
     ----------
     responses : DataArray, (presentation, neuroid[, time])
         Lazy values are read block by block.
+    by : str, optional
+        Neuroid coordinate, such as ``"layer"``, within whose groups neuroids are compared.
     factor : float
         How many times the median size makes a neuroid massive.
     max_memory : int
@@ -33,9 +36,15 @@ def massive(responses: xr.DataArray, *, factor: float = MASSIVE, max_memory: int
     Returns
     -------
     Dataset
-        (neuroid): ``size_ratio``, the larger of standard deviation and mean over its median among neuroids that vary, and ``massive``, whether
-        that is above the factor. Scalars, Pearson r of Euclidean distances between presentations (1,000 at most, evenly chosen): ``rdm_alone``,
-        those of all neuroids with those of the massive ones alone; and ``rdm_without``, with those of the rest. Both NaN where none is massive.
+        (neuroid): ``size_ratio``, the larger of standard deviation and mean over its median among neuroids that vary, and
+        ``massive``, whether that is above the factor. Scalars, Pearson r of Euclidean distances between presentations (1,000 at
+        most, evenly chosen): ``rdm_alone``, those of all neuroids with those of the massive ones alone; and ``rdm_without``, with
+        those of the rest. Both NaN where none is massive. Coordinate ``status``: "ok", or "nan", which is compared with nothing.
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
 
     Examples
     --------
@@ -55,15 +64,21 @@ def massive(responses: xr.DataArray, *, factor: float = MASSIVE, max_memory: int
         mean[unit], sd[unit] = wide.mean(axis=(0, 2)), wide.std(axis=(0, 2))
     ratio = np.full(len(mean), np.nan)
     known = np.isfinite(mean)
-    ratio[known] = relative_sizes(mean[known], sd[known])
+    groups = np.zeros(len(mean)) if by is None else _groups(responses, by)
+    for group in np.unique(groups[known]):
+        own = known & (groups == group)
+        ratio[own] = relative_sizes(mean[own], sd[own])
     flagged = ratio > factor
     found = {"size_ratio": ("neuroid", ratio), "massive": ("neuroid", flagged)}
-    out = xr.Dataset(found, {name: c for name, c in neuroid_labels(responses).items() if c[0] == "neuroid"})
+    coords = {name: c for name, c in neuroid_labels(responses).items() if c[0] == "neuroid"}
+    out = xr.Dataset(found, coords | {"status": ("neuroid", as_labels(np.where(known, "ok", "nan")))})
     out["rdm_alone"], out["rdm_without"] = _of_geometry(responses, flagged, known & ~flagged)
-    return write_step(out.assign_attrs(factor=factor), "massive", params={"factor": factor}, inputs={"responses": responses})
+    return write_step(
+        out.assign_attrs(factor=factor), "massive", params={"by": by, "factor": factor}, inputs={"responses": responses}
+    )
 
 
-def tame(responses: xr.DataArray, *, how: str = "scale", factor: float = MASSIVE) -> xr.DataArray:
+def tame(responses: xr.DataArray, *, how: str = "scale", by: str | None = None, factor: float = MASSIVE) -> xr.DataArray:
     """Return responses without the weight of massive neuroids.
 
     Parameters
@@ -71,7 +86,7 @@ def tame(responses: xr.DataArray, *, how: str = "scale", factor: float = MASSIVE
     responses : DataArray, (presentation, neuroid[, time])
     how : {"scale", "drop"}
         Divide each by its ``size_ratio``, so that it is as large as is usual, or leave it out.
-    factor : float
+    by, factor
         As in :func:`massive`.
 
     Returns
@@ -85,7 +100,7 @@ def tame(responses: xr.DataArray, *, how: str = "scale", factor: float = MASSIVE
         No such ``how``, or nothing is left.
     """
     check_choice("how", how, ("scale", "drop"), owner="tame")
-    found = massive(responses, factor=factor)
+    found = massive(responses, by=by, factor=factor)
     flagged = found.massive.values
     if how == "drop" and flagged.all():
         raise ParameterError(f"tame got how='drop' where all {flagged.size} neuroids are massive. Expected some others.")
@@ -94,8 +109,15 @@ def tame(responses: xr.DataArray, *, how: str = "scale", factor: float = MASSIVE
     else:
         divisor = np.where(flagged, found.size_ratio.values, 1.0).astype(np.float32).reshape(-1, *[1] * (responses.ndim - 2))
         out = responses.copy(data=responses.data / divisor)
-    params = {"how": how, "factor": factor, "neuroid_id": responses.neuroid_id.values[flagged]}
+    params = {"how": how, "by": by, "factor": factor, "neuroid_id": responses.neuroid_id.values[flagged]}
     return write_step(out, "tame", params=params, inputs={"responses": responses})
+
+
+def _groups(x: xr.DataArray, by: str) -> Numbers:
+    known = coords_of(x, "neuroid", as_object=True)
+    if by not in known:
+        raise ParameterError(f"massive got by={by!r}; neuroids have {', '.join(sorted(known))}. Expected one of these.")
+    return np.unique(known[by].astype(str), return_inverse=True)[1]
 
 
 def _of_geometry(x: xr.DataArray, flagged: Numbers, rest: Numbers) -> tuple[float, float]:

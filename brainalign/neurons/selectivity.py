@@ -49,19 +49,19 @@ def selectivity(
     target : str, or DataArray of bool (presentation, category)
         A presentation coordinate that holds labels, or whether each presentation shows each of several things.
     metric : {"auroc", "dprime", "mutual-information", "lape"}
-        The share of pairs in which the category gives the higher response; the distance of means, in standard deviations; what the response,
-        in ``n_bins`` bins of equal size, says of the category, in bits (corrected, so that chance is 0); or the entropy of how often
-        categories make a neuroid active, one value a neuroid, low where it is selective.
+        The share of pairs in which the category gives the higher response; the distance of means, in standard deviations; what
+        the response, in ``n_bins`` bins of equal size, says of the category, in bits (corrected, so that chance is 0); or the
+        entropy of how often categories make a neuroid active, one value a neuroid, low where it is selective.
     groups : str or None
-        Presentation coordinate whose rows keep together when labels are exchanged or rows drawn; None for single presentations, which
-        says nothing of other stimuli than these.
+        Presentation coordinate whose rows keep together when labels are exchanged or rows drawn; None for single presentations,
+        which says nothing of other stimuli than these.
     within : str, optional
         Presentation coordinate, such as ``"session"``, within which labels are exchanged.
     two_sided : bool
         Test lower responses too, of "auroc" and "dprime".
     threshold : float, optional
-        Of "lape": from which response on a neuroid is active. Default 0 for a neuroid whose lowest response is exactly 0, and one standard
-        deviation above its mean for others.
+        Of "lape": from which response on a neuroid is active. Default 0 for a neuroid whose lowest response is exactly 0, and one
+        standard deviation above its mean for others.
     n_bins : int
         Of "mutual-information".
     n_permutations : int
@@ -76,13 +76,14 @@ def selectivity(
     Returns
     -------
     Dataset
-        ``score`` (neuroid, category[, time]); of "lape" (neuroid[, time]). With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max``, which
-        holds for all scores together; with bootstraps ``ci_low`` and ``ci_high`` (95%). ``n_presentations`` (category). Of "auroc"
-        ``dampening``, by which AurA would multiply the neuroid. Of "lape" ``probability`` (neuroid, category) and ``threshold``; ``expert``,
-        the hundredth of neuroids with the lowest entropy among those with a high probability (above the 95th percentile of all);
-        ``member`` (neuroid, category), of which categories; and ``kind``: "specific", "related" or "agnostic" as one, several or all categories
-        reach half of its highest probability. Coordinates ``status`` ("ok", "constant", "nan") of neuroids, and ``category_status`` ("ok",
-        or "few" where under two presentations lie on either side); their scores are NaN.
+        ``score`` (neuroid, category[, time]); of "lape" (neuroid[, time]). With permutations ``p_value``, ``p_value_fdr`` and
+        ``p_value_max``, which holds for all scores together; with bootstraps ``ci_low`` and ``ci_high`` (95%).
+        ``n_presentations`` (category). Of "auroc" ``dampening``, by which AurA would multiply the neuroid. Of "lape"
+        ``probability`` (neuroid, category) and ``threshold``; ``expert``, the hundredth of neuroids with the lowest entropy among
+        those with a high probability (above the 95th percentile of all); ``member`` (neuroid, category), of which categories; and
+        ``kind``: "specific", "related" or "agnostic" as one, several or all categories reach half of its highest probability.
+        Coordinates ``status`` ("ok", "constant", "nan") of neuroids, and ``category_status`` ("ok", or "few" where under two
+        presentations lie on either side); their scores are NaN.
 
     Raises
     ------
@@ -137,7 +138,9 @@ def selectivity(
     params |= {"within": within, "two_sided": two_sided, "threshold": threshold, "n_bins": n_bins}
     params |= {"n_permutations": n_permutations, "n_bootstraps": n_bootstraps}
     inputs = {"responses": responses} | ({} if isinstance(target, str) else {"target": target})
-    return write_step(found.labelled(n_permutations), "selectivity", params=params, inputs=inputs, seed=seed)
+    return write_step(
+        found.labelled(0 if orders is None else len(orders)), "selectivity", params=params, inputs=inputs, seed=seed
+    )
 
 
 class _Found:
@@ -153,8 +156,8 @@ class _Found:
         self.joint = what.name == "lape"
         if self.joint and self.known.sum() < 2:
             raise ParameterError(
-                f"selectivity got metric='lape' for {int(self.known.sum())} categories of two presentations or more. Expected two at least, over which "
-                "activation is spread; or metric='auroc'."
+                f"selectivity got metric='lape' for {int(self.known.sum())} categories of two presentations or more. Expected "
+                "two at least, over which activation is spread; or metric='auroc'."
             )
         self.status = np.empty(n, dtype=np.dtypes.StringDType())
         shape = (n, 1 if self.joint else len(self.above))
@@ -224,7 +227,8 @@ class _Found:
         bad = ~(self.status == "ok").reshape(-1, self.n_times).all(axis=1)
         if bad.any():
             warnings.warn(
-                f"{int(bad.sum())} of {bad.size} neuroids are constant or NaN, and have no score: {preview(self.x.neuroid_id.values[bad])}.",
+                f"{int(bad.sum())} of {bad.size} neuroids are constant or NaN, and have no score: "
+                f"{preview(self.x.neuroid_id.values[bad])}.",
                 DegenerateNeuroidWarning,
                 stacklevel=3,
             )
@@ -271,6 +275,7 @@ def _of_probabilities(entropy: Numbers, probability: Numbers) -> dict[str, Numbe
 def _refuse_single_groups(codes: Numbers, member: Numbers, groups: str) -> None:
     if all(len(np.unique(codes[column > 0])) < 2 for column in member.T):
         raise ParameterError(
-            f"selectivity got n_permutations= where each category is one {groups!r}, so that labels of whole groups cannot change places. "
-            "Expected several in a category; or groups=None, to exchange single presentations, which says nothing of other stimuli."
+            f"selectivity got n_permutations= where each category is one {groups!r}, so that labels of whole groups cannot "
+            "change places. Expected several in a category; or groups=None, to exchange single presentations, which says "
+            "nothing of other stimuli."
         )

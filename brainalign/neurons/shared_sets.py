@@ -24,17 +24,18 @@ def overlap(source: xr.DataArray, target: xr.DataArray, *, matches: xr.Dataset |
     Parameters
     ----------
     source, target : DataArray of bool, (neuroid[, category])
-        Which neuroids are in the set, such as ``out.p_value_max <= 0.05``; of two checkpoints of a network, or two sessions of one array,
-        whose neuroids have the same names.
+        Which neuroids are in the set, such as ``out.p_value_max <= 0.05``; of two checkpoints of a network, or two sessions of
+        one array, whose neuroids have the same names.
     matches : Dataset, optional
-        Of :func:`brainalign.match` of the two systems: a neuroid is then compared with its partner (``one_to_one=True``), or else with its match.
+        Of :func:`brainalign.match` of the two systems: a neuroid is then compared with its partner (``one_to_one=True``), or else
+        with its match.
 
     Returns
     -------
     Dataset
-        Scalars or (category): ``score``, the Jaccard index |A ∩ B| / |A ∪ B|; ``chance``, what random sets of these sizes share on average, as a Jaccard
-        index of mean counts; ``p_value``, the chance that random sets share as many (hypergeometric); ``n_shared``, ``n_source``, ``n_target``, and
-        ``n_neuroids`` that both systems have. NaN where both sets are empty.
+        Scalars or (category): ``score``, the Jaccard index |A ∩ B| / |A ∪ B|; ``chance``, what random sets of these sizes share
+        on average, as a Jaccard index of mean counts; ``p_value``, the chance that random sets share as many (hypergeometric);
+        ``n_shared``, ``n_source``, ``n_target``, and ``n_neuroids`` that both systems have. NaN where both sets are empty.
 
     Raises
     ------
@@ -45,13 +46,14 @@ def overlap(source: xr.DataArray, target: xr.DataArray, *, matches: xr.Dataset |
 
     Notes
     -----
-    The p-value takes neuroids for independent of each other, as those of one place are not. Where several neuroids have one match, the match
-    counts for each of them.
+    The p-value takes neuroids for independent of each other, as those of one place are not. Where several neuroids have one
+    match, the match counts for each of them.
 
     Examples
     --------
     >>> import xarray as xr, numpy as np
-    >>> a, b = (xr.DataArray(np.arange(100) < n, dims="neuroid", coords={"neuroid_id": ("neuroid", np.arange(100))}) for n in (10, 5))
+    >>> names = {"neuroid_id": ("neuroid", np.arange(100))}
+    >>> a, b = (xr.DataArray(np.arange(100) < n, dims="neuroid", coords=names) for n in (10, 5))
     >>> out = overlap(a, b)
     >>> out.score.item(), round(out.chance.item(), 3), out.p_value.item() < 1e-4
     (0.5, 0.034, True)
@@ -92,8 +94,8 @@ def _positions(source: xr.DataArray, target: xr.DataArray) -> tuple[Numbers, Num
     place = names[1].get_indexer(names[0])
     if (place < 0).all():
         raise AlignmentError(
-            f"overlap got systems that share no neuroid (source starts {preview(names[0])}, target {preview(names[1])}). Expected the same "
-            "neuroids on both sides; or pass `matches=ba.match(source_responses, target_responses)`."
+            f"overlap got systems that share no neuroid (source starts {preview(names[0])}, target {preview(names[1])}). "
+            "Expected the same neuroids on both sides; or pass `matches=ba.match(source_responses, target_responses)`."
         )
     return np.flatnonzero(place >= 0), place[place >= 0]
 
@@ -105,7 +107,7 @@ def _matched(source: xr.DataArray, target: xr.DataArray, matches: xr.Dataset) ->
     place = matches[name].values
     if len(place) != len(source) or place.max() >= len(target):
         raise AlignmentError(
-            f"overlap got matches of {len(place)} neuroids, up to position {place.max()}, for {len(source)} neuroids and {len(target)}. Expected "
-            "those of these two systems."
+            f"overlap got matches of {len(place)} neuroids, up to position {place.max()}, for {len(source)} neuroids and "
+            f"{len(target)}. Expected those of these two systems."
         )
     return np.flatnonzero(place >= 0), place[place >= 0]

@@ -36,8 +36,9 @@ def sparseness(
     Returns
     -------
     Dataset
-        ``lifetime`` (neuroid[, time]) and ``population`` (presentation[, <by>][, time]); 0 to 1, NaN where no response is above 0 or some are NaN.
-        Coordinate ``status`` of neuroids: "ok", "nan" or "silent". Attr ``negative_share``: how many of the averaged responses were below 0.
+        ``lifetime`` (neuroid[, time]) and ``population`` (presentation[, <by>][, time]); 0 to 1, NaN where no response is above 0
+        or some are NaN. Coordinate ``status`` of neuroids: "ok", "nan" or "silent". Attr ``negative_share``: how many of the
+        averaged responses were below 0.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def sparseness(
     Examples
     --------
     >>> import brainalign as ba
-    >>> x = ba.responses([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]], stimulus_id=list("abc"), neuroid_id=["one", "all"], modality="spikes", system="m")
+    >>> x = ba.responses([[1.0, 1.0], [0.0, 1.0], [0.0, 1.0]], stimulus_id=list("abc"), neuroid_id=["one", "all"],
+    ...                  modality="spikes", system="m")
     >>> out = ba.neurons.sparseness(x)
     >>> out.lifetime.values.tolist(), out.population.values.round(2).tolist()
     ([1.0, 0.0], [0.0, 1.0, 1.0])

@@ -31,7 +31,8 @@ def selectivity_map(result: xr.Dataset, *, title: str | None = None) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Of more than 2,000 neuroids every so many are in the image. Histograms are filled where p ≤ .05, corrected, if the result has p-values.
+        Of more than 2,000 neuroids every so many are in the image. Histograms are filled where p ≤ .05, corrected, if the result
+        has p-values.
 
     Raises
     ------
@@ -130,16 +131,16 @@ def _histograms(axes: Any, values: np.ndarray[Any, Any], passed: Any, names: lis
     """Draw one histogram a category, one above the other."""
     finite = values[np.isfinite(values)]
     edges = np.linspace(finite.min(), finite.max() + 1e-9, 31)
-    for row, (name, column) in enumerate(zip(names, values.T, strict=True)):
+    for row, column in enumerate(values.T):
         counts = np.histogram(column[np.isfinite(column)], edges)[0]
         height, base = 0.85 / max(1, counts.max()), len(names) - 1 - row
         axes.stairs(base + counts * height, edges, baseline=base, color=INK, lw=0.8)
         if passed is not None:
             some = np.histogram(column[np.isfinite(column) & passed[:, row]], edges)[0]
             axes.stairs(base + some * height, edges, baseline=base, fill=True, color=PALETTE[1])
-        axes.text(edges[-1], base + 0.45, name, ha="right", size=8)
     axes.axvline(chance, color=FAINT, lw=0.8, ls=(0, (4, 3)))
-    axes.set_yticks([])
+    axes.set_yticks(np.arange(len(names)) + 0.3, names[::-1])
+    axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
 
@@ -155,8 +156,8 @@ def _columns(result: xr.Dataset, neuroids: Sequence[Any] | None) -> list[int]:
     unknown = [name for name in wanted if name not in known]
     if unknown or not 0 < len(wanted) <= _MOST_PANELS:
         raise ParameterError(
-            f"tuning_curves got neuroids={preview(wanted)}{f', of which {unknown[0]!r} is unknown' if unknown else ''}. Expected one to "
-            f"{_MOST_PANELS} of {preview(known)}."
+            f"tuning_curves got neuroids={preview(wanted)}{f', of which {unknown[0]!r} is unknown' if unknown else ''}. "
+            f"Expected one to {_MOST_PANELS} of {preview(known)}."
         )
     return [known.index(name) for name in wanted]
 

@@ -64,7 +64,7 @@ def test_the_fit_is_the_least_of_squares(planted):
             return Curves(p[:1], np.exp(p[1]), p[1], p[2], p[3] + p[4], p[4]).at(ANGLES)[:, 0] - noisy[:, k]
 
         start = [planted.preferred[k], np.log(planted.kappa[k]), planted.base[k], 1.0, 0.5]
-        bounds = ([-np.inf, np.log(0.2), -np.inf, 0, 0], [np.inf, np.log(60), np.inf, np.inf, np.inf])
+        bounds = ([-np.inf, np.log(0.2), -np.inf, 0, 0], [np.inf, np.log((16 / np.pi) ** 2), np.inf, np.inf, np.inf])
         assert ours[k] <= np.square(least_squares(rest, start, bounds=bounds).fun).sum() * (1 + 1e-3)
 
 
@@ -73,6 +73,15 @@ def test_half_width_is_where_the_curve_has_half_its_height():
     low, high = curves.at([np.pi])[0], curves.at([0.0])[0]
     for k, width in enumerate(curves.half_width):
         assert curves.at([width])[0, k] == pytest.approx((low[k] + high[k]) / 2)
+
+
+def test_no_lobe_is_narrower_than_its_samples_tell():
+    """A response to one direction alone, and to two neighbours alike: no peak of any height is put between them."""
+    y = np.zeros((16, 2))
+    y[4, 0] = y[[4, 5], 1] = 1.0
+    found = fit_curves(y, ANGLES)
+    assert (1 / np.sqrt(found.kappa) >= np.deg2rad(22.5) / 2 - 1e-9).all()
+    assert found.at(np.linspace(0, 2 * np.pi, 200)).max() == pytest.approx(np.exp(0.5), abs=0.02)
 
 
 def test_orientations_have_one_lobe():

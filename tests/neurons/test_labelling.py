@@ -78,3 +78,5 @@ def test_bad_labels_are_named(x):
         labels_of(x, xr.DataArray(np.ones((3, 2), dtype=bool), dims=("presentation", "category")), owner="f")
     with pytest.raises(ParameterError, match="Expected at least 96"):
         list(blocks_of(x, max_memory=10, owner="f", together=2))
+    with pytest.raises(ParameterError, match="12 presentations that are one unit"):
+        rows_of(x.assign_coords(one=("presentation", ["a"] * 12)), "one", None, owner="f").weights(3, np.random.default_rng(0))

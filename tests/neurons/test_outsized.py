@@ -48,6 +48,24 @@ def test_nothing_massive_is_nothing_changed(truth):
     np.testing.assert_array_equal(ba.neurons.tame(truth), truth)
 
 
+def test_layers_of_different_scale_are_apart(truth):
+    layers = truth.assign_coords(layer=("neuroid", np.repeat(["low", "high"], [25, 15])))
+    x = layers.copy(data=truth.values * np.where(np.arange(40) < 25, 1, 1000).astype("float32"))
+    assert ba.neurons.massive(x).massive.sum() == 15
+    assert ba.neurons.massive(x, by="layer").massive.sum() == 0
+    np.testing.assert_array_equal(ba.neurons.tame(x, by="layer"), x)
+    with pytest.raises(ParameterError, match="massive got by='region'"):
+        ba.neurons.massive(x, by="region")
+
+
+def test_nan_neuroids_are_named(truth):
+    x = truth.assign_attrs(allow_nan=True).copy(deep=True)
+    x.values[3, 2] = np.nan
+    out = ba.neurons.massive(x)
+    assert out.status.values[1:4].tolist() == ["ok", "nan", "ok"]
+    assert np.isnan(out.size_ratio[2])
+
+
 def test_a_factor_is_a_factor(odd):
     assert not ba.neurons.massive(odd, factor=5000).massive.any()
     with pytest.raises(ParameterError, match="'factor' parameter of massive"):
