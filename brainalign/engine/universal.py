@@ -58,6 +58,10 @@ class CrossSums:
         if self._gram is not None:
             self._gram += parts[1].T @ parts[1]
 
+    def varying(self) -> Numbers:
+        """Return which columns of the other table vary, (other,)."""
+        return np.isfinite(self._norms()[1])
+
     def correlations(self) -> Numbers:
         """Return Pearson's r of every column with every other one, (column, other); NaN where one does not vary."""
         a, b = self._norms()

@@ -169,12 +169,12 @@ class _Ask:
 
     def refuse_little(self, n: int, m: int) -> int:
         """Return how many neuroids of the source are matched together, or say how much memory it takes."""
-        width = self.max_memory // (32 * m)  # correlations of a band of the source, and what is made of them
-        squared = 24 * m * m if self.n_rotations else 0
+        width = self.max_memory // (48 * m)  # correlations of a band of the source, and what is made of them
+        squared = 48 * m * m if self.n_rotations else 0
         if width < 1 or squared > self.max_memory or (self.one_to_one and width < n):
             raise ParameterError(
                 f"The 'max_memory' parameter of match is {self.max_memory:,} bytes, for {n} neuroids and a target of {m}. "
-                f"Expected at least {max(32 * m * (n if self.one_to_one else 1), squared):,}; n_rotations=0 and "
+                f"Expected at least {max(48 * m * (n if self.one_to_one else 1), squared):,}; n_rotations=0 and "
                 "one_to_one=False take less."
             )
         return width
@@ -208,6 +208,8 @@ def _one(
         sums = CrossSums(band.stop - start, m, gram=ask.n_rotations > 0)
         for a, b in _row_blocks(x, y, band):
             sums.add(a, b)
+        if not sums.varying().any():
+            raise SchemaError(f"match got a {names[1]} whose {m} neuroids are all constant or NaN. Expected some that vary.")
         r = sums.correlations()
         part: dict[str, Numbers] = dict(zip(("score", "match_position"), best_of(r, absolute=ask.absolute), strict=True))
         if ask.n_rotations:

@@ -238,7 +238,7 @@ class _Found:
                 found[name] = np.full(self.values["score"].shape, np.nan)
                 found[name][:, self._columns] = p
         if self.joint:
-            found |= _of_probabilities(found["score"][:, 0], found["probability"])
+            found |= _of_probabilities(found["score"][:, 0], found["probability"], self.known)
         if self.what.name == "auroc":
             found["dampening"] = dampening(found["score"])
         variables = {name: self._variable(values) for name, values in found.items()}
@@ -259,7 +259,7 @@ class _Found:
         return ("neuroid", *lead, *(("time",) if "time" in self.x.dims else ())), wide
 
 
-def _of_probabilities(entropy: Numbers, probability: Numbers) -> dict[str, Numbers]:
+def _of_probabilities(entropy: Numbers, probability: Numbers, scored: Numbers) -> dict[str, Numbers]:
     """Return which neuroids are experts, of which categories, and of what kind each is."""
     known = np.isfinite(probability)
     bar = np.quantile(probability[known], _BAR) if known.any() else np.inf
@@ -268,7 +268,7 @@ def _of_probabilities(entropy: Numbers, probability: Numbers) -> dict[str, Numbe
     n_experts = min(int(candidate.sum()), max(1, round(0.01 * np.isfinite(entropy).sum())))
     expert = np.zeros(len(entropy), dtype=bool)
     expert[np.argsort(np.where(candidate, entropy, np.inf), kind="stable")[:n_experts]] = True
-    kind = as_labels(kinds_of_activation(p[:, known.any(axis=0)]))
+    kind = as_labels(kinds_of_activation(p[:, scored]))
     return {"expert": expert, "member": expert[:, None] & (p > bar), "kind": kind}
 
 

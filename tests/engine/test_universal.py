@@ -33,6 +33,7 @@ def test_constant_columns_and_nan_have_none():
     x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     x[:, 0], x[7, 1] = 0.1, np.nan
     found = of(x, x, 9).correlations()
+    assert of(x, x, 9).varying().tolist() == [False, False, True]
     assert np.isfinite(found).tolist() == [[False] * 3, [False] * 3, [False, False, True]]
 
 

@@ -161,6 +161,16 @@ def test_degenerate_neuroids_and_categories_are_named():
         assert np.isfinite(out[name].sel(category=["face", "tool"]).values[:5]).all()
 
 
+@pytest.mark.parametrize("metric", ["auroc", "dprime", "mutual-information", "lape"])
+def test_nothing_but_constant_neuroids_is_no_error(metric):
+    with pytest.warns(DegenerateNeuroidWarning, match="3 of 3 neuroids"):
+        out = ba.selectivity(
+            recorded(np.ones((N, 3))), "condition", metric=metric, n_permutations=9, n_bootstraps=9, random_state=0
+        )
+    assert np.isnan(out.score).all()
+    assert np.isnan(out.p_value_fdr).all()
+
+
 def test_voxels_that_are_units_have_their_selectivity():
     """A recording whose voxels are one-hot sums of units scores as they do."""
     units = recorded(planted())
