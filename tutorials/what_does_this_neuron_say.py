@@ -36,7 +36,7 @@ units = ba.record(ba.TorchResponder(net.eval(), layers="2", system="net"), pictu
 names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 answers = {"v0": ["zero"], "v1": ["one"], "v2": ["four"], "v3": ["seven"], "v4": ["two", "six"], "v5": []}
 signal = np.stack([np.isin(names[digits.target], words) for words in answers.values()], axis=1)
-brain = ba.responses(signal + 0.7 * rng.normal(size=signal.shape), stimulus_id=ids, neuroid_id=list(answers), modality="fmri",
+brain = ba.responses(signal + 0.5 * rng.normal(size=signal.shape), stimulus_id=ids, neuroid_id=list(answers), modality="fmri",
                      system="simulated")  # fmt: skip
 of = dict(zip(ids, digits.target.tolist(), strict=True))
 first, second = slice(0, 900), slice(900, None)  # labels are made from one half, and scored on the other
@@ -123,8 +123,8 @@ for what, weights in (("as fitted", encoding), ("projected", moved)):
 # answers nothing gets a sentence too, and it is the score on held-out responses that says what a sentence is worth.
 
 # %%
-sentences = ba.neurons.describe(encoding, centred[900:1350], texts, k=40, n_keywords=4, random_state=0)
-worth = ba.neurons.score_captions(sentences.caption, brain[1350:], bank, n_permutations=199, random_state=0)
+sentences = ba.neurons.describe(encoding, centred[900:1400], texts, k=100, n_keywords=4, random_state=0)
+worth = ba.neurons.score_captions(sentences.caption, brain[1400:], bank, n_permutations=199, random_state=0)
 for name, sentence, p in zip(answers, sentences.caption.values.tolist(), worth.p_value.values, strict=True):
     print(f"{name}: {sentence} (p = {p:.3f})")
 
