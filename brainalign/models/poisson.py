@@ -57,7 +57,9 @@ class PoissonGLM(LinearMapping):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import brainalign as ba
+    >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(500, 3))
     >>> counts = rng.poisson(np.exp(X @ [[0.8], [0.0], [-0.4]] - 0.5))
     >>> model = ba.models.PoissonGLM().fit(X, counts)

@@ -78,6 +78,7 @@ class TRF(LabelledMapping):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import brainalign as ba
     >>> rng = np.random.default_rng(0)
     >>> sound = rng.normal(size=(600, 1))
