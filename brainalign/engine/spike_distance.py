@@ -97,4 +97,4 @@ def van_rossum(counts: Numbers, times: Numbers, tau: float) -> Numbers:
     own = np.diag(inner)
     out = np.maximum(0.5 * (own[:, None] + own) - 0.5 * (inner + inner.T), 0.0)
     np.fill_diagonal(out, 0.0)
-    return out
+    return np.asarray(out)

@@ -23,6 +23,7 @@ from brainalign.engine.moments import Numbers, column_status, known_mean
 from brainalign.features.chain import Chain, chain
 from brainalign.models.classifier import Classifier
 from brainalign.models.ridge import Ridge
+from brainalign.scores.audit import decisions
 from brainalign.scores.decoding_people import check_people, exchange_parts, stack_systems
 from brainalign.scores.decoding_rows import absent_classes, check_rows, decoding_folds, restrict_folds, rows_with
 from brainalign.scores.draws import interval, units_of
@@ -101,7 +102,7 @@ def decode_time(
         ``score_by_output`` (output, ...), by the target's ``neuroid_id``; ``chance``; ``n_presentations`` that were tested. With
         permutations ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all times together; with clusters
         ``p_value_cluster``; with bootstraps ``ci_low`` and ``ci_high`` (95%), ``score_bootstrap`` and ``n_units``; with patterns ``pattern`` (class or output, neuroid, time), of two classes for the second, learned from all
-        training rows. The attr ``report`` (JSON) says what was joined, dropped and split.
+        training rows. The attr ``report`` (JSON) says what was joined, dropped, split and decided on which data.
 
     Raises
     ------
@@ -228,6 +229,8 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
         out = _with_chance(out, drawn, asked.clusters).assign_attrs(null=null)
     if asked.patterns:
         out["pattern"] = _pattern(both, task, truth)
+    inputs = {"source": known} if by_label else {"source": known, "target": target}
+    both.report["decisions"] = decisions(both.model, **inputs)
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=3)
     out.attrs |= {"metric": task.metric, "report": json.dumps(both.report)}
@@ -236,7 +239,6 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
         "generalize": asked.generalize, "train_on": asked.train_on, "test_on": asked.test_on, "n_permutations": asked.n_permutations,
         "null": null, "clusters": asked.clusters, "n_bootstraps": asked.n_bootstraps, "dtype": asked.dtype,
     }  # fmt: skip
-    inputs = {"source": known} if by_label else {"source": known, "target": target}
     return write_step(out, "decode_time", params=params, inputs=inputs, seed=asked.seed)
 
 

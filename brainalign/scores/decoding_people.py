@@ -85,7 +85,7 @@ def exchange_parts(source: xr.DataArray, name: str | None, truth: Numbers, folds
     SplitError
         Every group has one label and several stimuli: labels would change places between groups, whose presentations are alike.
     """
-    name = name or next((by for by in np.atleast_1d(folds.settings.get("by", [])) if by != "stimulus_id"), "subject")
+    name = name or next((by for by in folds.settings.get("by") or () if by != "stimulus_id"), "subject")
     table = coords_of(source, "presentation")
     if name not in table:
         return None

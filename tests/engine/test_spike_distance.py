@@ -14,9 +14,7 @@ def by_hand(a, b, cost):
     """Return the cheapest way, looking at all of them."""
     if not len(a) or not len(b):
         return len(a) + len(b)
-    return min(
-        by_hand(a[1:], b, cost) + 1, by_hand(a, b[1:], cost) + 1, by_hand(a[1:], b[1:], cost) + cost * abs(a[0] - b[0])
-    )
+    return min(by_hand(a[1:], b, cost) + 1, by_hand(a, b[1:], cost) + 1, by_hand(a[1:], b[1:], cost) + cost * abs(a[0] - b[0]))
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.7, 5.0, 300.0])

@@ -1,10 +1,12 @@
 """Decoding over time: planted windows and codes found, noise left alone, one call for brains and networks, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import CapabilityError, ParameterError, SplitError
+from brainalign.core.errors import CapabilityError, LeakWarning, ParameterError, SplitError
 
 N, C, T = 60, 10, 12
 KIND = np.repeat(["face", "house"], N // 2)
@@ -351,3 +353,14 @@ def test_an_effect_at_80_to_120_ms_is_covered():
         covered += [(out.p_value_cluster.values[inside] <= 0.05).all(), (out.p_value_max.values[inside] <= 0.05).all()]
     assert covered[0] >= 38
     assert covered[1] <= covered[0]
+
+
+def test_what_was_fitted_on_test_rows_by_hand_is_named():
+    """Planted: channels scaled, or reduced, by statistics of all trials before any fold."""
+    x = epochs(windowed())
+    scaled = json.loads(ba.decode_time(ba.ZScore().fit_transform(x), "condition", random_state=0).attrs["report"])["decisions"]
+    assert [d["by"] for d in scaled if not d["held_out"]] == ["ZScore"]
+    rows = ba.responses(windowed().mean(axis=2), stimulus_id=x.stimulus_id, neuroid_id=range(C), modality="meg", system="x")
+    target = ba.Reduce(2, random_state=0).fit_transform(rows)
+    with pytest.warns(LeakWarning, match="target: Reduce was fitted on all presentations, test ones included"):
+        ba.decode_time(x, target, model=ba.Ridge(alphas=[1.0], standardize="train"), random_state=0)
