@@ -12,12 +12,12 @@ from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of
 from brainalign.engine.concepts import column_blocks, f1_parts, unit_columns
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import false_discovery_rate, p_values
-from brainalign.neurons.captioning import described, row_orders
+from brainalign.neurons.captioning import described
 from brainalign.neurons.captions import words_of
+from brainalign.neurons.labelling import neuroid_labels, rows_of
 
 
 def score_captions(
@@ -84,7 +84,7 @@ def score_captions(
     status, told = column_status(x.values), column_status(said)
     status = as_labels(np.where(status != "ok", status.astype(object), np.where(told == "ok", "ok", "unsaid")))
     fine = np.flatnonzero(status == "ok")
-    orders = row_orders(x, n_permutations, np.random.default_rng(seed))
+    orders = rows_of(x, None, None, owner="score_captions").orders(n_permutations, np.random.default_rng(seed))
     found, null = np.full((4, len(status)), np.nan), np.full((2, len(orders), len(status)), np.nan)
     for block in column_blocks(len(fine), len(x), 1):
         columns = fine[block]
@@ -94,8 +94,7 @@ def score_captions(
         p = p_values(found[0], null[0])
         labels |= {"p_value": p, "p_value_fdr": false_discovery_rate(p), "f1_chance": null[1].mean(axis=0)}
         labels["f1_p_value"] = p_values(found[3], null[1])
-    coords = {name: ("neuroid", values) for name, values in coords_of(x, "neuroid").items()}
-    out = xr.Dataset({name: ("neuroid", values) for name, values in labels.items()}, coords)
+    out = xr.Dataset({name: ("neuroid", values) for name, values in labels.items()}, neuroid_labels(x))
     out = out.assign(status=("neuroid", status)).assign_coords(caption=("neuroid", as_labels(texts)))
     params = {"threshold": threshold, "n_permutations": len(orders)}
     out.attrs = params | {"n_presentations": len(x), "report": json.dumps(report)}

@@ -14,7 +14,6 @@ from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of, presentation_table
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.concepts import (
@@ -29,10 +28,10 @@ from brainalign.engine.concepts import (
     unit_columns,
 )
 from brainalign.engine.moments import Numbers, column_status
-from brainalign.engine.resample import exchange_orders, false_discovery_rate, p_values, time_orders
-from brainalign.features.timing import rows_by_run, run_codes
+from brainalign.engine.resample import false_discovery_rate, p_values
 from brainalign.neurons.captions import PROBABILITY
 from brainalign.neurons.exemplars import names_of, without_time
+from brainalign.neurons.labelling import neuroid_labels, rows_of
 
 
 def caption(
@@ -133,7 +132,7 @@ def caption(
     evidence = prepare_evidence(concepts[:, varies], method, n_top=k, sharpness=None if probable else sharpness)
     rater = _Rater(evidence, method, seed, penalty, normalise == "neuroids")
     permuted = not isinstance(null, xr.DataArray) and check_choice("null", null, ("permutation",), owner="caption") == null
-    orders = row_orders(x, n_permutations if permuted else 0, np.random.default_rng(seed))
+    orders = rows_of(x, None, None, owner="caption").orders(n_permutations if permuted else 0, np.random.default_rng(seed))
     random = None
     if not permuted:
         saw_the_same = align(average_repeats(without_time(null, "caption")), x, source_name="null")[0]
@@ -237,27 +236,6 @@ def described(
     return x, concepts.values, as_labels(names), report
 
 
-def row_orders(x: xr.DataArray, n: int, rng: np.random.Generator) -> Numbers:
-    """Return orders of presentations that part them from what they say: exchanged, or those in time shifted within runs.
-
-    Parameters
-    ----------
-    x : DataArray, (presentation, neuroid)
-        Each stimulus once.
-    n : int
-    rng : Generator
-
-    Returns
-    -------
-    ndarray of int, (permutation, presentation)
-    """
-    table = presentation_table(x)
-    if "onset_s" not in table or not n:
-        return exchange_orders(np.arange(len(x)), n, rng)
-    runs = rows_by_run(run_codes(table), table["onset_s"].to_numpy(dtype=np.float64))
-    return time_orders(runs, null="shift", n_permutations=n, rng=rng)
-
-
 def _labelled(x: xr.DataArray, names: Numbers, status: Numbers, varies: Numbers, scores: Numbers) -> xr.Dataset:
     fine = status == "ok"
     score = np.full((len(status), len(names)), np.nan)
@@ -266,5 +244,4 @@ def _labelled(x: xr.DataArray, names: Numbers, status: Numbers, varies: Numbers,
     label[fine], top[fine] = names[varies][scores.argmax(axis=1)], scores.max(axis=1)
     columns = {"label": as_labels(label), "label_score": top, "status": status}
     out = xr.Dataset({"score": (("neuroid", "concept"), score)} | {name: ("neuroid", values) for name, values in columns.items()})
-    coords = {name: ("neuroid", values) for name, values in coords_of(x, "neuroid").items()}
-    return out.assign_coords(coords | {"concept": names})
+    return out.assign_coords(neuroid_labels(x) | {"concept": names})

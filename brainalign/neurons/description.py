@@ -15,11 +15,11 @@ from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.protocols import Captioner
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of
 from brainalign.engine.concepts import top_rows
 from brainalign.engine.moments import column_status
 from brainalign.neurons.captions import texts_by_stimulus, words_of
 from brainalign.neurons.exemplars import without_time
+from brainalign.neurons.labelling import neuroid_labels
 from brainalign.neurons.weights import bank_rows, vectors_of
 
 _LEVEL = 0.05  # of all words of a neuroid together
@@ -172,7 +172,7 @@ def _predictions(weights: Any, pool: xr.DataArray) -> tuple[Any, dict[str, Any]]
         predicted = weights.predict(pool)
         if isinstance(predicted, xr.DataArray):
             predicted = without_time(predicted, "describe")
-            return predicted.values, {name: ("neuroid", values) for name, values in coords_of(predicted, "neuroid").items()}
+            return predicted.values, neuroid_labels(predicted)
         return np.asarray(predicted), {"neuroid_id": ("neuroid", np.arange(np.shape(predicted)[1]))}
     vectors, coords, ids = vectors_of(weights, owner="describe")
     return bank_rows(pool, vectors, ids, owner="describe") @ vectors, coords

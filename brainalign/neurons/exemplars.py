@@ -18,6 +18,7 @@ from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.concepts import column_blocks, top_rows
 from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers, column_status
+from brainalign.neurons.labelling import neuroid_labels
 
 #: Where in a stimulus, or in a map, a response was.
 PLACES = ("channel_x", "channel_y", "channel_z", "token", "x_mm", "y_mm", "z_mm")
@@ -250,7 +251,7 @@ def _table(ranked: xr.DataArray, shown: xr.DataArray, k: int, rng: np.random.Gen
             "percentile": (pair, percentile),
             "row": (pair, row),
         },
-        coords={name: ("neuroid", label) for name, label in coords_of(ranked, "neuroid").items()} | {"rank": np.arange(k)},
+        coords=neuroid_labels(ranked) | {"rank": np.arange(k)},
     )
     out["status"] = "neuroid", np.concatenate(status)
     return out

@@ -11,9 +11,9 @@ from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of
 from brainalign.engine.moments import Numbers
 from brainalign.neurons.exemplars import without_time
+from brainalign.neurons.labelling import neuroid_labels
 
 
 def mediation(
@@ -76,7 +76,7 @@ def mediation(
     source = (base + rng.integers(1, max(2, len(x)), size=n_pairs)) % len(x)
     effect, names = _effects(x, decoder, base, source)
     out = xr.Dataset({"effect": (("neuroid", "concept"), effect)}, {"concept": as_labels(names)})
-    out = out.assign_coords({name: ("neuroid", values) for name, values in coords_of(x, "neuroid").items()})
+    out = out.assign_coords(neuroid_labels(x))
     if captions is not None:
         labels = dict(zip(("score", "chance", "p_value"), _of_captions(captions, effect, names), strict=True))
         out = out.assign({name: ("neuroid", values) for name, values in labels.items()})

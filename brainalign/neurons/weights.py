@@ -11,12 +11,12 @@ from brainalign.core.errors import AlignmentError, CapabilityError, ParameterErr
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of
 from brainalign.engine.concepts import column_blocks
 from brainalign.engine.moments import Numbers
 from brainalign.engine.projection import highest
 from brainalign.engine.retrieval import prepared
 from brainalign.neurons.exemplars import without_time
+from brainalign.neurons.labelling import neuroid_labels
 
 
 def read_weights(
@@ -126,8 +126,7 @@ def vectors_of(weights: Any, *, owner: str) -> tuple[Numbers, dict[str, Any], Nu
     """
     if isinstance(weights, xr.DataArray) and set(weights.dims) == {"feature", "neuroid"}:
         w = weights.transpose("feature", "neuroid")
-        coords = {name: ("neuroid", values) for name, values in coords_of(w, "neuroid").items()}
-        return w.values.astype(np.float64), coords, w.coords["feature"].values if "feature" in w.coords else None
+        return w.values.astype(np.float64), neuroid_labels(w), w.coords["feature"].values if "feature" in w.coords else None
     if hasattr(weights, "coef_"):
         shape = getattr(weights, "target_shape_", weights.coef_.shape[1:])
         coords = getattr(weights, "target_coords_", None) or {"neuroid_id": (("neuroid",), np.arange(weights.coef_.shape[1]))}
