@@ -63,13 +63,13 @@ def tuning(
         amplitude. With bootstraps ``ci_low`` and ``ci_high`` (95%) of the score. Of a von Mises curve, (neuroid[, time]):
         ``fit_preferred_deg``, ``half_width_deg`` (half width at half height, no less than the spacing of angles can tell),
         ``fit_r2`` over angles, ``fit_kappa``, ``fit_base``, ``fit_height`` and, of directions, ``fit_opposite``, of a second lobe
-        of the same width at 180°. Coordinate ``status``: "ok", "constant", "nan", or "silent" where no mean response is above 0,
-        so that there is no index.
+        of the same width at 180°. Coordinate ``status``: "ok", "constant", "nan", or "silent" where no mean response is above 0
+        at any time, so that there is no index.
 
     Raises
     ------
     ParameterError
-        Angles that are no numbers, fewer than four, or unevenly spaced.
+        Angles that are no numbers, too few (under five directions, four orientations) or unevenly spaced.
     SchemaError
         A presentation without an angle.
 
@@ -102,6 +102,10 @@ def tuning(
     rows = rows_of(responses, None, within, owner="tuning")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(2)]
     found = _Tuned(responses, degrees, codes, period)
+    if n_bootstraps and found.counts.min() < 2:
+        raise ParameterError(
+            f"tuning got n_bootstraps={n_bootstraps} with a single presentation of an angle. Expected two of each."
+        )
     found.run(
         rows.orders(n_permutations, streams[0]) if n_permutations else None,
         _weights(codes, n_bootstraps, streams[1]) if n_bootstraps else None,
@@ -193,7 +197,7 @@ class _Tuned:
     def labelled(self) -> xr.Dataset:
         found = {name: np.concatenate(parts) for name, parts in self.parts.items()}
         status = found.pop("status").reshape(-1, self.n_times)
-        worst = [next((word for word in ("nan", "constant", "silent") if word in row.tolist()), "ok") for row in status]
+        worst = [next((word for word in ("nan", "constant", "ok") if word in row.tolist()), "silent") for row in status]
         if self.chance is not None:
             found |= self.chance.found()
         variables = {}
@@ -222,9 +226,10 @@ def _angles(x: xr.DataArray, name: str, period: int) -> tuple[Numbers, Numbers]:
         raise ParameterError(f"tuning got {name!r} with values {preview(values)}. Expected numbers, in degrees.")
     degrees, codes = np.unique(np.round(np.asarray(values, dtype=np.float64) % period, 6), return_inverse=True)
     steps = np.diff(np.r_[degrees, degrees[0] + period])
-    if len(degrees) < 4 or not np.allclose(steps, period / len(degrees), atol=1e-3):
+    least = 5 if period == 360 else 4
+    if len(degrees) < least or not np.allclose(steps, period / len(degrees), atol=1e-3):
         raise ParameterError(
-            f"tuning got {len(degrees)} angles in {name!r}: {preview(degrees, 8)}. Expected four or more, evenly spaced over "
-            f"{period} degrees, on which harmonics are independent; of orientations pass period=180."
+            f"tuning got {len(degrees)} angles in {name!r}: {preview(degrees, 8)}. Expected {least} or more, evenly "
+            f"spaced over {period} degrees, on which harmonics are independent; of orientations pass period=180."
         )
     return degrees, codes

@@ -97,3 +97,7 @@ def test_bad_angles_are_named():
         ba.neurons.tuning(x, "stimulus_id")
     with pytest.raises(ParameterError, match="'period' parameter of tuning"):
         ba.neurons.tuning(x, "deg", period=90)
+    with pytest.raises(ParameterError, match=r"tuning got 4 angles.*Expected 5 or more"):
+        ba.neurons.tuning(x[DEGREES % 90 == 0], "deg")
+    with pytest.raises(ParameterError, match="n_bootstraps=9 with a single presentation"):
+        ba.neurons.tuning(x[:16], "deg", n_bootstraps=9)
