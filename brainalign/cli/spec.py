@@ -18,6 +18,7 @@ MAPPINGS = (
     "AttentionReadout",
     "BandedRidge",
     "Classifier",
+    "ContrastiveDecoder",
     "DistantRidge",
     "KalmanDecoder",
     "KernelRidge",

@@ -185,7 +185,7 @@ def stopping_split(cv: Any, groups: Any, y: Values, rows: xr.DataArray | None, o
         if both.size:
             row = held[np.isin(np.asarray(labels)[held], both)][0]
             raise SplitError(
-                f"{owner} got cv={cv!r}, whose first fold trains on a {what} and stops by it: {both.size} of them, first that of row {row}. "
+                f"{owner} got folds of which the first trains on a {what} and stops by it: {both.size} of them, first that of row {row}. "
                 f"Expected no {what} on both sides: give the number of folds, or make them with `ba.split`."
             )
     return (train, held), stimulus

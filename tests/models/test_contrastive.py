@@ -147,9 +147,9 @@ def test_several_subjects_are_a_dict_or_a_coordinate_and_each_has_a_ridge():
     folds = ba.split(x, test=x.stimulus_id.values[450:])
     one = ba.identify(x, y, model=model, cv=folds, repeats="keep", random_state=0)
     assert (one.score.sel(measure="top-5") > 0.6) & (one.score_baseline.sel(measure="top-5") > 0.3)  # chance is 1 / 30
-    names = x.subject.values.astype(str)
+    names = np.array(x.subject.values.tolist())
     nobody = ba.identify(x.drop_vars("subject"), y, model=model, cv=folds, random_state=0)
-    assert nobody.score.sel(measure="top-5") < one.score.sel(measure="top-5") - 0.15
+    assert nobody.score.sel(measure="top-1") < one.score.sel(measure="top-1") - 0.2
     by_name = {name: x[names == name] for name in np.unique(names)}
     small = ba.ContrastiveDecoder(**SMALL)
     together = clone(small).fit(by_name, y)
@@ -198,15 +198,11 @@ def test_sources_without_time_go_through_the_same_network(head):
     x, y = evoked(300, late=(3, 4), n_times=6, noise=0.3, n_dims=6)
     flat = x.isel(time=3, drop=True)
     model = ba.ContrastiveDecoder(width=16, depth=1, max_steps=150, learning_rate=1e-2, head=head)
-    out = ba.evaluate(flat, y, model=model, cv=3, controls="none", random_state=0)
-    assert float(out.score.mean()) > 0.6
-    lengths = np.linalg.norm(model.fit(flat, y).predict(flat) - y.values[inner(model, flat, y)].mean(axis=0), axis=1)
-    assert (np.ptp(lengths) < 1e-3) == (head == "contrast")
-
-
-def inner(model, x, y):
-    """The rows that were trained on."""
-    return ba.split(y, n_splits=model.cv, random_state=0).on(y)[0].train
+    found = model.fit(flat[:200], y[:200]).predict(flat)
+    assert np.mean([np.corrcoef(found[200:, k], y[200:, k])[0, 1] for k in range(6)]) > 0.6
+    trained = ba.split(y[:200], n_splits=5, random_state=0).on(y[:200])[0].train
+    lengths = np.linalg.norm(found - y.values[trained].mean(axis=0), axis=1)
+    assert (np.ptp(lengths) < 1e-3) == (head == "contrast")  # directions, or values
 
 
 def test_degenerate_targets_and_features_are_named_and_disturb_no_other():

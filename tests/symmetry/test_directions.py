@@ -217,6 +217,24 @@ PAIR_OPTIONS = {
     "models.NearestNeighbourGenerator, models.LinearGenerator, scores.score_reconstructions": lambda source, target: (
         reconstructed(source, target)
     ),
+    "identify, windows= with ContrastiveDecoder": lambda source, target: ba.identify(
+        in_time(ba.average_repeats(source)),
+        target,
+        model=ba.ContrastiveDecoder(width=8, depth=1, max_steps=25),
+        windows=[(0.0, 0.1), (0.0, 0.2)],
+        cv=3,
+        n_permutations=1,
+        random_state=0,
+    ),
+    "models.SharedLatentDecoder": lambda source, target: ba.identify(
+        source,
+        target,
+        model=ba.models.SharedLatentDecoder(4, max_steps=30, frozen_steps=20)
+        .pretrain({"other": ba.average_repeats(target)[:30].values}, {"other": ba.average_repeats(target)[:30].values})
+        .refine("source"),
+        cv=ba.split(target, test=ba.average_repeats(target).stimulus_id.values[30:]),
+        random_state=0,
+    ),
     "geometry.adaptive_dependence": lambda source, target: ba.geometry.adaptive_dependence(
         ba.rdm(source), ba.rdm(target), n_permutations=9, random_state=0
     ),
@@ -372,10 +390,10 @@ def test_single_verb_runs_on_both_kinds_with_one_result_type(systems, verb):
     "mapping",
     [
         ba.Ridge(alphas=[10.0]), ba.chain(ba.Reduce(4), ba.Ridge(alphas=[10.0])), ba.BandedRidge(bands="group", candidates=9),
-        ba.KernelRidge(alphas=[1.0]), ba.PLS([1, 2, 4]), ba.LatentDecoder(latents="group"),
+        ba.KernelRidge(alphas=[1.0]), ba.PLS([1, 2, 4]), ba.ContrastiveDecoder(width=32, depth=1, max_steps=100), ba.LatentDecoder(latents="group"),
         ba.Stacked(ba.Ridge(alphas=[10.0]), bands="group"), ba.SharedSpace(),
     ],
-    ids=["ridge", "chain", "banded", "kernel", "pls", "latents", "stacked", "shared-space"],
+    ids=["ridge", "chain", "banded", "kernel", "pls", "contrastive", "latents", "stacked", "shared-space"],
 )  # fmt: skip
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
 def test_mappings_fit_in_every_direction(systems, mapping, source, target):
