@@ -150,3 +150,25 @@ def test_draws_of_other_units_are_not_taken_for_stimuli():
     result = scores(RNG.normal(size=(8, 2)), RNG.normal(size=(20, 8, 2))).assign_attrs(over=["subject", "stimulus"])
     with pytest.raises(SchemaError, match=r"draws are over \['subject', 'stimulus'\]"):
         ba.bootstrap(result, over="stimulus")
+
+
+def test_onsets_and_peaks_of_every_layer():
+    """Two layers whose effects begin at 100 and at 150 ms; the score has a chance of its own."""
+    times, rng = np.arange(30) / 100, np.random.default_rng(0)
+    shape = np.stack([np.clip((times - start) / 0.1, 0, 1) * (times < start + 0.15) for start in (0.05, 0.1)])
+    score = 0.5 + 0.3 * shape + 0.03 * rng.normal(size=(10, 2, 30))
+    result = xr.Dataset(
+        {"score": (("subject", "layer", "time"), score), "chance": 0.5}, {"layer": ["early", "late"], "time": times}
+    )
+    out = ba.bootstrap(result, over="subject", onset=0.5, random_state=0)
+    assert out.onset.dims == out.peak_high.dims == ("layer",)
+    assert (out.onset_low <= [0.1, 0.15]).all()
+    assert (out.onset_high >= [0.1, 0.15]).all()
+    assert float(out.onset_high[0]) < float(out.onset_low[1])
+    assert (out.peak > out.onset).all()
+    assert ba.core.provenance(out).steps[-1]["params"]["onset"] == 0.5
+    assert np.isnan(ba.bootstrap(result.assign(score=result.score - 1), over="subject", onset=0.5, random_state=0).onset).all()
+    with pytest.raises(ParameterError, match=r"'onset' parameter of bootstrap must be a float in the range \(0.0, 1.0\]"):
+        ba.bootstrap(result, over="subject", onset=1.5)
+    with pytest.raises(ParameterError, match=r"onset=0.5 for a score with the dims \('layer',\)"):
+        ba.bootstrap(result.mean("time"), over="subject", onset=0.5)
