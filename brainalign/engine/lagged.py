@@ -190,7 +190,7 @@ class LaggedSums:
         return gram.reshape(n_lags * p, n_lags * p)
 
 
-def lagged_sums(x: Numbers, y: Numbers, line: Line, mean: Numbers, code: Numbers) -> LaggedSums:
+def lagged_sums(x: Numbers, y: Numbers, line: Line, mean: Numbers, code: Numbers, centre: Numbers | float = 0.0) -> LaggedSums:
     """Sum over the rows of each cell.
 
     Parameters
@@ -202,6 +202,8 @@ def lagged_sums(x: Numbers, y: Numbers, line: Line, mean: Numbers, code: Numbers
         Subtracted from ``x``.
     code : ndarray of int, (row,)
         The cell of each row, from 0.
+    centre : ndarray of float64, (target,), optional
+        Subtracted from ``y``.
 
     Returns
     -------
@@ -214,7 +216,7 @@ def lagged_sums(x: Numbers, y: Numbers, line: Line, mean: Numbers, code: Numbers
     for cell, start, stop in line.stretches(code, width):
         windows = line.windows(x, mean, start, stop)
         lagged = windows.reshape(stop - start, width)
-        truth = y[line.row_at[start:stop]].astype(np.float64)
+        truth = y[line.row_at[start:stop]].astype(np.float64) - centre
         products[cell] += np.hstack([lagged[:, :p], truth, np.ones((len(truth), 1))]).T @ lagged
         target[cell] += truth.sum(axis=0)
         power[cell] += np.einsum("ij,ij->j", truth, truth)

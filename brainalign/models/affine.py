@@ -120,6 +120,27 @@ def _tensor(matrix: Any) -> torch.Tensor:
 Steps = Sequence[Affine | Mixing | Network]
 
 
+def in_steps(model: Chain) -> Chain:
+    """Return a chain whose mapping, where it has lags of its own, is taken apart into the steps that it stands for.
+
+    Parameters
+    ----------
+    model : Chain
+        Fitted.
+
+    Returns
+    -------
+    Chain
+    """
+    last = model.steps_[-1]
+    if not hasattr(last, "as_steps"):
+        return model
+    steps = (*model.steps_[:-1], *last.as_steps())
+    out = Chain(steps)
+    out.steps_, out.presentations_, out.source_neuroids_ = steps, model.presentations_, model.source_neuroids_
+    return out
+
+
 def affine_steps(model: Chain) -> list[Affine | Network]:
     """Return the affine map of every fitted step, found by probing it, and checked on random points.
 

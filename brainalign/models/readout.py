@@ -25,7 +25,7 @@ from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
 from brainalign.features.chain import Chain, chain, is_mixing
 from brainalign.features.mixing import table_of
-from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, share_of
+from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, in_steps, share_of
 from brainalign.models.readout_pieces import Pieces, behind, constant_piece, contribution
 
 
@@ -340,7 +340,7 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None, scores: Any
             "readout got a model that was not fitted on labelled responses. Fit it first: `model.fit(features, responses)`, both made "
             "with `ba.record` or `ba.responses`."
         )
-    fitted = _in_steps(fitted)
+    fitted = in_steps(fitted)
     rows = fitted.presentations_ if presentations is None else presentations
     return Readout(backbone, fitted, None if rows is None else table_of(rows), scores)
 
@@ -351,17 +351,6 @@ def _as_chain(model: Any) -> Chain:
         fitted.steps_, fitted.presentations_ = (model,), None
         fitted.source_neuroids_ = {"neuroid_id": model.source_ids_}
     return fitted
-
-
-def _in_steps(fitted: Chain) -> Chain:
-    """Return the chain with a mapping that has lags of its own taken apart into the steps that it stands for."""
-    last = fitted.steps_[-1]
-    if not hasattr(last, "as_steps"):
-        return fitted
-    steps = (*fitted.steps_[:-1], *last.as_steps())
-    out = Chain(steps)
-    out.steps_, out.presentations_, out.source_neuroids_ = steps, fitted.presentations_, fitted.source_neuroids_
-    return out
 
 
 def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dict[str, Any]]]:

@@ -245,11 +245,12 @@ class TRF(LabelledMapping):
         self.status_ = column_status(y)
         ok, n_lags = self.status_ == "ok", len(self.lags_s_)
         # Means come off first, and those of the lagged columns, which differ by what the ends of runs lack, in every fold.
-        self._source_mean, centre = (side.mean(axis=0, dtype=np.float64) * self.fit_intercept for side in (x, y[:, ok]))
+        y = y if ok.all() else y[:, ok]
+        self._source_mean, centre = (side.mean(axis=0, dtype=np.float64) * self.fit_intercept for side in (x, y))
         gamma = self._gammas()
         choice = np.size(RELATIVE_ALPHAS if self.alphas is None else self.alphas) * len(gamma) > 1 and ok.any()
         folds, code = _cells(inner_splits(self.cv, self.groups, len(y), rows) if choice else [], len(y))
-        sums = lagged_sums(x, y[:, ok] - centre, self._line, self._source_mean, code)
+        sums = lagged_sums(x, y, self._line, self._source_mean, code, centre)
         whole = sums.moments(np.ones(len(sums.n)))
         power = np.diag(whole.around().gram if self.fit_intercept else whole.gram) / whole.n
         alphas = RELATIVE_ALPHAS * (power.sum() or 1.0) if self.alphas is None else Ridge(self.alphas)._candidates(x, owner="TRF")

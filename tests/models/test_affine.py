@@ -10,7 +10,7 @@ from sklearn.preprocessing import MinMaxScaler, Normalizer, StandardScaler
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError
-from brainalign.models.affine import Affine, Mixing, affine_steps, compose, probe, share_of
+from brainalign.models.affine import Affine, Mixing, affine_steps, compose, in_steps, probe, share_of
 
 
 @pytest.fixture
@@ -32,6 +32,19 @@ def test_a_wide_step_is_probed_in_blocks():
     points = np.random.default_rng(0).normal(size=(20, 1300))
     step = PCA(2).fit(points)
     np.testing.assert_allclose(probe(step, 1300).weight.numpy(), step.components_.T, atol=1e-5)
+
+
+def test_a_mapping_with_lags_is_taken_apart_into_steps():
+    rng = np.random.default_rng(0)
+    x, y = (ba.responses(rng.normal(size=(80, k)) + 4, stimulus_id=range(80), neuroid_id=range(k), onset_s=0.5 * np.arange(80), run="1",
+                         modality="ann", system="net").astype(float) for k in (3, 2))  # fmt: skip
+    y[:, 1] = 1.0
+    model = ba.chain(StandardScaler(), ba.TRF(-0.5, 1.0, alphas=1.0, dtype="float64")).fit(x, y)
+    taken_apart = in_steps(model)
+    assert [type(step).__name__ for step in taken_apart.steps_] == ["StandardScaler", "StandardScaler", "Delay", "Ridge"]
+    np.testing.assert_allclose(taken_apart.predict(x).values, model.predict(x).values, atol=1e-5)
+    plain = ba.chain(StandardScaler(), ba.Ridge(alphas=1.0)).fit(x, y)
+    assert in_steps(plain) is plain
 
 
 def test_what_bends_is_refused(points):
