@@ -214,7 +214,7 @@ CASES = {
     **{f"`permutation_test`: blocks of 30 s of 6 runs of 60, AR(1) φ = {phi:g}": of(predicted, 10, 0.6, phi=phi, null="block", block_s=30.0) for phi in PHIS[:2]},
     "`permutation_test`: scores of 8 subjects": of(signs, 20, 1.5, paired=False),
     "`permutation_test`: difference of two layers in 8 subjects": of(signs, 20, 2.0, paired=True),
-    **{f"`permutation_test`: difference of two sources of {w} features in 10 folds of {n} stimuli, {how}": of(folds, 60, 50.0, bound, width=w, n=n, refits=r) for how, bound, r in REFITS for w, n in ((3, 100), (30, 200))},
+    **{f"`permutation_test`: difference of two sources of {w} features in 10 folds of {n} stimuli, {how}": of(folds, 60, 50.0, bound, width=w, n=n, refits=r) for how, bound, r in REFITS for w, n in ((3, 120), (30, 200))},
     **{f"`bootstrap`: difference of two layers in {n} subjects": of(redrawn_subjects, 20, e, n=n) for n, e in ((6, 3.0), (20, 1.0))},
     "`bootstrap`: difference of two given models over 100 stimuli": of(given_models, 25, 1.0),
     **{f"`bootstrap`: difference of two sources of {w} features, fitted in 5 folds, over {n} stimuli, {how}": of(redrawn_stimuli, 60, 50.0, bound, width=w, n=n, refits=r) for how, bound, r in REFITS for w, n in ((3, 100), (30, 200))},
