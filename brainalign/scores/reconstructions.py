@@ -78,8 +78,8 @@ def score_reconstructions(
 
     Notes
     -----
-    The values of ``truth`` span the range L of structural similarity (:mod:`brainalign.engine.reconstruction`). What was made of many stimuli
-    at once must be scored on these alone: images of the training set are no others to be told from.
+    The values of ``truth`` span the range L of structural similarity (:mod:`brainalign.engine.reconstruction`). The others, from which something
+    is told, are those that were made: pass what was made of test stimuli only.
 
     Examples
     --------

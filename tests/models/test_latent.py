@@ -109,9 +109,11 @@ def test_what_carries_one_latent_changes_only_that_one():
     values -= values.mean(axis=0)
     x, y = responses(values), {"image": responses(IMAGE), "text": responses(TEXT)}
     model = ba.LatentDecoder([1e-3], dtype="float64").fit(x, y)
-    whole, silent = model.predict(x), model.predict(x.copy(data=x.values * ~first))
+    whole, silent, only = (model.predict(x.copy(data=x.values * mask)) for mask in (True, ~first, first))
     moved = {name: float(np.abs(whole[name] - silent[name]).max() / whole[name].std()) for name in y}
     assert moved["text"] < 0.1 < 1 < moved["image"]
+    np.testing.assert_allclose(only["image"], whole["image"], atol=0.05)  # a pattern of that region alone
+    assert float(only["text"].std()) < 0.05 * float(whole["text"].std())
 
 
 def mean_r(found, truth):

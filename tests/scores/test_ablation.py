@@ -67,13 +67,12 @@ def test_networks_that_say_the_same_make_up_for_each_other_only_when_refitted():
 
 
 def test_identification_is_ablated_too_and_ranks_point_the_same_way(latents):
-    out = ablate(planted(), latents, verb="identify", n_draws=9, metric="pearson", **ASK)
+    out = ablate(planted(), latents, verb="identify", metric="pearson", **ASK)
     assert out.effect.dims == ("region", "measure")
     for measure in ("two-way", "median-rank", "top-1"):
         found = out.effect.sel(measure=measure)
         assert (found[[1, 4]] > 0).all()
         assert set(np.argsort(-found.values)[:2]) == {1, 4}
-    assert (out.p_value.sel(measure="two-way")[[1, 4]] == 0.1).all()
 
 
 def test_what_cannot_be_ablated_is_refused(latents):
