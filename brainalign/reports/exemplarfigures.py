@@ -63,9 +63,9 @@ def exemplar_panel(
     written = all(isinstance(content, str) for content in shown.values())
     with house_style():
         figure = new_figure(((1.5 if written else 1.05) * k + 1.4, (0.4 if written else 1.25) * n + 0.5))
-        panels = figure.subplots(n, k, squeeze=False)
-        for i, j in np.ndindex(n, k):
-            axes, name = panels[i, j], str(result["stimulus_id"].values[i, j])
+        panels: list[Axes] = list(figure.subplots(n, k, squeeze=False).ravel())
+        for axes, (i, j) in zip(panels, np.ndindex(n, k), strict=True):
+            name = str(result["stimulus_id"].values[i, j])
             bare(axes)
             if j == 0:
                 axes.set_ylabel(names[i], rotation=0, ha="right", va="center")
@@ -109,13 +109,8 @@ def _picture_or_text(content: Any, name: str) -> Any:
 
 
 def _names(result: xr.Dataset, labels: xr.DataArray | None) -> list[str]:
-    group = group_label(result)  # type: ignore[arg-type]
-    ids = (
-        [str(value) for value in result["neuroid_id"].values.tolist()]
-        if "neuroid_id" in result.coords
-        else map(str, range(result.sizes["neuroid"]))
-    )
-    names = [f"{place}/{name}" for place, name in zip(result[group].values.tolist(), ids, strict=True)] if group else list(ids)
+    group, ids = group_label(result["stimulus_id"]), [str(value) for value in result["neuroid_id"].values.tolist()]
+    names = [f"{place}/{name}" for place, name in zip(result[group].values.tolist(), ids, strict=True)] if group else ids
     return names if labels is None else [f"{name}\n{word}" for name, word in zip(names, labels.values.tolist(), strict=True)]
 
 
