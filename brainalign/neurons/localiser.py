@@ -100,7 +100,8 @@ def localise(
     rows = rows_of(x, groups, within, owner="localise")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3)]
     halves = _halves(rows.groups, member[:, 0] > 0, streams[1])
-    found = _scored(x, member, rows.orders(n_permutations, streams[0]) if n_permutations else None, halves, max_memory)
+    orders = rows.orders(n_permutations, streams[0]) if n_permutations else None
+    found = _scored(x, member, orders, halves, max_memory)
     status, score, on_halves = found.pop("status"), found["score"], found.pop("halves")
     usable = np.flatnonzero(np.isfinite(score) & np.isfinite(on_halves).all(axis=0))
     if len(usable) < n_selected:
@@ -115,7 +116,8 @@ def localise(
     out = out.assign(
         selected_score=chosen, random_score=("random", random), p_value_random=float(p_values(np.array(chosen), random))
     )
-    out.attrs = {"metric": "dprime", "units": "d′", "direction": "higher is more selective", "n_permutations": n_permutations}
+    out.attrs = {"metric": "dprime", "units": "d′", "direction": "higher is more selective"}
+    out.attrs["n_permutations"] = 0 if orders is None else len(orders)
     params = {"condition": condition, "contrast": contrast, "n_selected": n_selected, "groups": groups, "within": within}
     params |= {"n_permutations": n_permutations, "n_random": n_random}
     return write_step(out, "localise", params=params, inputs={"responses": responses}, seed=seed)

@@ -146,7 +146,7 @@ def match(
     out.attrs["report"] = json.dumps(
         {"join": reports[""]} if "" in reports else {"each": {name: {"join": r} for name, r in reports.items()}}
     )
-    inputs = {"source": source} | {name or "target": x for name, x in targets.items()}
+    inputs = {"source": source} | {f"target {name}".strip(): x for name, x in targets.items()}
     return write_step(out, "match", params=asdict(ask) | {"universal": universal}, inputs=inputs, seed=seed)
 
 
@@ -202,10 +202,10 @@ def _one(
     width = ask.refuse_little(n, m)
     orders = rows_of(y, None, None, owner="match").orders(ask.n_permutations, rng) if ask.n_permutations else None
     turn = np.random.SeedSequence(int(rng.integers(2**63)))  # the same rotations for every band
-    parts, chance = [], None if orders is None else Chance((n,), len(orders))
+    parts, gram, chance = [], np.empty(0), None if orders is None else Chance((n,), len(orders))
     for start in range(0, n, width):
         band = slice(start, min(start + width, n))
-        sums = CrossSums(band.stop - start, m, gram=ask.n_rotations > 0)
+        sums = CrossSums(band.stop - start, m, gram=ask.n_rotations > 0 and start == 0)
         for a, b in _row_blocks(x, y, band):
             sums.add(a, b)
         if not sums.varying().any():
@@ -213,7 +213,8 @@ def _one(
         r = sums.correlations()
         part: dict[str, Numbers] = dict(zip(("score", "match_position"), best_of(r, absolute=ask.absolute), strict=True))
         if ask.n_rotations:
-            part |= _baseline(part["score"], r, sums.gram(), ask, np.random.default_rng(turn))
+            gram = sums.gram() if start == 0 else gram
+            part |= _baseline(part["score"], r, gram, ask, np.random.default_rng(turn))
         if ask.one_to_one:
             part |= _partners(r, ask)
         if orders is not None and chance is not None:
