@@ -15,16 +15,8 @@ import numpy as np
 import xarray as xr
 
 from brainalign.adapters.store.zgroups import (
-    MARK,
-    META,
-    decode_attrs,
-    encode_attrs,
-    quote,
-    read_group,
-    read_json,
-    write_group,
-    write_json,
-)
+    MARK, META, decode_attrs, encode_attrs, quote, read_group, read_json, write_group, write_json,
+)  # fmt: skip
 from brainalign.core.errors import SchemaError, StoreError
 from brainalign.core.schema import STRING
 
@@ -165,11 +157,10 @@ def create_array(
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
-    from zarr.storage import LocalStore
 
     stored = _stored_dtype(dtype)
     return zarr.create_array(
-        LocalStore(path),
+        path,
         shape=shape,
         chunks=chunks,
         dtype=stored,
@@ -232,7 +223,6 @@ def open_array(path: Path) -> StoredArray:
         Metadata or a chunk is missing or truncated.
     """
     import zarr
-    from zarr.storage import LocalStore
 
     path = path.absolute()  # it is read later, perhaps from another working folder
     stamp = _stamp(path)
@@ -250,7 +240,7 @@ def open_array(path: Path) -> StoredArray:
     _check_chunks(files, expected)
     # zarr would answer a missing chunk with zeros, hence the check above
     try:
-        array = zarr.open_array(LocalStore(path, read_only=True), mode="r")
+        array = zarr.open_array(path, mode="r")
     except Exception as error:  # zarr raises almost anything at metadata that are damaged
         raise StoreError(
             f"{path / META} is damaged ({error!s:.300}). Expected zarr metadata: copy it again, or record it anew."
