@@ -9,19 +9,24 @@ import os
 from dataclasses import dataclass
 from math import ceil, isqrt, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from brainalign.adapters.store.zgroups import (
-    MARK, META, decode_attrs, encode_attrs, quote, read_group, read_json, write_group, write_json,
-)  # fmt: skip
+    MARK,
+    META,
+    decode_attrs,
+    encode_attrs,
+    quote,
+    read_group,
+    read_json,
+    write_group,
+    write_json,
+)
 from brainalign.core.errors import SchemaError, StoreError
 from brainalign.core.schema import STRING
-
-if TYPE_CHECKING:
-    import zarr  # loaded by those who read or write: machines that only compute may lack it
 
 _CHUNK_ELEMENTS = 2**20
 
@@ -96,7 +101,7 @@ class StoredArray:
     dims: tuple[str, ...]
     attrs: dict[str, Any]
     dtype: np.dtype[Any]
-    array: zarr.Array[Any]
+    array: Any
     stamp: tuple[int, int]
 
     @property
@@ -139,7 +144,7 @@ def create_array(
     dims: tuple[str, ...],
     chunks: tuple[int, ...],
     attrs: dict[Any, Any] | None = None,
-) -> zarr.Array[Any]:
+) -> Any:
     """Create an empty array; :func:`seal_array` ends the writing.
 
     Parameters
@@ -155,7 +160,7 @@ def create_array(
     -------
     zarr.Array
     """
-    import zarr
+    import zarr  # here and below: a machine that only computes may lack it
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     stored = _stored_dtype(dtype)
