@@ -74,7 +74,8 @@ class TRF(LabelledMapping):
     -----
     It is ``chain(StandardScaler(with_std=False), Delay(lags), Ridge())``, without the delayed copies: sums over the rows of each fold
     come from a shift recursion, and all alphas of a fold from one decomposition (:mod:`brainalign.engine.lagged`). Runs are never
-    crossed. Trials with a ``time`` dim on both sides are taken as runs, and predicted as trials.
+    crossed. Trials with a ``time`` dim on both sides are taken as runs, and predicted as trials. The Gram matrix of all features at all
+    lags is held as a whole: reduce thousands of features (:class:`Reduce`) first. Rows held out from the middle of a run end it there.
 
     Examples
     --------
