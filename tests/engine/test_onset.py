@@ -5,12 +5,12 @@ from brainalign.engine.onset import onset_and_peak
 TIMES = np.arange(10) / 100
 
 
-def test_one_goes_back_from_the_peak_and_stops_at_the_first_gap():
-    curve = np.array([0.0, 0.9, 0.0, 0.1, 0.5, 0.8, 1.0, 0.9, 0.2, 0.95])
+def test_a_lone_high_time_and_a_lone_low_one_do_not_count():
+    curve = np.array([0.0, 0.9, 0.0, 0.1, 0.5, 0.8, 0.45, 1.0, 0.2, 0.95])
     onset, peak = onset_and_peak(curve, TIMES, 0.5)
-    assert (float(onset), float(peak)) == (0.04, 0.06)
-    assert float(onset_and_peak(curve, TIMES, 0.05)[0]) == 0.03
-    assert float(onset_and_peak(curve, TIMES, 1.0)[0]) == 0.06
+    assert (float(onset), float(peak)) == (0.04, 0.07)
+    assert float(onset_and_peak(curve, TIMES, 1.0)[0]) == 0.07
+    assert float(onset_and_peak(curve, TIMES, 0.5, raised=0.9)[0]) == 0.01
 
 
 def test_the_size_of_an_effect_moves_nothing_and_what_is_at_the_start_began_there():
