@@ -107,11 +107,11 @@ def balanced_accuracies(responses: Numbers, codes: Numbers) -> Numbers:
 
     Returns
     -------
-    ndarray, (set, 1)
+    ndarray, (set,)
     """
     right = responses.argmax(axis=-1) == codes
     by_class = np.stack([right[:, codes == k].mean(axis=1) for k in np.unique(codes)])
-    return np.asarray(by_class.mean(axis=0)[:, None])
+    return np.asarray(by_class.mean(axis=0))
 
 
 def through_origin(total: Numbers, direct: Numbers) -> Numbers:

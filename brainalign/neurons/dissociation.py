@@ -88,7 +88,8 @@ def double_dissociation(
         coords={"circuit": as_labels(list(circuits)), "task": as_labels(list(tasks))},
     )
     if n_draws:
-        null = np.stack([[one.effect_random.values.mean(axis=1) for one in row] for row in found], axis=0).transpose(2, 0, 1)
+        null = np.stack([[one.effect_random.values.reshape(n_draws, -1).mean(axis=1) for one in row] for row in found])
+        null = null.transpose(2, 0, 1)
         least_null = _own_less_other(null)[1]
         out["effect_random"], out["p_value"] = (("draw", *cell), null), (cell, p_values(effect, null))
         out["dissociation_random"] = ("draw", least_null)

@@ -74,7 +74,7 @@ def lesion(
     -------
     Dataset
         ``response`` and ``response_lesioned`` (presentation, neuroid). ``effect`` (neuroid), what the lesion costs: the score lost with a
-        ``target``, with ``score`` and ``score_lesioned`` (accuracy along ``measure``, for all neuroids), else the mean absolute change. With
+        ``target``, with ``score`` and ``score_lesioned`` (accuracy is one number), else the mean absolute change. With
         draws ``effect_random`` (draw, neuroid), ``percentile``, ``p_value``, ``p_value_fdr``. With ``freeze`` ``total_effect`` and
         ``direct_effect``, mean signed changes, and ``repair_ratio``, the slope of total on direct changes over presentations: 1 without
         self-repair. The attr ``causal_scope`` is ``"model"``, or ``"virtual"`` where recorded neuroids are lesioned.
@@ -120,8 +120,6 @@ def lesion(
     pair, labels = ("presentation", "neuroid"), {name: ("neuroid", values) for name, values in subject.coords.items()}
     labels |= {name: ("presentation", as_labels(subject.table[name].to_numpy())) for name in subject.table}
     out = xr.Dataset({"response": (pair, subject.intact), "response_lesioned": (pair, lesioned[0])}, coords=labels)
-    if along == ("measure",):
-        out = out.assign_coords(measure=["balanced-accuracy"])
     if target is not None:
         (before,), (after,) = scored(subject.intact[None]), scored(lesioned)
         out["score"], out["score_lesioned"], effect = (along, before), (along, after), before - after
@@ -149,7 +147,7 @@ def _score(subject: Any, target: Any) -> tuple[Callable[[Numbers], Numbers], tup
         return lambda responses: change(responses, subject.intact), ("neuroid",)
     if isinstance(target, str):
         codes = _labels(subject, target)
-        return lambda responses: balanced_accuracies(responses, codes), ("measure",)
+        return lambda responses: balanced_accuracies(responses, codes), ()
     truth = _matched(subject, target)
     return lambda responses: correlations(responses, truth), ("neuroid",)
 
@@ -215,7 +213,7 @@ def _against_random(out: xr.Dataset, along: tuple[str, ...], null: Numbers) -> N
     p = p_values(effect, null)
     out["effect_random"] = (("draw", *along), null)
     out["percentile"] = (along, 100.0 * (null < effect).mean(axis=0))
-    out["p_value"], out["p_value_fdr"] = (along, p), (along, false_discovery_rate(p))
+    out["p_value"], out["p_value_fdr"] = (along, p), (along, false_discovery_rate(np.atleast_1d(p)).reshape(p.shape))
 
 
 def _add_repair(out: xr.Dataset, subject: Any, lesioned: Numbers, freeze: Any) -> None:

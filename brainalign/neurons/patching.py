@@ -32,7 +32,7 @@ _MOST_COPIES = 256
 def patch(
     responder: Any,
     clean: xr.Dataset,
-    corrupt: xr.Dataset,
+    corrupt: xr.Dataset | str,
     *,
     nodes: Any,
     by: str | Sequence[str] = "layer",
@@ -50,7 +50,8 @@ def patch(
     responder : InnerResponder
         A network (``TorchResponder``, ``TransformersResponder``), or a model of a recording (``readout``).
     clean, corrupt : Dataset, (presentation,)
-        Pairs, row by row, whose inputs have the same shape: texts of as many tokens, images of one size.
+        Pairs, row by row, whose inputs have the same shape: texts of as many tokens, images of one size. ``corrupt="zero"``: each node
+        is ablated, that is, 0 takes its place.
     nodes : str, sequence of str, or mapping
         Inner layers, names or globs of layers of every kind (``"h.*"``, ``"heads.3"``, ``"mlp.2"``) or of modules. A mapping also says
         which nodes of each: ``{"heads.3": [0, 2]}``.
@@ -74,7 +75,7 @@ def patch(
     -------
     DataArray, (presentation, node, neuroid)
         The response with the node exchanged less the response without, in the unit of the response. Coordinates ``node_layer``
-        and those named in ``by`` (``node_head`` ...); ``response`` and ``other_response`` (presentation, neuroid) of the two runs.
+        and those named in ``by`` (``node_head`` ...); ``response`` and, with two runs, ``other_response`` (presentation, neuroid).
 
     Raises
     ------
@@ -103,23 +104,30 @@ def patch(
     check_choice("estimator", estimator, ESTIMATORS, owner="patch")
     check_choice("direction", direction, DIRECTIONS, owner="patch")
     responder = check_inner(responder, owner="patch")
-    base, other = (validate_stimuli(x) for x in ((clean, corrupt) if direction == "noising" else (corrupt, clean)))
+    sides = clean, corrupt
+    if isinstance(corrupt, str):
+        check_choice("corrupt", corrupt, ("zero",), owner="patch")
+        check_choice("direction", direction, ("noising",), owner="patch, without another run,")
+    base, other = (x if isinstance(x, str) else validate_stimuli(x) for x in (sides if direction == "noising" else sides[::-1]))
     columns, coords = find_neuroids(responder.neuroids(base), neuroid)
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
     asked = _Asked(responder, find_layers(responder, nodes), (by,) if isinstance(by, str) else tuple(by), columns, max_memory)
     table = responder.presentations(base)
     sums = _Effects(len(table), len(columns))
     with lrp_rules(responder, rules) if estimator == "relp" else nullcontext():
-        for piece, mate in _pairs(responder, base, other):
+        for piece, mate in _pairs(responder, base, None if isinstance(other, str) else other):
             sums.add(asked, piece, mate, exact=estimator == "exact")
     out = sums.labelled(coords, table, absolute)
-    params = {"estimator": estimator, "direction": direction, "by": list(asked.by), "absolute": bool(absolute)}
+    params: dict[str, Any] = {"estimator": estimator, "direction": direction, "by": list(asked.by), "absolute": bool(absolute)}
+    inputs = {"clean": clean}
+    if isinstance(other, str):
+        out, params["corrupt"] = out.drop_vars("other_response"), other
+    else:
+        inputs["corrupt"] = corrupt
     if estimator == "relp":
         params["rules"] = list(rules)
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    return write_step(
-        out, "patch", params={**params, "responder": responder.fingerprint()}, inputs={"clean": clean, "corrupt": corrupt}
-    )
+    return write_step(out, "patch", params={**params, "responder": responder.fingerprint()}, inputs=inputs)
 
 
 @dataclass(frozen=True)
@@ -143,10 +151,13 @@ class _Effects:
         self.nodes: list[Nodes] = []
         self.values: np.ndarray[Any, Any] | None = None
 
-    def add(self, asked: _Asked, piece: Piece, mate: Piece, *, exact: bool) -> None:
+    def add(self, asked: _Asked, piece: Piece, mate: Piece | None, *, exact: bool) -> None:
         layers = [] if holds_no_stimulus(piece) else list(asked.layers)
         values, out = read_layers(asked.responder, piece, layers)
-        others, other_out = read_layers(asked.responder, mate, layers)
+        if mate is None:
+            others, other_out = {layer: torch.zeros_like(value) for layer, value in values.items()}, out
+        else:
+            others, other_out = read_layers(asked.responder, mate, layers)
         for at, response in enumerate((out, other_out)):
             self.response[at, piece.rows] += response[:, asked.columns].double().cpu().numpy()
         if not layers:
@@ -230,8 +241,11 @@ def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *,
             yield j, row, torch.autograd.grad(wanted, held, retain_graph=True, materialize_grads=True)
 
 
-def _pairs(responder: InnerResponder, base: xr.Dataset, other: xr.Dataset) -> Iterator[tuple[Piece, Piece]]:
+def _pairs(responder: InnerResponder, base: xr.Dataset, other: xr.Dataset | None) -> Iterator[tuple[Piece, Piece | None]]:
     """Yield the pieces of both sides together, after checking that they are alike in shape."""
+    if other is None:
+        yield from ((piece, None) for piece in responder.pieces(base))
+        return
     n, m = base.sizes["presentation"], other.sizes["presentation"]
     if n != m:
         raise AlignmentError(f"patch got {n} and {m} presentations. Expected pairs, row by row: as many corrupt as clean ones.")

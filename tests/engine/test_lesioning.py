@@ -48,6 +48,6 @@ def test_costs():
     np.testing.assert_allclose(change(lesioned, intact), [[0, 0], [1, 2]])
     assert correlations(np.stack([intact, 0 * intact]), intact) == pytest.approx(np.array([[1, 1], [0, 0]]))
     scores = np.eye(3)[[0, 1, 2, 0, 0]][None]
-    assert balanced_accuracies(scores, np.array([0, 1, 2, 1, 1]))[0, 0] == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert balanced_accuracies(scores, np.array([0, 1, 2, 1, 1]))[0] == pytest.approx((1 + 1 / 3 + 1) / 3)
     np.testing.assert_allclose(through_origin(0.3 * intact, intact), 0.3)
     assert np.isnan(through_origin(intact, 0 * intact)).all()

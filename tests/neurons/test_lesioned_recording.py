@@ -16,6 +16,6 @@ def test_a_virtual_lesion_of_the_informative_region_costs_the_decoder_its_accura
         decoder = ba.Classifier(method, random_state=0 if method == "svm" else None).fit(x[::2], label[::2])
         lost = ba.lesion(decoder, x[1::2], units="V1", mode="mean", target="condition", n_draws=99, random_state=0)
         kept = ba.lesion(decoder, x[1::2], units="V2", mode="mean", target="condition", n_draws=99, random_state=0)
-        assert float(lost.effect[0]) > 0.4 > 0.1 > float(kept.effect[0])
-        assert float(lost.p_value[0]) < 0.05 < float(kept.p_value[0])
+        assert float(lost.effect) > 0.4 > 0.1 > float(kept.effect)
+        assert float(lost.p_value) < 0.05 < float(kept.p_value)
         assert lost.neuroid_id.values.tolist() == ["face", "house", "word"]

@@ -60,6 +60,20 @@ def test_a_node_that_leads_nowhere_has_no_effect():
         assert np.abs(effect.sel(node=effect.node_unit == 4)).max() > 1e-3
 
 
+def test_units_are_ablated_without_another_run():
+    clean, _ = pair()
+    net = network(*DEEP)
+    each = ba.patch(net, clean, "zero", nodes="1", by="unit")
+    assert "other_response" not in each.coords
+    for unit in range(5):
+        alone = ba.lesion(net, clean, units={"1": [unit]})
+        np.testing.assert_allclose(each.values[:, unit], (alone.response_lesioned - alone.response).values, atol=1e-6)
+    with pytest.raises(ParameterError, match=r"'corrupt'.*Got 'nought'"):
+        ba.patch(net, clean, "nought", nodes="1")
+    with pytest.raises(ParameterError, match=r"'direction'.*without another run"):
+        ba.patch(net, clean, "zero", nodes="1", direction="denoising")
+
+
 def test_effects_of_xor_do_not_add_up():
     net = network(lambda: torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU, lambda: torch.nn.Linear(2, 1, bias=False))
     with torch.no_grad():  # |a - b|
