@@ -5,6 +5,7 @@ from . import geometry as geometry
 from . import models as models
 from . import neurons as neurons
 from . import reports as reports
+from . import scores as scores
 from .adapters.networks.torch_hooks import TorchResponder as TorchResponder
 from .adapters.networks.transformers import TransformersResponder as TransformersResponder
 from .core import errors as errors

@@ -11,7 +11,6 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 import brainalign as ba
-from brainalign.scores import ablate, score_reconstructions
 
 rng = np.random.default_rng(0)
 N = 300
@@ -102,7 +101,7 @@ bank = {name: x[train] for name, x in latents.items()}
 made = {}
 for generator in (ba.models.NearestNeighbourGenerator(), ba.models.LinearGenerator(alpha=1.0)):
     name = type(generator).__name__
-    made[name] = score_reconstructions(
+    made[name] = ba.scores.score_reconstructions(
         generator.fit(bank, shown).generate(decoded, seed=0), shown, responder=eye, n_permutations=99, random_state=0
     )
     print(name)
@@ -121,7 +120,7 @@ names = "zero one two three four five six seven eight nine".split()
 texts = [f"a handwritten {names[k]}" for k in kind]
 captioner = ba.neurons.NearestCaption(latents["meaning"][train].values, texts[train])
 said = ba.stimuli.table(captioner.caption(decoded["meaning"].values), stimulus_id=ids[test], kind="text")
-captions = score_reconstructions(said, dict(zip(ids, texts, strict=True)), n_permutations=99, random_state=0)
+captions = ba.scores.score_reconstructions(said, dict(zip(ids, texts, strict=True)), n_permutations=99, random_state=0)
 print(captions.score.sel(measure=["bleu-1", "bleu-3", "unigram-f"]).to_series().round(2).to_dict(), "chance of bleu-3:",
       round(float(captions.chance.sel(measure="bleu-3")), 2))  # fmt: skip
 
@@ -131,7 +130,7 @@ print(captions.score.sel(measure=["bleu-1", "bleu-3", "unigram-f"]).to_series().
 # The decoder again without each region, and from each alone. It is a model of the recording that loses a region, not the brain.
 
 # %%
-parts = ablate(brain, ba.bands(**latents), model=ba.LatentDecoder(), cv=5, random_state=0)
+parts = ba.scores.ablate(brain, ba.bands(**latents), model=ba.LatentDecoder(), cv=5, random_state=0)
 costs, alone = (parts[name].groupby("band").mean().to_pandas() for name in ("effect", "score_alone"))
 print("what it costs to leave a region out:", costs.round(2), "what it tells alone:", alone.round(2), sep="\n")
 

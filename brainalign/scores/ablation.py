@@ -90,13 +90,12 @@ def ablate(
     Examples
     --------
     >>> import brainalign as ba
-    >>> from brainalign.scores import ablate
     >>> rng = np.random.default_rng(0)
     >>> ids = [f"s{i}" for i in range(100)]
     >>> latent = ba.responses(rng.normal(size=(100, 3)), stimulus_id=ids, neuroid_id=range(3), modality="ann", system="embedding")
     >>> values = np.hstack([latent.values @ rng.normal(size=(3, 5)), np.zeros((100, 5))]) + rng.normal(size=(100, 10))
     >>> brain = ba.responses(values, stimulus_id=ids, neuroid_id=range(10), modality="fmri", system="sub-01", region=["V1"] * 5 + ["A1"] * 5)
-    >>> out = ablate(brain, latent, cv=4, random_state=0)
+    >>> out = ba.scores.ablate(brain, latent, cv=4, random_state=0)
     >>> out.region.values.tolist(), (out.effect.mean("neuroid") > 0.2).values.tolist()
     (['V1', 'A1'], [True, False])
     """

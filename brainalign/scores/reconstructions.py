@@ -84,10 +84,9 @@ def score_reconstructions(
     Examples
     --------
     >>> import brainalign as ba
-    >>> from brainalign.scores import score_reconstructions
     >>> shown = ba.stimuli.table(["a red cat", "a blue dog", "two birds"], stimulus_id=list("abc"), kind="text")
     >>> said = ba.stimuli.table(["a red cat", "a red dog"], stimulus_id=["a", "b"], kind="text")
-    >>> score_reconstructions(said, shown, random_state=0).score.sel(measure=["bleu-1", "unigram-f"]).round(2).values.tolist()
+    >>> ba.scores.score_reconstructions(said, shown, random_state=0).score.sel(measure=["bleu-1", "unigram-f"]).round(2).values.tolist()
     [0.83, 0.83]
     """
     seed = check_random_state(random_state, owner="score_reconstructions")

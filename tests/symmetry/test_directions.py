@@ -10,7 +10,6 @@ from sklearn.base import clone
 
 import brainalign as ba
 from brainalign.cli.spec import MAPPINGS
-from brainalign.scores import ablate, score_reconstructions
 
 
 def predicted_and_held_out(source, target):
@@ -56,7 +55,7 @@ def reconstructed(source, target):
     decoded = ba.LatentDecoder([10.0]).fit(x[:40], {"all": y[:40]}).predict(x[40:])
     makers = (ba.models.NearestNeighbourGenerator(), ba.models.LinearGenerator(1.0))
     made = [maker.fit({"all": y[:40]}, bank).generate(decoded) for maker in makers]
-    return xr.concat([score_reconstructions(one, bank, random_state=0) for one in made], "generator")
+    return xr.concat([ba.scores.score_reconstructions(one, bank, random_state=0) for one in made], "generator")
 
 
 #: What each public name is. A name that is missing here fails the test below, so that no verb escapes it.
@@ -198,10 +197,10 @@ PAIR_OPTIONS = {
     "neurons.in_out_cosines, neurons.weight_patterns": lambda source, target: ba.neurons.in_out_cosines(
         encoding(source, target), ba.neurons.weight_patterns(encoding(source, target), ba.average_repeats(source))
     ).rename(in_out="score"),
-    "scores.ablate": lambda source, target: ablate(
+    "scores.ablate": lambda source, target: ba.scores.ablate(
         source, target, by="group", model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0
     ),
-    "scores.ablate, verb=identify": lambda source, target: ablate(
+    "scores.ablate, verb=identify": lambda source, target: ba.scores.ablate(
         source, target, by="group", method="silence", verb="identify", model=ba.Ridge(alphas=[10.0]), cv=3, random_state=0
     ),
     "identify, metric=likelihood and rescale=": lambda source, target: ba.identify(
@@ -331,7 +330,7 @@ STORED = {"save", "open_responses", "open_study"}  # both kinds below
 RESPONDER_VERBS = {"record", "attribute", "readout", "patch", "lesion"}  # both kinds below
 OTHER = {
     "TorchResponder", "TransformersResponder", "adapters", "chain", "controls", "core", "errors", "geometry", "models", "neurons",
-    "open_rdms", "protocols", "reports", "responses", "simulate", "stimuli",
+    "open_rdms", "protocols", "reports", "responses", "scores", "simulate", "stimuli",
 }  # fmt: skip
 
 
