@@ -118,7 +118,7 @@ class ContrastiveNetwork(torch.nn.Module):
         return found[0], found[1]
 
     def _over_sensors(self, series: torch.Tensor, lost: torch.Tensor | None) -> torch.Tensor:
-        mix = self.mix
+        mix: torch.Tensor = self.mix
         if self.attention is not None:
             looks = self.attention @ self.code.T
             looks = looks if lost is None else looks.masked_fill(lost, -torch.inf)

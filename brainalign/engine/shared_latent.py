@@ -41,7 +41,8 @@ class SharedLatentNetwork(torch.nn.Module):
     def forward(self, x: torch.Tensor, system: int) -> torch.Tensor:
         """Return the predictions, (row, target), of standardised features, (row, feature), of one system."""
         t, z = self.trunk, x @ self.into[system]
-        return (z + gelu(z @ t["up"] + t["up_bias"]) @ t["down"]) @ t["out"] + t["out_bias"]
+        found: torch.Tensor = (z + gelu(z @ t["up"] + t["up_bias"]) @ t["down"]) @ t["out"] + t["out_bias"]
+        return found
 
 
 def train(

@@ -69,7 +69,7 @@ def train_to_best(
     least, best, at = np.inf, {}, 0
     for step in range(1, steps + 1):
         network.zero_grad()
-        loss().backward()
+        torch.autograd.backward(loss())
         optimiser.step()
         if step % _CHECK_EVERY and step < steps:
             continue

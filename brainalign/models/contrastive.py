@@ -185,12 +185,13 @@ class ContrastiveDecoder(LabelledMapping):
     def _found(self, x: torch.Tensor, subject: torch.Tensor) -> Values:
         """Return what the head says, as targets are: centred, in units of their size."""
         with torch.no_grad():
-            parts = [self.network_(*rows) for rows in zip(x.split(self.batch_size), subject.split(self.batch_size), strict=True)]
-        told, values = (torch.cat(head).cpu().numpy() for head in zip(*parts, strict=True))
+            blocks = zip(torch.split(x, self.batch_size), torch.split(subject, self.batch_size), strict=True)
+            parts = [self.network_(*rows) for rows in blocks]
+        told, values = (np.asarray(torch.cat(head).cpu()) for head in zip(*parts, strict=True))
         if self.head == "values":
             return values
         lengths = np.linalg.norm(told, axis=1, keepdims=True)
-        return told / np.where(lengths > 0, lengths, 1) * told.shape[1] ** 0.5
+        return np.asarray(told / np.where(lengths > 0, lengths, 1) * told.shape[1] ** 0.5)
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         self.status_ = column_status(y)

@@ -102,12 +102,13 @@ class SharedLatentDecoder(LabelledMapping):
     >>> import numpy as np
     >>> import brainalign as ba
     >>> rng = np.random.default_rng(0)
-    >>> latent = rng.normal(size=(400, 4))
-    >>> target = np.tanh(2 * latent) @ rng.normal(size=(4, 8))
-    >>> animals = {name: latent @ rng.normal(size=(4, 20)) + 0.3 * rng.normal(size=(400, 20)) for name in "abcd"}
-    >>> new = animals.pop("d")
-    >>> decoder = ba.models.SharedLatentDecoder(4, max_steps=300).pretrain(animals, {name: target for name in animals}).refine("d")
-    >>> error = lambda model: np.square(model.fit(new[:30], target[:30]).predict(new[300:]) - target[300:]).mean()
+    >>> latent, weights = rng.normal(size=(400, 4)), rng.normal(size=(4, 64))
+    >>> target = latent @ weights + 4 * rng.normal(size=(400, 64))                 # much of it is in no animal's responses
+    >>> animals = {name: latent @ rng.normal(size=(4, 20)) + rng.normal(size=(400, 20)) for name in "abcd"}
+    >>> new, others = animals.pop("d"), {name: x[:200] for name, x in animals.items()}
+    >>> decoder = ba.models.SharedLatentDecoder(4, max_steps=100).pretrain(others, {name: target[:200] for name in others}).refine("d")
+    >>> guess = lambda model: model.fit(new[200:230], target[200:230]).predict(new[300:])
+    >>> error = lambda model: np.square(guess(model) - latent[300:] @ weights).mean()
     >>> bool(error(decoder) < 0.8 * error(ba.Ridge()))
     True
     """
@@ -224,7 +225,8 @@ class SharedLatentDecoder(LabelledMapping):
                 f"{_OWNER} was pretrained on {preview(self.pretrained_.subjects, 8)}, {subject!r} among them: a score of that subject would be of "
                 "presentations that the trunk has seen. Expected another subject: pretrain without this one."
             )
-        return clone(self).set_params(pretrained=self.pretrained_)
+        refined: SharedLatentDecoder = clone(self).set_params(pretrained=self.pretrained_)
+        return refined
 
     def fit(self, X: Any, Y: Any) -> Self:
         """Learn one subject's map into the latents, and then all parameters; without pretraining all from the first step.

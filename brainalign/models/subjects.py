@@ -14,7 +14,6 @@ from brainalign.core.errors import AlignmentError, ParameterError, SplitError
 from brainalign.core.parameters import preview
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
-from brainalign.engine.solvers import Splits
 from brainalign.models.inner_folds import inner_splits, row_labels
 from brainalign.models.mapping import Values
 from brainalign.models.ridge import Ridge
@@ -55,7 +54,7 @@ def subject_codes(X: Any, subjects: Values, owner: str) -> Values:
         A subject that was not in ``fit``.
     """
     labels = subject_labels(X)
-    codes = pd.Index(subjects).get_indexer(labels)
+    codes = np.asarray(pd.Index(subjects).get_indexer(labels))
     unknown = np.unique(labels[codes < 0])
     if unknown.size:
         raise AlignmentError(
@@ -150,7 +149,9 @@ def targets_of(X: Mapping[str, Any], Y: Any, owner: str) -> list[Any]:
     return found
 
 
-def stopping_split(cv: Any, groups: Any, y: Values, rows: xr.DataArray | None, owner: str) -> tuple[Splits, Values]:
+def stopping_split(
+    cv: Any, groups: Any, y: Values, rows: xr.DataArray | None, owner: str
+) -> tuple[tuple[Values, Values], Values]:
     """Return rows to train on and rows to stop by, which share no stimulus and no group, and which stimulus each row is of.
 
     Parameters
@@ -222,7 +223,7 @@ class RidgeBySubject(BaseEstimator):
 
 def _under(parts: list[xr.DataArray], people: Values) -> xr.DataArray:
     first = parts[0]
-    coords: dict[str, Any] = {name: c for name, c in first.coords.items() if c.dims and "presentation" not in c.dims}
+    coords: dict[str, Any] = {str(name): c for name, c in first.coords.items() if c.dims and "presentation" not in c.dims}
     shared = [name for name in coords_of(first, "presentation") if all(name in x.coords for x in parts)]
     for name in shared:
         coords[name] = ("presentation", as_labels(np.concatenate([coords_of(x, "presentation")[name] for x in parts])))
