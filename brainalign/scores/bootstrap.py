@@ -79,7 +79,7 @@ def bootstrap(
     ``onset`` is that of the mean curve: from then on it is above the share of its peak more than below
     (:func:`brainalign.engine.onset.onset_and_peak`). Noise raises the highest of many times; by how much is seen in the draws and taken off.
     Of effects at once, or as a bell, 97% and more of intervals of 95% over 8 or 16 units held the onset, of a slow rise to a plateau 91 to
-    94%. Noise has a peak too, so an interval means something only where there is an effect at all: see ``p_value_max`` or
+    96%. Noise has a peak too, so an interval means something only where there is an effect at all: see ``p_value_max`` or
     ``p_value_cluster`` first, neither of which says when it begins. Windows and filters of the recording move it.
 
     Redrawn stimuli test models that were fitted to the others, and those of K folds share training rows. Taken as they are
