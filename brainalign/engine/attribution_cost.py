@@ -12,17 +12,22 @@ from brainalign.engine.attribution import NoForwardMode, Path, System, path_sums
 _CLEAR = 8.0
 
 
-def graph_bytes(system: System) -> int:
+def graph_bytes(system: System, known: dict[tuple[int, ...], int]) -> int:
     """Return the bytes that the graph of one more copy takes: what two copies keep for the backward pass, less what one does.
 
     Parameters
     ----------
     system : System
+    known : dict
+        What was found for systems that differ in the values of their inputs only, by the shape of these.
 
     Returns
     -------
     int
     """
+    shape = tuple(system.inputs.shape)
+    if shape in known:
+        return known[shape]
     kept = []
     for copies in (1, 2):
         storages: dict[int, int] = {}
@@ -36,7 +41,8 @@ def graph_bytes(system: System) -> int:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             system.forward(x)
         kept.append(sum(storages.values()))
-    return max(1, kept[1] - kept[0] + system.inputs.nbytes)
+    known[shape] = kept[1] - kept[0] + system.inputs.nbytes
+    return known[shape]
 
 
 def choose_mode(system: System, path: Path, outputs: torch.Tensor, rows: torch.Tensor) -> str:

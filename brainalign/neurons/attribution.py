@@ -188,7 +188,7 @@ def _scores(responder: Any, columns: np.ndarray[Any, Any], names: np.ndarray[Any
             weak |= ~(known["mapping_p_value"] < 0.05)
         if weak.any():
             warnings.warn(
-                f"attribute explains models of {int(weak.sum())} of {len(weak)} neuroids ({preview(names[weak])}) that have no held-out score "
+                f"attribute explains models of {int(weak.sum())} of {len(weak)} neuroids, first {str(names[weak][0])!r}, that have no held-out score "
                 "above chance: what drives such a model need not drive the neuroid. Look at `mapping_score`, or pass `ba.readout(..., "
                 "scores=ba.evaluate(...))`.",
                 WeakMappingWarning,

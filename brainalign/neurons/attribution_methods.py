@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -45,6 +45,8 @@ class Question:
         Inner layers that the answer is about; empty: the inputs.
     reading : callable, optional
         Makes a context in which those layers are read.
+    known : dict
+        Bytes of a pass by shape of the inputs, of all questions about one layer.
     """
 
     system: System
@@ -58,6 +60,7 @@ class Question:
     seed: int = 0
     layers: tuple[str, ...] = ()
     reading: Callable[[], AbstractContextManager[Mapping[str, Any]]] | None = None
+    known: dict[Any, int] = field(default_factory=dict)
 
     @property
     def start(self) -> torch.Tensor:
@@ -80,10 +83,8 @@ class Question:
         ParameterError
             ``max_memory`` does not hold one.
         """
-        each = _PASSES * graph_bytes(self.system)
-        room = (
-            working_memory(self.system.inputs) if self.max_memory is None else self.max_memory / 2
-        )  # the rest is for the result
+        each = _PASSES * graph_bytes(self.system, self.known)
+        room = working_memory(self.system.inputs) if self.max_memory is None else self.max_memory / 2  # half is for the result
         if self.max_memory is not None and each > room:
             raise ParameterError(
                 f"The 'max_memory' parameter of attribute leaves {room:,.0f} bytes for a pass. Expected at least {each:,}, for inputs of "

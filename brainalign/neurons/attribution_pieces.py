@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class Asked:
         Inner layers that are attributed to; empty: the inputs.
     groups : object
         Of input elements; None: none.
+    known : dict
+        Bytes that passes take, by layer.
     """
 
     responder: Any
@@ -45,6 +47,7 @@ class Asked:
     seed: int
     layers: tuple[str, ...] = ()
     groups: Any = None
+    known: dict[str, dict[Any, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,8 +153,9 @@ def _questions(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Te
     options = {"n_steps": asked.n_steps, "mode": asked.mode, "max_memory": asked.max_memory, "seed": asked.seed}
     empty = torch.empty(0)
 
-    def question(system: System, starts: Starts, **more: Any) -> Question:
-        return Question(system, starts, asked.baseline.n_starts, outputs, rows, **options, **more)
+    def question(system: System, starts: Starts, layer: str = "", **more: Any) -> Question:
+        known = asked.known.setdefault(layer, {})
+        return Question(system, starts, asked.baseline.n_starts, outputs, rows, known=known, **options, **more)
 
     if not asked.layers:
         system, found = _input_system(asked, piece)
@@ -163,7 +167,7 @@ def _questions(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Te
     else:
         for layer in asked.layers:
             system, layer_starts = _layer_system(asked, piece, starts, layer)
-            yield question(system, layer_starts), Found(empty, ("unit",), None, {}, empty, layer)
+            yield question(system, layer_starts, layer), Found(empty, ("unit",), None, {}, empty, layer)
 
 
 def _input_system(asked: Asked, piece: Piece) -> tuple[System, Found]:
