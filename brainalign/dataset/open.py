@@ -300,7 +300,9 @@ def save(
         raise ParameterError(f"The 'x' parameter of save must be a DataArray or Dataset. Got {type(x).__name__} instead.")
     if format not in (None, "store"):
         _save_file(x, path, name, overwrite, format)
-    elif isinstance(x, xr.DataArray) and "presentation" in x.dims and "completeness_error" not in x.coords:
+    elif (
+        isinstance(x, xr.DataArray) and "presentation" in x.dims and "node" not in x.dims and "completeness_error" not in x.coords
+    ):
         validate(x)
         save_responses(
             x, path, name=_system(x) if name is None else name, overwrite=overwrite, max_memory=max_memory, progress=progress

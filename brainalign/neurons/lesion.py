@@ -77,7 +77,7 @@ def lesion(
         ``target``, with ``score`` and ``score_lesioned`` (accuracy is one number), else the mean absolute change. With
         draws ``effect_random`` (draw, neuroid), ``percentile``, ``p_value``, ``p_value_fdr``. With ``freeze`` ``total_effect`` and
         ``direct_effect``, mean signed changes, and ``repair_ratio``, the slope of total on direct changes over presentations: 1 without
-        self-repair. The attr ``causal_scope`` is ``"model"``, or ``"virtual"`` where recorded neuroids are lesioned.
+        self-repair. The attr ``metric`` says what is scored; ``causal_scope`` is ``"model"``, or ``"virtual"`` where recorded neuroids are lesioned.
 
     Raises
     ------
@@ -133,12 +133,14 @@ def lesion(
     params = {"mode": mode, "units": _units(subject), "n_draws": n_draws, "random_state": seed}
     params |= {"factor": factor} if mode == "dampen" else {}
     out.attrs |= {
+        "metric": "mean absolute change" if target is None else "pearson" if along else "balanced-accuracy",
         "mode": mode,
         "units": json.dumps(params["units"]),
         "n_lesioned": int(sum(x.sum() for x in subject.sets.values())),
     }
     out.attrs |= {"causal_scope": subject.causal_scope, "modality": subject.modality}
-    return write_step(out, "lesion", params=params, inputs={"stimuli": stimuli})
+    inputs = {"stimuli": stimuli} | ({"target": target} if isinstance(target, xr.DataArray) else {})
+    return write_step(out, "lesion", params=params | subject.description, inputs=inputs)
 
 
 def _score(subject: Any, target: Any) -> tuple[Callable[[Numbers], Numbers], tuple[str, ...]]:

@@ -44,6 +44,8 @@ class LesionedNetwork:
     intact : ndarray of float64, (presentation, neuroid)
     sets : dict of str to ndarray of bool, (1, unit)
         The lesion, among all units of each layer.
+    description : dict
+        What the provenance says of the system.
     """
 
     causal_scope = "model"
@@ -55,7 +57,7 @@ class LesionedNetwork:
         self.modality, self.inputs = responder.modality, validate_stimuli(stimuli)
         self.columns, self.coords = find_neuroids(responder.neuroids(self.inputs), neuroid)
         self.coords.setdefault("system", np.full(len(self.columns), responder.system, dtype=np.dtypes.StringDType()))
-        self.table = responder.presentations(self.inputs)
+        self.table, self.description = responder.presentations(self.inputs), {"responder": responder.fingerprint()}
         self._pieces = responder.pieces(self.inputs)
         wanted, self._by = find_layers(responder, by_layer(units)), by or "unit"
         self._nodes: dict[tuple[str, tuple[int, ...]], Nodes] = {}

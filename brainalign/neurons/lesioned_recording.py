@@ -30,7 +30,7 @@ class LesionedRecording:
 
     Attributes
     ----------
-    intact, sets
+    intact, sets, description
         As of :class:`LesionedNetwork`; the only layer is ``"neuroid"``, all that was recorded.
     """
 
@@ -44,6 +44,7 @@ class LesionedRecording:
             raise CapabilityError(
                 "lesion got responses over time. Expected (presentation, neuroid): select a time, `x.isel(time=...)`."
             )
+        self.description = {"model": repr(mapping)}
         self.modality, self.table = str(responses.attrs["modality"]), presentation_table(responses)
         self._held = np.asarray(responses.values, dtype=np.float64)
         first = self._predict(self._held)

@@ -169,3 +169,13 @@ def test_bad_input_is_refused(gpt2, texts):
         ba.patch(net, clean, corrupt, nodes="0", neuroid="4/77")
     with pytest.raises(CapabilityError, match="patch got a str"):
         ba.patch("net", clean, corrupt, nodes="0")
+
+
+def test_effects_and_lesions_are_saved_and_opened_identically(tmp_path):
+    clean, corrupt = pair()
+    net = network(*DEEP)
+    effect = ba.patch(net, clean, corrupt, nodes="1", by="unit", estimator="relp")
+    lost = ba.lesion(net, clean, units={"1": [0, 2]}, freeze="3", n_draws=3, random_state=0)
+    for name, result in (("effect", effect.to_dataset(name="effect")), ("lost", lost)):
+        ba.save(effect if name == "effect" else lost, tmp_path / "study.zarr", name=name)
+        xr.testing.assert_identical(ba.open_study(tmp_path / "study.zarr")[f"results/{name}"].to_dataset().load(), result)
