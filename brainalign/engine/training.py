@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from brainalign.engine.backend import whole_float32
+
 _CHECK_EVERY = 25  # steps between two looks at the held-out rows
 
 
@@ -37,6 +39,7 @@ class AdamW:
             p.addcdiv_(mean, scale, value=-self.learning_rate / (1 - 0.9**self.count))
 
 
+@whole_float32()
 def train_to_best(
     network: torch.nn.Module,
     loss: Callable[[], torch.Tensor],

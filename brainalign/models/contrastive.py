@@ -14,6 +14,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
+from brainalign.engine.backend import whole_float32
 from brainalign.engine.contrastive import ContrastiveNetwork, train
 from brainalign.engine.moments import column_status
 from brainalign.models.mapping import LabelledMapping, Values, working_device
@@ -184,7 +185,7 @@ class ContrastiveDecoder(LabelledMapping):
 
     def _found(self, x: torch.Tensor, subject: torch.Tensor) -> Values:
         """Return what the head says, as targets are: centred, in units of their size."""
-        with torch.no_grad():
+        with torch.no_grad(), whole_float32():
             blocks = zip(torch.split(x, self.batch_size), torch.split(subject, self.batch_size), strict=True)
             parts = [self.network_(*rows) for rows in blocks]
         told, values = (np.asarray(torch.cat(head).cpu()) for head in zip(*parts, strict=True))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from brainalign.engine.backend import cast, is_torch, like, move, namespace, resolve_device, rows_of, to_numpy
+from brainalign.engine.backend import cast, is_torch, like, move, namespace, resolve_device, rows_of, to_numpy, whole_float32
 
 torch = pytest.importorskip("torch")
 
@@ -39,3 +39,11 @@ def test_helpers_speak_both(make):
 def test_auto_is_a_device_that_exists():
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_convolutions_keep_their_digits_and_the_setting_comes_back():
+    torch.backends.cudnn.allow_tf32 = True
+    with pytest.raises(RuntimeError, match="inside"), whole_float32():
+        assert not torch.backends.cudnn.allow_tf32
+        raise RuntimeError("inside")
+    assert torch.backends.cudnn.allow_tf32

@@ -13,6 +13,7 @@ import torch
 
 from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import did_you_mean, preview
+from brainalign.engine.backend import whole_float32
 
 T = TypeVar("T")
 
@@ -77,7 +78,8 @@ def capture(
 
     handles = [_hook(tap, see) for tap in taps]
     try:
-        run()
+        with whole_float32():
+            run()
     except _AllSeen:
         pass
     finally:
