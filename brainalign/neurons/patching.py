@@ -171,10 +171,12 @@ class _Effects:
                 f"Presentations have {sum(map(len, self.nodes))} and {sum(map(len, nodes))} nodes by {', '.join(asked.by)}: their layers differ "
                 "in shape. Expected the same for all: patch by 'unit' or 'layer', or presentations of one length in a call."
             )
-        found = [_exact(asked, piece, own, values, others, out) if exact else None for own in nodes]
-        if not exact:
-            found = _by_gradients(asked, piece, nodes, others)
-        self.values[piece.rows] += torch.cat([f for f in found if f is not None], dim=1).cpu().numpy()
+        effects = (
+            [_exact(asked, piece, own, values, others, out) for own in nodes]
+            if exact
+            else _by_gradients(asked, piece, nodes, others)
+        )
+        self.values[piece.rows] += torch.cat(effects, dim=1).cpu().numpy()
 
     def labelled(self, coords: dict[str, Any], table: Any, absolute: bool) -> xr.DataArray:
         values = self.values if self.values is not None else np.zeros((self.response.shape[1], 0, self.response.shape[2]))
@@ -215,9 +217,7 @@ def _exact(
     return effects
 
 
-def _by_gradients(
-    asked: _Asked, piece: Piece, nodes: Sequence[Nodes], others: Mapping[str, torch.Tensor]
-) -> list[torch.Tensor | None]:
+def _by_gradients(asked: _Asked, piece: Piece, nodes: Sequence[Nodes], others: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """Return difference × gradient summed over the elements of each node, by layer, (row, node, neuroid)."""
     inputs = piece.inputs.detach().requires_grad_(True)
     with torch.enable_grad(), asked.responder.reading([own.layer for own in nodes]) as seen:
@@ -229,7 +229,7 @@ def _by_gradients(
             products = ((others[own.layer] - value.detach()) * gradient).flatten(1)
             sums = node_sums(products, torch.as_tensor(own.codes, device=products.device), len(own)).cpu()
             effect[rows, :, j] = sums if piece.parts is None else sums.sum(0)
-    return list(effects)
+    return effects
 
 
 def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *, rowwise: bool) -> Iterator[tuple[int, Any, Any]]:

@@ -121,7 +121,8 @@ def _forwards(name: str, module: torch.nn.Module, rules: Sequence[str]) -> list[
 
 def _is_norm(module: torch.nn.Module) -> bool:
     leaf = next(module.children(), None) is None
-    return leaf and _NORM.search(type(module).__name__) is not None and not isinstance(module, _LINEAR_NORMS)
+    of_weights = type(module).__module__.startswith("torch.nn.utils")  # weight norm and the like do not see activations
+    return leaf and not of_weights and _NORM.search(type(module).__name__) is not None and not isinstance(module, _LINEAR_NORMS)
 
 
 def _is_activation(module: torch.nn.Module) -> bool:
@@ -142,24 +143,29 @@ def _is_activation(module: torch.nn.Module) -> bool:
 def _norm(name: str, module: Any) -> Forward:
     exact = module.forward
     eps = next((float(v) for a in ("eps", "variance_epsilon") if (v := getattr(module, a, None)) is not None), 0.0)
+    n_groups, weight, bias = (getattr(module, part, None) for part in ("num_groups", "weight", "bias"))
     shape = getattr(module, "normalized_shape", None)
-    n_dims, weight, bias = (
-        len(shape) if isinstance(shape, tuple) else 1,
-        getattr(module, "weight", None),
-        getattr(module, "bias", None),
-    )
+    n_dims = len(shape) if isinstance(shape, tuple) else 1
 
     def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         value = exact(x, *args, **kwargs)
-        for centred in (True, False):
-            unit = normalised(x, n_dims, eps, centred=centred)
-            for gain in (1.0,) if weight is None else (weight, 1.0 + weight):  # Gemma keeps its gains less one
-                scaled, wanted = (unit * gain).to(value.dtype), value if bias is None else value - bias
+        if n_groups is not None:  # (row, channel, ...), a gain for each channel
+            units = [normalised(x.reshape(len(x), n_groups, -1), 1, eps, centred=True).reshape(x.shape)]
+            gain, offset = (None if part is None else part.reshape(-1, *[1] * (x.ndim - 2)) for part in (weight, bias))
+        else:
+            units = [normalised(x, n_dims, eps, centred=centred) for centred in (True, False)]
+            gain, offset = weight, bias
+        wanted = value if offset is None else value - offset
+        # Gemma keeps its gains less one; gains of another shape are those of another norm.
+        fits = n_groups is not None or gain is None or gain.shape == x.shape[-n_dims:]
+        for scale in (1.0,) if gain is None else (gain, 1.0 + gain) if fits else ():
+            for unit in units:
+                scaled = (unit * scale).to(value.dtype)
                 if torch.allclose(scaled, wanted, rtol=1e-3, atol=1e-4):
                     return through(_as_exact(scaled, wanted), value)
         raise UnsupportedModuleError(
-            f"{name!r} ({type(module).__name__}) is neither a LayerNorm nor an RMSNorm over its last dims, so the rule 'ln' does not fit. "
-            "Leave 'ln' out of `rules`, and relevance will not be conserved there."
+            f"{name!r} ({type(module).__name__}) is no LayerNorm, RMSNorm or GroupNorm that its output would follow, so the rule 'ln' does not "
+            "fit. Leave 'ln' out of `rules`, and relevance will not be conserved there."
         )
 
     return forward
