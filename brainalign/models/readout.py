@@ -23,13 +23,15 @@ from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
-from brainalign.features.chain import Chain, chain, is_mixing
+from brainalign.features.chain import Chain, is_mixing
 from brainalign.features.mixing import table_of
 from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, in_steps, share_of
 from brainalign.models.readout_pieces import Pieces, behind, constant_piece, contribution
+from brainalign.models.readout_refits import Refittable, as_chain
+from brainalign.models.recorded import behind_recording
 
 
-class Readout:
+class Readout(Refittable):
     """The responder that :func:`readout` returns: features of a backbone, mapped to the target's neuroids.
 
     Parameters
@@ -44,6 +46,8 @@ class Readout:
 
     Attributes
     ----------
+    given : Chain
+        As it was fitted; ``model`` is in steps.
     scores : dict of str to ndarray, (neuroid,)
         How well the mapping predicts its targets: ``mapping_score``, and ``mapping_p_value`` and ``ceiling`` where they are known.
     """
@@ -51,13 +55,15 @@ class Readout:
     def __init__(
         self, backbone: DifferentiableResponder, model: Chain, presentations: pd.DataFrame | None, scores: Any = None
     ) -> None:
-        self.backbone, self.model, self._rows = backbone, model, presentations
+        self.backbone, self.given, self._rows = backbone, model, presentations
+        self.model = model = in_steps(model)
         mapping = model.steps_[-1]
         coords = _class_coords(mapping) if mapping.is_classifier else _target_coords(mapping)
         self._groups = _groups(coords)
         self.system = str(coords["system"][0])
         self.modality = str(mapping.target_attrs_.get("modality", "behaviour"))
         self.deterministic = backbone.deterministic
+        self.causal_scope = getattr(backbone, "causal_scope", "model")
         *steps, last = affine_steps(model)
         order = np.concatenate([columns for _, columns, _ in self._groups])
         self._affine = [*steps, last.take(torch.as_tensor(order))]
@@ -286,8 +292,9 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None, scores: Any
 
     Parameters
     ----------
-    backbone : DifferentiableResponder
-        Gives the features that ``model`` was fitted on, in the same order: ``lm.at("layer.3")``.
+    backbone : DifferentiableResponder, or DataArray (presentation, neuroid[, time])
+        Gives the features that ``model`` was fitted on, in the same order: ``lm.at("layer.3")``. Or a recording, of a brain or of a
+        network, that ``model`` reads: then recorded neuroids are what is attributed to, from a class or from another system.
     model : Chain, or a fitted mapping
         Presentation steps (:class:`Delay`, :class:`HRF`, :class:`WordsToVolumes`), affine steps (scaling, PCA, :class:`Reduce`), and
         at the end a mapping that is linear in its features, whichever it is (:class:`Ridge`, :class:`BandedRidge`, :class:`TRF`,
@@ -329,28 +336,21 @@ def readout(backbone: Any, model: Any, *, presentations: Any = None, scores: Any
     >>> ba.record(voxel, images, progress=False).sizes["neuroid"]
     2
     """
+    fitted = as_chain(model)
+    if isinstance(backbone, xr.DataArray):
+        backbone, fitted = behind_recording(backbone, fitted)
     if not isinstance(backbone, DifferentiableResponder):
         raise CapabilityError(
             f"readout got a backbone of type {type(backbone).__name__}, which has no `pieces`. Expected a responder with gradients: "
             "ba.TorchResponder or ba.TransformersResponder."
         )
-    fitted = model if isinstance(model, Chain) else _as_chain(model)
     if not hasattr(fitted, "steps_"):
         raise CapabilityError(
             "readout got a model that was not fitted on labelled responses. Fit it first: `model.fit(features, responses)`, both made "
             "with `ba.record` or `ba.responses`."
         )
-    fitted = in_steps(fitted)
     rows = fitted.presentations_ if presentations is None else presentations
     return Readout(backbone, fitted, None if rows is None else table_of(rows), scores)
-
-
-def _as_chain(model: Any) -> Chain:
-    fitted = chain(model)
-    if getattr(model, "source_ids_", None) is not None:
-        fitted.steps_, fitted.presentations_ = (model,), None
-        fitted.source_neuroids_ = {"neuroid_id": model.source_ids_}
-    return fitted
 
 
 def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dict[str, Any]]]:

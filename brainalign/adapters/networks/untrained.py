@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -22,14 +23,17 @@ class Untrainable:
     """A responder whose network can be had untrained; adds :meth:`untrained`."""
 
     system: str
+    model: Any
 
-    def untrained(self, random_state: int | np.random.Generator | None = None) -> Self:
+    def untrained(self, random_state: int | np.random.Generator | None = None, *, modules: Iterable[str] | None = None) -> Self:
         """Return the same responder with weights drawn anew: same architecture, layers, pooling and preprocessing.
 
         Parameters
         ----------
         random_state : int, Generator or None
             The attribute ``random_state`` of the copy holds the seed.
+        modules : iterable of str, optional
+            Only the weights that these modules themselves hold, some of :meth:`weighted_modules`; default all.
 
         Returns
         -------
@@ -42,10 +46,19 @@ class Untrainable:
             A weight that no module of the network draws, so that it would stay trained.
         """
         seed = check_random_state(random_state, owner="untrained")
-        other: Any = copy.deepcopy(self)
+        copied = copy.deepcopy(self)
+        other: Any = copied
         draw_weights(other.model, seed)
+        if modules is not None:
+            drawn = set(modules)
+            kept = {name: v for name, v in self.model.state_dict().items() if name.rpartition(".")[0] not in drawn}
+            other.model.load_state_dict(kept, strict=False)
         other.system, other.random_state, other.checkpoint = f"{self.system}-untrained", seed, None
-        return other
+        return copied
+
+    def weighted_modules(self) -> list[str]:
+        """Return the names of the modules that hold weights of their own, from the input on."""
+        return [name for name, module in self.model.named_modules() if any(True for _ in module.parameters(recurse=False))]
 
 
 def draw_weights(model: torch.nn.Module, seed: int) -> None:

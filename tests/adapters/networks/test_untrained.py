@@ -159,3 +159,13 @@ def test_stock_networks_are_drawn_as_their_configuration_says(name, tmp_path):
         if value.is_floating_point():
             assert abs(float(value.mean() - fresh[key].mean())) < 1.0, f"{key} stayed trained"
             np.testing.assert_allclose(value.std(correction=0), fresh[key].std(correction=0), rtol=0.7, atol=0.02, err_msg=key)
+
+
+def test_some_modules_alone_are_drawn_anew():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+    responder = ba.TorchResponder(net, layers="2", system="net")
+    assert responder.weighted_modules() == ["0", "2"]
+    other = responder.untrained(1, modules=["2"])
+    assert torch.equal(other.model[0].weight, net[0].weight)
+    assert torch.equal(other.model[2].weight, responder.untrained(1).model[2].weight)
