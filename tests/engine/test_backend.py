@@ -43,7 +43,14 @@ def test_auto_is_a_device_that_exists():
 
 def test_convolutions_keep_their_digits_and_the_setting_comes_back():
     torch.backends.cudnn.allow_tf32 = True
-    with pytest.raises(RuntimeError, match="inside"), whole_float32():
-        assert not torch.backends.cudnn.allow_tf32
-        raise RuntimeError("inside")
+    inside = []
+
+    def fail():
+        with whole_float32():
+            inside.append(torch.backends.cudnn.allow_tf32)
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert inside == [False]
     assert torch.backends.cudnn.allow_tf32
