@@ -155,10 +155,10 @@ def _norm(name: str, module: Any) -> Forward:
         else:
             units = [normalised(x, n_dims, eps, centred=centred) for centred in (True, False)]
             gain, offset = weight, bias
-        wanted = value if offset is None else value - offset
         # Gemma keeps its gains less one; gains of another shape are those of another norm.
         fits = n_groups is not None or gain is None or gain.shape == x.shape[-n_dims:]
         for scale in (1.0,) if gain is None else (gain, 1.0 + gain) if fits else ():
+            wanted = value if offset is None else value - offset
             for unit in units:
                 scaled = (unit * scale).to(value.dtype)
                 if torch.allclose(scaled, wanted, rtol=1e-3, atol=1e-4):
