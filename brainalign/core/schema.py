@@ -292,7 +292,7 @@ def _time_problems(x: xr.DataArray) -> list[str]:
 
 def _coord_problems(x: xr.DataArray) -> list[str]:
     problems = []
-    for name, coord in x.coords.items():
+    for name, coord in x.coords.variables.items():
         dim = dim_of(str(name))
         if dim is not None and coord.dims not in ((dim,), ()):
             problems.append(f"has `{name}` on dims {coord.dims}. Expected ({dim!r},): assign it as `{name}=({dim!r}, values)`.")

@@ -35,6 +35,11 @@ def group_sums(values: Numbers, codes: Numbers, n_groups: int) -> tuple[Numbers,
     if (counts == 1).all():
         in_order = (codes[1:] > codes[:-1]).all()
         return values if in_order else values[np.argsort(codes)], counts
-    weights = sparse.csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))), shape=(n_groups, len(codes)))
+    if counts.max(initial=0) <= 1:
+        alone = np.zeros((n_groups, *values.shape[1:]))
+        alone[codes] = values
+        return alone, counts
+    order, ends = np.argsort(codes, kind="stable"), np.r_[0, np.cumsum(counts)]
+    weights = sparse.csr_array((np.ones(len(codes)), order, ends), shape=(n_groups, len(codes)))
     sums = weights @ values.reshape(len(codes), -1).astype(np.float64, copy=False)
     return sums.reshape(n_groups, *values.shape[1:]), counts

@@ -62,7 +62,7 @@ def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Ar
     SchemaError
         A presentation without a label.
     """
-    known = [str(key) for key, c in responses.coords.items() if c.dims == ("presentation",)]
+    known = [str(key) for key, c in responses.coords.variables.items() if c.dims == ("presentation",)]
     if name not in known:
         raise ParameterError(
             f"{parameter}={name!r} is no presentation coordinate. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
@@ -96,7 +96,8 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
     if len(set(names)) < len(names):
         raise ParameterError(f"by={by!r} names a coordinate twice. Expected each once.")
     own = ("stimulus_id", "stimulus", "stimulus_2")  # the conditions, and the dims of the result
-    known = [str(key) for key, c in responses.coords.items() if c.dims in (("presentation",), ("neuroid",)) and key not in own]
+    own_dims = (("presentation",), ("neuroid",))
+    known = [str(key) for key, c in responses.coords.variables.items() if c.dims in own_dims and key not in own]
     members: list[list[tuple[str, Any, str, Array]]] = []
     for name in names:
         if name not in known:

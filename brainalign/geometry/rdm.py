@@ -139,7 +139,7 @@ def rdm(
     if store is not None:
         check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)
         counts = [len(cell.columns) for cell in cells]
-        template = _labelled(None, counts, lead, conditions[1], responses, ask).assign_attrs(attrs)
+        template = _labelled(None, counts, lead, conditions[1], responses, ask, attrs)
         template = write_step(template, "rdm", params=params, inputs=inputs)
         out, holes = store_tiles(responses, cells, conditions[0], template, ask, store=store, name=name, max_memory=max_memory)
         _warn_of_holes(list(holes), cells, conditions[1])
@@ -149,7 +149,7 @@ def rdm(
         parts.append(_one(responses, cell, conditions, runs, noise, ask))
     _warn_of_holes([holes_of(matrix) for matrix, _ in parts], cells, conditions[1])
     matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])
-    out = _labelled(matrices, [n for _, n in parts], lead, conditions[1], responses, ask).assign_attrs(attrs)
+    out = _labelled(matrices, [n for _, n in parts], lead, conditions[1], responses, ask, attrs)
     return write_step(out, "rdm", params=params, inputs=inputs)
 
 
@@ -275,7 +275,13 @@ def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, metric: 
 
 
 def _labelled(
-    matrices: Array | None, n_neuroids: list[int], lead: dict[str, Array], names: Array, responses: xr.DataArray, ask: Settings
+    matrices: Array | None,
+    n_neuroids: list[int],
+    lead: dict[str, Array],
+    names: Array,
+    responses: xr.DataArray,
+    ask: Settings,
+    attrs: dict[str, Any],
 ) -> xr.DataArray:
     """Label the matrices of all cells; without any, an array of their shape that cannot be read yet."""
     times = ["time", "time_2"][: 1 + ask.across_times] if "time" in responses.dims else []
@@ -289,7 +295,7 @@ def _labelled(
     else:
         values = matrices.reshape(shape)
     coords["n_neuroids"] = (list(lead), np.reshape(n_neuroids, shape[: len(lead)]))
-    return xr.DataArray(values, dims=[*lead, *times, "stimulus", "stimulus_2"], coords=coords, name="rdm")
+    return xr.DataArray(values, dims=[*lead, *times, "stimulus", "stimulus_2"], coords=coords, name="rdm", attrs=attrs)
 
 
 def _warn_of_holes(holes: Sequence[Array], cells: list[Cell], names: Array) -> None:
