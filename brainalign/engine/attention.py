@@ -173,7 +173,7 @@ def train(
 
     def loss() -> torch.Tensor:
         rows = own[torch.randint(len(own), (min(batch_size, len(own)),), generator=generator)]
-        return ((network(x[rows]) - y[rows]) ** 2).mean()
+        return torch.mean((network(x[rows]) - y[rows]) ** 2)
 
     def held_loss() -> float:
         return sum((float(((network(x[part]) - y[part]) ** 2).sum()) for part in torch.split(held, batch_size)), 0.0)
