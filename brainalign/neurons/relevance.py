@@ -179,6 +179,11 @@ def _as_exact(surrogate: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
 
 def _activation(name: str, module: Any) -> Forward:
     exact = module.forward
+    if isinstance(module, torch.nn.GLU):
+        raise UnsupportedModuleError(
+            f"{name!r} (GLU) gates one half of its input by the other, which is no function of each element. Leave 'identity' out of `rules`, "
+            "and relevance will not be conserved there."
+        )
     points = torch.tensor([0.0, 1e-4, -1e-4], dtype=torch.float64)
     zero, up, down = exact(points).detach()
     if abs(float(zero)) > 1e-9:

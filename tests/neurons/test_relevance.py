@@ -101,6 +101,7 @@ class FusedGate(torch.nn.Module):
 def test_modules_without_a_rule_are_named():
     for module, match in (
         (torch.nn.Sigmoid(), r"'0' \(Sigmoid\) is 0\.5 at 0.*leave 'identity' out"),
+        (torch.nn.GLU(), r"'0' \(GLU\) gates one half"),
         (FusedGate(), r"'0' \(FusedGate\).*'gate_up_proj'.*leave 'half' out"),
     ):
         with pytest.raises(UnsupportedModuleError, match=match), ba.neurons.lrp_rules(torch.nn.Sequential(module)):
