@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Mapping as Mapped
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,6 +73,8 @@ class Piece:
         Names of the dims of one input, e.g. ``("channel", "y", "x")`` or ``("position", "embedding")``.
     features : Features, optional
         What the responses are a linear map of.
+    coords : mapping of str to (dims, ndarray)
+        Labels of the dims of one input, where it has them.
     """
 
     inputs: Any
@@ -81,6 +83,7 @@ class Piece:
     parts: np.ndarray[Any, Any] | None
     dims: tuple[str, ...]
     features: Features | None = None
+    coords: Mapped[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

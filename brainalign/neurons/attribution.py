@@ -16,21 +16,26 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
-from brainalign.core.protocols import DifferentiableResponder, InnerResponder
+from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Responder
 from brainalign.core.tables import validate_stimuli
 from brainalign.dataset.writing import asked_before
+from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.attribution_blackbox import BLACKBOX
+from brainalign.neurons.attribution_domains import Domain
 from brainalign.neurons.attribution_inputs import Baseline
 from brainalign.neurons.attribution_methods import METHODS
 from brainalign.neurons.attribution_pieces import Asked
+from brainalign.neurons.attribution_plain import PlainResponder
 from brainalign.neurons.attribution_tiles import Job, attribute_in_store
 
+ALL_METHODS = {**METHODS, **BLACKBOX}
 MODES = ("auto", "vjp", "jvp")
 
 
 def attribute(
     responder: Any,
-    stimuli: xr.Dataset,
+    stimuli: xr.Dataset | xr.DataArray,
     *,
     neuroid: Any = None,
     method: str = "integrated-gradients",
@@ -39,6 +44,7 @@ def attribute(
     baseline: Any = None,
     n_steps: int = 16,
     groups: Any = None,
+    domain: Any = None,
     mode: str = "auto",
     max_memory: int | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -51,8 +57,11 @@ def attribute(
     Parameters
     ----------
     responder : DifferentiableResponder
-        A network layer (``TorchResponder``, ``TransformersResponder``), or a model of a recording (``readout``).
-    stimuli : Dataset, (presentation,)
+        A network layer (``TorchResponder``, ``TransformersResponder``), or a model of a recording (``readout``). With a method that only
+        asks for responses, any Responder to arrays.
+    stimuli : Dataset, (presentation,), or DataArray, (presentation, neuroid[, time])
+        What is shown; responses, where the responder is the ``readout`` of a recording: which recorded neuroids, and when, drive a class
+        or another system as a mapping predicts it.
     neuroid : str, int, or sequence of them, optional
         ``neuroid_id`` values, or addresses ``"group/id"`` such as ``"layer.3/17"``. Default all.
     method : str
@@ -60,6 +69,8 @@ def attribute(
         ``"expected-gradients"``: the same over baselines and points that are drawn. ``"gradient-times-input"``: the gradient at the
         stimulus times its difference from the baseline, exact for a linear responder. ``"gradient"``: the gradient itself.
         ``"conductance"``: what flows through each unit of the layers ``wrt`` as the input goes from the baseline to the stimulus.
+        Without gradients: ``"occlusion"``, what is lost where a group alone is as in the baseline; ``"shapley"``, its mean loss over
+        orders in which groups come in; ``"sobol"``, its total share of the variance of the response between baseline and stimulus.
     wrt : str or sequence of str
         ``"input"``, or names or globs of inner layers (``responder.inner_layers()``): attributions are then to their units, of text
         summed over tokens. Several layers cost one path with ``"conductance"``.
@@ -71,9 +82,15 @@ def attribute(
         to their baselines. Layers start from what they answer to it, or, ``"silent"``, from zeros. Positions that belong to no
         stimulus (special tokens) stay as they are.
     n_steps : int
-        Gauss-Legendre nodes of integrated gradients, draws of expected gradients, intervals of conductance.
-    groups : DataArray or array_like, optional
-        A label for each element of one input, over which attributions are summed; a DataArray may have some of its dims only.
+        Gauss-Legendre nodes of integrated gradients, draws of expected gradients, intervals of conductance, permutations of Shapley
+        values (all sets, where these are no more), points of Sobol indices (a power of two).
+    groups : str, mapping, DataArray or array_like, optional
+        Over what attributions are summed, or what is there and not there together: a dim or coordinate of the input (``"channel"``; of
+        recordings ``"region"``, ``"time"``); sizes of blocks, ``{"y": 8, "x": 8}``; bands of frequencies, ``"bands"`` or
+        ``{"alpha": (8, 13)}`` in Hz; or a label for each element of an input, where a DataArray may have some of its dims only.
+    domain : {"frequency"}, DataArray, array_like or scikit-learn transformer, optional
+        Coordinates in which an input is attributed to: frequencies over its time; or components z of ``x = mixing @ z``, given
+        as the mixing matrix (feature, component) or a fitted PCA or FastICA. What no component holds stays as it is.
     mode : {"auto", "vjp", "jvp"}
         Backwards, one pass for each neuroid (or feature of a readout); or forwards, one for each group, where there are any. By
         default the cheaper, tried out. The numbers are the same.
@@ -96,16 +113,18 @@ def attribute(
         a chain that mixes presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
         Coordinates ``response``, ``baseline_response`` and ``completeness_error`` (presentation, neuroid) say how far the attributions
         fail to add up to the difference of the two responses; the attr ``completeness_error`` is the largest of them relative to the
-        largest such difference. Units carry ``unit_layer`` and ``unit_id``; the attr ``through_flow`` (JSON) says which share of the
+        largest such difference. Beside Shapley values stands their ``standard_error``, beside total Sobol indices (NaN where a response does not
+        vary) the ``first_order`` ones. Units carry ``unit_layer`` and ``unit_id``; the attr ``through_flow`` (JSON) says which share of the
         difference each layer accounts for, 1 where all of it goes through the layer. ``mapping_score`` (neuroid) is the held-out score
         of the mapping behind a ``readout``.
 
     Raises
     ------
     CapabilityError
-        The responder cannot be differentiated, has no such layers to read, or an operation has no forward mode.
+        The responder cannot be differentiated, has no such layers to read, or an operation has no forward mode; a domain or groups
+        of inputs that stimuli share.
     ParameterError
-        No such neuroid, method, baseline, layer or presentation; groups that do not cover the input; too little memory.
+        No such neuroid, method, baseline, layer, presentation, group or domain; groups that do not cover the input; too little memory.
     StoreError
         The store has other attributions, is being written, or is damaged.
 
@@ -118,9 +137,11 @@ def attribute(
     -----
     ``A = (x - x') * integral over a in [0, 1] of dy/dx at x' + a (x - x')``; summed over the input this is ``y(x) - y(x')``.
     Source: Sundararajan, Taly and Yan 2017, equation 1; expected gradients: Erion et al. 2021, equation 3; conductance: Dhamdhere,
-    Sundararajan and Yan 2019, equation 2, here by the trapezoid rule.
+    Sundararajan and Yan 2019, equation 2, here by the trapezoid rule. Of frequencies z the terms are ``Re(conj(dy/dz) * (z - z'))``.
+    Shapley values: Castro, Gomez and Tejada 2009; Sobol indices: Jansen 1999, Saltelli et al. 2010.
 
-    Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``. Its features are
+    Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``, and ``"virtual"`` where
+    recorded neuroids are what is attributed to. Its features are
     attributed once, and their attributions go through its weights: exact, for one voxel or for all.
 
     Examples
@@ -133,28 +154,33 @@ def attribute(
     >>> a.sizes["presentation"], a.sizes["neuroid"], a.attrs["completeness_error"] < 1e-5
     (5, 2, True)
     """
-    check_choice("method", method, tuple(METHODS), owner="attribute")
+    check_choice("method", method, tuple(ALL_METHODS), owner="attribute")
     check_choice("mode", mode, MODES, owner="attribute")
     check_number("n_steps", n_steps, owner="attribute", low=1, integer=True)
     if max_memory is not None:
         check_number("max_memory", max_memory, owner="attribute", low=1, integer=True)
     before = asked_before(store, "attribute") if random_state is None and store is not None else None
     seed = check_random_state((before or {}).get("random_state", random_state), owner="attribute")
-    stimuli = validate_stimuli(stimuli)
+    stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
+    how = ALL_METHODS[method]
+    if method in BLACKBOX and isinstance(responder, Responder) and not isinstance(responder, DifferentiableResponder):
+        responder = PlainResponder(responder)
     if not isinstance(responder, DifferentiableResponder):
         raise CapabilityError(
             f"attribute got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a "
-            "TorchResponder, a TransformersResponder or what `ba.readout` returns."
+            "TorchResponder, a TransformersResponder or what `ba.readout` returns; of a mapping that reads a recording, `ba.readout(recording, "
+            "mapping)`; without gradients, method='occlusion', 'shapley' or 'sobol'."
         )
     layers = _layers(responder, wrt, method)
     columns, coords = find_neuroids(responder.neuroids(stimuli), neuroid)
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
     coords |= _scores(responder, columns, coords["neuroid_id"])
     table = responder.presentations(stimuli)
-    how = METHODS[method]
+    to = None if domain is None else Domain(domain, stimuli.attrs.get("sampling_rate_hz"))
     start = Baseline(how.baseline if baseline is None else baseline, responder, stimuli, n_draws=n_steps, seed=seed)
-    asked = Asked(responder, how, start, columns, n_steps, mode, max_memory, seed, layers, groups)
+    asked = Asked(responder, how, start, columns, n_steps, mode, max_memory, seed, layers, groups, to)
     params = {"method": method, "baseline": start.label, "n_steps": n_steps, "wrt": ", ".join(layers) or "input"}
+    params |= {} if to is None else {"domain": to.key}
     job = Job(asked, stimuli, coords, table, params, progress)
     rows = _rows(presentations, len(table))
     if store is None:

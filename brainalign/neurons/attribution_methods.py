@@ -144,7 +144,7 @@ class Question:
         return torch.cat([at_start / self.n_starts, values_at(system, [system.inputs], self.outputs)])[:, self.rows]
 
 
-Answer = torch.Tensor | dict[str, torch.Tensor]
+Answer = torch.Tensor | dict[str, torch.Tensor] | tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -154,19 +154,23 @@ class Method:
     Attributes
     ----------
     answer : callable
-        From a :class:`Question` to attributions, a float64 Tensor (row, output, *tail of the system), or to one by layer.
+        From a :class:`Question` to attributions, a float64 Tensor (row, output, *tail of the system), or to one by layer, or to one and
+        what stands beside it by name, of its shape.
     linear : bool
         The attributions to a sum of outputs are the sum of theirs.
     complete : bool
         They are meant to add up to the difference of the responses at the inputs and at the baseline.
     baseline : str
         The usual one.
+    additive : bool
+        The attributions of a sum of responses of several pieces are the sum of theirs.
     """
 
     answer: Callable[[Question], Answer]
     linear: bool = True
     complete: bool = True
     baseline: str = "zero"
+    additive: bool = True
 
 
 def gradient(q: Question) -> torch.Tensor:

@@ -13,7 +13,8 @@ from brainalign.core.errors import UnsupportedModuleError
 from brainalign.core.protocols import Features, Piece
 from brainalign.engine.attribution import System
 from brainalign.engine.backend import working_memory
-from brainalign.neurons.attribution_inputs import Baseline, Starts, group_index
+from brainalign.neurons.attribution_groups import find_groups
+from brainalign.neurons.attribution_inputs import Baseline, Starts
 from brainalign.neurons.attribution_methods import Method, Question, conductances
 
 
@@ -33,6 +34,8 @@ class Asked:
         Inner layers that are attributed to; empty: the inputs.
     groups : object
         Of input elements; None: none.
+    domain : Domain or None
+        Coordinates in which inputs are attributed to.
     known : dict
         Bytes that passes take, by layer.
     """
@@ -47,6 +50,7 @@ class Asked:
     seed: int
     layers: tuple[str, ...] = ()
     groups: Any = None
+    domain: Any = None
     known: dict[str, dict[Any, int]] = field(default_factory=dict)
 
 
@@ -61,20 +65,26 @@ class Found:
         Names of the dims after ``neuroid``.
     at : ndarray of int or None
         Where the entries of the only such dim belong among the stimuli.
-    labels : dict of str to ndarray
-        Coordinates of the only such dim.
+    labels : dict of str to ndarray, or to dims and an ndarray
+        Coordinates of the only such dim, or of some of them.
     responses : Tensor of float64, (2, row, neuroid)
         At the baseline and at the inputs.
     layer : str
         Empty: the inputs.
+    shape : tuple of int
+        Of the dims after ``neuroid``, where values come in one for all of them.
+    beside : dict of str to Tensor
+        What stands beside the values, of their shape.
     """
 
     values: torch.Tensor
     dims: tuple[str, ...]
     at: np.ndarray[Any, Any] | None
-    labels: dict[str, np.ndarray[Any, Any]]
+    labels: dict[str, Any]
     responses: torch.Tensor
     layer: str = ""
+    shape: tuple[int, ...] = ()
+    beside: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def ask(asked: Asked, piece: Piece, rows: np.ndarray[Any, Any]) -> Iterator[Found]:
@@ -133,9 +143,12 @@ def _less_work(asked: Asked, piece: Piece, rows: torch.Tensor) -> Features | Non
 def _answers(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Tensor) -> Iterator[Found]:
     for question, found in _questions(asked, piece, outputs, rows):
         answer, responses = asked.method.answer(question), question.responses()
+        answer, beside = answer if isinstance(answer, tuple) else (answer, {})
         by_layer = answer if isinstance(answer, dict) else {found.layer: answer}
+        if found.shape:
+            by_layer, beside = ({k: v.unflatten(2, found.shape) for k, v in some.items()} for some in (by_layer, beside))
         for layer, values in by_layer.items():
-            own = replace(found, values=values, responses=responses, layer=layer)
+            own = replace(found, values=values, responses=responses, layer=layer, beside=beside)
             yield own if not layer else _of_units(asked.responder, own)
 
 
@@ -144,12 +157,15 @@ def _of_units(responder: Any, found: Found) -> Found:
     labels = {
         f"unit_{name}".replace("unit_neuroid", "unit").replace("unit_unit", "unit_channel"): c for name, c in coords.items()
     }
-    return replace(found, values=found.values.flatten(2), labels=labels)
+    beside = {name: values.flatten(2) for name, values in found.beside.items()}
+    return replace(found, values=found.values.flatten(2), labels=labels, beside=beside)
 
 
 def _questions(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Tensor) -> Iterator[tuple[Question, Found]]:
     """Yield what a method is asked about a piece, with the labels that its answer will have and no values yet."""
     starts = asked.baseline.starts(piece)
+    if asked.domain is not None:
+        piece, starts = asked.domain.carry(piece, starts)
     options = {"n_steps": asked.n_steps, "mode": asked.mode, "max_memory": asked.max_memory, "seed": asked.seed}
     empty = torch.empty(0)
 
@@ -180,9 +196,14 @@ def _input_system(asked: Asked, piece: Piece) -> tuple[System, Found]:
         index[own >= 0] = codes
         groups = torch.as_tensor(index, device=inputs.device)
         return System(piece.forward, inputs, n_rows, False, groups, len(at)), Found(empty, ("part",), at, {}, empty)
+    shape = tuple(inputs.shape[1 : 1 + len(piece.dims)])  # of a complex input, its two parts are a dim more, over which is summed
     if asked.groups is None:
-        return System(piece.forward, inputs, n_rows, True), Found(empty, piece.dims, None, {}, empty)
-    groups, labels = group_index(asked.groups, tuple(inputs.shape[1:]), piece.dims)
+        found, labels = Found(empty, piece.dims, None, dict(piece.coords), empty), np.arange(np.prod(shape))
+        if inputs.ndim == 1 + len(shape):
+            return System(piece.forward, inputs, n_rows, True), found
+        groups = torch.as_tensor(labels.reshape(1, *shape), device=inputs.device)
+        return System(piece.forward, inputs, n_rows, True, groups, len(labels)), replace(found, shape=shape)
+    groups, labels = find_groups(asked.groups, shape, piece.dims, piece.coords)
     system = System(piece.forward, inputs, n_rows, True, groups.to(inputs.device), len(labels))
     return system, Found(empty, ("group",), None, {"group": labels}, empty)
 

@@ -39,6 +39,7 @@ class Sums:
         self._values: dict[str, Values] = {}
         self._totals: dict[str, Values] = {}  # over what a response is attributed to, before that is rounded
         self._responses: dict[str, Values] = {}
+        self._beside: dict[str, dict[str, Values]] = {}
         self._constant = np.zeros(self._shape)
         self.tally: dict[str, Any] = {}
         self._kind: Found | None = None
@@ -59,11 +60,12 @@ class Sums:
             self._values[layer] = np.zeros((*self._shape, *shape), dtype=np.float64 if overlapping else np.float32)
             self._totals[layer], self._responses[layer] = np.zeros(self._shape), np.zeros((2, *self._shape))
             self._labels[layer], self._kind = found.labels, found
+            self._beside[layer] = {name: np.zeros_like(self._values[layer]) for name in found.beside}
         self._totals[layer][positions] += values.reshape(*values.shape[:2], -1).sum(axis=2, dtype=np.float64)
-        if found.at is None:
-            self._values[layer][positions] += values
-        else:
-            self._values[layer][np.ix_(positions, np.arange(self._shape[1]), found.at)] += values
+        at = (positions,) if found.at is None else np.ix_(positions, np.arange(self._shape[1]), found.at)
+        self._values[layer][at] += values
+        for name, beside in found.beside.items():  # of several pieces, standard errors add up to no less than that of the sum
+            self._beside[layer][name][at] += beside.cpu().numpy()
         self._responses[layer][:, positions] += found.responses.cpu().numpy()
 
     def add_constant(self, positions: Values, values: torch.Tensor) -> None:
@@ -94,13 +96,14 @@ class Sums:
         labels: dict[str, Any] = {name: ("presentation", as_labels(table[name].to_numpy())) for name in table}
         labels |= {name: ("neuroid", v) for name, v in coords.items()}
         labels |= self._labels_of(dims, stimuli)
-        values = (
-            np.concatenate(list(self._values.values()), axis=2) if len(self._values) > 1 else next(iter(self._values.values()))
-        )
+        values = _over_layers(list(self._values.values()))
         responses = {layer: found + self._constant for layer, found in self._responses.items()}
         start, end = np.stack(list(responses.values())).mean(axis=0)
         pair = ("presentation", "neuroid")
         labels |= {"response": (pair, end), "baseline_response": (pair, start)}
+        for name in next(iter(self._beside.values()), {}):
+            beside = _over_layers([some[name] for some in self._beside.values()])
+            labels[name] = ((*pair, *dims), beside.astype(np.float32))
         if complete:
             errors = {layer: _shortfall(total, responses[layer]) for layer, total in self._totals.items()}
             labels["completeness_error"] = (pair, np.max([error for error, _ in errors.values()], axis=0))
@@ -117,11 +120,16 @@ class Sums:
             found = {f"part_{k}": ("part", v) for k, v in coords_of(stimuli, "presentation").items() if k != "repetition"}
             return found | ({"part_text": ("part", stimuli["text"].values)} if "text" in stimuli else {})
         if dims != ("unit",):
-            return {name: (dims, values) for labels in self._labels.values() for name, values in labels.items()}
+            labels = next(iter(self._labels.values()))
+            return {name: values if isinstance(values, tuple) else (dims, values) for name, values in labels.items()}
         shared = [name for name in next(iter(self._labels.values())) if all(name in labels for labels in self._labels.values())]
         joined = {name: ("unit", np.concatenate([labels[name] for labels in self._labels.values()])) for name in shared}
         widths = [values.shape[2] for values in self._values.values()]
         return {"unit_layer": ("unit", np.repeat(as_labels(list(self._values)), widths)), **joined}
+
+
+def _over_layers(values: list[Values]) -> Values:
+    return np.concatenate(values, axis=2) if len(values) > 1 else values[0]
 
 
 def _shortfall(total: Values, responses: Values) -> tuple[Values, tuple[float, float]]:

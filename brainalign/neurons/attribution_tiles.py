@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainalign.core.errors import CapabilityError
 from brainalign.core.provenance import fingerprint, hash_array, plain, write_step
 from brainalign.dataset.writing import ResultParts
 from brainalign.neurons.attribution_pieces import Asked, ask, holds_no_stimulus
@@ -63,11 +65,18 @@ class Job:
 
         asked = replace(self.asked, columns=self.asked.columns[columns])
         sums = Sums(rows, len(asked.columns), self.stimuli.sizes["presentation"])
+        met = np.zeros(len(rows), dtype=bool)
         for piece in tqdm(asked.responder.pieces(self.stimuli, rows), desc="attribute", disable=not self.progress):
             local, positions = sums.wanted(piece.rows)
             if holds_no_stimulus(piece):
                 sums.add_constant(positions, piece.forward(piece.inputs)[local][:, asked.columns])
                 continue
+            if not asked.method.additive and met[positions].any():
+                raise CapabilityError(
+                    f"attribute got method={self.params['method']!r} and responses that are sums over several texts or images, as under a delay: "
+                    "shares of their variance do not add up. Expected one input for a response: use 'shapley', or a chain without such a step."
+                )
+            met[positions] = True
             for found in ask(asked, piece, local):
                 sums.add(positions, found)
         coords = {name: values[columns] for name, values in self.coords.items()}
@@ -87,7 +96,7 @@ class Job:
         DataArray
         """
         responder = self.asked.responder
-        scope = {"causal_scope": "model", "modality": responder.modality}
+        scope = {"causal_scope": getattr(responder, "causal_scope", "model"), "modality": responder.modality}
         out = out.assign_attrs({**completeness(tallies), **self.params, **scope})
         params = {**self.params, "responder": responder.fingerprint()}
         return write_step(out, "attribute", params=params, inputs={"stimuli": self.stimuli}, seed=self.asked.seed)
@@ -110,7 +119,8 @@ class Job:
             "stimuli": fingerprint(self.stimuli),
             "neuroid": hash_array(self.asked.columns),
             "presentations": hash_array(rows),
-            "groups": groups if groups is None or isinstance(groups, str) else hash_array(np.asarray(groups)),
+            "groups": plain(groups) if groups is None or isinstance(groups, str | Mapping) else hash_array(np.asarray(groups)),
+            "domain": None if self.asked.domain is None else self.asked.domain.key,
             "max_memory": plain(self.asked.max_memory),
             "random_state": self.asked.seed,
         }
