@@ -84,7 +84,9 @@ class Question:
             ``max_memory`` does not hold one.
         """
         each = _PASSES * graph_bytes(self.system, self.known)
-        room = working_memory(self.system.inputs) if self.max_memory is None else self.max_memory / 2  # half is for the result
+        room = (
+            working_memory(self.system.inputs) if self.max_memory is None else self.max_memory / 4
+        )  # the rest is for the result
         if self.max_memory is not None and each > room:
             raise ParameterError(
                 f"The 'max_memory' parameter of attribute leaves {room:,.0f} bytes for a pass. Expected at least {each:,}, for inputs of "

@@ -145,7 +145,7 @@ def attribute_in_store(job: Job, rows: np.ndarray[Any, Any], store: str | os.Pat
 
     with ResultParts(store, "attribute", job.key(rows), resume=resume) as parts:
         if parts.result is not None:
-            return parts.result["attribution"]
+            return _gathered(parts.result)
         row_cuts, column_cuts = _cuts(job, rows)
         grid = [
             (i, j, slice(*a), slice(*b)) for i, a in enumerate(pairwise(row_cuts)) for j, b in enumerate(pairwise(column_cuts))
@@ -154,25 +154,36 @@ def attribute_in_store(job: Job, rows: np.ndarray[Any, Any], store: str | os.Pat
         for i, j, some, columns in tqdm(grid, desc="tiles", disable=not job.progress):
             if _PART.format(i, j) not in parts.done:
                 out, tally = quiet.tile(rows[some], columns)
-                parts.write(_PART.format(i, j), out.assign_attrs(tally=json.dumps(tally)).to_dataset())
-        tiles = [
-            [parts.read(_PART.format(i, j))["attribution"] for j in range(len(column_cuts) - 1)] for i in range(len(row_cuts) - 1)
-        ]
-        tallies = [json.loads(tile.attrs.pop("tally")) for line in tiles for tile in line]
+                parts.write(_PART.format(i, j), _spread(out.assign_attrs(tally=json.dumps(tally))))
+        tiles = [[parts.read(_PART.format(i, j)) for j in range(len(column_cuts) - 1)] for i in range(len(row_cuts) - 1)]
+        tallies = [json.loads(tile["attribution"].attrs["tally"]) for line in tiles for tile in line]
         whole = _joined([_joined(line, "neuroid") for line in tiles], "presentation")
-        return parts.finish(job.finished(whole, tallies).to_dataset())["attribution"]
+        del whole["attribution"].attrs["tally"]
+        whole["attribution"] = job.finished(whole["attribution"], tallies)
+        return _gathered(parts.finish(whole))
+
+
+def _spread(out: xr.DataArray) -> xr.Dataset:
+    """Return attributions with their coordinates of several dims as variables beside them: those stay lazy when they are opened."""
+    return out.to_dataset().reset_coords([name for name, coord in out.coords.items() if coord.ndim > 1])
+
+
+def _gathered(found: xr.Dataset) -> xr.DataArray:
+    return found.set_coords([name for name in found.data_vars if name != "attribution"])["attribution"]
 
 
 def _cuts(job: Job, rows: np.ndarray[Any, Any]) -> tuple[list[int], list[int]]:
-    """Return where rows and columns are cut, so that the attributions of a tile take a quarter of the memory; one is tried out."""
+    """Return where rows and columns are cut, so that the attributions of a tile take an eighth of the memory; one is tried out."""
     one, _ = job.tile(rows[:1], slice(0, 1))
-    most = max(1, (job.asked.max_memory or _USUAL_MEMORY) // 4 // (_EACH * one.size))  # of row and column pairs
+    most = max(1, (job.asked.max_memory or _USUAL_MEMORY) // 8 // (_EACH * one.size))  # of row and column pairs
     n_columns = min(len(job.asked.columns), most)
     n_rows = max(1, most // n_columns)
     return [*range(0, len(rows), n_rows), len(rows)], [*range(0, len(job.asked.columns), n_columns), len(job.asked.columns)]
 
 
-def _joined(tiles: list[xr.DataArray], dim: str) -> xr.DataArray:
+def _joined(tiles: list[xr.Dataset], dim: str) -> xr.Dataset:
     if len(tiles) == 1:
         return tiles[0]
-    return xr.concat(tiles, dim, coords="minimal", compat="override", join="override", combine_attrs="override")
+    return xr.concat(
+        tiles, dim, data_vars="minimal", coords="minimal", compat="override", join="override", combine_attrs="override"
+    )

@@ -219,7 +219,7 @@ def test_bad_input_is_refused(stimuli, network):
         ba.attribute(unit, stimuli, neuroid=0, wrt="7")
     with pytest.raises(ParameterError, match=r"mode='jvp'.*Expected `groups=`"):
         ba.attribute(unit, stimuli, neuroid=0, mode="jvp")
-    with pytest.raises(ParameterError, match="'max_memory' parameter of attribute leaves 500 bytes"):
+    with pytest.raises(ParameterError, match="'max_memory' parameter of attribute leaves 250 bytes"):
         ba.attribute(unit, stimuli, neuroid=0, max_memory=1000)
 
 
