@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from brainalign.core.errors import SplitError
 from brainalign.engine.moments import Numbers, is_constant
 from brainalign.engine.precision import noise_covariance, whiten
 from brainalign.engine.retrieval import match_spread, rank_true
@@ -57,6 +58,11 @@ def rank_queries(both: Pair, *, asked: Asked) -> tuple[Numbers, Numbers, list[An
     n_candidates : ndarray of int, (query,)
     rows : list of (str, ndarray)
         The fold, and the stimuli of its queries.
+
+    Raises
+    ------
+    SplitError
+        A fold with a single candidate.
     """
     ranks, counts, rows = [], [], []
     for fold in both.folds:
@@ -66,6 +72,12 @@ def rank_queries(both: Pair, *, asked: Asked) -> tuple[Numbers, Numbers, list[An
         classes = None
         if asked.by is not None:
             classes = pd.factorize(np.concatenate([_labels(truth, asked.by, codes), labels]))[0]
+        n_candidates = len(names) + more.shape[1] if classes is None else classes.max() + 1
+        if n_candidates < 2:
+            raise SplitError(
+                f"identify got the fold {fold.name!r} with a single candidate, which is always found. Expected two or more stimuli (or classes) in "
+                "each test fold: use fewer folds, or candidates='all'."
+            )
         inside = asked.metric == "likelihood" or asked.rescale == "train"
         learned = (both.target[fold.train].values, *(predict_training(both, fold, asked.groups) if inside else ()))
         sides = [_copies(np.asarray(x), asked.width) for x in (prediction, truth, *learned)]
@@ -78,7 +90,7 @@ def rank_queries(both: Pair, *, asked: Asked) -> tuple[Numbers, Numbers, list[An
                 query, true, mine = guess, _means(pattern, codes), codes
             found.append(_rank(query, np.concatenate([true, others]), mine, classes, asked.metric))
         ranks.append(np.stack(found, axis=1))
-        counts.append(np.full(len(ranks[-1]), len(names) + more.shape[1] if classes is None else classes.max() + 1))
+        counts.append(np.full(len(ranks[-1]), n_candidates))
         rows.append((fold.name, names if asked.query == "target" else names[codes]))
     return np.concatenate(ranks), np.concatenate(counts), rows
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import DegeneratePredictionWarning, LeakWarning, ParameterError, TransductiveWarning
@@ -17,6 +18,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
+from brainalign.dataset.align import SAME_TIME_S
 from brainalign.dataset.split import folds_of
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
@@ -106,7 +108,7 @@ def identify(
     ParameterError
         A target with time; candidates of other neuroids; all candidates for queries by target, of which models were fitted to some.
     SchemaError, AlignmentError, SplitError
-        As in :func:`evaluate`.
+        As in :func:`evaluate`; a fold with a single candidate.
 
     Warns
     -----
@@ -175,7 +177,7 @@ def _identify(
     if not isinstance(candidates, str):
         _check_candidates(candidates, source if query == "target" else both.target, by)
         if query == "target":
-            asked = replace(asked, candidates=_prepared(candidates, steps))
+            asked = replace(asked, candidates=_prepared(_at_times(candidates, source), steps))
 
     ranked = partial(rank_queries, asked=asked)
     out = _found(*ranked(both)).assign_attrs(
@@ -230,6 +232,19 @@ def _prepared(candidates: xr.DataArray, steps: Chain) -> xr.DataArray:
             "apart, so that a prediction is of one stimulus."
         )
     return steps.prepare(candidates, candidates)[0]
+
+
+def _at_times(candidates: xr.DataArray, source: xr.DataArray) -> xr.DataArray:
+    """Return candidates at the times of the source, which may be a window."""
+    if "time" not in source.dims:
+        return candidates
+    rows = pd.Index(candidates.time.values).get_indexer(source.time.values, method="nearest", tolerance=SAME_TIME_S)
+    if (rows < 0).any():
+        raise ParameterError(
+            f"candidates lack {int((rows < 0).sum())} of the source's {len(rows)} times, first {source.time.values[rows < 0][0]:g} s. Expected "
+            "all of them."
+        )
+    return candidates.isel(time=rows)
 
 
 def _check_candidates(candidates: Any, like: xr.DataArray, by: str | None) -> None:

@@ -270,6 +270,10 @@ def test_what_cannot_be_asked_is_refused(embedding):
         ba.identify(brain, embedding, cv=ba.split(embedding, n_splits=3), groups="run")
     with pytest.raises(ba.errors.ParameterError, match="metric"):
         ba.identify(brain, embedding, metric="manhattan")
+    few = slice(0, 6)
+    with pytest.raises(ba.errors.SplitError, match=r"the fold 'fold-1' with a single candidate, .* fewer folds"):
+        ba.identify(brain[few], embedding[few], cv=6, random_state=0)
+    assert ba.identify(brain[few], embedding[few], cv=6, candidates="all", random_state=0).n_candidates.values.tolist() == [6] * 6
 
 
 def test_a_step_that_saw_the_test_rows_is_named(embedding):

@@ -59,6 +59,17 @@ def test_windows_without_time_are_refused(sides, windows, message):
         ba.identify(*sides, windows=windows)
 
 
+def test_further_candidates_are_seen_in_the_same_windows(sides):
+    source, target = sides
+    options = {"model": ba.Ridge(alphas=[1.0]), "cv": ba.split(target[:60], n_splits=3, random_state=0), "query": "target"}
+    found = ba.identify(source[:60], target[:60], candidates=source[60:], windows=[(0.0, 0.2), (0.2, 0.4)], **options)
+    cut = source.isel(time=[2, 3])
+    alone = ba.identify(cut[:60], target[:60], candidates=cut[60:], **options)
+    np.testing.assert_array_equal(found.score.values[1], alone.score.values)
+    with pytest.raises(ParameterError, match=r"candidates lack 2 of the source's 6 times, first 0 s. Expected all of them"):
+        ba.identify(source[:60], target[:60], candidates=source[60:].isel(time=[2, 3, 4, 5]), **options)
+
+
 def test_a_source_without_time_has_no_windows(sides):
     source, target = sides
     with pytest.raises(ParameterError, match=r"windows= got a source with dims \('presentation', 'neuroid'\). Expected one with time"):
