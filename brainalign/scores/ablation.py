@@ -70,9 +70,10 @@ def ablate(
     Returns
     -------
     Dataset
-        ``score`` of all neuroids together, with the dims of the verb's (neuroid, or measure); ``score_without`` and ``score_alone`` (group,
-        ...), the dim named by ``by``, with ``n_neuroids``; ``effect``, what leaving it out costs. With draws ``effect_random`` (draw, group,
-        ...) and ``p_value``, that a random set of the size costs as much.
+        ``score`` of all neuroids together, with the dims of the verb's (neuroid, or measure); ``score_without`` and
+        ``score_alone`` (group, ...), the dim named by ``by``, with ``n_neuroids`` (such a label of the target's becomes
+        ``target_<by>``); ``effect``, what leaving it out costs. With draws ``effect_random`` (draw, group, ...) and
+        ``p_value``, that a random set of the size costs as much.
 
     Raises
     ------
@@ -118,6 +119,7 @@ def ablate(
 
     rng = np.random.default_rng(seed)
     whole, without, alone, random = score(np.ones(len(codes), dtype=bool)), [], [], []
+    whole = whole.rename({by: f"target_{by}"}) if by in whole.coords else whole  # both sides may have regions, or layers
     for code in _counted(range(len(names)), progress):
         mine = codes == code
         without.append(score(~mine).values)

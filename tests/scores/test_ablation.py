@@ -75,6 +75,14 @@ def test_identification_is_ablated_too_and_ranks_point_the_same_way(latents):
         assert set(np.argsort(-found.values)[:2]) == {1, 4}
 
 
+def test_a_target_with_regions_of_its_own_keeps_them():
+    brain = planted(width=2)
+    out = ablate(brain, brain, **ASK)
+    assert out.effect.dims == ("region", "neuroid")
+    assert out.region.values.tolist() == SEVEN
+    assert out.target_region.values.tolist() == brain.region.values.tolist()
+
+
 def test_what_cannot_be_ablated_is_refused(latents):
     brain = planted()
     with pytest.raises(ba.errors.ParameterError, match="by='regoin', which is no neuroid coordinate"):
