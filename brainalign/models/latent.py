@@ -15,6 +15,7 @@ from brainalign.core.parameters import check_choice
 from brainalign.engine.factor import fixed_ridge
 from brainalign.engine.moments import known_mean
 from brainalign.engine.retrieval import match_spread
+from brainalign.engine.screening import best
 from brainalign.engine.solvers import RidgeSolution, RidgeSource
 from brainalign.features.bands import band_labels, bands
 from brainalign.models.inner_folds import inner_splits
@@ -218,8 +219,6 @@ class LatentDecoder(Ridge):
         for code in np.unique(latent_of):
             mine = latent_of == code
             curve = known_mean(np.asarray(solution.heldout_score)[:, mine], axis=1)
-            index[mine] = best = (
-                len(curve) - 1 - np.argmax(np.where(np.isnan(curve), -np.inf, curve)[::-1])
-            )  # the larger of two that tie
-            solution.weights[:, mine] = source.solve(y[:, mine], alphas[[best]], **options).weights
+            index[mine] = chosen = best(-curve[:, None])
+            solution.weights[:, mine] = source.solve(y[:, mine], alphas[chosen], **options).weights
         return replace(solution, alpha_index=index)

@@ -50,10 +50,10 @@ class PoissonGLM(LinearMapping):
 
     Notes
     -----
-    Newton's method for all targets together: :mod:`brainalign.engine.glm`. The past of the neurons themselves, and of others, goes in
-    through the chain: join it to the stimulus with ``ba.bands(stimulus=..., spikes=...)`` and delay both, by positive seconds.
-    Score it with ``metric="bits-per-spike"`` or ``"pseudo-r2"``. Counts are not averaged: ask :func:`brainalign.evaluate` for
-    ``repeats="keep"``.
+    Newton's method for all targets together: :mod:`brainalign.engine.glm`. The past of the neurons themselves, and of others,
+    goes in through the chain: join it to the stimulus with ``ba.bands(stimulus=..., spikes=...)`` and delay both, by positive
+    seconds. Score it with ``metric="bits-per-spike"`` or ``"pseudo-r2"``, both beside the mean rate of each test fold. Counts
+    are not averaged: ask :func:`brainalign.evaluate` for ``repeats="keep"``.
 
     Examples
     --------
