@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, columns_of, dtype_name, is_torch, rows_of, sum_of_products, to_numpy
+from brainalign.engine.backend import Array, cast, dtype_name, is_torch, namespace, rows_of, sum_of_products, to_numpy
 from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.moments import ROUNDING, Numbers
 from brainalign.engine.ridge_folds import Group, Refitted, Source, Splits, Training, group_folds
 
 _BUFFER = 2**22  # held-out values that are worked on at a time
+_ROWS = 1024  # products of float32 that are summed before the sum goes on in float64
 
 
 @dataclass
@@ -26,7 +27,7 @@ class HeldTile:
         Σy².
     spread : ndarray of float64, (target,)
         Σ_f Σ(y−ȳ_f)² over test rows; 0 where it is rounding.
-    truths, moving : list of arrays, (fold, row, target)
+    truths, moving : list of arrays, (fold, target, row)
         For each group of folds: the test rows, and what its operators are applied to.
     """
 
@@ -35,17 +36,6 @@ class HeldTile:
     spread: Numbers
     truths: list[Array]
     moving: list[Array]
-
-    def sort(self, order: Numbers) -> None:
-        """Bring the targets of the folds into another order; the other attributes keep theirs.
-
-        Parameters
-        ----------
-        order : ndarray of int, (target,)
-        """
-        for arrays in (self.truths, self.moving):
-            for i, array in enumerate(arrays):
-                arrays[i] = columns_of(array, order)
 
 
 class HeldOut:
@@ -111,15 +101,15 @@ class HeldOut:
         """
         turned = [group.turn(Y) for group in self.groups]
         k = self._left.shape[1]  # where folds divide the rows, the rotations of their rows add up to that of all
-        rotated = sum(part.sum(0)[:k] for part in turned) if self._adds_up else self._left.T @ Y
+        rotated = sum(part.sum(0)[:, :k] for part in turned) if self._adds_up else Y.T @ self._left
         moving = [group.move(part, rotated) for group, part in zip(self.groups, turned, strict=True)]
         truths = [group.truth(Y) for group in self.groups]
         norm = to_numpy(sum_of_products(Y, Y))
         spread = np.zeros(Y.shape[1])
         for group, truth in zip(self.groups, truths, strict=True):
-            apart = flat(self._fold_centred(group, truth))
-            spread += to_numpy(sum_of_products(apart, apart))
-        return HeldTile(rotated, norm, np.where(spread > self._rounding * norm, spread, 0.0), truths, moving)
+            apart = self._fold_centred(group, truth)
+            spread += _sum_of_products(apart, apart)
+        return HeldTile(rotated.T, norm, np.where(spread > self._rounding * norm, spread, 0.0), truths, moving)
 
     def unfitted(self, tile: HeldTile) -> Numbers:
         """Return Σ_f Σ(y−ŷ)² over test rows as α → ∞: ŷ is the mean of the other rows, or 0 without an intercept.
@@ -134,12 +124,12 @@ class HeldOut:
         """
         out = np.zeros(len(tile.norm))
         for group, truth in zip(self.groups, tile.truths, strict=True):
-            out += to_numpy(sum_of_products(flat(truth), flat(truth)))
+            out += _sum_of_products(truth, truth)
             if isinstance(group, Refitted) or not self.fit_intercept:
                 continue  # the mean is off already, or stays
-            constant = cast(group.source.constant(group.tested), dtype_name(truth))
-            share, along = to_numpy((constant * constant).sum(1)), to_numpy((constant[:, None, :] @ truth)[:, 0])
-            out += ((2 - share) / (1 - share) ** 2) @ (along * along)
+            constant = group.along(cast(group.source.constant(group.tested), dtype_name(truth)))
+            share, along = (to_numpy((constant * x).sum(-1)) for x in (constant, group.by_fold(truth)))
+            out += ((2 - share) / (1 - share) ** 2 * along**2).sum((0, 2))
         return out
 
     def loss(self, tile: HeldTile, alpha: float, columns: Numbers | slice) -> Numbers:
@@ -187,17 +177,15 @@ class HeldOut:
     def _loss(self, tile: HeldTile, operators: list[tuple[Array, ...]], columns: Numbers | slice) -> Numbers:
         sums = []
         for group, operator, moving, truth in zip(self.groups, operators, tile.moving, tile.truths, strict=True):
-            y = columns_of(truth, columns)
-            error = group.error(operator, columns_of(moving, columns), y)
+            y = _targets(truth, columns)
+            error = group.error(operator, _targets(moving, columns), y)
             if self.criterion != "pearson":
                 sums.append([(error, error)])
                 continue
             error += y  # the prediction
             predicted, true = self._fold_centred(group, error), self._fold_centred(group, y)
             sums.append([(predicted, true), (predicted, predicted), (true, true), (y, y)])
-        pooled = [
-            np.asarray(sum(to_numpy(sum_of_products(flat(a), flat(b))) for a, b in pairs)) for pairs in zip(*sums, strict=True)
-        ]
+        pooled = [np.asarray(sum(_sum_of_products(a, b) for a, b in pairs)) for pairs in zip(*sums, strict=True)]
         if self.criterion != "pearson":
             return pooled[0]
         cross, prediction_ss, target_ss, norm = pooled
@@ -207,10 +195,12 @@ class HeldOut:
 
     def _fold_centred(self, group: Group, values: Array) -> Array:
         """Return test rows without the (weighted) mean of their fold."""
+        by_fold = group.by_fold(values)
         if self.root is None:
-            return values - values.mean(1)[:, None, :]
-        root = rows_of(cast(self.root, dtype_name(values)), group.tested)[:, :, None]
-        return values - root * ((root * values).sum(1) / (root * root).sum(1))[:, None, :]
+            return (by_fold - by_fold.mean(-1)[..., None]).reshape(values.shape)
+        root = group.along(rows_of(cast(self.root, dtype_name(values)), group.tested))
+        mean = (root * by_fold).sum(-1) / (root * root).sum(-1)
+        return (by_fold - root * mean[..., None]).reshape(values.shape)
 
     def _operators_at(self, alpha: float) -> list[tuple[Array, ...]]:
         if alpha in self._operators:
@@ -222,18 +212,22 @@ class HeldOut:
         return made
 
 
-def flat(x: Array) -> Array:
-    """Return folds below one another: (fold, row, target) as (fold and row, target).
+def _targets(x: Array, targets: Numbers | slice) -> Array:
+    """Return some targets of (fold, target, row)."""
+    if isinstance(targets, slice):
+        return x[:, targets]
+    return x.index_select(1, namespace(x).as_tensor(targets, device=x.device)) if is_torch(x) else x.take(targets, axis=1)
 
-    Parameters
-    ----------
-    x : array, (fold, row, target)
 
-    Returns
-    -------
-    array, (fold and row, target)
-    """
-    return x.reshape(-1, x.shape[-1])
+def _sum_of_products(a: Array, b: Array) -> Numbers:
+    """Return Σ a b of each target in float64, from (fold, target, row)."""
+    if is_torch(a):
+        return to_numpy((a * b).sum((0, 2), dtype=namespace(a).float64))
+    total = np.zeros(a.shape[1])
+    for start in range(0, a.shape[2], _ROWS):
+        rows = slice(start, start + _ROWS)
+        total += np.einsum("ftr,ftr->ft", a[..., rows], b[..., rows]).sum(0, dtype=np.float64)
+    return total
 
 
 def _pieces(columns: Numbers | slice, step: int) -> list[Numbers | slice]:

@@ -10,7 +10,8 @@ intercept's direction, s̃ = λ/(λ+α) and 1, T̃ = ŨᵀY. Three ways to the s
   Ũ_S (diag(1/s̃) − Ũ_SᵀŨ_S)⁻¹ where S has more rows than U has columns (Woodbury);
 - many small folds, such as single rows: (I − H_SS)⁻¹ (Y_S − Ũ_S diag(s̃) T̃).
 
-Here errors are ŷ − y. Folds of equal sizes are worked on together.
+Here errors are ŷ − y. Folds of equal sizes are worked on together, and targets come first: those that are wanted at an alpha are whole
+rows, which are quick to gather.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, dtype_name, like, namespace, rows_of
+from brainalign.engine.backend import Array, cast, dtype_name, is_torch, like, namespace, rows_of
 from brainalign.engine.factor import RidgeFactor, factorise, intercept_direction, project, shrinkage
 from brainalign.engine.gram import column_mean, column_scale, inverse, standardised
 from brainalign.engine.moments import Numbers
@@ -53,12 +54,12 @@ class Source:
         """√w."""
         return None if self.weights is None else like(self.weights**0.5, self.factor.left)
 
-    def left(self, rows: Numbers) -> Array:
+    def left(self, rows: Numbers, dtype: str = "float64") -> Array:
         """Return Ũ, with the direction of the intercept as its last column."""
-        left = rows_of(self.factor.left, rows)
+        left = rows_of(cast(self.factor.left, dtype), rows)
         if not self.fit_intercept:
             return left
-        return namespace(left).concatenate([left, self.constant(rows)[..., None]], -1)
+        return namespace(left).concatenate([left, cast(self.constant(rows), dtype)[..., None]], -1)
 
     def constant(self, rows: Numbers) -> Array:
         """Return the direction of the intercept, a unit vector over all rows."""
@@ -76,8 +77,11 @@ class Source:
 class Group:
     """Folds of one size: ``removed`` (fold, row) is what they do not train on, the ``n_test`` rows that they test first.
 
-    ``error(operator(alpha), move(turn(Y), UᵀY), truth(Y))`` is ŷ − y, (fold, test row, target).
+    ``error(operator(alpha), move(turn(Y), YᵀU), truth(Y))`` is ŷ − y, (fold, target, test row), or (1, target, fold and test row) where
+    folds are ``together``.
     """
+
+    together = True
 
     def __init__(self, source: Source, removed: Numbers, n_test: int) -> None:
         self.source, self.removed, self.n_test = source, removed, n_test
@@ -85,14 +89,22 @@ class Group:
 
     def truth(self, Y: Array) -> Array:
         """Return the test rows."""
-        return rows_of(Y, self.tested)
+        return _targets_first(rows_of(Y, self.tested.reshape(1, -1) if self.together else self.tested))
+
+    def by_fold(self, values: Array) -> Array:
+        """Return test rows, or errors of theirs, as (1 or fold, target, fold or 1, test row)."""
+        return values.reshape(*values.shape[:2], -1, self.n_test)
+
+    def along(self, values: Array) -> Array:
+        """Return numbers of the test rows, (fold, test row), in a shape that goes with ``by_fold``."""
+        return values[None, None] if self.together else values[:, None, None]
 
     def turn(self, Y: Array) -> Any:
-        """Return what can be had of the targets before UᵀY is known."""
+        """Return what can be had of the targets before YᵀU is known."""
         return None
 
     def move(self, turned: Any, rotated: Array) -> Array:
-        """Return what the operator is applied to, (row, target) or (fold, row, target)."""
+        """Return what the operator is applied to, (1 or fold, target, k or more)."""
         raise TypeError(f"{type(self).__name__} must define move(turned, rotated).")
 
     def operator(self, alpha: float) -> tuple[Array, ...]:
@@ -126,7 +138,7 @@ class Spanning(Group):
 
     def move(self, turned: Any, rotated: Array) -> Array:
         """Return T."""
-        return rotated
+        return rotated[None]
 
     def build(self, alpha: float, some: slice) -> tuple[Array, ...]:
         """Return the operator of some folds, (fold, test row, k)."""
@@ -145,7 +157,7 @@ class Spanning(Group):
     def error(self, operator: tuple[Array, ...], moving: Array, truth: Array) -> Array:
         """Return ŷ − y: one product for all folds."""
         (stack,) = operator
-        return (stack.reshape(-1, stack.shape[-1]) @ moving).reshape(truth.shape)
+        return moving @ stack.reshape(-1, stack.shape[-1]).T
 
     @cached_property
     def held(self) -> Array:
@@ -156,24 +168,26 @@ class Spanning(Group):
 class Training(Group):
     """Few folds: N is applied to the rotation of each fold's training rows."""
 
+    together = False
+
     def turn(self, Y: Array) -> Array:
-        """Return Ũ_SᵀY_S, (fold, k + 1, target)."""
-        return self.narrow.swapaxes(1, 2) @ rows_of(Y, self.removed)
+        """Return Y_SᵀŨ_S, (fold, target, k + 1)."""
+        return rows_of(Y, self.removed).swapaxes(1, 2) @ self.narrow
 
     def move(self, turned: Any, rotated: Array) -> Array:
         """Return T̃ − Ũ_SᵀY_S; the intercept's entry of T̃ is 0, as Y is centred."""
         turned *= -1
-        turned[:, : len(rotated)] += rotated
+        turned[..., : rotated.shape[1]] += rotated
         return turned
 
     def build(self, alpha: float, some: slice) -> tuple[Array, ...]:
-        """Return N of some folds, (fold, test row, k + 1)."""
+        """Return Nᵀ of some folds, (fold, k + 1, test row)."""
         kept, dtype = self.source.kept(alpha), self.source.dtype
         if self.narrow.shape[1] <= self.narrow.shape[2]:
-            return (self._inner(kept, some) @ (self.narrow[some] * cast(kept, dtype)),)
+            return ((self.narrow[some] * cast(kept, dtype)).swapaxes(1, 2) @ self._inner(kept, some).swapaxes(1, 2),)
         half = self.held[some] * kept**0.5
-        inner = inverse(_identity_minus(half.swapaxes(1, 2) @ half)) * kept**0.5
-        return (cast(half[:, : self.n_test], dtype) @ cast(inner, dtype),)
+        inner = kept[:, None] ** 0.5 * inverse(_identity_minus(half.swapaxes(1, 2) @ half))
+        return (cast(inner, dtype) @ cast(half[:, : self.n_test], dtype).swapaxes(1, 2),)
 
     def _inner(self, kept: Array, some: slice) -> Array:
         """Return the test rows of (I − H_SS)⁻¹ in the working dtype, made in float64 where its condition asks for it."""
@@ -187,7 +201,7 @@ class Training(Group):
 
     def error(self, operator: tuple[Array, ...], moving: Array, truth: Array) -> Array:
         """Return ŷ − y: one product a fold."""
-        error = operator[0] @ moving
+        error = moving @ operator[0]
         error -= truth
         return error
 
@@ -199,7 +213,7 @@ class Training(Group):
     @cached_property
     def narrow(self) -> Array:
         """Ũ_S in the working dtype; that in float64 is not kept beside it unless it is asked for."""
-        return cast(self.source.left(self.removed), self.source.dtype)
+        return self.source.left(self.removed, self.source.dtype)
 
 
 class Residual(Group):
@@ -210,8 +224,8 @@ class Residual(Group):
         return rows_of(Y, self.removed.ravel())
 
     def move(self, turned: Any, rotated: Array) -> Array:
-        """Return T with Y_S below it."""
-        return namespace(rotated).concatenate([rotated, turned])
+        """Return T with Y_S beside it."""
+        return namespace(rotated).concatenate([rotated, turned.T], 1)[None]
 
     def build(self, alpha: float, some: slice) -> tuple[Array, ...]:
         """Return (I − H_SS)⁻¹ and Ũ_S diag(s̃) of some folds."""
@@ -224,10 +238,13 @@ class Residual(Group):
         """Return ŷ − y: one product for all folds, and a small one for each."""
         inner, fit = operator
         k = fit.shape[-1]
-        residual = fit.reshape(-1, k) @ moving[:k]
-        residual -= moving[k:]
-        residual = residual.reshape(*fit.shape[:2], -1)
-        return inner * residual if inner.shape[1:] == (1, 1) else inner @ residual
+        residual = moving[..., :k] @ fit.reshape(-1, k).T
+        residual -= moving[..., k:]
+        if inner.shape[1:] == (1, 1):
+            residual *= inner.reshape(-1)
+            return residual
+        by_fold = residual[0].reshape(len(moving[0]), *fit.shape[:2]).swapaxes(0, 1)
+        return (by_fold @ inner.swapaxes(1, 2)).swapaxes(0, 1).reshape(truth.shape)
 
     @property
     def n_moving(self) -> int:
@@ -260,13 +277,14 @@ class Refitted(Group):
         """Return the test rows, less the mean of the training rows."""
         values = cast(self._unweighted(Y, self.tested[0]), "float64") - self._mean(Y)
         root = self.source.root
-        return cast(values if root is None else values * rows_of(root, self.tested[0])[:, None], self.source.dtype)[None]
+        values = values if root is None else values * rows_of(root, self.tested[0])[:, None]
+        return _targets_first(cast(values, self.source.dtype))[None]
 
     def turn(self, Y: Array) -> Array:
         """Return the training rows along the U of the fold."""
         root = None if self.weights is None else like(self.weights**0.5, Y)
         values = standardised(self._unweighted(Y, self.train), self._mean(Y), self.source.dtype, root=root)
-        return (cast(self.part.left, self.source.dtype).T @ values)[None]
+        return (values.T @ cast(self.part.left, self.source.dtype))[None]
 
     def move(self, turned: Any, rotated: Array) -> Array:
         """Return what ``turn`` made."""
@@ -278,7 +296,7 @@ class Refitted(Group):
 
     def error(self, operator: tuple[Array, ...], moving: Array, truth: Array) -> Array:
         """Return ŷ − y."""
-        return operator[0] @ moving - truth
+        return moving @ operator[0].swapaxes(1, 2) - truth
 
     def _mean(self, Y: Array) -> Array:
         wide = None if self.weights is None else like(self.weights, Y)
@@ -322,6 +340,12 @@ def group_folds(source: Source, splits: Splits) -> list[Group]:
         kind = Spanning if spans else Training if 4 * n_removed > k else Residual
         groups.append(kind(source, np.stack(rows), n_test))
     return groups
+
+
+def _targets_first(rows: Array) -> Array:
+    """Return (..., row, target) as (..., target, row), each target's rows beside one another in memory."""
+    turned = rows.swapaxes(-1, -2)
+    return turned.contiguous() if is_torch(turned) else np.ascontiguousarray(turned)
 
 
 def _identity_minus(stack: Array) -> Array:

@@ -87,8 +87,7 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
     evaluate : callable
         From the position of an alpha, and the targets wanted (a slice or positions), to their losses.
     guess : ndarray of float64, (alpha, target)
-        Of the losses, up to a factor for each target. Targets are sorted by :func:`first_pair`, so that the first of them that are
-        wanted at one alpha are a slice.
+        Of the losses, up to a factor for each target.
     n : float
         Rows that the guess is made from, which say how exact it is: as exact as the mean of so many squares. Guesses near the
         smallest are evaluated in any case, as a flat curve may have more than one valley; a neighbour of the best is not, where the
@@ -103,11 +102,8 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
     """
     n_alphas, targets, pair = len(guess), np.arange(guess.shape[1]), first_pair(guess)
     loss, seen, misled = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool), None
-    for alpha in range(n_alphas):
-        low, high = (int(at) for at in np.searchsorted(pair, [alpha - 1, alpha + 1]))
-        if high > low:
-            loss[alpha, low:high], seen[alpha, low:high] = evaluate(alpha, slice(low, high)), True
-    wanted = (guess <= (1 + _CLOSE / n) * guess.min(axis=0)) & ~seen
+    wanted = guess <= (1 + _CLOSE / n) * guess.min(axis=0)
+    wanted[pair, targets] = wanted[np.minimum(pair + 1, n_alphas - 1), targets] = True
     while True:
         for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
             some = np.flatnonzero(wanted[alpha])
@@ -154,7 +150,6 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
     ----------
     held : HeldOut
     tile : HeldTile
-        Its folds are left in the order of the search.
     alphas : ndarray of float64, (alpha,)
         Ascending.
     screen : bool
@@ -183,13 +178,10 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
     guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
     unfitted = tile.norm * (n / (n - held.fit_intercept)) ** 2  # the criterion, as α → ∞
     unit = np.divide(held.unfitted(tile), unfitted, out=np.full(t, np.inf), where=unfitted > 0)
-    order = np.argsort(first_pair(guess), kind="stable")
-    tile.sort(order)
-    climbed = climb(evaluate, guess[:, order], n, unit[order])
-    exhaustive = climbed.copy()
+    found = climb(evaluate, guess, n, unit)
+    exhaustive = found.copy()
     for alpha, row in enumerate(exhaustive):
-        some = np.flatnonzero(checked[order] & np.isnan(row))
+        some = np.flatnonzero(checked & np.isnan(row))
         if some.size:
             row[some] = evaluate(alpha, some)
-    back = np.argsort(order)
-    return climbed[:, back], exhaustive[:, back]
+    return found, exhaustive

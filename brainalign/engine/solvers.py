@@ -135,9 +135,9 @@ class RidgeSource:
                 found, exhaustive = search_losses(held, tile, grid, screen=search == "screen", checked=checked[some])
                 index[some], scores[:, some] = best(found), held.score(found, tile, scale)
                 missed[some] = _missed(held.score(exhaustive, tile, scale), scores[:, some])
-            fitted = _weights(factor, left, shrink(factor, rotated, grid[index[some]]), dual=p > n)
-            fitted *= cast(like(scale, left), dtype)
-            out[:, some] = to_numpy(fitted)
+            shrunk = shrink(factor, rotated, grid[index[some]])
+            shrunk *= cast(like(scale, left), dtype)
+            out[:, some] = to_numpy(_weights(factor, left, shrunk, dual=p > n))
         return RidgeSolution(
             source_mean=to_numpy(factor.mean),
             target_mean=means,

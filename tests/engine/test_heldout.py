@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from brainalign.engine.factor import factorise
-from brainalign.engine.heldout import HeldOut, flat
+from brainalign.engine.heldout import HeldOut
 
 SHAPES = [(60, 20), (60, 100), (60, 52), (150, 4)]
 
@@ -111,8 +111,7 @@ def test_rotations_and_columns_in_any_order(n, p):
     whole = held.loss(tile, 2.0, slice(0, 9))
     np.testing.assert_allclose(held.loss(tile, 2.0, slice(3, 7)), whole[3:7], rtol=1e-10)
     order = np.array([8, 0, 4, 2, 1, 3, 7, 6, 5])
-    tile.sort(order)
-    np.testing.assert_allclose(held.loss(tile, 2.0, np.array([1, 5])), whole[order[[1, 5]]], rtol=1e-10)
+    np.testing.assert_allclose(held.loss(tile, 2.0, order), whole[order], rtol=1e-10)
 
 
 def test_operators_are_kept_within_their_memory():
@@ -123,7 +122,3 @@ def test_operators_are_kept_within_their_memory():
         for alpha in (1.0, 2.0, 3.0, 4.0):
             held.loss(tile, alpha, slice(0, 4))
         assert len(held._operators) == kept
-
-
-def test_flat_puts_folds_below_one_another():
-    assert flat(np.zeros((3, 4, 2))).shape == (12, 2)

@@ -36,6 +36,11 @@ def shuffled(n, k):
     return [(order[n // 4 :], order[: n // 4]) for order in orders]
 
 
+def folds_first(group, error):
+    """(fold, test row, target)"""
+    return np.einsum("ptfr->pfrt", group.by_fold(error)).reshape(*group.tested.shape, -1)
+
+
 CASES = [
     (60, 20, blocks, 4, Training), (60, 20, blocks, 60, Residual), (80, 3, blocks, 2, Training), (60, 100, blocks, 4, Spanning),
     (60, 100, blocks, 60, Spanning), (60, 20, gap, 4, Training), (60, 100, gap, 6, Spanning), (61, 20, blocks, 4, Training),
@@ -56,8 +61,8 @@ def test_every_kind_of_fold_gives_the_errors_of_a_refit(n, p, make, n_folds, kin
     assert sum(len(group.tested) for group in groups) == n_folds
     found = {}
     for group in groups:
-        error = group.error(group.operator(alpha), group.move(group.turn(Y), factor.left.T @ Y), group.truth(Y))
-        found |= {tuple(rows): part for rows, part in zip(group.tested, error, strict=True)}
+        error = group.error(group.operator(alpha), group.move(group.turn(Y), Y.T @ factor.left), group.truth(Y))
+        found |= {tuple(rows): part for rows, part in zip(group.tested, folds_first(group, error), strict=True)}
     for train, test in splits:
         model = SklearnRidge(alpha=alpha, fit_intercept=fit_intercept, solver="svd").fit(X[train], Y[train])
         np.testing.assert_allclose(found[tuple(test)], model.predict(X[test]) - Y[test], rtol=1e-7, atol=1e-8)
@@ -74,7 +79,9 @@ def test_columns_may_be_standardised_within_each_fold(p):
         scaler = StandardScaler().fit(X[train])
         model = SklearnRidge(alpha=5.0, solver="svd").fit(scaler.transform(X[train]), Y[train])
         error = group.error(group.operator(5.0), group.move(group.turn(Y), None), group.truth(Y))
-        np.testing.assert_allclose(error[0], model.predict(scaler.transform(X[test])) - Y[test], rtol=1e-8, atol=1e-8)
+        np.testing.assert_allclose(
+            folds_first(group, error)[0], model.predict(scaler.transform(X[test])) - Y[test], rtol=1e-8, atol=1e-8
+        )
 
 
 @pytest.mark.parametrize("make", [blocks, bootstrap])
@@ -87,9 +94,9 @@ def test_weighted_rows(make, p):
     factor = factorise(X, weights=weights)
     for group in group_folds(Source(factor, True, weights, False), make(40, 4)):
         error = group.error(
-            group.operator(2.0), group.move(group.turn(root * Y), factor.left.T @ (root * Y)), group.truth(root * Y)
+            group.operator(2.0), group.move(group.turn(root * Y), (root * Y).T @ factor.left), group.truth(root * Y)
         )
-        for test, found in zip(group.tested, error, strict=True):
+        for test, found in zip(group.tested, folds_first(group, error), strict=True):
             train = group.train if isinstance(group, Refitted) else np.setdiff1d(np.arange(40), test)
             model = SklearnRidge(alpha=2.0, solver="svd").fit(X[train], Y[train], sample_weight=weights[train])
             np.testing.assert_allclose(found, root[test] * (model.predict(X[test]) - Y[test]), rtol=1e-8, atol=1e-9)
