@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "angles": ["tuning"],
         "caption_scores": ["score_captions"],
         "captions": ["NearestCaption", "caption_bank"],
+        "captum_bridge": ["captum_forward"],
         "description": ["describe"],
         "dissociation": ["double_dissociation"],
         "gates": ["in_out_cosines", "mlp_weights"],

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainalign.core.errors import UnsupportedModuleError
+from brainalign.core.errors import CapabilityError, UnsupportedModuleError
 from brainalign.core.protocols import Features, Piece
 from brainalign.engine.attribution import System
 from brainalign.engine.backend import working_memory
@@ -190,6 +190,11 @@ def _input_system(asked: Asked, piece: Piece) -> tuple[System, Found]:
     empty = torch.empty(0)
     inputs, n_rows = piece.inputs.detach(), len(piece.rows)
     if piece.parts is not None:
+        if asked.groups is not None:
+            raise CapabilityError(
+                f"attribute got groups= for inputs with dims {piece.dims} that several rows share, as words do, or images under a delay. Expected "
+                "none: attributions are then to stimuli, and are summed by `a.groupby('part_...')`."
+            )
         own = np.asarray(piece.parts)
         at, codes = np.unique(own[own >= 0], return_inverse=True)
         index = np.full(own.shape, -1)
