@@ -2,18 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import did_you_mean, preview
-from brainalign.core.schema import as_labels
+from brainalign.core.schema import as_labels, group_label
+
+
+def names_of(x: xr.DataArray) -> tuple[list[str], list[str]]:
+    """Return the ids of neuroids as text, and their addresses ``"group/id"``.
+
+    Parameters
+    ----------
+    x : DataArray, (..., neuroid)
+
+    Returns
+    -------
+    ids, addresses : list of str, (neuroid,)
+        The same where neuroids have no layer or region.
+    """
+    ids, group = [str(name) for name in x["neuroid_id"].values.tolist()], group_label(x)
+    return ids, ids if group is None else [f"{place}/{name}" for place, name in zip(x[group].values.tolist(), ids, strict=True)]
+
+
+def columns_of(ids: Sequence[str], addresses: Sequence[str], wanted: Any, *, owner: str) -> np.ndarray[Any, Any]:
+    """Return the columns of the wanted neuroids.
+
+    Parameters
+    ----------
+    ids, addresses : sequence of str, (neuroid,)
+        As :func:`names_of` gives them.
+    wanted : str, int or sequence of them
+        ``neuroid_id`` values or ``"group/id"`` addresses.
+    owner : str
+        The verb, for the message.
+
+    Returns
+    -------
+    ndarray of int
+
+    Raises
+    ------
+    ParameterError
+        A name that is unknown, or that several groups have; or none.
+    """
+    index: dict[str, set[int]] = {}
+    for names in (ids, addresses):
+        for position, name in enumerate(names):
+            index.setdefault(name, set()).add(position)
+    items = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+    if not items:
+        raise ParameterError(f"{owner} got an empty `neuroid`. Expected at least one neuroid_id or address.")
+    columns = []
+    for item in items:
+        found = sorted(index.get(str(item), ()))
+        if len(found) != 1:
+            what = f"matches {len(found)} neuroids, {preview([addresses[i] for i in found])}" if found else "matches no neuroid"
+            raise ParameterError(
+                f"{owner} got neuroid={item!r}, which {what}. Expected a neuroid_id such as {preview(ids)} or an address "
+                f"'group/id'.{did_you_mean(str(item), index)}"
+            )
+        columns.append(found[0])
+    return np.array(columns)
 
 
 def find_neuroids(
-    groups: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], wanted: Any
+    groups: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], wanted: Any, *, owner: str = "attribute"
 ) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
     """Return the columns of the wanted neuroids, and their coordinates.
 
@@ -23,6 +81,8 @@ def find_neuroids(
         Neuroid coordinates by group, as a responder gives them.
     wanted : str, int or sequence of them, or None
         ``neuroid_id`` values or ``"group/id"`` addresses. None: all.
+    owner : str
+        The verb, for the message.
 
     Returns
     -------
@@ -36,31 +96,12 @@ def find_neuroids(
     """
     names = [str(i) for coords in groups.values() for i in coords["neuroid_id"].tolist()]
     layers = [group for group, coords in groups.items() for _ in range(len(coords["neuroid_id"]))]
-    chosen = np.arange(len(names)) if wanted is None else _columns(names, layers, wanted)
+    addresses = [f"{layer}/{name}" for layer, name in zip(layers, names, strict=True)]
+    chosen = np.arange(len(names)) if wanted is None else columns_of(names, addresses, wanted, owner=owner)
     joined = {name: np.concatenate([coords[name] for coords in groups.values()]) for name in _shared(groups)}
     if not {"layer", "region"} & joined.keys():  # the address of a unit is its layer and its id
         joined["layer"] = as_labels(layers)
     return chosen, {name: values[chosen] for name, values in joined.items()}
-
-
-def _columns(names: list[str], layers: list[str], wanted: Any) -> np.ndarray[Any, Any]:
-    index: dict[str, list[int]] = {}
-    for position, (group, name) in enumerate(zip(layers, names, strict=True)):
-        for address in {name, f"{group}/{name}"}:
-            index.setdefault(address, []).append(position)
-    items = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
-    if not items:
-        raise ParameterError("attribute got an empty `neuroid`. Expected at least one neuroid_id or address.")
-    for item in items:
-        found = index.get(str(item), [])
-        if len(found) != 1:
-            where = preview(dict.fromkeys(layers[i] for i in found))
-            what = f"matches {len(found)} neuroids, in {where}" if found else "matches no neuroid"
-            raise ParameterError(
-                f"attribute got neuroid={item!r}, which {what}. Expected a neuroid_id such as {preview(names)} or an address "
-                f"'group/id'.{did_you_mean(str(item), index)}"
-            )
-    return np.array([index[str(item)][0] for item in items])
 
 
 def _shared(groups: Mapping[str, Mapping[str, Any]]) -> list[str]:

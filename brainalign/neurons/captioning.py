@@ -29,9 +29,9 @@ from brainalign.engine.concepts import (
 )
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import false_discovery_rate, p_values
+from brainalign.neurons.addresses import names_of
 from brainalign.neurons.captions import PROBABILITY
-from brainalign.neurons.exemplars import names_of, without_time
-from brainalign.neurons.labelling import neuroid_labels, rows_of
+from brainalign.neurons.labelling import neuroid_labels, rows_of, without_time
 
 
 def caption(

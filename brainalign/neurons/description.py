@@ -18,8 +18,7 @@ from brainalign.core.schema import as_labels
 from brainalign.engine.concepts import top_rows
 from brainalign.engine.moments import column_status
 from brainalign.neurons.captions import texts_by_stimulus, words_of
-from brainalign.neurons.exemplars import without_time
-from brainalign.neurons.labelling import neuroid_labels
+from brainalign.neurons.labelling import neuroid_labels, without_time
 from brainalign.neurons.weights import bank_rows, vectors_of
 
 _LEVEL = 0.05  # of all words of a neuroid together

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,15 +9,16 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
+from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels, group_label, validate
+from brainalign.core.schema import as_labels, group_label
 from brainalign.core.tables import content_of, coords_of, validate_stimuli
 from brainalign.dataset.repeats import average_repeats
 from brainalign.engine.concepts import column_blocks, top_rows
 from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers, column_status
-from brainalign.neurons.labelling import neuroid_labels
+from brainalign.neurons.addresses import columns_of, names_of
+from brainalign.neurons.labelling import neuroid_labels, without_time
 
 #: Where in a stimulus, or in a map, a response was.
 PLACES = ("channel_x", "channel_y", "channel_z", "token", "x_mm", "y_mm", "z_mm")
@@ -61,8 +61,8 @@ def exemplars(
     -------
     Dataset, (neuroid, rank)
         ``stimulus_id``, ``response``, ``percentile`` (of that response among all, ties counted half) and the content; with ``by``,
-        also where the response was (``channel_x``, ``token``, ``x_mm`` ...), and of maps how large they are (attrs); ``status`` of each. A neuroid that is constant or
-        NaN has none: ``""`` and NaN.
+        also where the response was (``channel_x``, ``token``, ``x_mm`` ...), and of maps how large they are (attrs); ``status`` of
+        each. A neuroid that is constant or NaN has none: ``""`` and NaN.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def exemplars(
     check_number("k", k, owner="exemplars", low=1, integer=True)
     seed = check_random_state(random_state, owner="exemplars")
     x = without_time(responses, "exemplars")
-    chosen = x if neuroid is None else x.isel(neuroid=columns_of(x, neuroid, owner="exemplars"))
+    chosen = x if neuroid is None else x.isel(neuroid=columns_of(*names_of(x), neuroid, owner="exemplars"))
     ranked, shown = _sides(chosen, repeats, held_out)
     if k > len(ranked):
         raise ParameterError(f"exemplars got k={k} and {len(ranked)} stimuli. Expected no more exemplars than stimuli.")
@@ -103,81 +103,6 @@ def exemplars(
     out.attrs |= {"n_presentations": len(first), "by": by or "", "held_out": int(held_out), "repeats": repeats}
     params = {"k": k, "by": by, "repeats": repeats, "held_out": held_out}
     return write_step(out.drop_vars("row"), "exemplars", params=params, inputs={"responses": responses}, seed=seed)
-
-
-def without_time(responses: xr.DataArray, owner: str) -> xr.DataArray:
-    """Return valid responses, after checking that they have no time dim.
-
-    Parameters
-    ----------
-    responses : DataArray, (presentation, neuroid)
-    owner : str
-        The verb, for the message.
-
-    Returns
-    -------
-    DataArray
-
-    Raises
-    ------
-    SchemaError
-        Not valid, or with a time dim.
-    """
-    if "time" in validate(responses).dims:
-        raise SchemaError(
-            f"{owner} got responses with {responses.sizes['time']} times. Expected (presentation, neuroid): select a time, or average "
-            "over some with `x.sel(time=slice(0.1, 0.2)).mean('time', keep_attrs=True)`."
-        )
-    return responses
-
-
-def names_of(x: xr.DataArray) -> tuple[Numbers, Numbers]:
-    """Return the ids of neuroids as text, and their addresses ``"group/id"``.
-
-    Parameters
-    ----------
-    x : DataArray, (presentation, neuroid)
-
-    Returns
-    -------
-    ids, addresses : ndarray of str, (neuroid,)
-        The same where neuroids have no layer or region.
-    """
-    ids, group = x["neuroid_id"].values.astype(object).astype(str), group_label(x)
-    return ids, ids if group is None else np.char.add(np.char.add(x[group].values.astype(object).astype(str), "/"), ids)
-
-
-def columns_of(x: xr.DataArray, wanted: Any, *, owner: str) -> Numbers:
-    """Return the columns of the wanted neuroids.
-
-    Parameters
-    ----------
-    x : DataArray, (presentation, neuroid)
-    wanted : str, int or sequence of them
-        ``neuroid_id`` values, or addresses ``"group/id"``.
-    owner : str
-
-    Returns
-    -------
-    ndarray of int64
-
-    Raises
-    ------
-    ParameterError
-        A name that no neuroid has, or several.
-    """
-    names = names_of(x)
-    items = [str(item) for item in (wanted if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted])]
-    columns = []
-    for item in items:
-        found = np.unique(np.concatenate([np.flatnonzero(column == item) for column in names]))
-        if len(found) != 1:
-            raise ParameterError(
-                f"{owner} got neuroid={item!r}, which {len(found) or 'no'} neuroids have. Expected a neuroid_id such as {preview(names[0])} or an "
-                f"address 'group/id'.{did_you_mean(item, names[0].tolist())}"
-            )
-        columns.append(int(found[0]))
-    return np.asarray(columns)
 
 
 def _sides(x: xr.DataArray, repeats: str, held_out: bool) -> tuple[xr.DataArray, xr.DataArray]:

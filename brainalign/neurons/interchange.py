@@ -12,8 +12,7 @@ from brainalign.core.parameters import check_number, check_random_state, did_you
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.moments import Numbers
-from brainalign.neurons.exemplars import without_time
-from brainalign.neurons.labelling import neuroid_labels
+from brainalign.neurons.labelling import neuroid_labels, without_time
 
 
 def mediation(

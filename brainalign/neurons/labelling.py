@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
-from brainalign.core.schema import as_labels
+from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.core.tiles import plan_tiles, read_tiles
 from brainalign.engine.bootstrap import draw_weights
@@ -64,6 +64,32 @@ class Rows:
                 "recording in time, stretches of 20 s; else groups, or groups=None for single presentations."
             )
         return draw_weights(units, n, rng)[:, codes], units
+
+
+def without_time(responses: xr.DataArray, owner: str) -> xr.DataArray:
+    """Return valid responses, after checking that they have no time dim.
+
+    Parameters
+    ----------
+    responses : DataArray, (presentation, neuroid)
+    owner : str
+        The verb, for the message.
+
+    Returns
+    -------
+    DataArray
+
+    Raises
+    ------
+    SchemaError
+        Not valid, or with a time dim.
+    """
+    if "time" in validate(responses).dims:
+        raise SchemaError(
+            f"{owner} got responses with {responses.sizes['time']} times. Expected (presentation, neuroid): select a time, or average "
+            "over some with `x.sel(time=slice(0.1, 0.2)).mean('time', keep_attrs=True)`."
+        )
+    return responses
 
 
 def rows_of(x: xr.DataArray, groups: str | None, within: str | None, *, owner: str) -> Rows:

@@ -55,7 +55,7 @@ class LesionedNetwork:
     ) -> None:
         self.responder: InnerResponder = check_inner(responder, owner="lesion")
         self.modality, self.inputs = responder.modality, validate_stimuli(stimuli)
-        self.columns, self.coords = find_neuroids(responder.neuroids(self.inputs), neuroid)
+        self.columns, self.coords = find_neuroids(responder.neuroids(self.inputs), neuroid, owner="lesion")
         self.coords.setdefault("system", np.full(len(self.columns), responder.system, dtype=np.dtypes.StringDType()))
         self.table, self.description = responder.presentations(self.inputs), {"responder": responder.fingerprint()}
         self._pieces = responder.pieces(self.inputs)

@@ -49,7 +49,7 @@ class LesionedRecording:
         self._held = np.asarray(responses.values, dtype=np.float64)
         first = self._predict(self._held)
         own = self._predicted_coords(first)
-        self.columns, found = find_neuroids({"predicted": own}, neuroid)
+        self.columns, found = find_neuroids({"predicted": own}, neuroid, owner="lesion")
         self.coords = {name: found[name] for name in own}
         self.intact = _two_dims(first)[:, self.columns]
         self.sets = {"neuroid": self._set(by_layer(units), by or "neuroid_id")[None]}

@@ -15,8 +15,7 @@ from brainalign.engine.concepts import column_blocks
 from brainalign.engine.moments import Numbers
 from brainalign.engine.projection import highest
 from brainalign.engine.retrieval import prepared
-from brainalign.neurons.exemplars import without_time
-from brainalign.neurons.labelling import neuroid_labels
+from brainalign.neurons.labelling import neuroid_labels, without_time
 
 
 def read_weights(
