@@ -51,8 +51,6 @@ def as_stimuli(x: xr.DataArray) -> xr.Dataset:
     coords: dict[str, Any] = {name: ("presentation", values) for name, values in coords_of(x, "presentation").items()}
     coords |= {_PREFIX + name: (_PREFIX + "neuroid", values) for name, values in coords_of(x, "neuroid").items()}
     coords |= {"time": x["time"].values} if "time" in x.dims else {}
-    if coords["stimulus_id"][1].dtype.kind in "iu":
-        coords["stimulus_id"] = ("presentation", coords["stimulus_id"][1].astype(str))
     return xr.Dataset({"values": (dims, x.values)}, coords=coords, attrs={"kind": "array"})
 
 
