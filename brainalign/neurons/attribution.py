@@ -25,6 +25,7 @@ from brainalign.neurons.attribution_blackbox import BLACKBOX
 from brainalign.neurons.attribution_domains import Domain
 from brainalign.neurons.attribution_inputs import Baseline
 from brainalign.neurons.attribution_methods import METHODS
+from brainalign.neurons.attribution_nulls import Null, with_null
 from brainalign.neurons.attribution_pieces import Asked
 from brainalign.neurons.attribution_plain import PlainResponder
 from brainalign.neurons.attribution_tiles import Job, attribute_in_store
@@ -45,6 +46,9 @@ def attribute(
     n_steps: int = 16,
     groups: Any = None,
     domain: Any = None,
+    null: str | None = None,
+    n_nulls: int = 199,
+    target: xr.DataArray | None = None,
     mode: str = "auto",
     max_memory: int | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -91,6 +95,14 @@ def attribute(
     domain : {"frequency"}, DataArray, array_like or scikit-learn transformer, optional
         Coordinates in which an input is attributed to: frequencies over its time; or components z of ``x = mixing @ z``, given
         as the mixing matrix (feature, component) or a fitted PCA or FastICA. What no component holds stays as it is.
+    null : {"permutation", "phase", "random-network"}, optional
+        Compare where the map points with chance. Of a ``readout``: its mapping is fitted anew, penalties and all, to ``target`` with its
+        stimuli exchanged (in time: each run shifted in a circle), or with the phases of its frequencies turned. Of a unit, and of a
+        ``readout``: the network is ``untrained``, and its mapping fitted to what it then says.
+    n_nulls : int
+        Draws. The p of n of them is no lower than 1 / (n + 1).
+    target : DataArray, (presentation, neuroid), optional
+        The responses that the mapping of a ``readout`` was fitted on, to some or all of the stimuli; for its null.
     mode : {"auto", "vjp", "jvp"}
         Backwards, one pass for each neuroid (or feature of a readout); or forwards, one for each group, where there are any. By
         default the cheaper, tried out. The numbers are the same.
@@ -102,7 +114,7 @@ def attribute(
     resume : bool
         False where the store must not have attributions yet. Those that were asked for with other arguments are never continued.
     random_state : int, Generator or None
-        For baselines that are drawn.
+        For baselines and nulls that are drawn.
     progress : bool
         Show a progress bar.
 
@@ -116,7 +128,10 @@ def attribute(
         largest such difference. Beside Shapley values stands their ``standard_error``, beside total Sobol indices (NaN where a response does not
         vary) the ``first_order`` ones. Units carry ``unit_layer`` and ``unit_id``; the attr ``through_flow`` (JSON) says which share of the
         difference each layer accounts for, 1 where all of it goes through the layer. ``mapping_score`` (neuroid) is the held-out score
-        of the mapping behind a ``readout``.
+        of the mapping behind a ``readout``. With a null, coordinates (neuroid, ...): ``share``, the |attribution| of a part over that of
+        all parts, averaged over presentations; its interval ``ci_low`` to ``ci_high`` (95%, presentations drawn with replacement by
+        stimulus, or in time in stretches of 20 s; NaN of a single one); and ``p_value``, ``p_value_fdr`` and ``p_value_max`` (for all
+        parts and neuroids together), how often chance gives a part as large a share.
 
     Raises
     ------
@@ -143,6 +158,9 @@ def attribute(
     Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``, and ``"virtual"`` where
     recorded neuroids are what is attributed to. Its features are
     attributed once, and their attributions go through its weights: exact, for one voxel or for all.
+
+    A share has no unit, so that maps of other weights can be compared; it asks where a map points, not whether a mapping predicts
+    anything: where all parts matter alike none has more than chance, and ``mapping_score`` is what speaks.
 
     Examples
     --------
@@ -171,6 +189,9 @@ def attribute(
             "TorchResponder, a TransformersResponder or what `ba.readout` returns; of a mapping that reads a recording, `ba.readout(recording, "
             "mapping)`; without gradients, method='occlusion', 'shapley' or 'sobol'."
         )
+    chance = None if null is None else Null(null, n_nulls, seed, responder, stimuli, target, neuroid, max_memory)
+    if chance is not None:
+        chance.check("attribute")
     layers = _layers(responder, wrt, method)
     if layers and not (groups is None and domain is None):
         raise ParameterError(
@@ -190,8 +211,14 @@ def attribute(
     rows = _rows(presentations, len(table))
     if store is None:
         out, tally = job.tile(rows, slice(None))
-        return job.finished(out, [tally])
-    return attribute_in_store(job, rows, store, resume=resume)
+        found = job.finished(out, [tally])
+    else:
+        found = attribute_in_store(job, rows, store, resume=resume)
+    if chance is None:
+        return found
+    options = {"method": method, "wrt": layers or "input", "presentations": rows, "baseline": baseline, "n_steps": n_steps, "groups": groups,
+               "domain": domain, "mode": mode, "max_memory": max_memory, "random_state": seed}  # fmt: skip
+    return with_null(found, lambda other, names: attribute(other, stimuli, neuroid=names, **options), chance, owner="attribute")
 
 
 def _layers(responder: Any, wrt: Any, method: str) -> tuple[str, ...]:
