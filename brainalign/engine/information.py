@@ -124,7 +124,7 @@ def sparseness(rates: Numbers, kind: str, *, axis: int = 0) -> Numbers:
     Returns
     -------
     ndarray of float64
-        NaN where all values are 0.
+        NaN where all values are 0, or there are fewer than two.
 
     Examples
     --------
@@ -133,6 +133,8 @@ def sparseness(rates: Numbers, kind: str, *, axis: int = 0) -> Numbers:
     [(1.0, 0.0), (0.25, 1.0), (1.0, 0.0)]
     """
     n = rates.shape[axis]
+    if n < 2:
+        return np.full(rates.sum(axis=axis).shape, np.nan)
     total, squares = rates.sum(axis=axis, dtype=np.float64), np.square(rates, dtype=np.float64).sum(axis=axis)
     squares = np.where(squares > 0, squares, np.nan)
     if kind == "hoyer":

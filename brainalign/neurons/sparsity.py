@@ -36,9 +36,9 @@ def sparseness(
     Returns
     -------
     Dataset
-        ``lifetime`` (neuroid[, time]) and ``population`` (presentation[, <by>][, time]); 0 to 1, NaN where no response is above 0
-        or some are NaN. Coordinate ``status`` of neuroids: "ok", "nan" or "silent". Attr ``negative_share``: how many of the
-        averaged responses were below 0.
+        ``lifetime`` (neuroid[, time]) and ``population`` (presentation[, <by>][, time]); 0 to 1, NaN where no response is above 0,
+        or of a single neuroid. Coordinate ``status`` of neuroids: "ok", "silent", or "nan", whose lifetime is NaN and which no
+        population counts. Attr ``negative_share``: how many of the averaged responses were below 0.
 
     Raises
     ------
@@ -72,16 +72,17 @@ def sparseness(
         )
     rates = np.abs(values) if negative == "absolute" else np.maximum(values, 0.0)
     times = ("time",) if "time" in x.dims else ()
-    lifetime = sparseness_of(rates, kind)
-    silent = ~(rates > 0).any(axis=(0, *range(2, rates.ndim)))
     bad = ~np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
+    silent = ~(rates > 0).any(axis=(0, *range(2, rates.ndim)))
+    lifetime = sparseness_of(rates, kind)
+    lifetime[bad] = np.nan
     coords = neuroid_labels(x) | {name: ("presentation", labels) for name, labels in coords_of(x, "presentation").items()}
     coords["status"] = ("neuroid", as_labels(np.where(bad, "nan", np.where(silent, "silent", "ok"))))
     if by is None:
-        population, dims = sparseness_of(rates, kind, axis=1), ("presentation", *times)
+        population, dims = sparseness_of(rates[:, ~bad], kind, axis=1), ("presentation", *times)
     else:
         names = as_labels(list(dict.fromkeys(groups[by].tolist())))
-        parts = [sparseness_of(rates[:, groups[by] == name], kind, axis=1) for name in names]
+        parts = [sparseness_of(rates[:, (groups[by] == name) & ~bad], kind, axis=1) for name in names]
         population, dims = np.stack(parts, axis=1), ("presentation", by, *times)
         coords = {name: label for name, label in coords.items() if name != by} | {by: names}
     variables = {"lifetime": (("neuroid", *times), lifetime), "population": (dims, population)}

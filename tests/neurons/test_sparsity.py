@@ -56,3 +56,15 @@ def test_bad_input_is_named():
         ba.neurons.sparseness(recorded(np.eye(3)), by="layer")
     with pytest.raises(SchemaError, match="1 stimuli and 3 neuroids"):
         ba.neurons.sparseness(recorded(np.ones((1, 3))))
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_nan_neuroid_does_not_spoil_its_population():
+    values = np.hstack([np.eye(4), np.full((4, 1), np.nan), np.ones((4, 1))])
+    x = recorded(values, region=["V1"] * 4 + ["IT"] * 2, allow_nan=True)
+    out = ba.neurons.sparseness(x, by="region")
+    assert out.status.values.tolist() == ["ok"] * 4 + ["nan", "ok"]
+    assert np.isnan(out.lifetime.values[4])
+    assert out.population.sel(region="V1").values == pytest.approx(1)
+    assert np.isnan(out.population.sel(region="IT")).all()  # one neuroid is no population
+    assert ba.neurons.sparseness(x).population.values == pytest.approx((1 - 4 / 10) / (1 - 1 / 5))  # two of five respond
