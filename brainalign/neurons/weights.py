@@ -126,7 +126,9 @@ def vectors_of(weights: Any, *, owner: str) -> tuple[Numbers, dict[str, Any], Nu
     if isinstance(weights, xr.DataArray) and set(weights.dims) == {"feature", "neuroid"}:
         w = weights.transpose("feature", "neuroid")
         return w.values.astype(np.float64), neuroid_labels(w), w.coords["feature"].values if "feature" in w.coords else None
-    if hasattr(weights, "coef_"):
+    if hasattr(weights, "coef_") and not hasattr(
+        weights, "steps_"
+    ):  # those of a chain are of features that went through its steps
         shape = getattr(weights, "target_shape_", weights.coef_.shape[1:])
         coords = getattr(weights, "target_coords_", None) or {"neuroid_id": (("neuroid",), np.arange(weights.coef_.shape[1]))}
         if len(shape) == 1:
@@ -135,7 +137,8 @@ def vectors_of(weights: Any, *, owner: str) -> tuple[Numbers, dict[str, Any], Nu
     if values is None or values.ndim != 2:
         raise CapabilityError(
             f"{owner} got weights of type {type(weights).__name__}{'' if values is None else f' and shape {values.shape}'}. Expected vectors "
-            "(feature, neuroid), or a fitted mapping with `coef_` and without times: of a chain its last step, `model.steps_[-1]`."
+            "(feature, neuroid), or a fitted mapping with `coef_` and without times: of a chain its last step, `model.steps_[-1]`, against "
+            "`model.transform(features)`."
         )
     return values.astype(np.float64), {"neuroid_id": ("neuroid", np.arange(values.shape[1]))}, None
 

@@ -95,5 +95,9 @@ def test_vectors_keep_the_names_of_their_neuroids_and_features(vocabulary):
     flat = ba.responses(
         np.random.default_rng(0).normal(size=(40, 2)), stimulus_id=range(40), neuroid_id=[0, 1], modality="ann", system="net"
     )
+    chain = ba.chain(ba.ZScore(), ba.Ridge(alphas=[1.0])).fit(flat, flat)
+    with pytest.raises(ba.errors.CapabilityError, match=r"type Chain.*last step"):  # its weights are of standardised features
+        vectors_of(chain, owner="test")
+    assert vectors_of(chain.steps_[-1], owner="test")[0].shape == (2, 2)
     with pytest.raises(ba.errors.CapabilityError, match="without times"):
         vectors_of(ba.Ridge(alphas=[1.0]).fit(flat, meg), owner="test")
