@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import ParameterError, SchemaError
 
 LABEL = np.tile(["sentence", "nonword", "rest"], 20)
 
@@ -54,6 +54,8 @@ def test_bad_input_is_named():
         ba.neurons.localise(x, "condition", "rest", n_selected=3)
     with pytest.raises(ParameterError, match="n_selected=101 for 100 neuroids"):
         ba.neurons.localise(x, "condition", ("rest", "nonword"), n_selected=101)
+    with pytest.raises(SchemaError, match="localise got responses with 2 times"):
+        ba.neurons.localise(recorded(np.ones((60, 1, 2)), time=[0.0, 0.1]), "condition", ("rest", "nonword"), n_selected=1)
     few = recorded(planted(), stimulus_id=LABEL)
     with pytest.raises(ParameterError, match="sets of 1 and 1 groups"):
         ba.neurons.localise(few, "condition", ("rest", "nonword"), n_selected=3)
