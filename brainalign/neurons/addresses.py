@@ -29,6 +29,21 @@ def names_of(x: xr.DataArray) -> tuple[list[str], list[str]]:
     return ids, ids if group is None else [f"{place}/{name}" for place, name in zip(x[group].values.tolist(), ids, strict=True)]
 
 
+def short_names(x: xr.DataArray) -> list[str]:
+    """Return the ids of neuroids as text, or their addresses where two groups have one of an id.
+
+    Parameters
+    ----------
+    x : DataArray, (..., neuroid)
+
+    Returns
+    -------
+    list of str, (neuroid,)
+    """
+    ids, addresses = names_of(x)
+    return ids if len(set(ids)) == len(ids) else addresses
+
+
 def columns_of(ids: Sequence[str], addresses: Sequence[str], wanted: Any, *, owner: str) -> np.ndarray[Any, Any]:
     """Return the columns of the wanted neuroids.
 

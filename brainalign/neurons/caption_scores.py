@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, ParameterError
-from brainalign.core.parameters import check_number, check_random_state, preview
+from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.concepts import column_blocks, f1_parts, unit_columns
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import false_discovery_rate, p_values
 from brainalign.neurons.captioning import described
-from brainalign.neurons.captions import words_of
+from brainalign.neurons.captions import texts_of_neuroids, words_of
 from brainalign.neurons.labelling import neuroid_labels, rows_of
 
 
@@ -78,7 +77,7 @@ def score_captions(
     check_number("threshold", threshold, owner="score_captions", low=0.0, high=1.0)
     check_number("n_permutations", n_permutations, owner="score_captions", low=0, integer=True)
     seed = check_random_state(random_state, owner="score_captions")
-    texts = _checked(captions, responses)
+    texts = texts_of_neuroids(captions, responses, owner="score_captions")
     x, concepts, names, report = described(responses, bank, owner="score_captions")
     said = _simulated(texts, concepts, names.tolist())
     status, told = column_status(x.values), column_status(said)
@@ -97,26 +96,8 @@ def score_captions(
     out = xr.Dataset({name: ("neuroid", values) for name, values in labels.items()}, neuroid_labels(x))
     out = out.assign(status=("neuroid", status)).assign_coords(caption=("neuroid", as_labels(texts)))
     params = {"threshold": threshold, "n_permutations": len(orders)}
-    out.attrs = params | {"n_presentations": len(x), "report": json.dumps(report)}
+    out.attrs = params | {"n_presentations": len(x), "report": json.dumps({"join": report})}
     return write_step(out, "score_captions", params=params, inputs={"responses": responses, "bank": bank}, seed=seed)
-
-
-def _checked(captions: Any, responses: xr.DataArray) -> list[str]:
-    """Return the captions as texts, one a neuroid."""
-    values = captions.values if isinstance(captions, xr.DataArray) else np.asarray(captions, dtype=object)
-    if values.ndim != 1 or any(not isinstance(text, str) for text in values.tolist()):
-        raise ParameterError(
-            f"score_captions got captions of shape {values.shape}, starting {preview(values.ravel(), 1)}. Expected a text for each neuroid: "
-            "`caption(...).label`, or `describe(...).caption`."
-        )
-    ids = responses["neuroid_id"].values
-    given = captions["neuroid_id"].values if isinstance(captions, xr.DataArray) and "neuroid_id" in captions.coords else ids
-    if len(values) != len(ids) or not np.array_equal(given.astype(object), ids.astype(object)):
-        raise AlignmentError(
-            f"score_captions got {len(values)} captions (of {preview(given)}) and {len(ids)} neuroids ({preview(ids)}). Expected those of "
-            "the same neuroids in the same order: select them on both sides."
-        )
-    return [str(text) for text in values.tolist()]
 
 
 def _simulated(texts: list[str], concepts: Numbers, names: list[str]) -> Numbers:

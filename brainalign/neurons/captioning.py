@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
@@ -29,7 +29,7 @@ from brainalign.engine.concepts import (
 )
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import false_discovery_rate, p_values
-from brainalign.neurons.addresses import names_of
+from brainalign.neurons.addresses import short_names
 from brainalign.neurons.captions import PROBABILITY
 from brainalign.neurons.labelling import neuroid_labels, rows_of, without_time
 
@@ -85,7 +85,7 @@ def caption(
     Raises
     ------
     AlignmentError
-        No common stimulus.
+        No common stimulus, or one that the random system has not seen.
     SchemaError
         A time dim, a concept of two columns, or none that varies.
     ParameterError
@@ -135,8 +135,13 @@ def caption(
     orders = rows_of(x, None, None, owner="caption").orders(n_permutations if permuted else 0, np.random.default_rng(seed))
     random = None
     if not permuted:
-        saw_the_same = align(average_repeats(without_time(null, "caption")), x, source_name="null")[0]
-        random = rater.rate(saw_the_same, orders)[1].max(axis=1)
+        same = align(average_repeats(without_time(null, "caption")), x, source_name="null")[0]
+        if len(same) < len(x):
+            raise AlignmentError(
+                f"caption got a null that saw {len(same)} of {len(x)} common stimuli. Expected all of them: leave the others out of the "
+                "responses, or record the random system for them."
+            )
+        random = rater.rate(same, orders)[1].max(axis=1)
     status, scores, p = rater.rate(x, orders, random)
     out = _labelled(x, names, status, varies, scores)
     if not permuted or len(orders):
@@ -145,8 +150,9 @@ def caption(
         out["p_value_fdr"] = "neuroid", false_discovery_rate(out["p_value"].values)
     params = {"method": method, "k": k, "sharpness": sharpness, "penalty": penalty, "normalise": normalise}
     params |= {"null": "permutation" if permuted else "system", "n_permutations": len(orders)}
-    out.attrs = params | {"n_presentations": len(x), "report": json.dumps(report)}
-    return write_step(out, "caption", params=params, inputs={"responses": responses, "bank": bank}, seed=seed)
+    out.attrs = params | {"n_presentations": len(x), "report": json.dumps({"join": report})}
+    inputs = {"responses": responses, "bank": bank} | ({} if permuted else {"null": null})
+    return write_step(out, "caption", params=params, inputs=inputs, seed=seed)
 
 
 class _Rater:
@@ -224,10 +230,8 @@ def described(
     """
     sides = (average_repeats(without_time(x, owner)) for x in (bank, responses))
     concepts, x, report = align(*sides, source_name="bank", target_name="responses")
-    names, addresses = names_of(concepts)
-    if pd.Series(names).duplicated().any():
-        names = addresses
-    twice = pd.Series(names)[pd.Series(names).duplicated()]
+    names = pd.Series(short_names(concepts))
+    twice = names[names.duplicated()]
     if len(twice):
         raise SchemaError(
             f"{owner} got a bank with {len(twice)} concepts that it holds twice: {preview(twice)}. Expected a column each: "

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import check_number
+from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.parameters import check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.responses import responses as make_responses
 from brainalign.core.tables import validate_stimuli
@@ -102,6 +102,44 @@ def texts_by_stimulus(captions: Any) -> dict[str, list[str]]:
             f"captions have no text for {len(bare)} stimuli, first {bare[0]!r}. Expected one or several for each."
         )
     return texts
+
+
+def texts_of_neuroids(captions: Any, responses: xr.DataArray, *, owner: str) -> list[str]:
+    """Return captions of neuroids as texts, after checking that they are those of the responses.
+
+    Parameters
+    ----------
+    captions : DataArray or sequence of str, (neuroid,)
+    responses : DataArray, (presentation, neuroid)
+    owner : str
+        The verb, for messages.
+
+    Returns
+    -------
+    list of str, (neuroid,)
+
+    Raises
+    ------
+    ParameterError
+        Something else than a text for each.
+    AlignmentError
+        Captions of other neuroids, or in another order.
+    """
+    labelled = isinstance(captions, xr.DataArray)
+    values = captions.values if labelled else np.asarray(captions, dtype=object)
+    if values.ndim != 1 or any(not isinstance(text, str) for text in values.tolist()):
+        raise ParameterError(
+            f"{owner} got captions of shape {values.shape}, starting {preview(values.ravel(), 1)}. Expected a text for each neuroid: "
+            "`caption(...).label`, or `describe(...).caption`."
+        )
+    ids = responses["neuroid_id"].values
+    given = captions["neuroid_id"].values if labelled and "neuroid_id" in captions.coords else ids
+    if len(values) != len(ids) or not np.array_equal(given.astype(object), ids.astype(object)):
+        raise AlignmentError(
+            f"{owner} got {len(values)} captions (of {preview(given)}) and {len(ids)} neuroids ({preview(ids)}). Expected those of the "
+            "same neuroids in the same order: select them on both sides."
+        )
+    return [str(text) for text in values.tolist()]
 
 
 def words_of(text: str) -> list[str]:

@@ -12,6 +12,8 @@ from brainalign.core.parameters import check_number, check_random_state, did_you
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.moments import Numbers
+from brainalign.neurons.addresses import short_names
+from brainalign.neurons.captions import texts_of_neuroids
 from brainalign.neurons.labelling import neuroid_labels, without_time
 
 
@@ -49,6 +51,8 @@ def mediation(
     ------
     CapabilityError
         A decoder that gives no numbers.
+    AlignmentError
+        Captions of other neuroids.
     ParameterError
         A caption that is no concept of the decoder.
 
@@ -77,7 +81,8 @@ def mediation(
     out = xr.Dataset({"effect": (("neuroid", "concept"), effect)}, {"concept": as_labels(names)})
     out = out.assign_coords(neuroid_labels(x))
     if captions is not None:
-        labels = dict(zip(("score", "chance", "p_value"), _of_captions(captions, effect, names), strict=True))
+        texts = texts_of_neuroids(captions, x, owner="mediation")
+        labels = dict(zip(("score", "chance", "p_value"), _of_captions(texts, effect, names), strict=True))
         out = out.assign({name: ("neuroid", values) for name, values in labels.items()})
     out.attrs = {"causal_scope": "virtual", "n_pairs": n_pairs}
     return write_step(
@@ -95,7 +100,7 @@ def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers) -> t
             f"mediation got a decoder that predicts {at_base.dtype} of shape {at_base.shape}. Expected numbers (presentation, concept): a "
             "mapping fitted on a bank of concepts, such as `ba.Ridge().fit(responses, bank)`."
         )
-    names = before["neuroid_id"].values.tolist() if isinstance(before, xr.DataArray) else range(at_base.shape[1])
+    names = short_names(before) if isinstance(before, xr.DataArray) else [str(i) for i in range(at_base.shape[1])]
     at_base = at_base.astype(np.float64)
     apart = at_source - at_base
     power = (apart * apart).sum(axis=0)
@@ -105,17 +110,16 @@ def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers) -> t
         values[:, n] = other[:, n]
         moved = np.asarray(decoder.predict(start.copy(data=values))) - at_base
         effect[n] = (moved * apart).sum(axis=0) / np.where(power > 0, power, np.nan)
-    return effect, [str(name) for name in names]
+    return effect, names
 
 
-def _of_captions(captions: Any, effect: Numbers, names: list[str]) -> tuple[Numbers, Numbers, Numbers]:
+def _of_captions(texts: list[str], effect: Numbers, names: list[str]) -> tuple[Numbers, Numbers, Numbers]:
     """Return the effect of each neuroid on its concept, the mean of the others, and how often one of them has as much."""
-    texts = [str(text) for text in np.asarray(captions.values if isinstance(captions, xr.DataArray) else captions).tolist()]
     unknown = [text for text in texts if text and text not in names]
-    if unknown or len(texts) != len(effect):
+    if unknown:
         raise ParameterError(
-            f"mediation got {len(texts)} captions, {len(unknown)} of them no concept of the decoder ({preview(unknown)}). Expected one of "
-            f"{preview(names)} for each of {len(effect)} neuroids.{did_you_mean(unknown[0], names) if unknown else ''}"
+            f"mediation got {len(unknown)} captions that are no concept of the decoder ({preview(unknown)}). Expected one of "
+            f"{preview(names)} for each neuroid, or ''.{did_you_mean(unknown[0], names)}"
         )
     out = np.full((3, len(texts)), np.nan)
     for n, text in enumerate(texts):

@@ -110,6 +110,9 @@ def test_a_random_system_is_another_null(words, planted):
     salmon = ba.caption(recorded(np.random.default_rng(6).normal(size=(N_ROWS, 99))), words, null=random, random_state=0)
     assert kstest(salmon.p_value.values, "uniform").pvalue > 0.01
     assert (salmon.p_value_fdr.values > 0.05).all()
+    np.testing.assert_array_equal(ba.caption(x, words, null=random[::-1], random_state=0).p_value, out.p_value)
+    with pytest.raises(ba.errors.AlignmentError, match="a null that saw 150 of 200 common stimuli"):
+        ba.caption(x, words, null=random[50:])
 
 
 def test_slow_recordings_are_shifted_and_not_exchanged():

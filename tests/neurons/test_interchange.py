@@ -74,11 +74,26 @@ def test_a_captioned_neuroid_is_compared_with_all_others():
     assert np.mean(out.p_value.values[3:] <= 0.05) < 0.15
 
 
+def test_concepts_of_one_name_in_two_groups_are_called_by_their_addresses():
+    """As `caption` calls them, whose labels are asked about."""
+    values = np.random.default_rng(0).normal(size=(60, 2))
+    ids = {"stimulus_id": [f"s{i:03d}" for i in range(60)], "modality": "ann", "system": "net"}
+    bank = ba.responses(values, neuroid_id=["furry", "furry"], layer=["1", "2"], **ids)
+    x = recorded(values[:, ::-1])
+    labels = ba.caption(x, bank, method="pearson", n_permutations=0).label
+    out = ba.neurons.mediation(x, ba.Ridge(alphas=[1e-3]).fit(x, bank), labels, random_state=0)
+    assert out.concept.values.tolist() == ["1/furry", "2/furry"]
+    np.testing.assert_allclose(out.score.values, 1.0, atol=1e-3)
+
+
 def test_bad_input_is_named(world):
     x, bank = world
     decoder = ba.Ridge(alphas=[1.0]).fit(x, bank)
-    with pytest.raises(ba.errors.ParameterError, match=r"3 captions, 1 of them no concept.*Did you mean 'furry'"):
+    with pytest.raises(ba.errors.ParameterError, match=r"1 captions that are no concept.*Did you mean 'furry'"):
         ba.neurons.mediation(x, decoder, ["furry", "fury", ""])
+    labels = ba.caption(x, bank, method="pearson", n_permutations=0).label
+    with pytest.raises(ba.errors.AlignmentError, match=r"mediation got 3 captions .*'n2', 'n1', 'n0'.*and 3 neuroids"):
+        ba.neurons.mediation(x, decoder, labels[::-1])
     out = ba.neurons.mediation(x, decoder, ["furry", "", ""], random_state=0)
     assert np.isnan(out.score.values).tolist() == [False, True, True]
     with pytest.raises(ba.errors.CapabilityError, match="Expected numbers"):
