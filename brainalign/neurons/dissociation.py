@@ -13,7 +13,7 @@ from brainalign.core.parameters import check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.resample import p_values
-from brainalign.neurons.lesion import lesion
+from brainalign.neurons.lesion import lesion, rounding
 
 
 def double_dissociation(
@@ -46,7 +46,8 @@ def double_dissociation(
     Dataset
         ``effect`` (circuit, task), the mean over neuroids of what a lesion costs; ``selectivity`` (circuit), (own - other) / (|own| + |other|);
         ``dissociation``, the smaller of the two differences own - other, positive for a double dissociation. With draws
-        ``effect_random`` (draw, circuit, task), ``p_value`` (circuit, task), ``dissociation_random`` (draw), ``p_value_dissociation``.
+        ``effect_random`` (draw, circuit, task), ``p_value`` (circuit, task), and ``p_value_dissociation``, the larger of the p-values
+        of the two differences: both circuits must dissociate.
 
     Raises
     ------
@@ -77,29 +78,28 @@ def double_dissociation(
         for i, units in enumerate(circuits.values())
     ]
     effect = np.array([[float(one.effect.mean()) for one in row] for row in found])
-    difference, least = _own_less_other(effect)
+    difference = _own_less_other(effect)
     cell = ("circuit", "task")
     out = xr.Dataset(
         {
             "effect": (cell, effect),
             "selectivity": ("circuit", difference / np.maximum(np.abs(effect).sum(axis=1), np.finfo(float).tiny)),
-            "dissociation": ((), least),
+            "dissociation": ((), difference.min()),
         },
         coords={"circuit": as_labels(list(circuits)), "task": as_labels(list(tasks))},
     )
     if n_draws:
         null = np.stack([[one.effect_random.values.reshape(n_draws, -1).mean(axis=1) for one in row] for row in found])
         null = null.transpose(2, 0, 1)
-        least_null = _own_less_other(null)[1]
-        out["effect_random"], out["p_value"] = (("draw", *cell), null), (cell, p_values(effect, null))
-        out["dissociation_random"] = ("draw", least_null)
-        out["p_value_dissociation"] = ((), p_values(least, least_null))
+        least = np.max([[np.max(rounding(one)) for one in row] for row in found])
+        out["effect_random"], out["p_value"] = (("draw", *cell), null), (cell, p_values(effect - least, null))
+        # Not the smaller difference against smaller differences: then one circuit that dissociates would make two of any other.
+        out["p_value_dissociation"] = ((), p_values(difference - least, _own_less_other(null)).max())
     out.attrs |= {"causal_scope": found[0][0].attrs["causal_scope"], "mode": found[0][0].attrs["mode"]}
     params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws, "random_state": seed}
     return write_step(out, "double_dissociation", params=params, inputs={name: shown for name, (shown, _) in tasks.items()})
 
 
-def _own_less_other(effect: Any) -> tuple[Any, Any]:
-    """Return own - other of each circuit, (..., circuit), and the smaller of them."""
-    difference = np.stack([effect[..., 0, 0] - effect[..., 0, 1], effect[..., 1, 1] - effect[..., 1, 0]], axis=-1)
-    return difference, difference.min(axis=-1)
+def _own_less_other(effect: Any) -> Any:
+    """Return own - other of each circuit, (..., circuit)."""
+    return np.stack([effect[..., 0, 0] - effect[..., 0, 1], effect[..., 1, 1] - effect[..., 1, 0]], axis=-1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
@@ -57,6 +58,17 @@ def test_random_units_of_a_network_without_structure_give_uniform_percentiles(ne
     p = [float(ba.lesion(net, table(20), units={"1": [k % 5]}, n_draws=19, random_state=k).p_value.mean()) for k in range(10)]
     assert min(p) > 0.04
     assert 0.2 < np.mean(p) < 0.9
+
+
+def test_a_unit_that_leads_nowhere_is_as_good_as_any_other_whatever_is_rounded(table):
+    torch.manual_seed(2)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 256), torch.nn.Tanh(), torch.nn.Linear(256, 300), torch.nn.Linear(300, 7))
+    with torch.no_grad():
+        model[2].weight[:, 10:] = 0
+    net, stimuli = ba.TorchResponder(model, "3", system="net"), table(17)
+    for target in (None, ba.record(net, stimuli, progress=False)):
+        out = ba.lesion(net, stimuli, units={"1": [12]}, target=target, n_draws=99, random_state=2)
+        assert out.p_value.values.tolist() == [1.0] * 7
 
 
 def test_bad_input_is_refused(net, table):
