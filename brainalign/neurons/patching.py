@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import torch
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError
-from brainalign.core.parameters import check_choice
-from brainalign.core.protocols import InnerResponder, Piece
+from brainalign.core.parameters import check_choice, check_number
+from brainalign.core.protocols import Features, InnerResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
@@ -24,7 +25,7 @@ from brainalign.neurons.attribution_pieces import holds_no_stimulus
 from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
 from brainalign.neurons.relevance import lrp_rules
 
-ESTIMATORS = ("exact", "attribution", "relp")
+ESTIMATORS = ("exact", "attribution", "integrated-gradients", "relp")
 DIRECTIONS = ("noising", "denoising")
 _MOST_COPIES = 256
 
@@ -40,6 +41,7 @@ def patch(
     estimator: str = "exact",
     direction: str = "noising",
     absolute: bool = False,
+    n_steps: int = 5,
     rules: Sequence[str] = ("ln", "identity", "half"),
     max_memory: float | None = None,
 ) -> xr.DataArray:
@@ -59,13 +61,17 @@ def patch(
         What is one node: a whole ``"layer"``, or the elements that share a ``"token"``, ``"head"``, ``"unit"``, ``"channel_x"`` ...
     neuroid : str, int, or sequence of them, optional
         As in :func:`attribute`; default all.
-    estimator : {"exact", "attribution", "relp"}
+    estimator : {"exact", "attribution", "integrated-gradients", "relp"}
         ``"exact"`` runs the network with each node exchanged. ``"attribution"`` multiplies the difference at the node by the gradient
-        there: two passes and one backward pass a neuroid, for all nodes. ``"relp"`` does so with the rules of :func:`lrp_rules`.
+        there, for all nodes at once: one backward pass a neuroid, or a feature of a readout where these are fewer. ``"relp"`` does so
+        with the rules of :func:`lrp_rules`. ``"integrated-gradients"`` averages gradients while the layer goes from what it holds in
+        one run to what it holds in the other: nodes of a layer add up to the effect of all of it.
     direction : {"noising", "denoising"}
         The node of ``corrupt`` goes into the run on ``clean``, or the other way round.
     absolute : bool
         Return sizes of the effects, whose mean over presentations is the contribution of a node.
+    n_steps : int
+        Of ``"integrated-gradients"``, for each layer: points of Gauss and Legendre.
     rules : sequence of str
         Of ``"relp"``.
     max_memory : float, optional
@@ -89,7 +95,8 @@ def patch(
     Notes
     -----
     Under ``"exact"``, what lies before a layer runs once and what lies behind it once for each of its nodes, many at a time; nodes that
-    are alike in both runs are not run. Sources: Meng et al. 2022; Nanda 2023 (attribution); Jafari et al. 2025 (RelP).
+    are alike in both runs are not run. Sources: Meng et al. 2022; Nanda 2023 (attribution); Hanna et al. 2024 (integrated
+    gradients, on activations); Jafari et al. 2025 (RelP).
 
     Examples
     --------
@@ -103,6 +110,7 @@ def patch(
     """
     check_choice("estimator", estimator, ESTIMATORS, owner="patch")
     check_choice("direction", direction, DIRECTIONS, owner="patch")
+    check_number("n_steps", n_steps, owner="patch", low=1, integer=True)
     responder = check_inner(responder, owner="patch")
     sides = clean, corrupt
     if isinstance(corrupt, str):
@@ -111,14 +119,16 @@ def patch(
     base, other = (x if isinstance(x, str) else validate_stimuli(x) for x in (sides if direction == "noising" else sides[::-1]))
     columns, coords = find_neuroids(responder.neuroids(base), neuroid, owner="patch")
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
-    asked = _Asked(responder, find_layers(responder, nodes), (by,) if isinstance(by, str) else tuple(by), columns, max_memory)
+    steps = {"n_steps": n_steps} if estimator == "integrated-gradients" else {}
+    layers, by = find_layers(responder, nodes), (by,) if isinstance(by, str) else tuple(by)
+    asked = _Asked(responder, layers, by, columns, max_memory, steps.get("n_steps", 0))
     table = responder.presentations(base)
     sums = _Effects(len(table), len(columns))
     with lrp_rules(responder, rules) if estimator == "relp" else nullcontext():
         for piece, mate in _pairs(responder, base, None if isinstance(other, str) else other):
             sums.add(asked, piece, mate, exact=estimator == "exact")
     out = sums.labelled(coords, table, absolute)
-    params: dict[str, Any] = {"estimator": estimator, "direction": direction, "by": list(asked.by), "absolute": bool(absolute)}
+    params: dict[str, Any] = {"estimator": estimator, "direction": direction, "by": list(by), "absolute": bool(absolute)} | steps
     inputs = {"clean": clean}
     if isinstance(other, str):
         out, params["corrupt"] = out.drop_vars("other_response"), other
@@ -137,6 +147,7 @@ class _Asked:
     by: tuple[str, ...]
     columns: np.ndarray[Any, Any]
     max_memory: float | None
+    n_steps: int
 
     def nodes(self, values: Mapping[str, torch.Tensor]) -> list[Nodes]:
         coords = {layer: self.responder.inner_coords(layer, tuple(value.shape[1:])) for layer, value in values.items()}
@@ -174,7 +185,7 @@ class _Effects:
         effects = (
             [_exact(asked, piece, own, values, others, out) for own in nodes]
             if exact
-            else _by_gradients(asked, piece, nodes, others)
+            else _by_gradients(asked, piece, nodes, values, others)
         )
         self.values[piece.rows] += torch.cat(effects, dim=1).cpu().numpy()
 
@@ -217,19 +228,62 @@ def _exact(
     return effects
 
 
-def _by_gradients(asked: _Asked, piece: Piece, nodes: Sequence[Nodes], others: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+def _by_gradients(
+    asked: _Asked,
+    piece: Piece,
+    nodes: Sequence[Nodes],
+    values: Mapping[str, torch.Tensor],
+    others: Mapping[str, torch.Tensor],
+) -> list[torch.Tensor]:
     """Return difference × gradient summed over the elements of each node, by layer, (row, node, neuroid)."""
-    inputs = piece.inputs.detach().requires_grad_(True)
-    with torch.enable_grad(), asked.responder.reading([own.layer for own in nodes]) as seen:
-        out = piece.forward(inputs)
-        held = [seen[own.layer] for own in nodes]
-    effects = [torch.zeros(len(piece.rows), len(own), len(asked.columns), dtype=torch.float64) for own in nodes]
-    for j, rows, gradients in _backwards(out, held, asked.columns, rowwise=piece.parts is None):
-        for effect, own, value, gradient in zip(effects, nodes, held, gradients, strict=True):
-            products = ((others[own.layer] - value.detach()) * gradient).flatten(1)
-            sums = node_sums(products, torch.as_tensor(own.codes, device=products.device), len(own)).cpu()
-            effect[rows, :, j] = sums if piece.parts is None else sums.sum(0)
-    return effects
+    features = _less_work(asked, piece, sum(map(len, nodes)))
+    source, columns = (piece, asked.columns) if features is None else (features.piece, np.arange(features.n))
+    effects = [torch.zeros(len(source.rows), len(own), len(columns), dtype=torch.float64) for own in nodes]
+    for weight, some, out, held in _runs(asked, source, nodes, values, others):
+        for j, rows, gradients in _backwards(out, held, columns, rowwise=source.parts is None):
+            for i, gradient in zip(some, gradients, strict=True):
+                products = ((others[nodes[i].layer] - values[nodes[i].layer]) * gradient).flatten(1)
+                sums = node_sums(products, torch.as_tensor(nodes[i].codes, device=products.device), len(nodes[i])).cpu()
+                effects[i][rows, :, j] += weight * (sums if source.parts is None else sums.sum(0))
+    return effects if features is None else [features.linear(x.to(piece.inputs), asked.columns).double().cpu() for x in effects]
+
+
+def _less_work(asked: _Asked, piece: Piece, n_nodes: int) -> Features | None:
+    """Return the features of a readout where they take fewer backward passes than its neuroids, and effects on them fit into memory."""
+    features = piece.features
+    if features is None:
+        return None
+    inner, outer = (1, 1) if piece.parts is None else (len(features.piece.rows), len(piece.rows))
+    room = working_memory(piece.inputs) if asked.max_memory is None else asked.max_memory
+    fits = 8 * len(features.piece.rows) * n_nodes * features.n <= room
+    return features if fits and inner * features.n < outer * len(asked.columns) else None
+
+
+def _runs(
+    asked: _Asked,
+    piece: Piece,
+    nodes: Sequence[Nodes],
+    values: Mapping[str, torch.Tensor],
+    others: Mapping[str, torch.Tensor],
+) -> Iterator[tuple[float, Sequence[int], torch.Tensor, list[torch.Tensor]]]:
+    """Yield runs in the graph of autograd with their weights, and the layers at which gradients are taken: all, or each on its way to the other run."""
+    if not asked.n_steps:
+        inputs = piece.inputs.detach().requires_grad_(True)
+        with torch.enable_grad(), asked.responder.reading([own.layer for own in nodes]) as seen:
+            out = piece.forward(inputs)
+            held = [seen[own.layer] for own in nodes]
+        yield 1.0, range(len(nodes)), out, held
+        return
+    for i, layer in enumerate(own.layer for own in nodes):
+        for at, weight in zip(*np.polynomial.legendre.leggauss(asked.n_steps), strict=True):
+            value = torch.lerp(values[layer], others[layer], (1 + at) / 2).requires_grad_(True)
+            with torch.enable_grad(), asked.responder.altering({layer: partial(_instead, value)}):
+                out = piece.forward(piece.inputs)
+            yield weight / 2, [i], out, [value]
+
+
+def _instead(value: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
+    return value
 
 
 def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *, rowwise: bool) -> Iterator[tuple[int, Any, Any]]:

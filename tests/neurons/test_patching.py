@@ -146,6 +146,64 @@ def test_a_voxel_is_patched_as_the_weighted_sum_of_its_units_also_under_temporal
     assert voxel.causal_scope == "model"
 
 
+class Product(torch.nn.Module):
+    def forward(self, x):
+        return x[:, :1] * x[:, 1:2]
+
+
+def test_integrated_gradients_of_a_product_add_up_to_the_effect_of_both_factors():
+    inner = torch.nn.Sequential(torch.nn.Identity(), Product())
+    net = ba.TorchResponder(inner, "1", system="net")
+    clean, corrupt = (ba.stimuli.table(np.array([x]), stimulus_id=["s"], kind="array") for x in ([2.0, 3.0], [4.0, -1.0]))
+    found = {e: ba.patch(net, clean, corrupt, nodes="0", by="unit", estimator=e).values.ravel().tolist()
+             for e in ("exact", "attribution", "integrated-gradients")}  # fmt: skip
+    assert found["exact"] == [6.0, -8.0]  # each alone, beside what the other holds
+    assert found["attribution"] == [6.0, -8.0]
+    assert found["integrated-gradients"] == pytest.approx([2.0, -12.0])  # beside what the other holds on the way
+    whole = {e: ba.patch(net, clean, corrupt, nodes="0", estimator=e, n_steps=1).item() for e in found}
+    assert whole == {"exact": -10.0, "attribution": -2.0, "integrated-gradients": -10.0}
+
+
+def test_integrated_gradients_come_closer_to_exact_patching_of_all_of_a_layer_than_one_gradient(gpt2, texts):
+    lm = ba.TransformersResponder(gpt2, layers=3, pool="last", dtype="float64")
+    clean, corrupt = texts(3, 0), texts(3, 1)
+    found = {
+        (estimator, n): ba.patch(lm, clean, corrupt, nodes=["h.*.mlp", "h.1"], neuroid=range(4), estimator=estimator, n_steps=n)
+        for estimator, n in (("exact", 1), ("attribution", 1), ("integrated-gradients", 3), ("integrated-gradients", 16))
+    }
+    exact = found.pop(("exact", 1)).values
+    errors = {k: np.abs(effect.values - exact).max() / np.abs(exact).max() for k, effect in found.items()}
+    r = {k: round(np.corrcoef(effect.values.ravel(), exact.ravel())[0, 1], 4) for k, effect in found.items()}
+    print("whole layers, largest error and correlation with exact patching:", errors, r)
+    assert errors["integrated-gradients", 16] < 1e-2
+    assert errors["integrated-gradients", 16] < errors["integrated-gradients", 3] < errors["attribution", 1]
+
+
+@pytest.mark.parametrize("estimator", ["attribution", "integrated-gradients", "relp"])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_many_voxels_take_one_pass_a_feature_and_give_what_each_gives_alone(estimator, mixed, monkeypatch):
+    clean, corrupt = pair(12)
+    when = {"onset_s": np.arange(12) * 0.5, "duration_s": np.full(12, 0.5), "run": ["a"] * 12}
+    clean, corrupt = (x.assign_coords({name: ("presentation", v) for name, v in when.items()}) for x in (clean, corrupt))
+    layer = network(*DEEP).at("4")
+    features = ba.record(layer, clean, progress=False)
+    n = 6 if mixed else 12
+    bold = ba.responses(np.random.default_rng(1).normal(size=(n, 20)), stimulus_id=clean.stimulus_id.values[:n], neuroid_id=range(20),
+                        modality="fmri", system="sub-01", run=["a"] * n, onset_s=np.arange(n) * (1.0 if mixed else 0.5),
+                        duration_s=1.0 if mixed else 0.5)  # fmt: skip
+    steps = (ba.WordsToVolumes("sum"), ba.Delay([1])) if mixed else ()
+    voxels = ba.readout(layer, ba.chain(*steps, ba.Ridge(alphas=[0.1])).fit(features, bold))
+    passes, grad = [], torch.autograd.grad
+    monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: passes.append(1) or grad(*args, **kwargs))
+    options = {"nodes": ["0", "1"], "by": "unit", "estimator": estimator, "n_steps": 2}
+    together = ba.patch(voxels, clean, corrupt, **options)
+    n_layers = 4 if estimator == "integrated-gradients" else 1
+    assert len(passes) <= n_layers * 3 * (12 if mixed else 1)
+    alone = np.concatenate([ba.patch(voxels, clean, corrupt, neuroid=k, **options).values for k in (0, 7, 19)], axis=2)
+    np.testing.assert_allclose(together.values[..., [0, 7, 19]], alone, atol=1e-5)
+    assert np.abs(alone).max() > 1e-2
+
+
 def test_bad_input_is_refused(gpt2, texts):
     clean, corrupt = pair()
     net = network(*DEEP)
@@ -163,6 +221,8 @@ def test_bad_input_is_refused(gpt2, texts):
         ba.patch(ba.TransformersResponder(gpt2, layers=1), *mixed, nodes="h.0", by="token")
     with pytest.raises(ParameterError, match=r"'estimator'.*relp"):
         ba.patch(net, clean, corrupt, nodes="0", estimator="fast")
+    with pytest.raises(ParameterError, match=r"'n_steps'.*Got 0"):
+        ba.patch(net, clean, corrupt, nodes="0", n_steps=0)
     with pytest.raises(ParameterError, match="Got 9 of layer '0'"):
         ba.patch(net, clean, corrupt, nodes={"0": [9]}, by="unit")
     with pytest.raises(ParameterError, match="matches no neuroid"):
