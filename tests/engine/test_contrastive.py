@@ -62,8 +62,8 @@ def test_the_code_of_places_has_all_waves_and_tells_places_apart(n_axes):
     code = fourier_code(places)
     n = {1: 1024, 2: 32, 3: 10}[n_axes]
     assert code.shape == (9, 2 * n**n_axes)
-    torch.testing.assert_close(code.square().sum(dim=1), torch.full((9,), float(n**n_axes)))
-    assert torch.linalg.matrix_rank(code) == 9
+    np.testing.assert_allclose(code.square().sum(dim=1), float(n**n_axes), rtol=1e-5)
+    assert np.linalg.matrix_rank(code.numpy()) == 9
     assert not torch.allclose(fourier_code(np.zeros((1, n_axes))), fourier_code(np.ones((1, n_axes))))  # waves do not come round
 
 
@@ -77,7 +77,7 @@ def test_lost_sensors_are_those_around_a_place_and_are_not_looked_at():
     x = torch.randn(2, 25 * 7, generator=generator)
     other = torch.where(lost.repeat_interleave(7), 9.0, x)
     subject = torch.zeros(2, dtype=torch.int64)
-    torch.testing.assert_close(net(x, subject, lost), net(other, subject, lost))
+    np.testing.assert_allclose(*(torch.cat(net(side, subject, lost)).detach() for side in (x, other)), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(net(x, subject)[0], net(other, subject)[0])
     assert _lost_sensors(net, 0.0, generator) is None
     bare = _lost_sensors(network(n_sensors=400), 0.2, generator)
@@ -91,10 +91,10 @@ def test_rows_do_not_look_at_each_other_and_a_sensor_without_scale_is_left_out()
     with torch.no_grad():
         net.by_subject[1] *= 2
         whole, alone = net(x, subject)[0], torch.cat([net(x[[k]], subject[[k]])[0] for k in range(6)])
-        torch.testing.assert_close(whole, alone)
+        np.testing.assert_allclose(whole, alone, rtol=1e-4, atol=1e-5)
         changed = x.reshape(6, 5, 7).clone()
         changed[:, 1] = 100
-        torch.testing.assert_close(net(changed.reshape(6, 35), subject)[0], whole)
+        np.testing.assert_allclose(net(changed.reshape(6, 35), subject)[0], whole, rtol=1e-4, atol=1e-5)
         assert not torch.allclose(net(x, 1 - subject)[0], whole)
 
 

@@ -40,7 +40,7 @@ def network_hash(model):
 def test_it_beats_ridge_where_latencies_vary_and_only_there(late, modality):
     """Card 3, among 250: the same call, whoever responds."""
     x, y = evoked(1200, late=late, modality=modality)
-    model = ba.ContrastiveDecoder(width=32, depth=2, max_steps=150, batch_size=64, learning_rate=1e-2)
+    model = ba.ContrastiveDecoder(width=32, depth=2, max_steps=125, batch_size=64, learning_rate=1e-2)
     found = ba.identify(x, y, model=model, cv=ba.split(x, test=x.stimulus_id.values[950:]), random_state=0)
     gain = float((found.score - found.score_baseline).sel(measure="top-5"))
     if late == (10, 41):
@@ -143,7 +143,7 @@ def test_training_that_stops_by_what_it_trains_on_is_refused():
 
 def test_several_subjects_are_a_dict_or_a_coordinate_and_each_has_a_ridge():
     x, y = evoked(600, subjects=3, n_times=12, late=(3, 9), n_dims=8, noise=0.5)
-    model = ba.ContrastiveDecoder(width=16, depth=1, max_steps=150, batch_size=64, learning_rate=1e-2, dropout=0.0)
+    model = ba.ContrastiveDecoder(width=16, depth=1, max_steps=100, batch_size=64, learning_rate=1e-2, dropout=0.0)
     folds = ba.split(x, test=x.stimulus_id.values[450:])
     one = ba.identify(x, y, model=model, cv=folds, repeats="keep", random_state=0)
     assert (one.score.sel(measure="top-5") > 0.6) & (one.score_baseline.sel(measure="top-5") > 0.3)  # chance is 1 / 30
@@ -197,7 +197,7 @@ def test_sensors_at_places_are_looked_at_by_place_and_all_must_have_one():
 def test_sources_without_time_go_through_the_same_network(head):
     x, y = evoked(300, late=(3, 4), n_times=6, noise=0.3, n_dims=6)
     flat = x.isel(time=3, drop=True)
-    model = ba.ContrastiveDecoder(width=16, depth=1, max_steps=150, learning_rate=1e-2, head=head)
+    model = ba.ContrastiveDecoder(width=16, depth=1, max_steps=75, learning_rate=1e-2, head=head)
     found = model.fit(flat[:200], y[:200]).predict(flat)
     assert np.mean([np.corrcoef(found[200:, k], y[200:, k])[0, 1] for k in range(6)]) > 0.6
     trained = ba.split(y[:200], n_splits=5, random_state=0).on(y[:200])[0].train

@@ -32,7 +32,7 @@ def latents():
 ASK = {"model": ba.Ridge(alphas=[10.0]), "cv": 4, "random_state": 0}
 
 
-@pytest.mark.parametrize(("name", "method", "n_draws"), [("region", "refit", 9), ("layer", "refit", 0), ("region", "silence", 0)])
+@pytest.mark.parametrize(("name", "method", "n_draws"), [("region", "refit", 4), ("layer", "silence", 0)])
 def test_the_two_networks_that_carry_it_come_first_each_with_its_latent(latents, name, method, n_draws):
     out = ablate(planted(name=name), latents, by=name, method=method, n_draws=n_draws, **ASK)
     assert out.effect.dims == (name, "neuroid")
@@ -44,26 +44,26 @@ def test_the_two_networks_that_carry_it_come_first_each_with_its_latent(latents,
         assert abs(by_latent.sel(band=other)[k]) < 0.1
         assert out.score_alone.groupby("band").mean().sel(band=mine)[k] > 0.6
     if n_draws:
-        assert (out.p_value.groupby("band").mean().sel(band="low") == 0.1).values.tolist() == [k == 1 for k in range(7)]
-        assert out.p_value.mean("neuroid")[[0, 2, 3, 5, 6]].min() > 0.2
+        assert (out.p_value.groupby("band").mean().sel(band="low") == 0.2).values.tolist() == [k == 1 for k in range(7)]
+        assert out.p_value.mean("neuroid")[[0, 2, 3, 5, 6]].min() > 0.3
     assert out.attrs["causal_scope"] == "virtual"
     assert (out.n_neuroids == 8).all()
 
 
 def test_the_whole_is_what_the_verb_says_and_the_parts_are_its_columns(latents):
-    brain = planted()
+    brain = planted()[:, 8:32]
     out = ablate(brain, latents, **ASK)
     ask = ASK | {"controls": "none"}
     np.testing.assert_array_equal(out.score, ba.evaluate(brain, latents, **ask).score)
-    np.testing.assert_array_equal(out.score_alone[2], ba.evaluate(brain[:, brain.region == "net-2"], latents, **ask).score)
-    np.testing.assert_array_equal(out.score_without[2], ba.evaluate(brain[:, brain.region != "net-2"], latents, **ask).score)
+    np.testing.assert_array_equal(out.score_alone[1], ba.evaluate(brain[:, brain.region == "net-2"], latents, **ask).score)
+    np.testing.assert_array_equal(out.score_without[1], ba.evaluate(brain[:, brain.region != "net-2"], latents, **ask).score)
     np.testing.assert_allclose(ablate(brain, latents, method="silence", **ASK).score, out.score, atol=1e-6)
 
 
 def test_networks_that_say_the_same_make_up_for_each_other_only_when_refitted():
-    brain, target = planted(where=((1, LOW), (4, LOW)), noise=0.3), responses(LOW)
+    brain, target = planted(where=((0, LOW), (2, LOW)), noise=0.3)[:, :24], responses(LOW)
     refit, silence = (ablate(brain, target, method=method, **ASK).effect.mean("neuroid") for method in ("refit", "silence"))
-    assert refit[[1, 4]].max() < 0.05 < silence[[1, 4]].min()
+    assert refit[[0, 2]].max() < 0.05 < silence[[0, 2]].min()
 
 
 def test_identification_is_ablated_too_and_ranks_point_the_same_way(latents):
@@ -76,10 +76,10 @@ def test_identification_is_ablated_too_and_ranks_point_the_same_way(latents):
 
 
 def test_a_target_with_regions_of_its_own_keeps_them():
-    brain = planted(width=2)
+    brain = planted()[:, :16]
     out = ablate(brain, brain, **ASK)
     assert out.effect.dims == ("region", "neuroid")
-    assert out.region.values.tolist() == SEVEN
+    assert out.region.values.tolist() == SEVEN[:2]
     assert out.target_region.values.tolist() == brain.region.values.tolist()
 
 
@@ -99,5 +99,5 @@ def test_what_cannot_be_ablated_is_refused(latents):
 
 
 def test_it_says_what_was_asked(latents):
-    step = ba.core.provenance(ablate(planted(), latents, **ASK)).steps[-1]
+    step = ba.core.provenance(ablate(planted()[:, :16], latents, **ASK)).steps[-1]
     assert (step["verb"], step["seed"], step["params"]["method"], step["params"]["cv"]) == ("ablate", 0, "refit", 4)
