@@ -52,7 +52,7 @@ READOUTS = {
     "ridge": (ba.Ridge(), ba.Ridge()),
     "fwrf": (ba.SpatialReadout(), ba.SpatialReadout()),
     "factorised": (ba.SpatialReadout("factorised", n_steps=3), ba.SpatialReadout("factorised", n_steps=3)),
-    "attention": (ba.AttentionReadout("neuroid", steps=300), ba.AttentionReadout("region")),
+    "attention": (ba.AttentionReadout("neuroid", max_steps=300), ba.AttentionReadout("region")),
 }
 r = {}
 for name, models in READOUTS.items():

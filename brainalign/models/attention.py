@@ -37,7 +37,7 @@ class AttentionReadout(LabelledMapping):
         Places that each query may look at, each with keys and readout weights of its own.
     width : int
         d, of queries, keys and the code of places.
-    steps : int
+    max_steps : int
         Of AdamW, at most.
     patience : int
         Stop after so many steps without improvement on held-out rows; the best step is kept.
@@ -81,7 +81,7 @@ class AttentionReadout(LabelledMapping):
     >>> tokens, at = rng.normal(size=(200, 9, 4)), rng.integers(9, size=200)     # presentation, token, unit
     >>> tokens[np.arange(200), at, 0] += 6                                       # one of them is marked
     >>> y = tokens[np.arange(200), at, 1:]                                       # the target reads the marked one
-    >>> model = ba.AttentionReadout("neuroid", steps=200).fit(tokens, y)
+    >>> model = ba.AttentionReadout("neuroid", max_steps=200).fit(tokens, y)
     >>> bool((model.cv_score_ > 0.5).all())
     True
     """
@@ -92,7 +92,7 @@ class AttentionReadout(LabelledMapping):
         *,
         n_heads: int = 1,
         width: int = 32,
-        steps: int = 1000,
+        max_steps: int = 1000,
         patience: int = 200,
         batch_size: int = 128,
         learning_rate: float = 5e-3,
@@ -105,7 +105,7 @@ class AttentionReadout(LabelledMapping):
         self.queries = queries
         self.n_heads = n_heads
         self.width = width
-        self.steps = steps
+        self.max_steps = max_steps
         self.patience = patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -128,7 +128,7 @@ class AttentionReadout(LabelledMapping):
         -------
         self
         """
-        for name in ("n_heads", "steps", "patience", "batch_size"):
+        for name in ("n_heads", "max_steps", "patience", "batch_size"):
             check_number(name, getattr(self, name), owner="AttentionReadout", low=1, integer=True)
         check_number("learning_rate", self.learning_rate, owner="AttentionReadout", low=0, low_open=True)
         check_number("weight_decay", self.weight_decay, owner="AttentionReadout", low=0)
@@ -203,9 +203,12 @@ class AttentionReadout(LabelledMapping):
         centred = deviations(y[:, ok])
         scale = centred.std(axis=0)
         targets = torch.as_tensor((centred / scale).astype(np.float32), device=features.device)
-        options = {name: getattr(self, name) for name in ("steps", "patience", "batch_size", "learning_rate", "weight_decay")}
+        options: dict[str, Any] = {
+            name: getattr(self, name) for name in ("patience", "batch_size", "learning_rate", "weight_decay")
+        }
         query = query[: len(ok)]
-        self.step_ = train(self.network_, features, targets, query, split, **options, generator=generator) if ok.size else 0
+        options |= {"steps": self.max_steps, "generator": generator}
+        self.step_ = train(self.network_, features, targets, query, split, **options) if ok.size else 0
         self._fit_readouts(features, targets, query, split, ok, scale, y)
 
     def _fit_readouts(

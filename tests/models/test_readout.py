@@ -143,9 +143,9 @@ def pictures():
 READOUTS = {
     "fwrf": lambda: ba.SpatialReadout(n_positions=4),
     "factorised": lambda: ba.SpatialReadout("factorised", n_positions=4),
-    "attention by region": lambda: ba.AttentionReadout(steps=50),
-    "attention by neuroid": lambda: ba.AttentionReadout("neuroid", steps=50),
-    "behind a step": lambda: ba.chain(StandardScaler(), ba.AttentionReadout(steps=50)),
+    "attention by region": lambda: ba.AttentionReadout(max_steps=50),
+    "attention by neuroid": lambda: ba.AttentionReadout("neuroid", max_steps=50),
+    "behind a step": lambda: ba.chain(StandardScaler(), ba.AttentionReadout(max_steps=50)),
 }
 
 
@@ -167,7 +167,7 @@ def test_readouts_of_maps_are_exact_and_differentiable(pictures, name):
 def test_attention_is_not_divided_among_mixed_stimuli(pictures):
     layer, _, features, brain = pictures
     onsets = {"onset_s": ("presentation", np.arange(60.0)), "run": ("presentation", ["a"] * 60)}
-    model = ba.chain(ba.Delay([0.0, 1.0]), ba.AttentionReadout(steps=25))
+    model = ba.chain(ba.Delay([0.0, 1.0]), ba.AttentionReadout(max_steps=25))
     fitted = model.fit(features.assign_coords(onsets), brain.assign_coords(onsets))
     with pytest.raises(CapabilityError, match="cannot divide AttentionReadout among the stimuli"):
         ba.readout(layer, fitted)

@@ -174,6 +174,13 @@ PAIR_OPTIONS = {
         controls=ba.controls(ba.simulate(n_stimuli=60, n_neuroids=1, random_state=0).stimuli, random_state=0),
         random_state=0,
     ).sel(control=["random-low-level"]),
+    "attribute to recorded neuroids": lambda source, target: ba.attribute(
+        ba.readout(ba.average_repeats(source), encoding(source, target[:, :2])),
+        ba.average_repeats(source)[:5],
+        method="shapley",
+        groups="group",
+        random_state=0,
+    ),
     "neurons.score_captions, neurons.caption_bank": lambda source, target: ba.neurons.score_captions(
         ba.caption(target, ba.neurons.caption_bank(captions_of(source)), n_permutations=0, random_state=0).label,
         target,
@@ -294,6 +301,9 @@ SINGLE_OPTIONS = {
     ),
     "geometry.kernel_analysis": lambda x: ba.geometry.kernel_analysis(
         x.assign_coords(half=("presentation", x.stimulus_id.values < x.stimulus_id.values[30])), "half", by="group"
+    ),
+    "neurons.captum_forward": lambda x: ba.neurons.captum_forward(
+        ba.readout(x, ba.Ridge(alphas=[1.0]).fit(x, x[:, :2])), x, neuroid=x.neuroid_id.values[0]
     ),
     "neurons.coverage": lambda x: ba.neurons.coverage(x[:40], new=x[40:]),
     "lesion of recorded neuroids": lambda x: ba.lesion(
@@ -462,8 +472,8 @@ def test_brains_and_networks_share_one_template(systems):
 READOUTS = [
     ba.SpatialReadout(n_positions=2, sizes=2, cv=3),
     ba.SpatialReadout("factorised", n_positions=2, sizes=2, n_steps=1, cv=3),
-    ba.AttentionReadout(steps=25),
-    ba.AttentionReadout("neuroid", steps=25),
+    ba.AttentionReadout(max_steps=25),
+    ba.AttentionReadout("neuroid", max_steps=25),
 ]
 
 
@@ -535,6 +545,11 @@ def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
         a = ba.attribute(responder, images, neuroid=neuroid)
         assert a.dims == ("presentation", "neuroid", "feature")
         assert a.attrs["completeness_error"] < 1e-4
+        for method in ("occlusion", "shapley", "sobol"):
+            found = ba.attribute(responder, images, neuroid=neuroid, method=method, domain="frequency", random_state=0)
+            assert found.dims == ("presentation", "neuroid", "frequency")
+        module, inputs = ba.neurons.captum_forward(responder, images, neuroid=neuroid)
+        np.testing.assert_allclose(module(inputs).detach(), a.response, atol=1e-5)
         effect = ba.patch(
             responder, images, images[["values"]].isel(presentation=slice(None, None, -1)), nodes="0", by="unit", neuroid=neuroid
         )
