@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
@@ -11,12 +10,12 @@ import numpy as np
 import xarray as xr
 from sklearn.base import clone
 
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.engine.gram import column_mean, column_scale, deviation, wide_matmul
 from brainalign.engine.kept import Kept, content_key
 from brainalign.engine.moments import is_constant
-from brainalign.engine.solvers import RidgeSolution, RidgeSource, Splits, fixed_ridge, ridge_source
+from brainalign.engine.solvers import RidgeSolution, RidgeSource, Splits, ridge_source
 from brainalign.models.inner_folds import inner_splits, restricted, row_weights, target_patterns
 from brainalign.models.mapping import LinearMapping, Values, working_device
 
@@ -194,56 +193,6 @@ class Ridge(LinearMapping):
         out = super().__sklearn_clone__()
         out._kept = self._kept
         return out
-
-    def at_chosen_alphas(self, X: Any, X_new: Any) -> Callable[[Values], Values]:
-        """Return what predicts further targets, at the alphas that were chosen, without decomposing the source for each.
-
-        Parameters
-        ----------
-        X : DataArray or ndarray, (presentation, neuroid[, time])
-            Training rows, as given to ``fit``.
-        X_new : DataArray or ndarray, (presentation, neuroid[, time])
-            Rows to predict.
-
-        Returns
-        -------
-        callable
-            From targets (training row, k · target), k times those of ``fit`` side by side (permutations of their rows), to
-            predictions (new row, k · target). What is not ``"ok"`` is NaN.
-
-        Raises
-        ------
-        CapabilityError
-            Targets were fitted on rows of their own (``nan_policy="mask"``).
-
-        Examples
-        --------
-        >>> import brainalign as ba
-        >>> rng = np.random.default_rng(0)
-        >>> X, Y = rng.normal(size=(60, 5)), rng.normal(size=(60, 2))
-        >>> predict = ba.Ridge().fit(X[:50], Y[:50]).at_chosen_alphas(X[:50], X[50:])
-        >>> orders = [rng.permutation(50) for _ in range(20)]
-        >>> predict(np.hstack([Y[:50][order] for order in orders])).reshape(10, 20, 2).shape
-        (10, 20, 2)
-        """
-        if self._weights is None:
-            raise CapabilityError(
-                "at_chosen_alphas of Ridge(nan_policy='mask') has no single set of training rows: each target was fitted on the rows where "
-                "it is finite. Expected targets without NaN, or nan_policy='omit_target'."
-            )
-        x, new = (self._features(part) / self._scale for part in (X, X_new))
-        used = self._weights > 0
-        weights = None if self.sample_weight is None else self._weights[used]
-        device = working_device(self.device, owner="Ridge")
-        fold = fixed_ridge(x[used], new, fit_intercept=self.fit_intercept, dtype=self.dtype, device=device, weights=weights)
-
-        def predict(y: Values) -> Values:
-            copies = y.shape[1] // len(self.alpha_)
-            out = fold.predict(y if used.all() else y[used], np.tile(np.nan_to_num(self.alpha_), copies))
-            out[:, np.tile(self.status_ != "ok", copies)] = np.nan
-            return out
-
-        return predict
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         device = self._check()

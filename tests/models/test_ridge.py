@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import CapabilityError, DegenerateNeuroidWarning, ParameterError, SplitError
+from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SplitError
 from brainalign.engine.solvers import ridge_source
 from brainalign.models import ridge
 from brainalign.models.ridge import RELATIVE_ALPHAS
@@ -292,8 +292,6 @@ def test_missing_rows_by_policy():
         np.testing.assert_allclose(model.predict(X)[:, target], alone.predict(X), atol=1e-9)
         np.testing.assert_allclose(model.cv_score_[target], alone.cv_score_[0], atol=1e-10)
     assert np.isnan(model.predict(X)[:, 5]).all()
-    with pytest.raises(CapabilityError, match="no single set of training rows"):
-        model.at_chosen_alphas(X, X)
 
 
 def test_a_masked_target_that_is_constant_or_too_short():
@@ -505,24 +503,6 @@ def test_the_search_is_verified_on_a_share_of_the_targets(n, p):
     assert (everything.cv_score_ - screened.cv_score_).max() < 1e-5
     assert np.isnan(ba.Ridge().fit(X, Y).search_loss_)
     assert screened.seed_ == 1
-
-
-@pytest.mark.parametrize("p", [15, 150])
-@pytest.mark.parametrize(
-    "options", [{}, {"standardize": "train"}, {"fit_intercept": False}, {"sample_weight": np.arange(60) % 3}]
-)
-def test_permuted_targets_at_the_chosen_alphas_are_what_a_fit_would_predict(p, options):
-    X, Y = problem(70, p)
-    Y[:, 2], Y[3, 3] = 1.0, np.nan
-    model = ba.Ridge(dtype="float64", **options).fit(X[:60], Y[:60])
-    predict = model.at_chosen_alphas(X[:60], X[60:])
-    np.testing.assert_allclose(predict(Y[:60]), model.predict(X[60:]), atol=1e-8)
-    orders = [np.random.default_rng(seed).permutation(60) for seed in range(3)]
-    found = predict(np.hstack([Y[:60][order] for order in orders])).reshape(10, 3, 5)
-    for i, order in enumerate(orders):
-        for k in (0, 1, 4):
-            alone = ba.Ridge(alphas=model.alpha_[k], dtype="float64", **options).fit(X[:60], Y[:60][order][:, k])
-            np.testing.assert_allclose(found[:, i, k], alone.predict(X[60:]), atol=1e-7)
 
 
 WEIGHTS = np.repeat([1.0, 2.0], 30)
