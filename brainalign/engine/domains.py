@@ -48,7 +48,8 @@ class Frequencies:
         -------
         Tensor, (..., time, ...)
         """
-        return torch.fft.irfft(torch.view_as_complex(z.contiguous()), n=self.n, dim=self.axis)
+        x: Tensor = torch.fft.irfft(torch.view_as_complex(z.contiguous()), n=self.n, dim=self.axis)
+        return x
 
 
 class Components:
@@ -66,7 +67,7 @@ class Components:
         self.axis = axis
         self._mixing = mixing.to(inputs)
         self._unmixing = torch.linalg.pinv(mixing).to(inputs)
-        self._rest = inputs - self._along(self._mixing, self.forward(inputs))
+        self._rest = inputs - _along(self._mixing, axis, self.forward(inputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the components of signals, those of the smallest norm where several would do.
@@ -79,7 +80,7 @@ class Components:
         -------
         Tensor, (..., component, ...)
         """
-        return self._along(self._unmixing, x)
+        return _along(self._unmixing, self.axis, x)
 
     def inverse(self, z: Tensor) -> Tensor:
         """Return signals with some components, and with the rest of the inputs.
@@ -92,8 +93,9 @@ class Components:
         -------
         Tensor, (copy * batch, ..., feature, ...)
         """
-        made = self._along(self._mixing, z)
+        made = _along(self._mixing, self.axis, z)
         return (made.reshape(-1, *self._rest.shape) + self._rest).reshape(made.shape)
 
-    def _along(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return (x.movedim(self.axis, -1) @ matrix.T).movedim(-1, self.axis)
+
+def _along(matrix: Tensor, axis: int, x: Tensor) -> Tensor:
+    return (x.movedim(axis, -1) @ matrix.T).movedim(-1, axis)

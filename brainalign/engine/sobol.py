@@ -35,7 +35,7 @@ def sobol_indices(ask: Ask, n_groups: int, n_points: int, seed: int) -> tuple[Te
     from scipy.stats import qmc
 
     points = qmc.Sobol(2 * n_groups, seed=np.random.default_rng(seed)).random(n_points)
-    a, b = torch.as_tensor(points).split(n_groups, dim=1)
+    a, b = torch.split(torch.as_tensor(points), n_groups, dim=1)
     at_a, at_b = ask(a), ask(b)
     both = torch.cat([at_a, at_b])
     variance, centred = both.var(dim=0, correction=0), at_b - both.mean(dim=0)

@@ -17,16 +17,16 @@ _MOST_GROUPS = 10_600
 
 def occlusion(q: Question) -> Tensor:
     """Return what responses lose where a group is what it is in the baseline, the mean over baselines."""
-    lost, tail = 0.0, q.system.tail
+    lost = torch.zeros((), dtype=torch.float64)
     for point in range(q.n_starts):
         ask, n = _asked(q, point)
         lost = lost + occlusions(ask, n) / q.n_starts
-    return torch.as_tensor(lost).unflatten(2, tail)
+    return _as_inputs(q, lost)
 
 
 def shapley(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
     """Return Shapley values of groups and their standard errors, which are 0 where all sets cost no more than permutations would."""
-    tail, (ask, n) = q.system.tail, _asked(q, 0)
+    ask, n = _asked(q, 0)
     if q.n_starts == 1 and 2**n <= q.n_steps * (n + 1):
         values = shapley_exact(ask, n)
         errors = torch.zeros_like(values)
@@ -37,12 +37,12 @@ def shapley(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
         )
     else:
         values, errors = shapley_sampled(lambda k: _asked(q, k)[0], n, q.n_steps, q.seed)
-    return values.unflatten(2, tail), {"standard_error": errors.unflatten(2, tail)}
+    return _as_inputs(q, values), {"standard_error": _as_inputs(q, errors)}
 
 
 def sobol(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the total Sobol index of each group, and beside it the first-order one."""
-    tail, (ask, n) = q.system.tail, _asked(q, 0)
+    ask, n = _asked(q, 0)
     if q.n_steps & (q.n_steps - 1):
         raise ParameterError(
             f"attribute got method='sobol' with n_steps={q.n_steps}. Expected a power of two, as many points as a Sobol sequence is even over: "
@@ -55,7 +55,12 @@ def sobol(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
             "`groups=`, as in {'y': 8, 'x': 8}, and baseline='zero' or 'mean'."
         )
     total, first = sobol_indices(ask, n, q.n_steps, q.seed)
-    return total.unflatten(2, tail), {"first_order": first.unflatten(2, tail)}
+    return _as_inputs(q, total), {"first_order": _as_inputs(q, first)}
+
+
+def _as_inputs(q: Question, values: Tensor) -> Tensor:
+    """Return values of groups, (row, output, group), with the dims of one input where each of its elements is a group."""
+    return values.reshape(*values.shape[:2], *q.system.tail)
 
 
 def _asked(q: Question, point: int) -> tuple[Ask, int]:

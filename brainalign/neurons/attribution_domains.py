@@ -127,7 +127,7 @@ def _mixing_of(domain: Any) -> np.ndarray[Any, Any]:
     if hasattr(domain, "inverse_transform"):
         n = _n_components(domain)
         rng = np.random.default_rng(0)
-        back = lambda z: np.asarray(domain.inverse_transform(z), dtype=np.float64)  # noqa: E731
+        back: Callable[[Any], Any] = lambda z: np.asarray(domain.inverse_transform(z), dtype=np.float64)  # noqa: E731
         origin, z = back(np.zeros((1, n))), rng.normal(size=(4, n))
         mixing = (back(np.eye(n)) - origin).T
         if not np.allclose(back(z), origin + z @ mixing.T, rtol=1e-4, atol=1e-6 * np.abs(mixing).max(initial=1e-300)):

@@ -56,12 +56,12 @@ def find_groups(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...], coor
 
 
 def _named(name: str, shape: tuple[int, ...], dims: tuple[str, ...], coords: Mapping[str, Any]) -> xr.DataArray:
-    for known in (name, f"source_{name}"):  # of a recording that is the input, labels of its neuroids have this prefix
-        if known in coords:
-            own, values = coords[known]
-            return xr.DataArray(_as_text(values), dims=own)
-        if known in dims:
-            return xr.DataArray(np.arange(shape[dims.index(known)]), dims=known)
+    for own in (name, f"source_{name}"):  # of a recording that is the input, labels of its neuroids have this prefix
+        if own in coords:
+            along, values = coords[own]
+            return xr.DataArray(_as_text(values), dims=along)
+        if own in dims:
+            return xr.DataArray(np.arange(shape[dims.index(own)]), dims=own)
     known = [*dims, *coords]
     raise ParameterError(
         f"attribute got groups={name!r}. Expected a dim or a coordinate of the input, one of {preview(known, 8)}, 'bands' of a domain of "

@@ -61,7 +61,7 @@ class PlainResponder:
 
         def forward(x: torch.Tensor) -> torch.Tensor:
             found = []
-            for copy in x.detach().split(len(inputs)):
+            for copy in torch.split(x.detach(), len(inputs)):
                 altered = some.assign(values=(some["values"].dims, copy.numpy()))
                 blocks = (self._responder.respond(altered, block) for block in self._responder.blocks(altered, len(inputs)))
                 found += [np.concatenate(list(block.values()), axis=1) for block in blocks]
