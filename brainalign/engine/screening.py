@@ -11,9 +11,9 @@ from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.heldout import HeldOut, HeldTile
 from brainalign.engine.moments import Numbers
 
-# Over the number of rows, relative to a guess: those this near the smallest are contenders (0.07% of choices missed at worst), ...
+# Over the number of rows, relative to a guess: those this near the smallest are contenders (0.05% of choices missed at worst), ...
 _CLOSE = 16.0
-_FORESEEN = 4.0  # ... and a guess that was wrong by less than this on one side of the best alpha is believed on the other.
+_CLEAR = 10.0  # ... and one side of the best alpha is this much worse for sure, once the guess is tilted as the other side was found to be.
 _MISLED = 2.0  # Over the root of the number of rows: a best loss that is further above its guess was guessed from rows alike.
 
 Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
@@ -78,7 +78,7 @@ def best(loss: Numbers) -> Numbers:
 
 
 def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
-    """Evaluate the best guess and its better neighbour, then other contenders, then neighbours until the best lies between two worse.
+    """Evaluate the best guess, its better neighbour and other contenders, then neighbours until the best lies between two worse.
 
     Where the best is then far worse than its guess, the guess was of no use, and all alphas are evaluated.
 
@@ -90,8 +90,8 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
         Of the losses, up to a factor for each target.
     n : float
         Rows that the guess is made from, which say how exact it is: as exact as the mean of so many squares. Guesses near the
-        smallest are evaluated in any case, as a flat curve may have more than one valley; a neighbour of the best is not, where the
-        guess is clearly worse and the loss of the other neighbour is what was foreseen.
+        smallest are evaluated in any case, every other of them, as a flat curve may have more than one valley; a neighbour of the best is
+        not, where it is clearly worse: as much as the other neighbour loses beyond its guess, if it is little, this one will lose less.
     unit : ndarray of float64, (target,)
         What a loss is, over its guess, where it is known without a fit.
 
@@ -103,6 +103,7 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
     n_alphas, targets, pair = len(guess), np.arange(guess.shape[1]), first_pair(guess)
     loss, seen, misled = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool), None
     wanted = guess <= (1 + _CLOSE / n) * guess.min(axis=0)
+    wanted[1::2] = False
     wanted[pair, targets] = wanted[np.minimum(pair + 1, n_alphas - 1), targets] = True
     while True:
         for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
@@ -114,8 +115,8 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
         for beside, other in ((below, above), (above, below)):
             with np.errstate(divide="ignore", invalid="ignore"):
                 foreseen, rise = (guess[at, targets] / guess[top, targets] - 1 for at in (other, beside))
-                surprise = abs(loss[other, targets] / loss[top, targets] - 1 - foreseen)  # NaN where it was not evaluated
-            clear = (other != top) & (surprise < _FORESEEN / n) & (rise > _CLOSE / n)
+                surprise = loss[other, targets] / loss[top, targets] - 1 - foreseen  # NaN where it was not evaluated
+            clear = (other != top) & (abs(surprise) < _CLOSE / n) & (rise - surprise > _CLEAR / n)
             wanted[beside, targets] |= ~seen[beside, targets] & ~clear
         if not wanted.any() and misled is None:
             misled = loss[top, targets] * (1 - _MISLED / n**0.5) > unit * guess[top, targets]

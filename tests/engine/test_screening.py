@@ -72,9 +72,19 @@ def test_a_second_valley_is_found_where_it_is_a_contender():
     assert best(climb(evaluate, guess, 100, TRUSTED)).tolist() == [4]
 
 
-@pytest.mark.parametrize(("beside", "n_evaluated"), [(2.6, 2), (2.61, 3), (3.5, 3)])
-def test_a_neighbour_that_is_clearly_worse_is_left_out_where_the_other_one_was_foreseen(beside, n_evaluated):
-    curve, guess = (np.array([9.0, 5.0, 2.0, at, 9.0])[:, None] for at in (beside, 2.6))
+STEEP, FLAT = (
+    (5.0, 2.6),
+    (2.04, 2.036),
+)  # guesses on both sides of 2: the first is left out, or not, by what the second turns out to be
+FOUND = [
+    (STEEP, 2.6, 2), (STEEP, 2.63, 2), (STEEP, 2.64, 3), (STEEP, 2.56, 3), (STEEP, 3.5, 3),
+    (FLAT, 2.036, 2), (FLAT, 2.055, 2), (FLAT, 2.057, 3), (FLAT, 2.01, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("guesses", "found", "n_evaluated"), FOUND)
+def test_a_neighbour_that_is_clearly_worse_is_left_out_where_the_other_one_was_foreseen(guesses, found, n_evaluated):
+    curve, guess = (np.array([9.0, guesses[0], 2.0, at, 9.0])[:, None] for at in (found, guesses[1]))
     loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000, TRUSTED)
     assert best(loss).tolist() == [2]
     assert np.isfinite(loss).sum() == n_evaluated
