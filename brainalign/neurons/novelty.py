@@ -99,8 +99,8 @@ def coverage(
     count = (count if onto is None else count + onto["count"].values) * ~bad[:, None]
     coords = {name: labels for name, labels in neuroid_labels(responses).items() if labels[0] == "neuroid"}
     coords["status"] = ("neuroid", as_labels(np.where(bad, "nan", "ok")))
-    found: dict[str, Any] = {"count": (("neuroid", "bin"), count), "centre": ("neuroid", centre), "spread": ("neuroid", spread)}
-    found["coverage"] = ("neuroid", np.where(bad, np.nan, seen(count, least).mean(axis=1)))
+    found: dict[str, Any] = {"coverage": ("neuroid", np.where(bad, np.nan, seen(count, least).mean(axis=1)))}
+    found |= {"count": (("neuroid", "bin"), count), "centre": ("neuroid", centre), "spread": ("neuroid", spread)}
     out = xr.Dataset(found, coords).assign_attrs(transform=transform, least=least, direction="lower is less usual")
     if new is not None:
         out = _with_scores(out, validate(new, name="new"), max_memory)

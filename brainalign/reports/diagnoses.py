@@ -136,7 +136,7 @@ def _scores(result: xr.Dataset) -> list[str]:
     found = []
     if "neuroid" in result.dims:
         found += _left_out(result)
-    if "n_neuroids" in result.data_vars:
+    if "n_neuroids" in result.data_vars and result["n_neuroids"].dims:
         few = [str(name) for name, n in _by_label(result["n_neuroids"]) if n < FEW_NEUROIDS]
         if few:
             found.append(f"Fewer than {FEW_NEUROIDS} neuroids have a score in {preview(few, 5)}.")

@@ -26,6 +26,7 @@ from brainalign.reports.datacheck import findings
 from brainalign.reports.datafigures import pictures
 from brainalign.reports.diagnoses import decided, diagnose, join_report
 from brainalign.reports.drawing import house_style, in_words
+from brainalign.reports.exemplarfigures import exemplar_panel
 from brainalign.reports.figures import TIMES
 from brainalign.reports.table import beside, kind_of, summary, tidy
 from brainalign.reports.writing import write_whole
@@ -208,7 +209,7 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
         if "time" in item["score"].dims:
             yield "median and quartiles over time; dots mark the peaks", figures.time_course(item)
         else:
-            yield "a dot per neuroid", figures.distribution(item)
+            yield "a dot per neuroid", figures.distribution(_one_a_neuroid(item))
         if "ceiling" in item:
             yield "score and noise ceiling", figures.score_vs_ceiling(item)
     elif kind == "rdm":
@@ -217,6 +218,13 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
             yield "stimuli where their dissimilarities put them", geometryfigures.stimulus_map(item)
     elif kind == "attribution" and item.ndim > 2:
         yield "red drives the response up, blue down", figures.attribution(item)
+    elif kind == "neuroids":
+        if item.get("stimulus_id", xr.DataArray()).dims == ("neuroid", "rank"):
+            yield "the stimuli with the highest responses, which stand above them", exemplar_panel(item.isel(neuroid=slice(24)))
+        first = next((x for x in item.data_vars.values() if x.dims == ("neuroid",) and x.dtype.kind == "f"), None)
+        if first is not None:
+            score = first.to_dataset(name="score").assign_attrs(metric=str(first.name))
+            yield f"{str(first.name).replace('_', ' ')}, a dot per neuroid", figures.distribution(score)
     elif kind == "check":
         yield from pictures(item)
     elif kind == "values" and item.ndim == 1:
@@ -226,9 +234,19 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
         )
 
 
+def _one_a_neuroid(item: xr.Dataset) -> xr.Dataset:
+    """Return the score of the best concept of each neuroid, where several have one."""
+    if "label_score" in item:
+        return item["label_score"].to_dataset(name="score")
+    return item.isel(rank=0) if "rank" in item["score"].dims else item
+
+
 def _tables(item: Any) -> list[tuple[str, pd.DataFrame, bool]]:
     """Return (label, table, whether it is folded away)."""
     kind = kind_of(item)
+    if kind == "neuroids" or "label_score" in item:  # the scores of all concepts are many, and those of the labels say which
+        rows = tidy(item if kind == "neuroids" else item.drop_dims("concept"))
+        return [("Every neuroid", rows, len(rows) > MAX_TABLE_ROWS)]
     if kind in ("scores", "values"):
         by_group = summary(item)
         found = [("By group", by_group, len(by_group) > MAX_TABLE_ROWS)]

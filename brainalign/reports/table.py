@@ -12,7 +12,7 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_number
 from brainalign.core.schema import group_label
 
-KINDS = ("grid", "scores", "rdm", "attribution", "responses", "values", "check", "table")
+KINDS = ("grid", "scores", "rdm", "attribution", "responses", "values", "neuroids", "check", "table")
 
 
 def kind_of(result: Any) -> str:
@@ -26,7 +26,8 @@ def kind_of(result: Any) -> str:
     -------
     str
         ``"grid"`` (scores of groups × groups), ``"scores"`` (per neuroid), ``"rdm"``, ``"attribution"``, ``"responses"``,
-        ``"values"`` (one number a neuroid), ``"check"`` (of a recording) or ``"table"``.
+        ``"values"`` (one number a neuroid), ``"neuroids"`` (several variables of neuroids, none of them a score), ``"check"`` (of a
+        recording) or ``"table"``.
 
     Raises
     ------
@@ -44,6 +45,8 @@ def kind_of(result: Any) -> str:
         return "check"
     if isinstance(result, xr.Dataset) and "score" in result.data_vars:
         return "scores" if "neuroid" in result["score"].dims else "grid"
+    if isinstance(result, xr.Dataset) and _first_of_neuroids(result):
+        return "neuroids"
     if isinstance(result, xr.DataArray):
         if {"stimulus", "stimulus_2"} <= set(result.dims):
             return "rdm"
@@ -53,8 +56,8 @@ def kind_of(result: Any) -> str:
             return "responses"
         return "values" if "neuroid" in result.dims else "grid"
     raise ParameterError(
-        f"reports got a {type(result).__name__}. Expected a result of brainalign (a Dataset with `score`, an RDM, an attribution, "
-        "responses, or one value a neuroid) or a DataFrame."
+        f"reports got a {type(result).__name__}. Expected a result of brainalign (a Dataset with `score` or with variables of neuroids, "
+        "an RDM, an attribution, responses, or one value a neuroid) or a DataFrame."
     )
 
 
@@ -70,8 +73,8 @@ def tidy(result: xr.Dataset | xr.DataArray | pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per score (per pair of stimuli for an RDM), with its labels, its ceiling and what else belongs to it. Folds
-        are left out: they are in ``result.score_by_fold``.
+        One row per score (per pair of stimuli for an RDM, per entry of the first variable of neuroids where there is no score), with
+        its labels, its ceiling and what else belongs to it. Folds are left out: they are in ``result.score_by_fold``.
 
     Examples
     --------
@@ -89,7 +92,8 @@ def tidy(result: xr.Dataset | xr.DataArray | pd.DataFrame) -> pd.DataFrame:
         return _pairs(result)
     if isinstance(result, xr.DataArray):
         return _columns(result.to_dataset(name=result.name or "value"), result.dims, str(result.name or "value"))
-    return _columns(result, result["score"].dims, "score")
+    first = _first_of_neuroids(result) if kind == "neuroids" else "score"
+    return _columns(result, result[first].dims, first)
 
 
 def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None, floor: float = 0.0) -> pd.DataFrame:
@@ -116,7 +120,7 @@ def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None, floor: 
     Raises
     ------
     ParameterError
-        No such neuroid coordinate.
+        No such neuroid coordinate, or a result without scores.
 
     Examples
     --------
@@ -125,6 +129,10 @@ def summary(result: xr.Dataset | xr.DataArray, *, by: str | None = None, floor: 
       region  n  n_left_out  median   q25   q75
     0     V1  2           1     0.2  0.15  0.25
     """
+    if kind_of(result) == "neuroids":
+        raise ParameterError(
+            f"summary got a result without `score`. Expected scores, or one of its variables: `result.{_first_of_neuroids(result)}`."
+        )
     rows, value = tidy(result), "score" if isinstance(result, xr.Dataset) else str(result.name or "value")
     labels = result["score"] if isinstance(result, xr.Dataset) else result
     by = by or group_label(labels)
@@ -172,6 +180,11 @@ def beside(result: xr.Dataset) -> pd.DataFrame:
         pd.Series(np.ravel(values)).median() for values in rows.values()
     ]  # NaN where nothing is defined, without a warning
     return pd.DataFrame({"source": list(rows), "median": medians, "n_as_high": as_high})
+
+
+def _first_of_neuroids(result: xr.Dataset) -> str:
+    """Return the first variable along neuroids, ``""`` where there is none."""
+    return next((str(name) for name, variable in result.data_vars.items() if "neuroid" in variable.dims), "")
 
 
 def _spread(part: pd.DataFrame, value: str) -> dict[str, Any]:

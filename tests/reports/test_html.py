@@ -107,3 +107,18 @@ def test_decisions_are_listed_once(scores, page):
     text = page(scores.assign_attrs(report=json.dumps({"decisions": [entry], "repeats": "keep"})))
     assert text.count("inner folds") == 1
     assert "Which data touched which decision" in text
+
+
+def test_results_of_neuroids_have_a_panel_or_a_table(page):
+    """Sizes, exemplars, captions with what was joined for them, and the overlap of two sets of neuroids."""
+    net = ba.simulate(n_stimuli=20, random_state=0).network[:, :12]
+    text = page(ba.neurons.massive(net))
+    assert "size ratio, a dot per neuroid" in text
+    assert text.count("<tr>") == 1 + net.sizes["neuroid"]
+    assert "the stimuli with the highest responses" in page(ba.exemplars(net, k=2, random_state=0))
+    labels = ba.caption(net, net[5:, :3], n_permutations=0, random_state=0)
+    text = page(labels)
+    assert "5 presentations of the target were dropped" in text
+    assert all(f"<td>{label}</td>" in text for label in labels.label.values.tolist())
+    some = net[0].drop_attrs() > 0
+    assert "metric jaccard" in page(ba.neurons.overlap(some, some))

@@ -18,6 +18,20 @@ def test_kinds_are_told_by_dims(grid, scores, timed, rdms, attributions):
         kind_of(3)
 
 
+def test_results_of_neuroids_without_scores_are_tables_of_their_first_variable():
+    net = ba.simulate(n_stimuli=10, random_state=0).network
+    sizes, tops = ba.neurons.massive(net), ba.exemplars(net, k=3, random_state=0)
+    assert kind_of(sizes) == kind_of(tops) == "neuroids"
+    assert len(tidy(sizes)) == net.sizes["neuroid"]
+    rows = tidy(tops)
+    assert len(rows) == 3 * net.sizes["neuroid"]
+    assert {"rank", "stimulus_id", "response", "layer"} <= set(rows)
+    assert len(tidy(ba.neurons.coverage(net))) == net.sizes["neuroid"]
+    with pytest.raises(ba.errors.ParameterError, match=r"without `score`.*`result.size_ratio`"):
+        summary(sizes)
+    assert summary(sizes.size_ratio)["n"].sum() == net.sizes["neuroid"]
+
+
 def test_tidy_grid_has_a_row_per_cell_with_what_belongs_to_it(grid):
     rows = tidy(grid)
     assert len(rows) == 6
