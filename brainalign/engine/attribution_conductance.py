@@ -49,29 +49,21 @@ def conductance(
         with torch.enable_grad(), reading() as seen:
             out = system.forward(x).reshape(len(points), system.n_rows, -1)
             values = [seen[name] for name in layers]
-        steps = [_trapezoid(_by_point(value.detach(), len(points))) for value in values]
+        steps = [_by_point(value.detach(), len(points)).diff(dim=0) for value in values]
         slots = [(k, i) for k in range(len(outputs)) for i in ([None] if system.rowwise else range(len(rows)))]
         for k, i in slots:
             column = out[:, :, outputs[k]]
             scalar = column.sum() if i is None else column[:, rows[i]].sum()
             gradients = torch.autograd.grad(scalar, values, retain_graph=True, materialize_grads=True)
             for name, gradient, step in zip(layers, gradients, steps, strict=True):
-                flow = (_by_point(gradient, len(points)) * step).sum(dim=0, dtype=torch.float64)
+                g = _by_point(gradient, len(points))
+                flow = (g[1:] + g[:-1]).mul_(step).sum(dim=0, dtype=torch.float64) / 2
                 flow = flow[rows] if i is None else flow.reshape(-1, flow.shape[-1]).sum(dim=0)
                 if name not in totals:
                     shape = flow.shape[1:] if i is None else flow.shape
                     totals[name] = flow.new_zeros((len(rows), len(outputs), *shape))
                 totals[name][slice(None) if i is None else i, k] += flow
     return totals
-
-
-def _trapezoid(y: Tensor) -> Tensor:
-    """Return what each gradient is multiplied with: half the steps on both its sides."""
-    half = y.diff(dim=0) / 2
-    out = torch.zeros_like(y)
-    out[:-1] += half
-    out[1:] += half
-    return out
 
 
 def _by_point(value: Tensor, n: int) -> Tensor:
