@@ -182,7 +182,7 @@ def beside(result: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame({"source": list(rows), "median": medians, "n_as_high": as_high})
 
 
-def _first_of_neuroids(result: xr.Dataset) -> str:
+def _first_of_neuroids(result: Any) -> str:
     """Return the first variable along neuroids, ``""`` where there is none."""
     return next((str(name) for name, variable in result.data_vars.items() if "neuroid" in variable.dims), "")
 

@@ -198,6 +198,15 @@ PAIR_OPTIONS = {
     "neurons.describe": lambda source, target: ba.neurons.describe(
         encoding(source, target), ba.average_repeats(source), captions_of(target), k=20, random_state=0
     ).rename(keyword_score="score"),
+    "neurons.describe, neurons.NearestCaption": lambda source, target: ba.neurons.describe(
+        encoding(source, target),
+        ba.average_repeats(source),
+        ba.neurons.NearestCaption(
+            ba.average_repeats(source), [captions_of(target)[i] for i in ba.average_repeats(source).stimulus_id.values.tolist()]
+        ),
+        k=20,
+        random_state=0,
+    ).rename(keyword_score="score"),
     "neurons.read_weights, neurons.project_weights": lambda source, target: ba.neurons.read_weights(
         ba.neurons.project_weights(encoding(source, target), ba.average_repeats(source), size=20), ba.average_repeats(source), k=2
     ),
@@ -539,7 +548,12 @@ def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
     features = ba.record(net, images, progress=False)
     brain = ba.responses(features.values @ np.ones((4, 2)), stimulus_id=features.stimulus_id, neuroid_id=["v1", "v2"], modality="fmri",
                          system="sub-01", region="V1")  # fmt: skip
-    voxel = ba.readout(net, ba.Ridge(alphas=[1e-3]).fit(features, brain))
+    mapping = ba.Ridge(alphas=[1e-3]).fit(features, brain)
+    voxel = ba.readout(net, mapping)
+    mlp = torch.nn.ModuleDict({"fc1": torch.nn.Linear(5, 4), "fc2": torch.nn.Linear(4, 5)})
+    of_voxels = {"w_in": mapping, "w_out": ba.neurons.weight_patterns(mapping, features)}
+    for weights in (ba.neurons.mlp_weights(mlp, layer="mlp", system="net"), of_voxels):
+        assert ba.neurons.in_out_cosines(**weights).role.dims == ("neuroid",)
     for responder, neuroid in ((net, 2), (voxel, "v2")):
         assert ba.record(responder, images, progress=False).dims == ("presentation", "neuroid")
         a = ba.attribute(responder, images, neuroid=neuroid)
