@@ -156,8 +156,8 @@ def attribute(
     Shapley values: Castro, Gomez and Tejada 2009; Sobol indices: Jansen 1999, Saltelli et al. 2010.
 
     Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``, and ``"virtual"`` where
-    recorded neuroids are what is attributed to. Its features are
-    attributed once, and their attributions go through its weights: exact, for one voxel or for all.
+    recorded neuroids are what is attributed to. Its features are attributed once, and their attributions go through its weights:
+    exact, for one voxel or for all.
 
     A share has no unit, so that maps of other weights can be compared; it asks where a map points, not whether a mapping predicts
     anything: where all parts matter alike none has more than chance, and ``mapping_score`` is what speaks.
@@ -181,23 +181,12 @@ def attribute(
     seed = check_random_state((before or {}).get("random_state", random_state), owner="attribute")
     stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
     how = ALL_METHODS[method]
-    if method in BLACKBOX and isinstance(responder, Responder) and not isinstance(responder, DifferentiableResponder):
-        responder = PlainResponder(responder)
-    if not isinstance(responder, DifferentiableResponder):
-        raise CapabilityError(
-            f"attribute got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a "
-            "TorchResponder, a TransformersResponder or what `ba.readout` returns; of a mapping that reads a recording, `ba.readout(recording, "
-            "mapping)`; without gradients, method='occlusion', 'shapley' or 'sobol'."
-        )
+    responder = _in_pieces(responder, method)
     chance = None if null is None else Null(null, n_nulls, seed, responder, stimuli, target, neuroid, max_memory)
     if chance is not None:
         chance.check("attribute")
     layers = _layers(responder, wrt, method)
-    if layers and not (groups is None and domain is None):
-        raise ParameterError(
-            f"attribute got wrt={wrt!r} with {'groups' if domain is None else 'domain'}=, which are of inputs. Expected wrt='input', or neither: "
-            "attributions to units are summed by `a.groupby('unit_...')`."
-        )
+    _refuse_with_layers(layers, groups=groups, domain=domain)
     columns, coords = find_neuroids(responder.neuroids(stimuli), neuroid)
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
     coords |= _scores(responder, columns, coords["neuroid_id"])
@@ -221,6 +210,18 @@ def attribute(
     return with_null(found, lambda other, names: attribute(other, stimuli, neuroid=names, **options), chance, owner="attribute")
 
 
+def _in_pieces(responder: Any, method: str) -> Any:
+    if method in BLACKBOX and isinstance(responder, Responder) and not isinstance(responder, DifferentiableResponder):
+        return PlainResponder(responder)
+    if not isinstance(responder, DifferentiableResponder):
+        raise CapabilityError(
+            f"attribute got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a "
+            "TorchResponder, a TransformersResponder or what `ba.readout` returns; of a mapping that reads a recording, `ba.readout(recording, "
+            "mapping)`; without gradients, method='occlusion', 'shapley' or 'sobol'."
+        )
+    return responder
+
+
 def _layers(responder: Any, wrt: Any, method: str) -> tuple[str, ...]:
     if isinstance(wrt, str) and wrt == "input":
         if method == "conductance":
@@ -235,6 +236,15 @@ def _layers(responder: Any, wrt: Any, method: str) -> tuple[str, ...]:
             "ba.TorchResponder, ba.TransformersResponder or ba.readout."
         )
     return tuple(responder.inner_layers(wrt if isinstance(wrt, str) else list(wrt)))
+
+
+def _refuse_with_layers(layers: tuple[str, ...], **of_inputs: Any) -> None:
+    given = [name for name, value in of_inputs.items() if value is not None]
+    if layers and given:
+        raise ParameterError(
+            f"attribute got {given[0]}=, which is of inputs, and wrt={', '.join(layers)!r}. Expected wrt='input', or no {given[0]}: attributions "
+            "to units are summed by `a.groupby('unit_...')`."
+        )
 
 
 def _scores(responder: Any, columns: np.ndarray[Any, Any], names: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:

@@ -113,7 +113,7 @@ def test_what_cannot_be_asked_is_named(voxels, squares, table):
         ba.attribute(squares, table(3), method="sobol", baseline="presentations")
     with pytest.raises(ParameterError, match=r"n_steps=1 for 6 groups. Expected at least two permutations"):
         ba.attribute(squares, table(3), method="shapley", n_steps=1)
-    with pytest.raises(ParameterError, match="wrt='1' with groups="):
+    with pytest.raises(ParameterError, match="groups=, which is of inputs, and wrt='1'"):
         ba.attribute(voxels, table(3), method="occlusion", wrt="1", groups="feature")
 
 
