@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.parameters import preview
 from brainalign.core.protocols import Piece
 from brainalign.core.provenance import hash_array
 from brainalign.engine.domains import Components, Frequencies
@@ -116,8 +117,7 @@ def _rate_of(piece: Piece, dim: str, given: float | None) -> float | None:
     steps = np.diff(times[1])
     if not len(steps) or not np.allclose(steps, steps.mean(), rtol=1e-3):
         raise ParameterError(
-            f"attribute got domain='frequency' for {len(times[1])} times that are {steps.min(initial=np.inf):g} to "
-            f"{steps.max(initial=0):g} s apart. Expected several at even steps: resample the recording."
+            f"attribute got domain='frequency' for the times {preview(times[1])} s. Expected several at even steps: resample the recording."
         )
     return float(1 / steps.mean())
 

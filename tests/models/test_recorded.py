@@ -5,7 +5,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError
+from brainalign.core.errors import AlignmentError, ParameterError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*explains models of")
 
@@ -83,3 +83,6 @@ def test_times_and_neuroids_must_be_those_of_the_fit(rng):
         ba.readout(x[:, 1:], model)
     with pytest.raises(AlignmentError, match=r"n0@0.5s.* fitted on 20 \(.*n0@0s"):
         ba.attribute(ba.readout(x, model), x.assign_coords(time=[0.5, 0.6, 0.7, 0.8]), neuroid="a")
+    uneven = x.assign_coords(time=[0.0, 0.1, 0.2, 0.5])
+    with pytest.raises(ParameterError, match=r"domain='frequency' for the times .* Expected several at even steps"):
+        ba.attribute(ba.readout(uneven, model), uneven, neuroid="a", domain="frequency")

@@ -134,3 +134,13 @@ def test_images_under_a_delay_are_parts_whose_losses_add_up_and_shares_of_varian
         ba.attribute(delayed, film(table(20), 20), method="sobol", neuroid=0)
     with pytest.raises(CapabilityError, match=r"groups= for inputs with dims .* that several rows share"):
         ba.attribute(delayed, film(table(20), 20), method="occlusion", groups="feature")
+
+
+def test_what_stands_beside_attributions_is_kept_in_a_study(voxels, table, tmp_path):
+    options = {"method": "shapley", "groups": {"feature": 2}, "baseline": "presentations", "random_state": 0}
+    here = ba.attribute(voxels, table(20), **options)
+    there = ba.attribute(voxels, table(20), store=tmp_path / "maps.zarr", max_memory=30_000, **options)
+    np.testing.assert_allclose(there.values, here.values, atol=1e-5)
+    np.testing.assert_allclose(there.standard_error.values, here.standard_error.values, atol=1e-5)
+    with pytest.raises(ba.errors.StoreError):
+        ba.attribute(voxels, table(20), store=tmp_path / "maps.zarr", max_memory=30_000, **options | {"groups": {"feature": 3}})
