@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from scipy.special import log_softmax
 
 from brainalign.engine.moments import Numbers, deviations
+from brainalign.engine.retrieval import prepared
 
 #: Methods, and how much of what a concept has everywhere each takes off.
 PENALTIES = {"softwpmi": 1.0, "wpmi": 0.6, "pmi": 0.2, "pearson": 0.0, "cosine": 0.0}
@@ -58,7 +59,7 @@ def prepare_evidence(concepts: Numbers, method: str, *, n_top: int, sharpness: f
     """
     c = np.asarray(concepts, dtype=np.float64)
     if method in ("pearson", "cosine"):
-        return Evidence(unit_columns(c, centre=method == "pearson")[None], np.zeros(c.shape[1]), 0)
+        return Evidence(prepared(c.T, method).T[None], np.zeros(c.shape[1]), 0)
     logs = np.log(c + _LEAST) if sharpness is None else log_softmax(sharpness * deviations(c) / c.std(axis=0), axis=1)
     if method == "softwpmi":
         member = _FIRST + (_LAST - _FIRST) * np.arange(n_top) / n_top
@@ -67,24 +68,6 @@ def prepare_evidence(concepts: Numbers, method: str, *, n_top: int, sharpness: f
     if method == "wpmi":
         return Evidence(logs[None], n_top * logs.mean(axis=0), n_top)
     return Evidence(np.exp(logs)[None], np.log(np.exp(logs).mean(axis=0)), n_top, of_mean=True)
-
-
-def unit_columns(x: Numbers, *, centre: bool = True) -> Numbers:
-    """Return columns of unit length, around their means where asked.
-
-    Parameters
-    ----------
-    x : ndarray, (row, column)
-    centre : bool
-
-    Returns
-    -------
-    ndarray of float64, (row, column)
-        NaN where a column has no length.
-    """
-    wide = deviations(x) if centre else np.asarray(x, dtype=np.float64)
-    norm = np.sqrt((wide * wide).sum(axis=0))
-    return np.asarray(wide / np.where(norm > 0, norm, np.nan))
 
 
 def top_rows(values: Numbers, k: int, rng: np.random.Generator) -> Numbers:
@@ -117,7 +100,7 @@ def rate(evidence: Evidence, drivers: Numbers, order: Numbers | None = None) -> 
     ----------
     evidence : Evidence
     drivers : ndarray, (column, n_top) of int or (row, column) of float64
-        From :func:`top_rows`, or responses from :func:`unit_columns`.
+        From :func:`top_rows`; or responses of unit length, as :func:`brainalign.engine.retrieval.prepared` gives them by column.
     order : ndarray of int, (row,), optional
         Row i of the responses meets row ``order[i]`` of the concepts.
 

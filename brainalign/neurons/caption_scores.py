@@ -11,9 +11,10 @@ import xarray as xr
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.engine.concepts import column_blocks, f1_parts, unit_columns
+from brainalign.engine.concepts import column_blocks, f1_parts
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import false_discovery_rate, p_values
+from brainalign.engine.retrieval import prepared
 from brainalign.neurons.captioning import described
 from brainalign.neurons.captions import texts_of_neuroids, words_of
 from brainalign.neurons.labelling import neuroid_labels, rows_of
@@ -116,11 +117,11 @@ def _scores(x: Numbers, said: Numbers, orders: Numbers, threshold: float) -> tup
     """Return r, precision, recall and F1 of columns, and r and F1 in each order of what is said."""
     active, there = (values > threshold * values.max(axis=0) for values in (x, said))
     defined = (x.max(axis=0) > 0) & (said.max(axis=0) > 0)  # a share of a highest value below 0 is above it
-    unit, other = unit_columns(x), unit_columns(said)
+    unit, other = (prepared(values.T, "pearson") for values in (x, said))
     precision, recall, f1 = np.where(defined, f1_parts(active, there), np.nan)
-    found = np.stack([(unit * other).sum(axis=0), precision, recall, f1])
+    found = np.stack([(unit * other).sum(axis=1), precision, recall, f1])
     null = np.empty((2, len(orders), x.shape[1]))
     for i, order in enumerate(orders):
-        null[0, i] = (unit * other[order]).sum(axis=0)
+        null[0, i] = (unit * other[:, order]).sum(axis=1)
         null[1, i] = np.where(defined, f1_parts(active, there[order])[2], np.nan)
     return found, null

@@ -25,10 +25,10 @@ from brainalign.engine.concepts import (
     prior_of_others,
     rate,
     top_rows,
-    unit_columns,
 )
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import false_discovery_rate, p_values
+from brainalign.engine.retrieval import prepared
 from brainalign.neurons.addresses import short_names
 from brainalign.neurons.captions import PROBABILITY
 from brainalign.neurons.labelling import neuroid_labels, rows_of, without_time
@@ -198,7 +198,7 @@ class _Rater:
         fine = values[:, status == "ok"]
         if self.evidence.n_top:
             return status, top_rows(fine, self.evidence.n_top, np.random.default_rng([self.seed, number]))
-        return status, unit_columns(fine, centre=self.method == "pearson")
+        return status, prepared(fine.T, self.method).T
 
 
 def described(

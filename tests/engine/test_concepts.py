@@ -9,8 +9,8 @@ from brainalign.engine.concepts import (
     prior_of_others,
     rate,
     top_rows,
-    unit_columns,
 )
+from brainalign.engine.retrieval import prepared
 
 
 def rng(seed=0):
@@ -46,19 +46,18 @@ def test_pmi_is_the_logarithm_of_a_mean_and_wpmi_the_mean_of_logarithms():
     np.testing.assert_allclose(null[0], scores.max(axis=1))
 
 
-def test_correlations_are_those_of_numpy_and_a_constant_has_none():
+def test_correlations_are_those_of_numpy():
     concepts, values = rng().normal(size=(25, 3)) + 5, rng(1).normal(size=(25, 2)) + 3
     evidence = prepare_evidence(concepts, "pearson", n_top=5, sharpness=1.0)
-    np.testing.assert_allclose(rate(evidence, unit_columns(values)), np.corrcoef(values.T, concepts.T)[:2, 2:])
+    np.testing.assert_allclose(rate(evidence, prepared(values.T, "pearson").T), np.corrcoef(values.T, concepts.T)[:2, 2:])
     order = rng(2).permutation(25)
     np.testing.assert_allclose(
-        rate(evidence, unit_columns(values), order), np.corrcoef(values.T, concepts[order].T)[:2, 2:], atol=1e-12
+        rate(evidence, prepared(values.T, "pearson").T, order), np.corrcoef(values.T, concepts[order].T)[:2, 2:], atol=1e-12
     )
     plain = prepare_evidence(concepts, "cosine", n_top=5, sharpness=1.0)
-    found = rate(plain, unit_columns(values, centre=False))
+    found = rate(plain, prepared(values.T, "cosine").T)
     wanted = values.T @ concepts / np.outer(np.linalg.norm(values, axis=0), np.linalg.norm(concepts, axis=0))
     np.testing.assert_allclose(found, wanted)
-    assert np.isnan(unit_columns(np.ones((4, 1)))).all()
 
 
 def test_the_prior_over_neuroids_is_that_of_all_together():
