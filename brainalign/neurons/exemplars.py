@@ -48,7 +48,7 @@ def exemplars(
         ``neuroid_id`` values or addresses ``"group/id"``; default all.
     by : str, optional
         Neuroid coordinate whose values stand for one neuroid each, which answers with the highest response in it: ``"unit"`` for the
-        feature maps of a layer (each layer for itself), ``"region"`` for an area.
+        feature maps of a layer (each layer for itself), ``"region"`` for an area. Neuroids with NaN are left out.
     repeats : {"average", "keep"}
         One row a stimulus, or each presentation for itself.
     held_out : bool
@@ -139,6 +139,9 @@ def _pooled(x: xr.DataArray, by: str | None) -> tuple[xr.DataArray, Numbers | No
     values, where = np.empty(shape, dtype=x.dtype), np.empty(shape, dtype=np.int64)
     for g, columns in enumerate(members):
         part = x[:, columns].values
+        known = np.isfinite(part).all(axis=0)
+        if known.any():
+            part, columns = part[:, known], columns[known]
         best = part.argmax(axis=1)
         where[:, g], values[:, g] = columns[best], part[np.arange(len(part)), best]
     labels, firsts = {}, [columns[0] for columns in members]

@@ -55,6 +55,9 @@ def test_maps_answer_with_their_highest_place_and_say_where_it_was():
     assert out.stimulus_id.values[:, 0].tolist() == ["s02", "s01"]
     assert out.channel_y.values[:, 0].tolist() == [1, 1]
     assert out.channel_x.values[:, 0].tolist() == [1, 0]
+    values[0, 0] = np.nan  # a place that is not known does not stand for its map
+    out = ba.exemplars(recorded(values, unit=["u"] * 12, allow_nan=True), k=1, by="unit")
+    assert (out.status.item(), out.stimulus_id.item()) == ("ok", "s01")
     with pytest.raises(ba.errors.ParameterError, match=r"by='units'.*Did you mean 'unit'"):
         ba.exemplars(x, k=1, by="units")
 
