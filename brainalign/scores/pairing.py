@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import did_you_mean
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.provenance import all_steps, provenance
 from brainalign.core.schema import SCHEMA_VERSION, as_labels
 from brainalign.core.tables import coords_of
@@ -89,6 +89,7 @@ def pair(
         prepared, target = average_if_repeated(prepared), average_if_repeated(target)
     if not model.retimes:
         prepared, target, report["join"] = align(prepared, target, on=join_key(prepared, target), join=join)
+        prepared = prepared.assign_coords(stimulus_id=target.stimulus_id)  # other names for the same times, where time is shared
     report["folds"] = folds.describe()
     return Pair(prepared, target, rest, list(folds.on(target)), report)
 
@@ -160,8 +161,22 @@ def average_if_repeated(x: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray
+
+    Raises
+    ------
+    SchemaError
+        Presentations of a stimulus to several subjects are no repeats.
     """
-    return average_repeats(x) if pd.Index(x.stimulus_id.values.astype(object)).has_duplicates else x
+    if not pd.Index(x.stimulus_id.values.astype(object)).has_duplicates:
+        return x
+    averaged = average_repeats(x)
+    if "subject" in coords_of(x, "presentation") and "subject" not in averaged.coords:
+        raise SchemaError(
+            f"repeats='average' got stimuli that several subjects saw, {preview(np.unique(x.subject.values))}, whose neuroids are not the "
+            "same. Expected repeats='keep', or means that are asked for: `ba.average_repeats(x, by=('stimulus_id', 'subject'))` keeps subjects "
+            "apart, and `ba.average_repeats(x)` does not."
+        )
+    return averaged
 
 
 def rows_of_fold(both: Pair, fold: Any, repeats: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray]:
