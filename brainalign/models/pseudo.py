@@ -40,8 +40,8 @@ def pseudo_population(
     Returns
     -------
     DataArray, (presentation, neuroid[, time])
-        ``stimulus_id`` is the condition and a number (with ``by="stimulus_id"`` the stimulus, which then matches); ``band`` (neuroid) names the system, and ``trial_<name>`` (presentation) the row of
-        its recording. Conditions in order of name.
+        ``stimulus_id`` is the condition and a number (with ``by="stimulus_id"`` the stimulus, which then matches); ``band``
+        (neuroid) names the system, and ``trial_<name>`` (presentation) the row of its recording. Conditions in order of name.
 
     Raises
     ------

@@ -124,6 +124,11 @@ def targets_of(X: Mapping[str, Any], Y: Any, owner: str) -> list[Any]:
     ------
     AlignmentError, ParameterError
     """
+    if not isinstance(X, Mapping) or not X:
+        found = "an empty dict" if isinstance(X, Mapping) else f"a {type(X).__name__}"
+        raise ParameterError(
+            f"{owner} got {found}. Expected responses of one or more subjects by name: `{{'sub-01': responses, ...}}`."
+        )
     if isinstance(Y, Mapping):
         if list(X) != list(Y):
             raise AlignmentError(

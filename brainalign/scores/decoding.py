@@ -98,11 +98,12 @@ def decode_time(
     Returns
     -------
     Dataset
-        ``score`` (time), or (train_time, test_time), pooled over folds and averaged over outputs; ``score_by_fold``; for numbers
-        ``score_by_output`` (output, ...), by the target's ``neuroid_id``; ``chance``; ``n_presentations`` that were tested. With
-        permutations ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all times together; with clusters
-        ``p_value_cluster``; with bootstraps ``ci_low`` and ``ci_high`` (95%), ``score_bootstrap`` and ``n_units``; with patterns ``pattern`` (class or output, neuroid, time), of two classes for the second, learned from all
-        training rows. The attr ``report`` (JSON) says what was joined, dropped, split and decided on which data.
+        ``score`` (time), or (train_time, test_time), pooled over folds and averaged over outputs; ``score_by_fold``; for
+        numbers ``score_by_output`` (output, ...), by the target's ``neuroid_id``; ``chance``; ``n_presentations`` that were
+        tested. With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all times together; with
+        clusters ``p_value_cluster``; with bootstraps ``ci_low`` and ``ci_high`` (95%), ``score_bootstrap`` and ``n_units``;
+        with patterns ``pattern`` (class or output, neuroid, time), of two classes for the second, learned from all training
+        rows. The attr ``report`` (JSON) says what was joined, dropped, split and decided on which data.
 
     Raises
     ------

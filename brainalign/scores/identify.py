@@ -96,12 +96,13 @@ def identify(
     Returns
     -------
     Dataset
-        ``score`` and ``chance`` (measure): the share of queries whose true candidate is the first (``"top-1"``), among the first five
-        or ten, its median rank from 1 (``"median-rank"``, lower is better), the mean of 1 / rank (``"reciprocal-rank"``), and the
-        share of other candidates that it beats (``"two-way"``). ``rank`` (presentation), from 0, and ``n_candidates``, labelled by
-        ``stimulus_id`` and ``fold``; NaN where there was no telling, which counts as chance. With permutations ``p_value`` (measure). Models with a baseline, as
-        :class:`ContrastiveDecoder` has, also ``score_baseline`` (measure), of the same folds. With windows all but ``chance`` have a dim
-        ``window``, with ``start_s`` and ``stop_s``, and permutations, the same in each, give ``p_value_max``, which holds for all windows.
+        ``score`` and ``chance`` (measure): the share of queries whose true candidate is the first (``"top-1"``), among the
+        first five or ten, its median rank from 1 (``"median-rank"``, lower is better), the mean of 1 / rank
+        (``"reciprocal-rank"``), and the share of other candidates that it beats (``"two-way"``). ``rank`` (presentation), from
+        0, and ``n_candidates``, labelled by ``stimulus_id`` and ``fold``; NaN where there was no telling, which counts as
+        chance. With permutations ``p_value`` (measure). Models with a baseline, as :class:`ContrastiveDecoder` has, also
+        ``score_baseline`` (measure), of the same folds. With windows all but these two numbers of guesses have a dim ``window``, with ``start_s``
+        and ``stop_s``, and permutations, the same in each, give ``p_value_max``, which holds for all windows.
 
     Raises
     ------

@@ -37,6 +37,8 @@ def test_rows_are_stacked_by_name_with_sensors_in_one_order_and_targets_looked_u
     [
         (lambda: stack_subjects({"a": recording(), "b": recording(time=(0.0, 0.2))}, target(), "it"), AlignmentError, "it got 'b' of shape"),
         (lambda: targets_of({"a": recording()}, {"b": target()}, "it"), AlignmentError, "it got the subjects 'a' and targets of 'b'"),
+        (lambda: stack_subjects({}, target(), "it"), ParameterError, "it got an empty dict. Expected responses of one or more subjects by name"),
+        (lambda: targets_of(recording(), target(), "it"), ParameterError, "it got a DataArray. Expected responses of one or more subjects by name"),
         (lambda: targets_of({"a": recording()}, target().values, "it"), ParameterError, "a dict of 1 subjects and one target, a ndarray"),
         (lambda: targets_of({"a": recording(first=5)}, target(), "it"), AlignmentError, "2 of 6 presentations of 'a' without one target, first s9"),
     ],
