@@ -1,4 +1,4 @@
-"""Labels of neuroids: how well each concept of a bank describes the rows that drive a column, and what shuffled rows would give."""
+"""Labels of neuroids: how well each concept of a bank describes what drives a column, and what shuffled rows would give."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def prepare_evidence(concepts: Numbers, method: str, *, n_top: int, sharpness: f
     n_top : int
         Exemplars of a neuroid.
     sharpness : float or None
-        Columns become z-scores, and probabilities by a softmax over concepts of as many times these. None: they are probabilities.
+        Columns become z-scores, and probabilities by a softmax over concepts of as many times these. None: they are
+        probabilities.
 
     Returns
     -------
@@ -79,8 +80,8 @@ def top_rows(values: Numbers, k: int, rng: np.random.Generator) -> Numbers:
         Without NaN.
     k : int
     rng : Generator
-        Rows that tie come in random order, in each column another one. A rectified unit is 0 on most stimuli: the first of these in a
-        table that is sorted would be of one category, and the same for all units.
+        Rows that tie come in random order, in each column another one. A rectified unit is 0 on most stimuli: the first of these
+        in a table that is sorted would be of one category, and the same for all units.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Weights read against a pool or a vocabulary of vectors: projections with a temperature, the nearest vectors, cosines of two ends."""
+"""Weights read against a pool or a vocabulary of vectors: projections with a temperature, nearest vectors, cosines of two ends."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def sharpness_of_size(likeness: Numbers, size: float) -> Numbers:
     Returns
     -------
     ndarray of float64, (column,)
-        By halving an interval, for the effective size falls as τ grows. Where so many rows tie for the highest that it never gets there,
-        the end of the interval.
+        By halving an interval, for the effective size falls as τ grows. Where so many rows tie for the highest that it never gets
+        there, the end of the interval.
     """
     spread = np.ptp(likeness, axis=1)
     scale = np.where(spread > 0, spread, 1.0)  # τ of a likeness between 0 and 1

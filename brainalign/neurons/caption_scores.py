@@ -51,8 +51,8 @@ def score_captions(
         ``score``, Pearson's r of the responses with what the caption says, with ``p_value`` and ``p_value_fdr`` against shuffled
         presentations; ``precision``, the share of active presentations among those with the concept, ``recall``, the share of
         presentations with the concept among the active, ``f1``, with ``f1_chance``, its mean over shuffled presentations, and
-        ``f1_p_value``. NaN where the ``status`` is not ``"ok"``: constant or NaN responses, or a caption that says nothing of these
-        presentations (``"unsaid"``).
+        ``f1_p_value``. NaN where the ``status`` is not ``"ok"``: constant or NaN responses, or a caption that says nothing of
+        these presentations (``"unsaid"``).
 
     Raises
     ------
@@ -63,8 +63,8 @@ def score_captions(
 
     Notes
     -----
-    Observational scores of Huang et al. (2023), and the correlation with simulated responses of Bills et al. (2023). Both tell that a
-    neuroid goes with a concept, not that it is used: see :func:`mediation`.
+    Observational scores of Huang et al. (2023), and the correlation with simulated responses of Bills et al. (2023). Both tell
+    that a neuroid goes with a concept, not that it is used: see :func:`mediation`.
 
     Examples
     --------

@@ -53,11 +53,12 @@ def caption(
     ----------
     responses : DataArray, (presentation, neuroid)
     bank : DataArray, (presentation, neuroid)
-        Responses whose neuroids are concepts: ratings of attributes, similarities of pictures to words, another network. Joined with the
-        others by ``stimulus_id``. Of texts it is made by :func:`brainalign.neurons.caption_bank`.
+        Responses whose neuroids are concepts: ratings of attributes, similarities of pictures to words, another network. Joined
+        with the others by ``stimulus_id``. Of texts it is made by :func:`brainalign.neurons.caption_bank`.
     method : {"softwpmi", "wpmi", "pmi", "pearson", "cosine"}
-        How often the exemplars have the concept, against how often all have it, exemplars weighted by rank (``softwpmi``), or equally,
-        as the mean of logarithms (``wpmi``) or the logarithm of the mean (``pmi``); or the likeness of the two columns over all rows.
+        How often the exemplars have the concept, against how often all have it, exemplars weighted by rank (``softwpmi``), or
+        equally, as the mean of logarithms (``wpmi``) or the logarithm of the mean (``pmi``); or the likeness of the two columns
+        over all rows.
     k : int, optional
         Exemplars of a neuroid; default a fifth of the presentations, from 5 to 100.
     sharpness : float
@@ -68,8 +69,9 @@ def caption(
     normalise : {"presentations", "neuroids"}
         What p(d) is taken over: exemplars drawn at random, or the exemplars of all neuroids given.
     null : "permutation" or DataArray
-        What the best concept of chance is: of presentations in another order (those of a recording in time, ``onset_s``, are shifted in a
-        circle within runs), or of the neuroids of a random system that saw the same, such as a network before training.
+        What the best concept of chance is: of presentations in another order (those of a recording in time, ``onset_s``, are
+        shifted in a circle within runs), or of the neuroids of a random system that saw the same, such as a network before
+        training.
     n_permutations : int
         0 for none.
     random_state : int, Generator or None
@@ -93,10 +95,11 @@ def caption(
 
     Notes
     -----
-    soft-WPMI of CLIP-dissect (Oikarinen and Weng, 2023): log p(d | E) = Σ_i log(1 + p_i (S_id − 1)), p falling from .998 to .97. There
-    p(d) is the mean over neuroids (``normalise="neuroids"``), so that a label depends on which neuroids are labelled with it, and no score
-    exceeds log N: with as many concepts as neuroids several share the highest, and right labels are lost (a quarter of 60 neuroids, of 50
-    concepts and a signal as strong as the noise, where the default finds all). PMI of captions: MILAN (Hernandez et al., 2022).
+    soft-WPMI of CLIP-dissect (Oikarinen and Weng, 2023): log p(d | E) = Σ_i log(1 + p_i (S_id − 1)), p falling from .998 to .97.
+    There p(d) is the mean over neuroids (``normalise="neuroids"``), so that a label depends on which neuroids are labelled with
+    it, and no score exceeds log N: with as many concepts as neuroids several share the highest, and right labels are lost (a
+    quarter of 60 neuroids, of 50 concepts and a signal as strong as the noise, where the default finds all). PMI of captions:
+    MILAN (Hernandez et al., 2022).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""``describe``: sentences for voxels and units from captions of the stimuli that drive a model of them, step by step replaceable."""
+"""``describe``: sentences for voxels and units from captions of what drives a model of them, each step replaceable."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def describe(
     n_keywords : int
         At most.
     keywords : callable, optional
-        From the captions of the k stimuli and those of the pool to (keyword, score), the best first. Default: words that the k captions say
-        more often than chance, :func:`distinctive_words`.
+        From the captions of the k stimuli and those of the pool to (keyword, score), the best first. Default: words that the k
+        captions say more often than chance, :func:`distinctive_words`.
     compose : callable, optional
         From the keywords of a neuroid to its caption; a language model, for example. Default: ``"a, b and c"``.
     random_state : int, Generator or None
@@ -61,8 +61,8 @@ def describe(
     Returns
     -------
     Dataset, (neuroid, rank)
-        ``keyword`` and ``keyword_score``, ``""`` and NaN where there are no more; ``caption`` by neuroid, ``""`` without a keyword, and
-        ``status`` of the predictions.
+        ``keyword`` and ``keyword_score``, ``""`` and NaN where there are no more; ``caption`` by neuroid, ``""`` without a
+        keyword, and ``status`` of the predictions.
 
     Raises
     ------
@@ -71,8 +71,8 @@ def describe(
 
     Notes
     -----
-    The steps of LaVCa (Matsuyama et al., 2025): encoding model, stimuli that it answers most, captions, keywords, sentence. How good a
-    caption is tells :func:`score_captions`, on responses that nothing was fitted to.
+    The steps of LaVCa (Matsuyama et al., 2025): encoding model, stimuli that it answers most, captions, keywords, sentence. How
+    good a caption is tells :func:`score_captions`, on responses that nothing was fitted to.
 
     Examples
     --------
@@ -126,9 +126,9 @@ def distinctive_words(some: Sequence[str], everything: Sequence[str]) -> list[tu
     Returns
     -------
     list of (str, float)
-        The word and its share among some times the logarithm of that over its share among all, the highest first. Left out are words that
-        chance gives as often, one word in twenty lists of captions drawn at random (hypergeometric, Bonferroni), and those that score
-        under a third of the best.
+        The word and its share among some times the logarithm of that over its share among all, the highest first. Left out are
+        words that chance gives as often, one word in twenty lists of captions drawn at random (hypergeometric, Bonferroni), and
+        those that score under a third of the best.
 
     Examples
     --------

@@ -47,22 +47,23 @@ def exemplars(
     neuroid : str, int, or sequence of them, optional
         ``neuroid_id`` values or addresses ``"group/id"``; default all.
     by : str, optional
-        Neuroid coordinate whose values stand for one neuroid each, which answers with the highest response in it: ``"unit"`` for the
-        feature maps of a layer (each layer for itself), ``"region"`` for an area. Neuroids with NaN are left out.
+        Neuroid coordinate whose values stand for one neuroid each, which answers with the highest response in it: ``"unit"`` for
+        the feature maps of a layer (each layer for itself), ``"region"`` for an area. Neuroids with NaN are left out.
     repeats : {"average", "keep"}
         One row a stimulus, or each presentation for itself.
     held_out : bool
-        Stimuli are ranked by every other presentation of each, and the responses are the means of those left out: the highest of many
-        noisy responses are high in part by noise, and fall back to what they are. Stimuli that were presented once are left out.
+        Stimuli are ranked by every other presentation of each, and the responses are the means of those left out: the highest of
+        many noisy responses are high in part by noise, and fall back to what they are. Stimuli that were presented once are left
+        out.
     random_state : int, Generator or None
         Stimuli with equal responses come in random order.
 
     Returns
     -------
     Dataset, (neuroid, rank)
-        ``stimulus_id``, ``response``, ``percentile`` (of that response among all, ties counted half) and the content; with ``by``,
-        also where the response was (``channel_x``, ``token``, ``x_mm`` ...), and of maps how large they are (attrs); ``status`` of
-        each. A neuroid that is constant or NaN has none: ``""`` and NaN.
+        ``stimulus_id``, ``response``, ``percentile`` (of that response among all, ties counted half) and the content; with
+        ``by``, also where the response was (``channel_x``, ``token``, ``x_mm`` ...), and of maps how large they are (attrs);
+        ``status`` of each. A neuroid that is constant or NaN has none: ``""`` and NaN.
 
     Raises
     ------

@@ -25,18 +25,18 @@ def in_out_cosines(w_in: Any, w_out: Any, w_gate: Any = None, *, threshold: floa
     Parameters
     ----------
     w_in, w_out, w_gate : fitted mapping, DataArray or array_like, (feature, neuroid)
-        Of a unit from :func:`mlp_weights`; of a voxel its encoding weights and its pattern (:func:`weight_patterns`). Without a gate the
-        last is left out.
+        Of a unit from :func:`mlp_weights`; of a voxel its encoding weights and its pattern (:func:`weight_patterns`). Without a
+        gate the last is left out.
     threshold : float
         Cosine from which on two vectors are aligned.
 
     Returns
     -------
     Dataset, (neuroid,)
-        ``in_out``, and with a gate ``gate_out`` and ``gate_in``, the signs of input and output turned so that the last is positive; and
-        ``role``: enrichment and depletion (the direction read is written, or taken off), conditional where the gate is another
-        direction, proportional change (only the gate is written), or orthogonal. The attr ``chance`` is 3 / √d: random vectors
-        exceed it in 3 of 1,000 cases.
+        ``in_out``, and with a gate ``gate_out`` and ``gate_in``, the signs of input and output turned so that the last is
+        positive; and ``role``: enrichment and depletion (the direction read is written, or taken off), conditional where the gate
+        is another direction, proportional change (only the gate is written), or orthogonal. The attr ``chance`` is 3 / √d: random
+        vectors exceed it in 3 of 1,000 cases.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def mlp_weights(mlp: Any, *, layer: str, system: str) -> dict[str, xr.DataArray]
     Parameters
     ----------
     mlp : torch.nn.Module
-        With ``c_fc`` and ``c_proj`` (GPT-2), ``up_proj``, ``gate_proj`` and ``down_proj`` (Llama and its kin), or ``fc1`` and ``fc2``
-        (CLIP): ``model.transformer.h[3].mlp``.
+        With ``c_fc`` and ``c_proj`` (GPT-2), ``up_proj``, ``gate_proj`` and ``down_proj`` (Llama and its kin), or ``fc1`` and
+        ``fc2`` (CLIP): ``model.transformer.h[3].mlp``.
     layer, system : str
         Names of the layer and of the network.
 

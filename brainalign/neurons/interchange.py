@@ -1,4 +1,4 @@
-"""``mediation``: whether what is decoded of a concept goes through a neuroid, by exchanging its response between presentations."""
+"""``mediation``: whether what is decoded of a concept goes through a neuroid, whose response presentations exchange."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def mediation(
     Returns
     -------
     Dataset, (neuroid, concept)
-        ``effect``, the part of the difference between two presentations that what is decoded moves by when this neuroid alone is taken
-        from the other: 1 for a neuroid through which all of it goes, 0 for one that goes with the concept and is not used. With
-        captions also by neuroid ``score``, the effect on its concept, ``chance``, the mean over all other neuroids, and ``p_value``, how
-        often one of them has as much. The attr ``causal_scope`` is ``"virtual"``: it is the fitted decoder that is tested, and no brain.
+        ``effect``, the part of the difference between two presentations that what is decoded moves by when this neuroid alone is
+        taken from the other: 1 for a neuroid through which all of it goes, 0 for one that goes with the concept and is not used.
+        With captions also by neuroid ``score``, the effect on its concept, ``chance``, the mean over all other neuroids, and
+        ``p_value``, how often one of them has as much. The attr ``causal_scope`` is ``"virtual"``: it is the fitted decoder that
+        is tested, and no brain.
 
     Raises
     ------
@@ -58,8 +59,8 @@ def mediation(
 
     Notes
     -----
-    Σ (ŷ(base, neuroid from source) − ŷ(base)) (ŷ(source) − ŷ(base)) / Σ (ŷ(source) − ŷ(base))² over pairs; effects of all neuroids
-    add up to 1 for a linear decoder. Interchange intervention of Huang et al. (2023).
+    Σ (ŷ(base, neuroid from source) − ŷ(base)) (ŷ(source) − ŷ(base)) / Σ (ŷ(source) − ŷ(base))² over pairs; effects of all
+    neuroids add up to 1 for a linear decoder. Interchange intervention of Huang et al. (2023).
 
     Examples
     --------

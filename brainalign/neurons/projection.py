@@ -1,4 +1,4 @@
-"""Weights among natural stimuli: ``project_weights`` onto what a pool holds, ``weight_patterns`` for what the features show of them."""
+"""Weights among natural stimuli: ``project_weights`` onto a pool of them, ``weight_patterns`` for what their features show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brainalign.neurons.weights import bank_rows, labelled_vectors, vectors_of
 
 
 def project_weights(weights: Any, pool: xr.DataArray, *, size: float = 100.0) -> xr.DataArray:
-    """Move the weights of each neuroid to what natural stimuli hold: a mean over a pool, in which those along the weights weigh most.
+    """Move the weights of each neuroid to what natural stimuli hold: the mean of a pool in which those along them weigh most.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def project_weights(weights: Any, pool: xr.DataArray, *, size: float = 100.0) ->
     Returns
     -------
     DataArray, (feature, neuroid)
-        Goes to :func:`read_weights` with a bank of captions. Coordinates by neuroid: ``sharpness``, the τ found, ``effective_size``, and
-        ``cosine`` with the weights as given. NaN where the weights are NaN or 0.
+        Goes to :func:`read_weights` with a bank of captions. Coordinates by neuroid: ``sharpness``, the τ found,
+        ``effective_size``, and ``cosine`` with the weights as given. NaN where the weights are NaN or 0.
 
     Raises
     ------
@@ -42,9 +42,9 @@ def project_weights(weights: Any, pool: xr.DataArray, *, size: float = 100.0) ->
 
     Notes
     -----
-    BrainSCUBA (Luo et al., 2024): Σ s_i ê_i, s = softmax(τ cos(w, e_i)), with the mean length of the pool. There τ is 150, in a pool of two
-    millions. In a pool of 20,000 that is a single stimulus, and a planted concept is met with a cosine of .80, where 20 to 400 stimuli
-    give .97 to .99 (raw weights .58): τ means nothing without the pool, and is set by what it leaves.
+    BrainSCUBA (Luo et al., 2024): Σ s_i ê_i, s = softmax(τ cos(w, e_i)), with the mean length of the pool. There τ is 150, in a
+    pool of two millions. In a pool of 20,000 that is a single stimulus, and a planted concept is met with a cosine of .80, where
+    20 to 400 stimuli give .97 to .99 (raw weights .58): τ means nothing without the pool, and is set by what it leaves.
 
     Examples
     --------
@@ -93,8 +93,8 @@ def weight_patterns(weights: Any, features: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray, (feature, neuroid)
-        cov(x, ŷ) / var(ŷ) (Haufe et al., 2014): how the features change when the prediction rises by one. It is to a voxel what output
-        weights are to a unit.
+        cov(x, ŷ) / var(ŷ) (Haufe et al., 2014): how the features change when the prediction rises by one. It is to a voxel what
+        output weights are to a unit.
 
     Raises
     ------

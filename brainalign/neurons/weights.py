@@ -32,10 +32,11 @@ def read_weights(
     Parameters
     ----------
     weights : fitted mapping, DataArray or array_like, (feature, neuroid)
-        A mapping with ``coef_`` (a voxel's encoding weights), what :func:`mlp_weights` or :func:`project_weights` returns, or vectors.
+        A mapping with ``coef_`` (a voxel's encoding weights), what :func:`mlp_weights` or :func:`project_weights` returns, or
+        vectors.
     bank : DataArray, (presentation, neuroid)
-        The vector of each concept: its ``stimulus_id`` names the concept, its neuroids are the features of the weights. Embeddings of
-        words recorded with :func:`record`, or the rows of an unembedding matrix.
+        The vector of each concept: its ``stimulus_id`` names the concept, its neuroids are the features of the weights.
+        Embeddings of words recorded with :func:`record`, or the rows of an unembedding matrix.
     k : int
         Concepts of a neuroid.
     metric : {"dot", "cosine"}
@@ -47,8 +48,8 @@ def read_weights(
     Returns
     -------
     Dataset, (neuroid, rank)
-        ``label``, ``score`` (the product), ``probability`` (softmax over the whole bank); and by neuroid ``skewness`` and ``kurtosis``
-        (excess) of all products. ``""`` and NaN where the weights are NaN or 0.
+        ``label``, ``score`` (the product), ``probability`` (softmax over the whole bank); and by neuroid ``skewness`` and
+        ``kurtosis`` (excess) of all products. ``""`` and NaN where the weights are NaN or 0.
 
     Raises
     ------

@@ -39,8 +39,8 @@ def exemplar_panel(
     Returns
     -------
     matplotlib.figure.Figure
-        Where the result says where in a map a response was (``channel_x``, ``channel_y`` and the attrs ``map_width``, ``map_height``), that
-        part of a picture is framed.
+        Where the result says where in a map a response was (``channel_x``, ``channel_y`` and the attrs ``map_width``,
+        ``map_height``), that part of a picture is framed.
 
     Raises
     ------
