@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -12,7 +13,7 @@ import torch
 import xarray as xr
 from sklearn.base import clone
 
-from brainalign.core.errors import AlignmentError, ParameterError, SplitError
+from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 from brainalign.core.parameters import check_number, check_random_state, preview
 from brainalign.core.provenance import hash_array
 from brainalign.core.tables import coords_of
@@ -39,6 +40,8 @@ class Pretrained:
         Those that the sources name.
     rows : frozenset of bytes
         Digests of every source row.
+    stimuli : frozenset of str
+        Whose targets the trunk has learned, where sources name them.
     trunk : dict of str to Tensor
     mean, size : ndarray of float32, (target,), and float
         Of the targets.
@@ -50,6 +53,7 @@ class Pretrained:
     hash: str
     systems: frozenset[str] = field(repr=False)
     rows: frozenset[bytes] = field(repr=False)
+    stimuli: frozenset[str] = field(repr=False)
     trunk: dict[str, torch.Tensor] = field(repr=False)
     mean: Values = field(repr=False)
     size: float = field(repr=False)
@@ -95,7 +99,8 @@ class SharedLatentDecoder(LabelledMapping):
     Sources: Huo et al. 2024 (NeuroPictor), Scotti et al. 2024 (MindEye2), from their equations.
     A trunk that saw the subject under test would bring what it knows of the test presentations into every fold. So ``refine`` refuses
     subjects of the pretraining, and ``fit`` responses of a system, or rows, that it saw, and a trunk whose parameters are no longer those
-    that the pretraining left.
+    that the pretraining left. Nor may others have seen the stimuli under test, whose very targets a trunk learns: ``predict``
+    warns of these.
 
     Examples
     --------
@@ -193,11 +198,11 @@ class SharedLatentDecoder(LabelledMapping):
         ]
         self.step_ = self._trained(parts, self.max_steps, generator)
         trunk = {name: p.detach().cpu().clone() for name, p in self.network_.trunk.items()}
-        systems = frozenset().union(*(_systems(x) for x in X.values()))
+        systems, stimuli = (frozenset().union(*map(named, X.values())) for named in (_systems, _stimuli))
         rows = frozenset().union(*(_digests(x) for x in xs))
         z = [(x @ e.detach()).cpu().numpy() for (x, _, _), e in zip(parts, self.network_.into, strict=True)]
         latents = Ridge().fit(np.concatenate([y.cpu().numpy() for _, y, _ in parts]), np.concatenate(z))
-        self.pretrained_ = Pretrained(tuple(X), _hash(trunk), systems, rows, trunk, mean, size, latents)
+        self.pretrained_ = Pretrained(tuple(X), _hash(trunk), systems, rows, stimuli, trunk, mean, size, latents)
         return self
 
     def refine(self, subject: str) -> SharedLatentDecoder:
@@ -250,7 +255,37 @@ class SharedLatentDecoder(LabelledMapping):
         self._new = self._generator()
         if self.pretrained is not None:
             _refuse_seen(self.pretrained, X)
+        self._stimuli = _stimuli(X)
         return super().fit(X, Y)
+
+    def predict(self, X: Any) -> Any:
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+
+        Returns
+        -------
+        DataArray or ndarray, (presentation, neuroid[, time])
+
+        Warns
+        -----
+        LeakWarning
+            Of stimuli that are new to the subject, some were in the pretraining.
+        """
+        out = super().predict(X)
+        if self.pretrained is not None:
+            asked = _stimuli(X)
+            met = sorted((asked & self.pretrained.stimuli) - self._stimuli)
+            if met:
+                warnings.warn(
+                    f"The trunk of {_OWNER} has learned the targets of {len(met)} of these {len(asked)} stimuli from others, first {met[0]}, and tells "
+                    "them far better than stimuli that nobody saw. Expected a pretraining without the stimuli under test.",
+                    LeakWarning,
+                    stacklevel=2,
+                )
+        return out
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         before, self.status_ = self.pretrained, column_status(y)
@@ -343,6 +378,10 @@ def _refuse_seen(before: Pretrained, X: Any) -> None:
 
 def _systems(X: Any) -> frozenset[str]:
     return frozenset(map(str, coords_of(X, "neuroid").get("system", ()))) if isinstance(X, xr.DataArray) else frozenset()
+
+
+def _stimuli(X: Any) -> frozenset[str]:
+    return frozenset(map(str, X.coords["stimulus_id"].values)) if isinstance(X, xr.DataArray) else frozenset()
 
 
 def _digests(x: Values) -> frozenset[bytes]:

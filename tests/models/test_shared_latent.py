@@ -1,5 +1,6 @@
 """SharedLatentDecoder: others' responses help a subject of whom there is little, and a trunk that saw the subject is refused."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from sklearn.base import clone
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, ParameterError, SplitError
+from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 from brainalign.engine.retrieval import rank_true, retrieval_measures
 
 OPTIONS = {"contrast": 0.5, "max_steps": 100, "frozen_steps": 50, "learning_rate": 1e-2}
@@ -135,6 +136,26 @@ def test_a_trunk_that_saw_the_subject_is_refused(people, pretrained):
         SplitError, match=rf"before `fit`, and had {known.hash} after its pretraining: it was trained on something else since"
     ):
         pretrained.refine("sub-5").set_params(pretrained=trained).fit(x[:40], y[:40])
+
+
+def test_stimuli_under_test_whose_targets_the_trunk_has_learned_are_warned_of(people):
+    """They are told by what the trunk remembers: of 100, three times as many are the first as of stimuli that nobody saw."""
+    x, y = people["sub-5"]
+    others = {name: people[name][0][:60].assign_coords(stimulus_id=x.stimulus_id[:60]) for name in ("sub-0", "sub-1")}
+    model = (
+        ba.models.SharedLatentDecoder(**TINY)
+        .pretrain(others, {name: y[:60] for name in others})
+        .refine("sub-5")
+        .fit(x[:40], y[:40])
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(x[60:])
+        model.predict(x[:40])  # its own
+    with pytest.warns(
+        LeakWarning, match="learned the targets of 20 of these 100 stimuli from others, first sub-5/40, .* without the stimuli"
+    ):
+        model.predict(x[40:140])
 
 
 def test_one_seed_one_result(people):
