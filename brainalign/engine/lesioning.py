@@ -10,20 +10,23 @@ from brainalign.engine.correlate import pearson_columns
 from brainalign.engine.moments import Numbers
 
 
-def random_sets(n_units: int, size: int, n_draws: int, rng: np.random.Generator) -> Numbers:
+def random_sets(free: Numbers, size: int, n_draws: int, rng: np.random.Generator) -> Numbers:
     """Draw sets of units, each without replacement.
 
     Parameters
     ----------
-    n_units, size, n_draws : int
+    free : ndarray of bool, (unit,)
+        Those that may be drawn.
+    size, n_draws : int
     rng : Generator
 
     Returns
     -------
     ndarray of bool, (draw, unit)
     """
-    order = rng.permuted(np.tile(np.arange(n_units), (n_draws, 1)), axis=1)
-    return np.asarray(order < size)
+    sets = np.zeros((n_draws, len(free)), dtype=bool)
+    sets[:, free] = rng.permuted(np.tile(np.arange(free.sum()), (n_draws, 1)), axis=1) < size
+    return sets
 
 
 def replacements(parts: Sequence[tuple[Numbers, Numbers]], mode: str, n_units: int, rng: np.random.Generator) -> list[Numbers]:

@@ -36,7 +36,7 @@ def double_dissociation(
     circuits : mapping of two names to units
         As in :func:`brainalign.lesion`; the first is held to carry the first task, the second the second.
     n_draws : int
-        Random lesions of the size of each circuit, the same in both tasks.
+        Random lesions of the size of each circuit, the same in both tasks, of units that are not of the other circuit.
     random_state : int, Generator or None
     **options
         ``by``, ``mode``, ``factor``, ``max_memory`` of :func:`brainalign.lesion`.
@@ -70,12 +70,13 @@ def double_dissociation(
             what = preview(given) if isinstance(given, Mapping) else repr(given)
             raise ParameterError(f"double_dissociation got {name} {what}. Expected two, by name: a mapping.")
     seed = check_random_state(random_state, owner="double_dissociation")
+    both = list(circuits.values())
     found = [
         [
-            lesion(system, shown, units=units, n_draws=n_draws, random_state=seed + 2 * i, **{**options, **own})
+            lesion(system, shown, units=units, n_draws=n_draws, spared=other, random_state=seed + 2 * i, **{**options, **own})
             for shown, own in tasks.values()
         ]
-        for i, units in enumerate(circuits.values())
+        for i, (units, other) in enumerate(zip(both, both[::-1], strict=True))
     ]
     effect = np.array([[float(one.effect.mean()) for one in row] for row in found])
     difference = _own_less_other(effect)
@@ -96,8 +97,9 @@ def double_dissociation(
         # Not the smaller difference against smaller differences: then one circuit that dissociates would make two of any other.
         out["p_value_dissociation"] = ((), p_values(difference - least, _own_less_other(null)).max())
     out.attrs |= {"causal_scope": found[0][0].attrs["causal_scope"], "mode": found[0][0].attrs["mode"]}
-    params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws, "random_state": seed}
-    return write_step(out, "double_dissociation", params=params, inputs={name: shown for name, (shown, _) in tasks.items()})
+    params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws}
+    inputs = {name: shown for name, (shown, _) in tasks.items()}
+    return write_step(out, "double_dissociation", params=params, inputs=inputs, seed=seed)
 
 
 def _own_less_other(effect: Any) -> Any:

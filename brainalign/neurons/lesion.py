@@ -14,6 +14,7 @@ from brainalign.core.errors import AlignmentError, CapabilityError, ParameterErr
 from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
+from brainalign.engine.backend import working_memory
 from brainalign.engine.lesioning import balanced_accuracies, change, correlations, random_sets, through_origin
 from brainalign.engine.resample import false_discovery_rate, p_values
 from brainalign.neurons.lesion_modes import MODES, Numbers
@@ -35,6 +36,7 @@ def lesion(
     target: Any = None,
     freeze: Any = None,
     n_draws: int = 0,
+    spared: Any = None,
     max_memory: float | None = None,
     random_state: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
@@ -66,6 +68,8 @@ def lesion(
         Layers that hold what they hold intact while the direct effect is measured: ``["heads.*", "mlp.*"]``.
     n_draws : int
         Lesions of as many random units: of the same layers of a network, or of all that was recorded.
+    spared : mapping, or sequence of str, optional
+        Units that random sets leave alone, as ``units``.
     max_memory : float, optional
         Bytes for copies that run at once.
     random_state : int, Generator or None
@@ -127,11 +131,13 @@ def lesion(
         before, (effect,) = 0.0, scored(lesioned)
     out["effect"] = (along, effect)
     if n_draws:
-        _against_random(out, along, _random_effects(subject, scored, before, target, n_draws, seed, max_memory))
+        sets = _random_sets(subject, spared, n_draws, seed)
+        _against_random(out, along, _random_effects(subject, scored, before, target, sets, max_memory))
     if freeze is not None:
         _add_repair(out, subject, lesioned[0], freeze)
-    params = {"mode": mode, "units": _units(subject), "n_draws": n_draws, "random_state": seed}
+    params = {"mode": mode, "units": _units(subject.sets), "n_draws": n_draws}
     params |= {"factor": factor} if mode == "dampen" else {}
+    params |= {"spared": _units(subject.find(spared))} if spared is not None else {}
     out.attrs |= {
         "metric": "mean absolute change" if target is None else "pearson" if along else "balanced-accuracy",
         "mode": mode,
@@ -140,7 +146,7 @@ def lesion(
     }
     out.attrs |= {"causal_scope": subject.causal_scope, "modality": subject.modality}
     inputs = {"stimuli": stimuli} | ({"target": target} if isinstance(target, xr.DataArray) else {})
-    return write_step(out, "lesion", params=params | subject.description, inputs=inputs)
+    return write_step(out, "lesion", params=params | subject.description, inputs=inputs, seed=seed)
 
 
 def _score(subject: Any, target: Any) -> tuple[Callable[[Numbers], Numbers], tuple[str, ...]]:
@@ -185,27 +191,32 @@ def _matched(subject: Any, target: xr.DataArray) -> Numbers:
     return np.asarray(target.values[:, at], dtype=np.float64)
 
 
+def _random_sets(subject: Any, spared: Any, n_draws: int, seed: int) -> dict[str, Numbers]:
+    """Draw as many random units of each layer."""
+    kept = {} if spared is None else subject.find(spared)
+    free = {layer: ~kept.get(layer, np.zeros_like(some))[0] for layer, some in subject.sets.items()}
+    left = {layer: int(free[layer].sum() - some.sum()) for layer, some in subject.sets.items()}
+    if min(left.values()) < 0 or not any(left.values()):
+        raise ParameterError(
+            f"lesion got n_draws={n_draws} and units that leave {left} to draw from. Expected some in any layer and none below 0, for random "
+            "sets to differ: pass n_draws=0, or lesion or spare fewer."
+        )
+    rng = np.random.default_rng(seed + 1)
+    return {layer: random_sets(free[layer], int(some.sum()), n_draws, rng) for layer, some in subject.sets.items()}
+
+
 def _random_effects(
     subject: Any,
     scored: Callable[[Numbers], Numbers],
     before: Any,
     target: Any,
-    n_draws: int,
-    seed: int,
+    sets: Mapping[str, Numbers],
     max_memory: float | None,
 ) -> Numbers:
-    """Return the effects of lesions of as many random units of each layer, (draw, ...)."""
-    if all(some.all() for some in subject.sets.values()):
-        raise ParameterError(
-            f"lesion got n_draws={n_draws} and all units of {preview(subject.sets)}. Expected some that are left, for random sets to differ: "
-            "pass n_draws=0, or lesion fewer."
-        )
-    rng = np.random.default_rng(seed + 1)
-    sets = {layer: random_sets(some.shape[1], int(some.sum()), n_draws, rng) for layer, some in subject.sets.items()}
-    found = [
-        scored(subject.run({layer: rows[start : start + _SETS] for layer, rows in sets.items()}, max_memory))
-        for start in range(0, n_draws, _SETS)
-    ]
+    """Return the effects of several lesions, (draw, ...), some at a time."""
+    room = working_memory(subject.intact) if max_memory is None else max_memory
+    n, step = len(next(iter(sets.values()))), max(1, min(_SETS, int(room // (4 * subject.intact.nbytes))))
+    found = [scored(subject.run({k: rows[at : at + step] for k, rows in sets.items()}, max_memory)) for at in range(0, n, step)]
     scores = np.concatenate(found)
     return scores if target is None else before - scores
 
@@ -239,5 +250,5 @@ def _add_repair(out: xr.Dataset, subject: Any, lesioned: Numbers, freeze: Any) -
     out["repair_ratio"] = ("neuroid", through_origin(total, direct))
 
 
-def _units(subject: Any) -> Mapping[str, list[int]]:
-    return {layer: np.flatnonzero(some[0]).tolist() for layer, some in subject.sets.items()}
+def _units(sets: Mapping[str, Numbers]) -> dict[str, list[int]]:
+    return {layer: np.flatnonzero(some[0]).tolist() for layer, some in sets.items()}

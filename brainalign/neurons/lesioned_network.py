@@ -59,10 +59,10 @@ class LesionedNetwork:
         self.coords.setdefault("system", np.full(len(self.columns), responder.system, dtype=np.dtypes.StringDType()))
         self.table, self.description = responder.presentations(self.inputs), {"responder": responder.fingerprint()}
         self._pieces = responder.pieces(self.inputs)
-        wanted, self._by = find_layers(responder, by_layer(units)), by or "unit"
+        self._by = by or "unit"
         self._nodes: dict[tuple[str, tuple[int, ...]], Nodes] = {}
-        held = self._read(list(wanted), keep=mode not in UNREAD)
-        self.sets = {layer: self._set(layer, which) for layer, which in wanted.items()}
+        held = self._read(list(find_layers(responder, by_layer(units))), keep=mode not in UNREAD)
+        self.sets = self.find(units)
         self._scale, self._new = self._replaced(held, mode, factor, np.random.default_rng(seed))
 
     def _read(self, layers: Sequence[str], *, keep: bool) -> dict[str, list[torch.Tensor]]:
@@ -79,6 +79,25 @@ class LesionedNetwork:
                 self._codes(layer, tuple(value.shape[1:]))
                 held[layer].append(value if keep else value.new_zeros(()).expand(value.shape))
         return held
+
+    def find(self, units: Any) -> dict[str, Numbers]:
+        """Return units of the lesioned layers.
+
+        Parameters
+        ----------
+        units : mapping or sequence of addresses
+
+        Returns
+        -------
+        dict of str to ndarray of bool, (1, unit)
+
+        Raises
+        ------
+        ParameterError
+            No such layer or unit.
+        """
+        read = {layer for layer, _ in self._nodes}
+        return {k: self._set(k, which) for k, which in find_layers(self.responder, by_layer(units)).items() if k in read}
 
     def _set(self, layer: str, which: Any) -> Numbers:
         first, *others = [nodes for (own, _), nodes in self._nodes.items() if own == layer]  # of each shape that it has

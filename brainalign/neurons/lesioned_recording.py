@@ -52,7 +52,8 @@ class LesionedRecording:
         self.columns, found = find_neuroids({"predicted": own}, neuroid, owner="lesion")
         self.coords = {name: found[name] for name in own}
         self.intact = _two_dims(first)[:, self.columns]
-        self.sets = {"neuroid": self._set(by_layer(units), by or "neuroid_id")[None]}
+        self._by = by or "neuroid_id"
+        self.sets = self.find(units)
         n = self._held.shape[1]
         scale = scale_of(mode, factor, "neuroid", n)
         if mode in ("swap", "resample"):
@@ -61,20 +62,35 @@ class LesionedRecording:
         new = 0.0 if mode in UNREAD else replacements(parts, mode, n, np.random.default_rng(seed))[0]
         self._lesioned = new + scale * self._held
 
-    def _set(self, units: Mapping[str, Any], by: str) -> Numbers:
+    def find(self, units: Any) -> dict[str, Numbers]:
+        """Return some of what was recorded.
+
+        Parameters
+        ----------
+        units : mapping or sequence of addresses
+
+        Returns
+        -------
+        dict of str to ndarray of bool, (1, neuroid)
+
+        Raises
+        ------
+        ParameterError
+            No such region or neuroid.
+        """
         label, coords = group_label(self.inputs), coords_of(self.inputs, "neuroid")
         groups = np.asarray(coords[label]).astype(object) if label else np.full(self._held.shape[1], "neuroid", dtype=object)
         chosen = np.zeros(len(groups), dtype=bool)
-        for group, which in units.items():
+        for group, which in by_layer(units).items():
             own = np.flatnonzero(groups == group)
             if not own.size:
                 raise ParameterError(
                     f"lesion got units of {group!r}. Expected {label or 'neuroid'} among {preview(dict.fromkeys(groups))}, as in "
                     "{'V4': None} for all of one, or addresses 'V4/17'."
                 )
-            nodes = nodes_of(group, {name: values[own] for name, values in coords.items()}, [by], which)
+            nodes = nodes_of(group, {name: values[own] for name, values in coords.items()}, [self._by], which)
             chosen[own[nodes.codes >= 0]] = True
-        return chosen
+        return {"neuroid": chosen[None]}
 
     def run(self, sets: Mapping[str, Numbers], max_memory: float | None) -> Numbers:
         """Return the predictions under each of several lesions.

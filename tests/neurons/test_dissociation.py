@@ -1,5 +1,7 @@
 """Two planted circuits dissociate doubly, and random units do not."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -47,5 +49,6 @@ def test_two_planted_circuits_dissociate_doubly_and_random_units_do_not(table):
     assert float(out.effect_random.max()) < 0.02
     assert out.selectivity.values.tolist() == [1.0, 1.0]
     assert float(out.p_value_dissociation) == 0.01
+    assert json.loads(out.attrs["provenance"])["steps"][-1]["seed"] == 0
     with pytest.raises(ParameterError, match=r"got tasks 'A'\. Expected two"):
         ba.neurons.double_dissociation(toy, {"A": tasks["A"]}, circuits={})

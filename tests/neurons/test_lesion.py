@@ -71,6 +71,20 @@ def test_a_unit_that_leads_nowhere_is_as_good_as_any_other_whatever_is_rounded(t
         assert out.p_value.values.tolist() == [1.0] * 7
 
 
+def test_random_sets_leave_alone_what_is_spared(net, table):
+    stimuli = table(20)
+    features = ba.record(net, stimuli, progress=False)
+    model = ba.Ridge(alphas=[1e-2], dtype="float64").fit(features, behaviour(features.values))
+    for system, shown, layer in ((net, stimuli, "1"), (model, features, "3")):
+        one, other = (ba.lesion(system, shown, units={layer: [k]}).effect.values for k in (1, 2))
+        spared = [f"{layer}/{k}" for k in (0, 3, 4)][: 3 if layer == "1" else 2]
+        drawn = ba.lesion(system, shown, units={layer: [1]}, spared=spared, n_draws=20, random_state=0).effect_random.values
+        alike = [np.isclose(drawn, effect).all(axis=1) for effect in (one, other)]
+        assert np.logical_xor(*alike).all()
+        assert alike[0].any()
+        assert alike[1].any()
+
+
 def test_bad_input_is_refused(net, table):
     stimuli, x = table(), recording(np.random.default_rng(0).normal(size=(40, 6)))
     model = ba.Ridge(alphas=[1.0]).fit(x, behaviour(x.values[:, :2]))
@@ -88,8 +102,10 @@ def test_bad_input_is_refused(net, table):
         ba.lesion(model, x, units="V1", mode="zeros")
     with pytest.raises(ParameterError, match=r"factor=.*for the 5 units of '1'"):
         ba.lesion(net, stimuli, units={"1": [0]}, mode="dampen", factor={"1": [1.0]})
-    with pytest.raises(ParameterError, match=r"all units of '1'.*lesion fewer"):
+    with pytest.raises(ParameterError, match=r"leave \{'1': 0\} to draw from.*spare fewer"):
         ba.lesion(net, stimuli, units="1", n_draws=9)
+    with pytest.raises(ParameterError, match=r"leave \{'1': -1\}"):
+        ba.lesion(net, stimuli, units={"1": [0, 1, 2]}, spared={"1": [2, 3, 4]}, n_draws=9)
     with pytest.raises(AlignmentError, match="neuroids 2, 3"):
         ba.lesion(net, stimuli, units={"1": [0]}, target=behaviour(x.values[:, :2]))
     with pytest.raises(AlignmentError, match=r"40 presentations.*for 40"):
