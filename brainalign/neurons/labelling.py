@@ -44,11 +44,14 @@ class Rows:
         """Whether presentations follow each other in time."""
         return "onset_s" in self.table
 
+    def in_time(self) -> list[Numbers]:
+        """Return the rows of each run in the order of their onsets."""
+        return rows_by_run(run_codes(self.table), self.table["onset_s"].to_numpy(dtype=np.float64))
+
     def orders(self, n: int, rng: np.random.Generator) -> Numbers:
         """Return orders of the rows, (draw, presentation): groups exchanged, or, in time, each run shifted in a circle."""
         if self.timed:
-            onset = self.table["onset_s"].to_numpy(dtype=np.float64)
-            return time_orders(rows_by_run(run_codes(self.table), onset), null="shift", n_permutations=n, rng=rng)
+            return time_orders(self.in_time(), null="shift", n_permutations=n, rng=rng)
         return exchange_orders(self.groups, n, rng, within=self.within)
 
     def weights(self, n: int, rng: np.random.Generator) -> tuple[Numbers, int]:

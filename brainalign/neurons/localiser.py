@@ -16,7 +16,7 @@ from brainalign.engine.chance import Chance
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.resample import p_values
 from brainalign.engine.selective import Selectivity, measure
-from brainalign.neurons.labelling import blocks_of, labelled, neuroid_labels, rows_of, without_time
+from brainalign.neurons.labelling import Rows, blocks_of, labelled, neuroid_labels, rows_of, without_time
 
 _VALUES = 2**23
 
@@ -56,24 +56,24 @@ def localise(
     -------
     Dataset
         (neuroid): ``score``, d′ of the contrast; ``rank``, 1 for the highest; ``selected``; with permutations ``p_value``,
-        ``p_value_fdr``, ``p_value_max``. And of sets: ``selected_score``, the mean score, in a random half of the groups, of the
-        neuroids that the other half would select; ``random_score`` (random), that of random neuroids in the same half; and
+        ``p_value_fdr``, ``p_value_max``. And of sets: ``selected_score``, the mean score, in a random half of the groups (of a
+        recording in time, the earlier or the later half), of the neuroids that the other half would select; ``random_score`` (random), that of random neuroids in the same half; and
         ``p_value_random``, of neuroids that are independent of each other (see the notes). Coordinate ``status`` of neuroids.
 
     Raises
     ------
     ParameterError
         A condition that no presentation has, or fewer neuroids that can be scored than are to be selected; under four groups in a
-        set.
+        set, or two presentations in half of a recording in time.
     SchemaError
         A presentation without a condition, or a time dim.
 
     Notes
     -----
     Neuroids that were selected on the rows that score them would beat random ones in noise, too (Kriegeskorte et al. 2009).
-    Random sets take neuroids for exchangeable, and halves of the groups for independent. Where neighbours share their noise, as
-    voxels and electrodes do, or noise outlasts a presentation, ``p_value_random`` is too low: of noise that ten neighbours share
-    it is .05 or less in 16 of 100 sets. Trust ``p_value`` of the permutations, which leave the neuroids of a presentation together.
+    Random sets take neuroids for exchangeable. Where neighbours share their noise, as voxels and electrodes do, ``p_value_random``
+    is too low: of noise that ten neighbours share it is .05 or less in 16 of 100 sets. Trust ``p_value`` of the permutations, which
+    leave the neuroids of a presentation together.
 
     Examples
     --------
@@ -95,7 +95,7 @@ def localise(
     member = first[first | second].astype(np.float64)[:, None]
     rows = rows_of(x, groups, within, owner="localise")
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3)]
-    halves = _halves(rows.groups, member[:, 0] > 0, streams[1])
+    halves = (_halves_in_time if rows.timed else _halves)(rows, member[:, 0] > 0, streams[1])
     orders = rows.orders(n_permutations, streams[0]) if n_permutations else None
     found = _scored(x, member, orders, halves, max_memory)
     status, score, on_halves = found.pop("status"), found["score"], found.pop("halves")
@@ -143,8 +143,23 @@ def _of_rows(what: Selectivity, values: Numbers, member: Numbers) -> Numbers:
     return np.asarray(what.score(what.prepare(values), member[:, None], None)[0, :, 0])
 
 
-def _halves(codes: Numbers, first: Numbers, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
+def _halves_in_time(rows: Rows, first: Numbers, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
+    """Return the earlier and the later half of the rows in random order: mixed, they would share noise that is slow."""
+    ordered = np.concatenate(rows.in_time())
+    parts = np.array_split(ordered, 2)
+    fewest = min(int((first[part] == side).sum()) for part in parts for side in (True, False))
+    if fewest < 2:
+        raise ParameterError(
+            f"localise got a recording in time, of which one half has {fewest} presentations of a set. Expected two in each half at "
+            "least, to select on one and measure on the other; drop `onset_s` where presentations are independent of their neighbours."
+        )
+    one, other = rng.permutation(2)
+    return parts[one], parts[other]
+
+
+def _halves(rows: Rows, first: Numbers, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
     """Return random halves of the rows; groups stay whole, and each half has half of the groups of either set."""
+    codes = rows.groups
     sets = [np.unique(codes[side]) for side in (first, ~first)]
     if min(map(len, sets)) < 4:
         raise ParameterError(
