@@ -179,10 +179,10 @@ def attribute(
         check_number("max_memory", max_memory, owner="attribute", low=1, integer=True)
     before = asked_before(store, "attribute") if random_state is None and store is not None else None
     seed = check_random_state((before or {}).get("random_state", random_state), owner="attribute")
-    stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
+    given, stimuli = stimuli, as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
     how = ALL_METHODS[method]
     responder = _in_pieces(responder, method)
-    chance = None if null is None else Null(null, n_nulls, seed, responder, stimuli, target, neuroid, max_memory)
+    chance = None if null is None else Null(null, n_nulls, seed, responder, given, target, neuroid, max_memory)
     if chance is not None:
         chance.check("attribute")
     layers = _layers(responder, wrt, method)

@@ -46,7 +46,8 @@ class Null:
     n : int
     seed : int
     responder : Responder
-    stimuli : Dataset
+    stimuli : Dataset, or DataArray
+        Of a ``readout`` of recorded neuroids: their responses.
     target : DataArray or None
         What the mapping of a readout was fitted on.
     neuroid : object
@@ -58,7 +59,7 @@ class Null:
     n: int
     seed: int
     responder: Any
-    stimuli: xr.Dataset
+    stimuli: xr.Dataset | xr.DataArray
     target: xr.DataArray | None
     neuroid: Any = None
     max_memory: int | None = None
@@ -121,7 +122,7 @@ class Null:
             for seed in np.random.SeedSequence(self.seed).generate_state(self.n).tolist():
                 yield again(self._untrained(int(seed)), self.neuroid)
             return
-        source, target = record(self.responder.backbone, self.stimuli, progress=False), self.target
+        source, target = self._features(self.responder.backbone), self.target
         if target is None or not self.responder.separate_targets:
             for moved in self._targets(self.target, self.n):
                 yield again(self.responder.refitted(source, moved), self.neuroid)
@@ -138,7 +139,10 @@ class Null:
         if not hasattr(self.responder, "refitted"):
             return self.responder.untrained(seed)
         network = self.responder.backbone.untrained(seed)
-        return self.responder.refitted(record(network, self.stimuli, progress=False), self.target, network)
+        return self.responder.refitted(self._features(network), self.target, network)
+
+    def _features(self, network: Any) -> xr.DataArray:
+        return self.stimuli if isinstance(self.stimuli, xr.DataArray) else record(network, self.stimuli, progress=False)
 
     def _targets(self, target: Any, n: int) -> Iterator[xr.DataArray]:
         rng = np.random.default_rng(self.seed)

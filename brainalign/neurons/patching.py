@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError
-from brainalign.core.parameters import check_choice, check_number
+from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.protocols import Features, InnerResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
@@ -21,6 +21,7 @@ from brainalign.core.tables import validate_stimuli
 from brainalign.engine.backend import working_memory
 from brainalign.engine.patching import n_copies, node_sums
 from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.attribution_nulls import Null, with_null
 from brainalign.neurons.attribution_pieces import holds_no_stimulus
 from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
 from brainalign.neurons.relevance import lrp_rules
@@ -43,7 +44,11 @@ def patch(
     absolute: bool = False,
     n_steps: int = 5,
     rules: Sequence[str] = ("ln", "identity", "half"),
+    null: str | None = None,
+    n_nulls: int = 199,
+    target: xr.DataArray | None = None,
     max_memory: float | None = None,
+    random_state: int | np.random.Generator | None = None,
 ) -> xr.DataArray:
     """Put what a network holds at a node on one stimulus into its run on another, and say how far the responses change.
 
@@ -74,14 +79,21 @@ def patch(
         Of ``"integrated-gradients"``, for each layer: points of Gauss and Legendre.
     rules : sequence of str
         Of ``"relp"``.
+    null, n_nulls, target
+        As in :func:`attribute`: chance is where effects go in mappings fitted to responses without their stimuli, or in untrained
+        networks. The mapping of a ``readout`` is fitted anew, so ``clean`` holds all the stimuli of ``target``.
     max_memory : float, optional
         Bytes for copies that run at once.
+    random_state : int, Generator or None
+        For nulls.
 
     Returns
     -------
     DataArray, (presentation, node, neuroid)
         The response with the node exchanged less the response without, in the unit of the response. Coordinates ``node_layer``
-        and those named in ``by`` (``node_head`` ...); ``response`` and, with two runs, ``other_response`` (presentation, neuroid).
+        and those named in ``by`` (``node_head`` ...); ``response`` and, with two runs, ``other_response`` (presentation, neuroid). With
+        a null, coordinates ``share``, ``ci_low``, ``ci_high``, ``p_value``, ``p_value_fdr`` and ``p_value_max`` (neuroid, node), of sizes of
+        effects as in :func:`attribute`.
 
     Raises
     ------
@@ -112,6 +124,10 @@ def patch(
     check_choice("direction", direction, DIRECTIONS, owner="patch")
     check_number("n_steps", n_steps, owner="patch", low=1, integer=True)
     responder = check_inner(responder, owner="patch")
+    chance = None
+    if null is not None:
+        chance = Null(null, n_nulls, check_random_state(random_state, owner="patch"), responder, clean, target, neuroid)
+        chance.check("patch")
     sides = clean, corrupt
     if isinstance(corrupt, str):
         check_choice("corrupt", corrupt, ("zero",), owner="patch")
@@ -137,7 +153,12 @@ def patch(
     if estimator == "relp":
         params["rules"] = list(rules)
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    return write_step(out, "patch", params={**params, "responder": responder.fingerprint()}, inputs=inputs)
+    out = write_step(out, "patch", params={**params, "responder": responder.fingerprint()}, inputs=inputs)
+    if chance is None:
+        return out
+    again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, estimator=estimator, direction=direction, n_steps=n_steps, rules=rules,
+                    max_memory=max_memory)  # fmt: skip
+    return with_null(out, lambda other, names: again(other, neuroid=names), chance, owner="patch")
 
 
 @dataclass(frozen=True)

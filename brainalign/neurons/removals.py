@@ -1,4 +1,4 @@
-"""Do the parts that an attribution names matter? Parts are taken out of the stimuli, and the responses looked at again.
+"""Whether the parts that an attribution names matter: they are taken out of the stimuli, and the responses looked at again.
 
 The same for a unit and a voxel: what is taken out is set to the baseline, in every piece of the responder that holds it.
 """
@@ -18,6 +18,7 @@ from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of, validate_stimuli
 from brainalign.engine.moments import Numbers
+from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution_inputs import Baseline, group_index
 from brainalign.neurons.attribution_pieces import holds_no_stimulus
@@ -27,7 +28,7 @@ _COPIES = 64  # of a piece that go through the network at a time
 
 def deletion_insertion(
     responder: Any,
-    stimuli: xr.Dataset,
+    stimuli: xr.Dataset | xr.DataArray,
     attribution: xr.DataArray,
     *,
     baseline: Any = "zero",
@@ -40,7 +41,8 @@ def deletion_insertion(
     ----------
     responder : DifferentiableResponder
         The one that was attributed: a network layer, or the ``readout`` of a voxel.
-    stimuli : Dataset, (presentation,)
+    stimuli : Dataset, (presentation,), or DataArray, (presentation, neuroid)
+        As they were attributed.
     attribution : DataArray, (presentation, neuroid, ...)
         From :func:`attribute`, to the input; or any map with its dims and labels.
     baseline : {"zero", "mean"}, array or callable
@@ -103,7 +105,7 @@ def deletion_insertion(
 
 def removal_agreement(
     responder: Any,
-    stimuli: xr.Dataset,
+    stimuli: xr.Dataset | xr.DataArray,
     attribution: xr.DataArray,
     *,
     baseline: Any = "zero",
@@ -172,14 +174,13 @@ def removal_agreement(
 class _Removal:
     """A responder whose stimuli lose parts."""
 
-    def __init__(
-        self, responder: Any, stimuli: xr.Dataset, attribution: xr.DataArray, baseline: Any, groups: Any, owner: str
-    ) -> None:
+    def __init__(self, responder: Any, stimuli: Any, attribution: xr.DataArray, baseline: Any, groups: Any, owner: str) -> None:
         if not isinstance(responder, DifferentiableResponder):
             raise ParameterError(
                 f"{owner} got a {type(responder).__name__}, which has no `pieces`. Expected the responder of the attribution."
             )
-        self.stimuli, self.owner, self.attribution, self.responder = validate_stimuli(stimuli), owner, attribution, responder
+        self.owner, self.attribution, self.responder = owner, attribution, responder
+        self.stimuli = stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
         self.rows = _rows_of(responder, stimuli, attribution, owner)
         names = [f"{g}/{i}" for g, i in zip(_group_of(attribution), attribution.neuroid_id.values.tolist(), strict=True)]
         self.columns, _ = find_neuroids(responder.neuroids(stimuli), names)

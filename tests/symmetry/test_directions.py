@@ -626,3 +626,32 @@ def test_distances_across_runs_and_noise_ask_for_repeats_and_not_for_a_kind(syst
     found = ba.rdm(x, metric="crossnobis", folds="run", noise=noise)
     assert found.dims == ("stimulus", "stimulus_2")
     assert float(ba.compare_rdms(found, ba.rdm(once, metric="sqeuclidean")).score) > 0.3
+
+
+def test_maps_of_units_voxels_and_recorded_neuroids_have_nulls_and_are_evaluated_by_the_same_calls(systems):
+    import torch
+
+    torch.manual_seed(0)
+    images = ba.stimuli.table(
+        np.random.default_rng(0).normal(size=(40, 5)), stimulus_id=[f"s{i}" for i in range(40)], kind="array"
+    )
+    net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Tanh()), layers="1", system="net")
+    features = ba.record(net, images, progress=False)
+    brain = features[:, :2].assign_coords(layer=("neuroid", ["V1", "V1"])).rename(layer="region")
+    cases = [(net, images, {"null": "random-network"}), (net, images, {"null": "random-network"})]
+    cases[1] = (ba.readout(net, ba.Ridge(alphas=[1e-3]).fit(features, brain)), images, {"null": "permutation", "target": brain})
+    for kind in ("brain", "network"):
+        x = ba.average_repeats(systems[kind])
+        to = x[:, :2]
+        cases.append((ba.readout(x, ba.Ridge(alphas=[1.0]).fit(x, to)), x, {"null": "permutation", "target": to}))
+    for responder, stimuli, null in cases:
+        a = ba.attribute(responder, stimuli, n_nulls=3, random_state=0, **null)
+        dims = ("neuroid", a.dims[2])
+        assert a.p_value.dims == a.ci_low.dims == dims
+        for verb in (ba.neurons.deletion_insertion, ba.neurons.removal_agreement):
+            assert verb(responder, stimuli, a).score.dims == ("presentation", "neuroid")
+        inside = xr.DataArray(np.arange(a.shape[2]) < 2, dims=a.dims[2])
+        assert ba.neurons.localisation(a, inside).score.dims == ("presentation", "neuroid")
+        assert ba.neurons.stability(responder, stimuli, n_draws=1, random_state=0).score.dims == ("presentation", "neuroid")
+    for responder, neuroid in ((net, 2), (cases[1][0], 1)):
+        assert ba.neurons.sanity_check(responder, images, neuroid=neuroid, random_state=0).score.dims == ("neuroid",)
