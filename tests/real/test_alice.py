@@ -243,6 +243,29 @@ def test_a_region_and_a_unit_are_attributed_to_words_by_the_same_call(lm, words,
     np.testing.assert_allclose(maps["region"].response.values[:, 0], model.predict(values).values[[40, 41], 0], atol=1e-3)
 
 
+def test_where_a_region_and_a_unit_point_is_more_than_chance_by_the_same_call(lm, words, features, group, folds):
+    """A region, and a unit by volume, are read out of one layer by one mapping; maps stand beside those of responses that were shifted."""
+    layer, values = lm.at("h.3"), layer_of(features, "h.3")
+    steps = ba.Reduce(20, random_state=0), ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), ba.Ridge(alphas=[100.0, 1000.0])
+    per_volume = ba.WordsToVolumes("sum").transform(values, group[1])
+    delayed = ba.Delay([4]).transform(per_volume)[:, 17:18]
+    for target in (group[1][:, :1], delayed):
+        scores = ba.evaluate(values, target, model=ba.chain(*steps), cv=folds, controls="none")
+        responder = ba.readout(layer, ba.chain(*steps).fit(values, target), scores=scores)
+        a = ba.attribute(
+            responder, words, presentations=range(60, 64), method="gradient-times-input", null="permutation", n_nulls=19, target=target,
+            random_state=0,
+        )  # fmt: skip
+        assert a.mapping_score.values[0] > 0.2
+        assert a.p_value.dims == ("neuroid", "part")
+        heard = a.share.values[0] > 0
+        assert 5 < heard.sum() < 200
+        assert (a.p_value.values[0][~heard] == 1.0).all()
+        assert ((a.p_value.values >= 1 / 20) & (a.p_value.values <= 1)).all()
+        assert a.p_value.values[0][heard].min() == 1 / 20
+        assert np.isfinite(a.share.values).all()
+
+
 def test_a_band_of_its_own_keeps_what_the_word_rate_predicts(words, features, group, folds):
     """Ridge on word rate and embeddings loses some regions to the rate alone; banded ridge, chosen likewise, does not."""
     steps = (ba.WordsToVolumes("sum"), DELAYS, StandardScaler())
