@@ -48,6 +48,11 @@ class LesionedRecording:
         self.modality, self.table = str(responses.attrs["modality"]), presentation_table(responses)
         self._held = np.asarray(responses.values, dtype=np.float64)
         first = self._predict(self._held)
+        if "time" in getattr(first, "dims", ()):
+            raise CapabilityError(
+                f"lesion got a {type(mapping).__name__} that predicts {tuple(first.dims)}. Expected (presentation, neuroid): fit it on one "
+                "time of the target, `y.isel(time=...)`."
+            )
         own = self._predicted_coords(first)
         self.columns, found = find_neuroids({"predicted": own}, neuroid, owner="lesion")
         self.coords = {name: found[name] for name in own}

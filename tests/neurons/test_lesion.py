@@ -116,6 +116,9 @@ def test_bad_input_is_refused(net, table):
         ba.lesion(model, x, units="V1", target="stimulus_id")
     with pytest.raises(CapabilityError, match="has no inner layers"):
         ba.lesion(model, x, units="V1", freeze="*")
+    over_time = ba.Ridge(alphas=[1.0]).fit(x, behaviour(x.values[:, :2]).expand_dims(time=[0.0, 0.1], axis=2))
+    with pytest.raises(CapabilityError, match=r"predicts .*'time'.*one time of the target"):
+        ba.lesion(over_time, x, units="V1")
     with pytest.raises(CapabilityError, match="no `predict`"):
         ba.lesion(net, x, units="V1")
     with pytest.raises(CapabilityError, match="lesion got a Ridge"):
