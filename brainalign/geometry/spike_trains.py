@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import SchemaError
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate

@@ -49,7 +49,10 @@ def test_a_stop_is_not_in_the_window(sides):
 @pytest.mark.parametrize(
     ("windows", "message"),
     [
-        ([(0.6, 0.9)], r"windows= holds \(0.6, 0.9\), in which the source has no time. Expected some of its 6 times, from 0 s to 0.5 s"),
+        (
+            [(0.6, 0.9)],
+            r"windows= holds \(0.6, 0.9\), in which the source has no time. Expected some of its 6 times, from 0 s to 0.5 s",
+        ),
         ([0.1, 0.2], r"windows= got \[0.1, 0.2\]. Expected pairs of seconds"),
         ([], r"Expected pairs of seconds"),
     ],
@@ -72,5 +75,7 @@ def test_further_candidates_are_seen_in_the_same_windows(sides):
 
 def test_a_source_without_time_has_no_windows(sides):
     source, target = sides
-    with pytest.raises(ParameterError, match=r"windows= got a source with dims \('presentation', 'neuroid'\). Expected one with time"):
+    with pytest.raises(
+        ParameterError, match=r"windows= got a source with dims \('presentation', 'neuroid'\). Expected one with time"
+    ):
         ba.identify(source.isel(time=0), target, windows=[(0, 1)])
