@@ -15,8 +15,8 @@ Reading = Callable[[], AbstractContextManager[Mapping[str, Tensor]]]
 
 def conductance(
     system: System, path: Path, layers: Sequence[str], reading: Reading, outputs: Tensor, rows: Tensor, *, copies: int
-) -> dict[str, Tensor]:
-    """Return the conductance of every unit of some layers, by the trapezoid rule.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the conductance of every unit of some layers, by the trapezoid rule, and the responses at both ends of the path.
 
     Parameters
     ----------
@@ -32,8 +32,9 @@ def conductance(
 
     Returns
     -------
-    dict of str to Tensor of float64, (row, output, ...)
+    totals : dict of str to Tensor of float64, (row, output, ...)
         As one row of the layer; where rows share inputs, as its last dim, summed over the others (positions).
+    ends : Tensor of float64, (2, row, output)
 
     Notes
     -----
@@ -42,6 +43,7 @@ def conductance(
     2019, equation 2.
     """
     totals: dict[str, Tensor] = {}
+    ends: list[Tensor] = []
     for first in range(0, len(path) - 1, max(1, copies - 1)):  # the last point of a chunk is the first of the next
         points = torch.arange(first, min(first + max(2, copies), len(path)))
         where, _ = path.part(system.inputs, points)
@@ -49,12 +51,13 @@ def conductance(
         with torch.enable_grad(), reading() as seen:
             out = system.forward(x).reshape(len(points), system.n_rows, -1)
             values = [seen[name] for name in layers]
+        ends = [ends[0] if ends else out[0].detach(), out[-1].detach()]
         steps = [_by_point(value.detach(), len(points)).diff(dim=0) for value in values]
         slots = [(k, i) for k in range(len(outputs)) for i in ([None] if system.rowwise else range(len(rows)))]
         for k, i in slots:
             column = out[:, :, outputs[k]]
             scalar = column.sum() if i is None else column[:, rows[i]].sum()
-            gradients = torch.autograd.grad(scalar, values, retain_graph=True, materialize_grads=True)
+            gradients = torch.autograd.grad(scalar, values, retain_graph=(k, i) != slots[-1], materialize_grads=True)
             for name, gradient, step in zip(layers, gradients, steps, strict=True):
                 g = _by_point(gradient, len(points))
                 flow = (g[1:] + g[:-1]).mul_(step).sum(dim=0, dtype=torch.float64) / 2
@@ -63,7 +66,7 @@ def conductance(
                     shape = flow.shape[1:] if i is None else flow.shape
                     totals[name] = flow.new_zeros((len(rows), len(outputs), *shape))
                 totals[name][slice(None) if i is None else i, k] += flow
-    return totals
+    return totals, torch.stack(ends)[:, rows][:, :, outputs].double()
 
 
 def _by_point(value: Tensor, n: int) -> Tensor:

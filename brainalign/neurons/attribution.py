@@ -82,9 +82,11 @@ def attribute(
         Positions of the responses to explain; default all.
     baseline : {"zero", "mean", "presentations", "silent"}, array or callable, optional
         What a stimulus is compared with: a continuous input of zeros; the mean input over the stimuli; other presentations, drawn
-        (the default of ``"expected-gradients"`` only, ``"zero"`` is that of all others); an input; or a function from a batch of inputs
-        to their baselines. Layers start from what they answer to it, or, ``"silent"``, from zeros. Positions that belong to no
-        stimulus (special tokens) stay as they are.
+        (the default of ``"expected-gradients"`` only, ``"zero"`` is that of all others; methods of one path draw one); an input; or a
+        function from a batch of inputs to their baselines. Layers start from what they answer to it, or, ``"silent"``, from zeros.
+        Positions that belong to no stimulus (special tokens) stay as they are. A network that normalises its input first (a layer norm
+        of embeddings) answers the same all along a line from zero, and nearly all of the change lies at its start: use ``"mean"`` or
+        ``"presentations"`` there.
     n_steps : int
         Gauss-Legendre nodes of integrated gradients, draws of expected gradients, intervals of conductance, permutations of Shapley
         values (all sets, where these are no more), points of Sobol indices (a power of two).
@@ -192,7 +194,8 @@ def attribute(
     coords |= _scores(responder, columns, coords["neuroid_id"])
     table = responder.presentations(stimuli)
     to = None if domain is None else Domain(domain, stimuli.attrs.get("sampling_rate_hz"))
-    start = Baseline(how.baseline if baseline is None else baseline, responder, stimuli, n_draws=n_steps, seed=seed)
+    n_draws = 1 if how.one_start else n_steps
+    start = Baseline(how.baseline if baseline is None else baseline, responder, stimuli, n_draws=n_draws, seed=seed)
     asked = Asked(responder, how, start, columns, n_steps, mode, max_memory, seed, layers, groups, to)
     params = {"method": method, "baseline": start.label, "n_steps": n_steps, "wrt": ", ".join(layers) or "input"}
     params |= {} if to is None else {"domain": to.key}

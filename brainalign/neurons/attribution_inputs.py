@@ -12,6 +12,7 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.core.protocols import DifferentiableResponder, Piece
+from brainalign.core.provenance import hash_array
 
 BASELINES = ("zero", "mean", "presentations", "silent")
 #: Presentations, or positions of texts, of which baselines are drawn.
@@ -37,6 +38,8 @@ class Baseline:
     n_starts : int
     label : str
         For provenance.
+    key : str or None
+        Hash of an input that was given.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Baseline:
             check_choice("baseline", baseline, BASELINES, owner="attribute")
         self.label = baseline if isinstance(baseline, str) else getattr(baseline, "__name__", type(baseline).__name__)
         self.n_starts, self._seed = (n_draws if self.label == "presentations" else 1), seed
+        self.key = None if isinstance(baseline, str) or callable(baseline) else hash_array(np.asarray(baseline))
         self._pool: _Pool | None = None
         self._reference: Any = 0.0
         if self.label == "presentations":

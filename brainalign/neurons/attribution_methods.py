@@ -146,7 +146,8 @@ class Question:
         return torch.cat([at_start / self.n_starts, values_at(system, [system.inputs], self.outputs)])[:, self.rows]
 
 
-Answer = torch.Tensor | dict[str, torch.Tensor] | tuple[torch.Tensor, dict[str, torch.Tensor]]
+Tensors = dict[str, torch.Tensor]
+Answer = torch.Tensor | tuple[torch.Tensor, Tensors] | tuple[Tensors, Tensors, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,8 @@ class Method:
     Attributes
     ----------
     answer : callable
-        From a :class:`Question` to attributions, a float64 Tensor (row, output, *tail of the system), or to one by layer, or to one and
-        what stands beside it by name, of its shape.
+        From a :class:`Question` to attributions, a float64 Tensor (row, output, *tail of the system); or to these and what stands beside
+        them by name, of their shape; or to these by layer, nothing, and the responses as :meth:`Question.responses` gives them.
     linear : bool
         The attributions to a sum of outputs are the sum of theirs.
     complete : bool
@@ -166,6 +167,8 @@ class Method:
         The usual one.
     additive : bool
         The attributions of a sum of responses of several pieces are the sum of theirs.
+    one_start : bool
+        They compare with one baseline also where it is drawn.
     """
 
     answer: Callable[[Question], Answer]
@@ -173,6 +176,7 @@ class Method:
     complete: bool = True
     baseline: str = "zero"
     additive: bool = True
+    one_start: bool = False
 
 
 def gradient(q: Question) -> torch.Tensor:
@@ -196,17 +200,18 @@ def expected_gradients(q: Question) -> torch.Tensor:
     return q.along(stratified(q.starts, q.n_steps, generator))
 
 
-def conductances(q: Question) -> dict[str, torch.Tensor]:
+def conductances(q: Question) -> tuple[Tensors, Tensors, torch.Tensor]:
     """Return what flows through each unit of the layers of a question, as inputs go from the baseline to where they are."""
     path = even_grid(q.start, q.n_steps)
     copies = max(2, q.copies(len(path)))
-    return conductance(q.system, path, q.layers, q.reading, q.outputs, q.rows, copies=copies)
+    flows, ends = conductance(q.system, path, q.layers, q.reading, q.outputs, q.rows, copies=copies)
+    return flows, {}, ends
 
 
 METHODS: dict[str, Method] = {
-    "integrated-gradients": Method(integrated_gradients),
+    "integrated-gradients": Method(integrated_gradients, one_start=True),
     "expected-gradients": Method(expected_gradients, baseline="presentations"),
-    "gradient-times-input": Method(gradient_times_input),
-    "gradient": Method(gradient, complete=False),
-    "conductance": Method(conductances),
+    "gradient-times-input": Method(gradient_times_input, one_start=True),
+    "gradient": Method(gradient, complete=False, one_start=True),
+    "conductance": Method(conductances, one_start=True),
 }

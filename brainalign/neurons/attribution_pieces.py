@@ -108,9 +108,9 @@ def ask(asked: Asked, piece: Piece, rows: np.ndarray[Any, Any]) -> Iterator[Foun
         return
     own = torch.arange(len(features.piece.rows))
     responses = [question.responses() for question, _ in _questions(asked, piece, outputs, chosen)]
-    for i, found in enumerate(_answers(asked, features.piece, torch.arange(features.n), own)):
+    for found in _answers(asked, features.piece, torch.arange(features.n), own, responses):
         values = features.linear(found.values.to(piece.inputs.dtype).movedim(1, -1), asked.columns)
-        yield replace(found, values=values.movedim(-1, 1)[chosen], responses=responses[min(i, len(responses) - 1)])
+        yield replace(found, values=values.movedim(-1, 1)[chosen])
 
 
 def holds_no_stimulus(piece: Piece) -> bool:
@@ -140,11 +140,15 @@ def _less_work(asked: Asked, piece: Piece, rows: torch.Tensor) -> Features | Non
     return features if n_inner < n_outer and n_bytes <= room else None
 
 
-def _answers(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Tensor) -> Iterator[Found]:
-    for question, found in _questions(asked, piece, outputs, rows):
-        answer, responses = asked.method.answer(question), question.responses()
-        answer, beside = answer if isinstance(answer, tuple) else (answer, {})
-        by_layer = answer if isinstance(answer, dict) else {found.layer: answer}
+def _answers(
+    asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Tensor, known: list[torch.Tensor] | None = None
+) -> Iterator[Found]:
+    """Yield answers, with responses that are known already, one for each question, or with those of the outputs."""
+    for i, (question, found) in enumerate(_questions(asked, piece, outputs, rows)):
+        answer = asked.method.answer(question)
+        values, beside, *ends = answer if isinstance(answer, tuple) else (answer, {})
+        responses = known[i] if known else ends[0] if ends else question.responses()
+        by_layer = values if isinstance(values, dict) else {found.layer: values}
         if found.shape:
             by_layer, beside = ({k: v.unflatten(2, found.shape) for k, v in some.items()} for some in (by_layer, beside))
         for layer, values in by_layer.items():

@@ -16,6 +16,7 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError
 from brainalign.core.provenance import fingerprint, hash_array, plain, write_step
 from brainalign.dataset.writing import ResultParts
+from brainalign.engine.backend import whole_float32
 from brainalign.neurons.attribution_pieces import Asked, ask, holds_no_stimulus
 from brainalign.neurons.attribution_sums import Sums, completeness
 
@@ -49,6 +50,7 @@ class Job:
     params: dict[str, Any]
     progress: bool = False
 
+    @whole_float32()
     def tile(self, rows: np.ndarray[Any, Any], columns: slice) -> tuple[xr.DataArray, dict[str, Any]]:
         """Return the labelled attributions of some presentations and neuroids, and what is to be said of their completeness.
 
@@ -119,6 +121,7 @@ class Job:
             "stimuli": fingerprint(self.stimuli),
             "neuroid": hash_array(self.asked.columns),
             "presentations": hash_array(rows),
+            "baseline_values": self.asked.baseline.key,
             "groups": plain(groups) if groups is None or isinstance(groups, str | Mapping) else hash_array(np.asarray(groups)),
             "domain": None if self.asked.domain is None else self.asked.domain.key,
             "max_memory": plain(self.asked.max_memory),
@@ -173,9 +176,9 @@ def _gathered(found: xr.Dataset) -> xr.DataArray:
 
 
 def _cuts(job: Job, rows: np.ndarray[Any, Any]) -> tuple[list[int], list[int]]:
-    """Return where rows and columns are cut, so that the attributions of a tile take an eighth of the memory; one is tried out."""
+    """Return where rows and columns are cut, so that the attributions of a tile take a twelfth of the memory; one is tried out."""
     one, _ = job.tile(rows[:1], slice(0, 1))
-    most = max(1, (job.asked.max_memory or _USUAL_MEMORY) // 8 // (_EACH * one.size))  # of row and column pairs
+    most = max(1, (job.asked.max_memory or _USUAL_MEMORY) // 12 // (_EACH * one.size))  # of row and column pairs
     n_columns = min(len(job.asked.columns), most)
     n_rows = max(1, most // n_columns)
     return [*range(0, len(rows), n_rows), len(rows)], [*range(0, len(job.asked.columns), n_columns), len(job.asked.columns)]

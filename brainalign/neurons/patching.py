@@ -18,7 +18,7 @@ from brainalign.core.protocols import Features, InnerResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
-from brainalign.engine.backend import working_memory
+from brainalign.engine.backend import whole_float32, working_memory
 from brainalign.engine.patching import n_copies, node_sums
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution_nulls import Null, with_null
@@ -183,6 +183,7 @@ class _Effects:
         self.nodes: list[Nodes] = []
         self.values: np.ndarray[Any, Any] | None = None
 
+    @whole_float32()
     def add(self, asked: _Asked, piece: Piece, mate: Piece | None, *, exact: bool) -> None:
         layers = [] if holds_no_stimulus(piece) else list(asked.layers)
         values, out = read_layers(asked.responder, piece, layers)

@@ -135,16 +135,18 @@ def test_voxels_by_groups_of_the_input(benchmark):
     some, rows = ba.readout(responder, model), range(16)
     x = torch.as_tensor(table["values"].values[:16])
 
+    share = range(0, 2000, 20)  # captum goes voxel by voxel, each as long as the next: every twentieth is timed
+
     def theirs():
         explain = captum.IntegratedGradients(Voxels(net, model))
-        whole = [explain.attribute(x, target=k, n_steps=N_STEPS) for k in range(2000)]
-        return torch.stack(whole, dim=1).reshape(16, 2000, 16, 8).sum(3)
+        whole = [explain.attribute(x, target=k, n_steps=N_STEPS) for k in share]
+        return torch.stack(whole, dim=1).reshape(16, len(share), 16, 8).sum(3)
 
     def ours(readout=some):
         return ba.attribute(readout, table, presentations=rows, groups=labels)
 
     found, peer, ratio = interleaved(ours, theirs, rounds=1)
-    np.testing.assert_allclose(found.values, peer.numpy(), atol=2e-5)
+    np.testing.assert_allclose(found.values[:, share], peer.numpy(), atol=2e-5)
     many, few_s, many_s = ba.readout(responder, voxels(responder, table, 20_000)), [], []
     ours(many)
     for _ in range(3):
@@ -152,7 +154,7 @@ def test_voxels_by_groups_of_the_input(benchmark):
         cpu_seconds(lambda: ours(many), many_s)
     benchmark.extra_info |= {
         "target": "30 times fewer CPU seconds than captum for 2,000 voxels; 20,000 cost less than 1.3 times as much",
-        "ratio, interleaved, CPU time": round(ratio, 1),
+        "ratio, interleaved, CPU time, captum's of 100 voxels times 20": round(20 * ratio, 1),
         "CPU seconds of 20,000 voxels beside 2,000": round(median(many_s) / median(few_s), 2),
         "CPU seconds of 2,000": round(median(few_s), 3),
     }

@@ -32,7 +32,9 @@ def flows(net, x, n, copies=7):
     x = torch.as_tensor(x, dtype=torch.float64)
     system = System(net, x, len(x), True)
     rows = torch.arange(len(x))
-    return conductance(system, even_grid(torch.zeros_like(x), n), list(net.stages), net.reading, ONE, rows, copies=copies)
+    found, ends = conductance(system, even_grid(torch.zeros_like(x), n), list(net.stages), net.reading, ONE, rows, copies=copies)
+    torch.testing.assert_close(ends, torch.stack([net(torch.zeros_like(x)), net(x)])[:, :, :1].detach())
+    return found
 
 
 def test_both_factors_of_a_product_conduct_half():
@@ -74,10 +76,10 @@ def test_rows_that_share_inputs_have_units_over_all_positions():
     x = torch.randn(1, 3, 3).double()  # one window of three positions, each of which is a row
     system = System(net, x, 3, False, torch.zeros(1, 3, dtype=torch.int64), 1)
     path = even_grid(torch.zeros_like(x), 32)
-    found = conductance(system, path, ["hidden"], net.reading, torch.tensor([1]), torch.tensor([2, 0]), copies=9)["hidden"]
+    found = conductance(system, path, ["hidden"], net.reading, torch.tensor([1]), torch.tensor([2, 0]), copies=9)[0]["hidden"]
     alone = Read(hidden=net.stages["hidden"], out=last)
     own = conductance(
         System(alone, x[0], 3, True), even_grid(torch.zeros(3, 3).double(), 32), ["hidden"], alone.reading, torch.tensor([1]),
         torch.tensor([2, 0]), copies=9,
-    )["hidden"]  # fmt: skip
+    )[0]["hidden"]  # fmt: skip
     torch.testing.assert_close(found, own)

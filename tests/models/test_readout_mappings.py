@@ -29,7 +29,9 @@ def study():
     features = ba.record(layer, table, progress=False)
     weights, noise = rng.normal(size=(5, 3)), rng.normal(size=(N, 3))
     rows = {name: features[name].values for name in ("stimulus_id", "run", "onset_s", "duration_s")}
-    brain = ba.responses(features.values @ weights / 2 + 0.3 * noise, neuroid_id=["x", "y", "z"], modality="fmri", system="s", **rows)
+    brain = ba.responses(
+        features.values @ weights / 2 + 0.3 * noise, neuroid_id=["x", "y", "z"], modality="fmri", system="s", **rows
+    )
     volumes = brain[::4].assign_coords(stimulus_id=("presentation", [f"v{i}" for i in range(N // 4)]))
     kinds = np.array(["cat", "dog", "owl"])[(brain.values - brain.values.mean(axis=0)).argmax(axis=1)]
     return layer, table, features, brain, volumes.assign_coords(duration_s=("presentation", np.full(N // 4, 2.0))), kinds
@@ -83,7 +85,9 @@ def test_classes_are_scores_of_the_boundary(study, method, n_classes, scaled):
     labels = kinds if n_classes == 3 else np.where(kinds == "owl", "dog", kinds)
     classifier, scale = ba.Classifier(method, random_state=0), StandardScaler()
     model = (ba.chain(scale, classifier) if scaled else classifier).fit(features, labels)
-    expected = (model.steps_[-1] if scaled else model).decision_function(model.steps_[0].transform(features.values) if scaled else features.values)
+    expected = (model.steps_[-1] if scaled else model).decision_function(
+        model.steps_[0].transform(features.values) if scaled else features.values
+    )
     found = ba.record(ba.readout(layer, model), table, progress=False)
     assert found.neuroid_id.values.tolist() == ["cat", "dog", "owl"][:n_classes]
     given = expected if n_classes == 3 else np.stack([-expected, expected], axis=1)

@@ -234,3 +234,38 @@ def test_attributions_of_a_unit_are_saved_and_opened_identically(stimuli, networ
 def test_a_number_that_names_no_neuroid(stimuli, network):
     with pytest.raises(ParameterError, match=r"neuroid=3\.5"):
         ba.attribute(network, stimuli, neuroid=3.5)
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "conductance"])
+def test_a_path_begins_at_one_presentation_where_baselines_are_drawn(stimuli, network, method):
+    a = ba.attribute(network.at("2"), stimuli, method=method, wrt="1" if method == "conductance" else "input",
+                     baseline="presentations", random_state=0)  # fmt: skip
+    assert a.attrs["completeness_error"] < 1e-5
+    others = ba.record(network.at("2"), stimuli, progress=False).values
+    assert np.abs(a.baseline_response.values[:, None] - others).max(axis=2).min(axis=1).max() < 1e-5
+
+
+def test_gradients_keep_the_digits_of_float32(stimuli):
+    seen = []
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return 1 * x
+
+        @staticmethod
+        def backward(ctx, gradient):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return gradient
+
+    class Layer(torch.nn.Module):
+        def forward(self, x):
+            return Watched.apply(x)
+
+    responder = ba.TorchResponder(torch.nn.Sequential(Layer(), torch.nn.Tanh()), layers="1", system="net")
+    before = torch.backends.cudnn.allow_tf32
+    ba.attribute(responder, stimuli, neuroid=0, mode="vjp")
+    ba.patch(responder, stimuli, "zero", nodes="1", neuroid=0, estimator="attribution")
+    assert seen
+    assert not any(seen)
+    assert torch.backends.cudnn.allow_tf32 == before

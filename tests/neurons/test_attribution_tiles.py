@@ -64,3 +64,11 @@ def test_an_interrupted_call_goes_on_where_it_stopped(case, tmp_path, monkeypatc
         ba.attribute(responder, table, n_steps=8, **options)
     with pytest.raises(StoreError, match="resume=True"):
         ba.attribute(responder, table, resume=False, **options)
+
+
+def test_another_input_as_baseline_is_another_call(case, tmp_path):
+    responder, table = case
+    options = {"store": tmp_path / "s.zarr", "neuroid": 0, "random_state": 0}
+    ba.attribute(responder, table, baseline=np.zeros(6, dtype="float32"), **options)
+    with pytest.raises(StoreError, match="another `baseline_values`"):
+        ba.attribute(responder, table, baseline=np.ones(6, dtype="float32"), **options)
