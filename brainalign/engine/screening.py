@@ -90,7 +90,7 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
         Of the losses, up to a factor for each target.
     n : float
         Rows that the guess is made from, which say how exact it is: as exact as the mean of so many squares. Guesses near the
-        smallest are evaluated in any case, every other of them, as a flat curve may have more than one valley; a neighbour of the best is
+        smallest are evaluated in any case, as a flat curve may have more than one valley; a neighbour of the best is
         not, where it is clearly worse: as much as the other neighbour loses beyond its guess, if it is little, this one will lose less.
     unit : ndarray of float64, (target,)
         What a loss is, over its guess, where it is known without a fit.
@@ -103,7 +103,6 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
     n_alphas, targets, pair = len(guess), np.arange(guess.shape[1]), first_pair(guess)
     loss, seen, misled = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool), None
     wanted = guess <= (1 + _CLOSE / n) * guess.min(axis=0)
-    wanted[1::2] = False
     wanted[pair, targets] = wanted[np.minimum(pair + 1, n_alphas - 1), targets] = True
     while True:
         for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
