@@ -48,23 +48,23 @@ def shown(seed):
 
 
 def hidden(seed, effects):
-    """Forty hidden units of random weights; the k-th four are read more, by every other of ten outputs or by all."""
+    """Forty hidden units of random weights; the k-th eight are read more, by every other of ten outputs or by all."""
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(6, 40), torch.nn.Tanh(), torch.nn.Linear(40, 10)).requires_grad_(False)
     for (k, first), effect in effects.items():
-        model[2].weight[first::2, 4 * k : 4 * k + 4] *= 1 + effect
+        model[2].weight[first::2, 8 * k : 8 * k + 8] *= 1 + effect
     return ba.TorchResponder(model, "2", system="net")
 
 
 def network(seed, effect, draws):
     net = hidden(seed, {(0, 0): effect, (0, 1): effect})
-    return ba.lesion(net, shown(seed), units={"1": range(4)}, n_draws=draws, random_state=seed).p_value.values
+    return ba.lesion(net, shown(seed), units={"1": range(8)}, n_draws=draws, random_state=seed).p_value.values
 
 
 def dissociated(seed, effect, draws):
-    """Four units of a network carry its even outputs in any case, and the next four its odd outputs only with an effect."""
+    """Eight units of a network carry its even outputs in any case, and the next eight its odd outputs only with an effect."""
     tasks = {name: (shown(seed), {"neuroid": range(k, 10, 2)}) for k, name in enumerate(("even", "odd"))}
-    circuits = {name: {"1": range(4 * k, 4 * k + 4)} for k, name in enumerate("ab")}
+    circuits = {name: {"1": range(8 * k, 8 * k + 8)} for k, name in enumerate("ab")}
     net = hidden(seed, {(0, 0): 5.0, (1, 1): effect})
     out = ba.neurons.double_dissociation(net, tasks, circuits=circuits, n_draws=draws, random_state=seed)
     return np.atleast_1d(out.p_value_dissociation.values)
@@ -77,4 +77,4 @@ CASES = {
     "`lesion`: units of a network": (network, 60, 10.0, False),
     "`double_dissociation`: one circuit of two": (dissociated, 500, 5.0, False),
 }
-QUICK = {"`lesion`: units of a network": 20}
+QUICK = {"`double_dissociation`: one circuit of two": 20}
