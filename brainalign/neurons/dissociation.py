@@ -57,9 +57,9 @@ def double_dissociation(
     Examples
     --------
     >>> import brainalign as ba, numpy as np
-    >>> values = np.random.default_rng(0).normal(size=(60, 12))
-    >>> x = ba.responses(values, stimulus_id=range(60), neuroid_id=range(12), modality="fmri", system="sub-01", region=np.repeat(["V1", "V4", "IT"], 4))
-    >>> y = ba.responses(values @ np.kron(np.eye(3, 2), np.ones((4, 1))), stimulus_id=range(60), neuroid_id=[0, 1], modality="behaviour", system="s")
+    >>> values = np.random.default_rng(0).normal(size=(60, 20))
+    >>> x = ba.responses(values, stimulus_id=range(60), neuroid_id=range(20), modality="fmri", system="sub-01", region=np.repeat(["V1", "V4", "IT"], [4, 4, 12]))
+    >>> y = ba.responses(values @ np.kron(np.eye(5, 2), np.ones((4, 1))), stimulus_id=range(60), neuroid_id=[0, 1], modality="behaviour", system="s")
     >>> tasks = {"fine": (x, {"target": y, "neuroid": 0}), "coarse": (x, {"target": y, "neuroid": 1})}
     >>> out = ba.neurons.double_dissociation(ba.Ridge(alphas=[1.0]).fit(x, y), tasks, circuits={"early": "V1", "late": "V4"}, random_state=0)
     >>> bool(out.dissociation > 0.5), bool(out.p_value_dissociation < 0.05)
