@@ -23,7 +23,7 @@ from brainalign.engine.reconstruction import structural_similarity
 from brainalign.engine.resample import exchange_orders, p_values
 from brainalign.engine.wording import LONGEST, bleu, shared_ngrams, tokens, unigram_f
 from brainalign.features.record import record
-from brainalign.neurons.captions import texts_by_stimulus
+from brainalign.neurons.captions.banks import texts_by_stimulus
 
 _CHANCE = 20  # ways to move all rows, of which chance is the mean
 _SMALLEST = 11  # pixels of a window of structural similarity

@@ -26,7 +26,7 @@ from brainalign.core.responses import responses  # noqa: E402
 from brainalign.dataset.stimuli import table  # noqa: E402
 from brainalign.models.readout import readout  # noqa: E402
 from brainalign.models.ridge import Ridge  # noqa: E402
-from brainalign.neurons.attribution import attribute  # noqa: E402
+from brainalign.neurons.attribution.attribute import attribute  # noqa: E402
 
 N, SIDE, N_VOXELS = 64, 32, 2000
 

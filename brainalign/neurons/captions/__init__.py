@@ -1,0 +1,1 @@
+"""What neuroids say: top stimuli, labels, sentences, and how true they are."""

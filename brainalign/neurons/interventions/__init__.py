@@ -1,0 +1,1 @@
+"""What changes when units are exchanged or lost: patches, relevance, lesions, mediation."""

@@ -1,0 +1,1 @@
+"""What neuroids respond to, by statistics of responses alone."""

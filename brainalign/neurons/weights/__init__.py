@@ -1,0 +1,1 @@
+"""What weights say, of units and of voxels."""

@@ -1,0 +1,81 @@
+"""Pieces are asked at inputs and layers, and through features where these are fewer."""
+
+import numpy as np
+import pytest
+import torch
+
+import brainalign as ba
+from brainalign.core.errors import UnsupportedModuleError
+from brainalign.neurons.attribution.inputs import Baseline
+from brainalign.neurons.attribution.methods import METHODS
+from brainalign.neurons.attribution.pieces import Asked, ask, holds_no_stimulus
+
+
+class Turned(torch.nn.Module):
+    def forward(self, x):
+        return x.T
+
+
+@pytest.fixture
+def case():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2))
+    values = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+    table = ba.stimuli.table(values, stimulus_id=list("abcdef"), kind="array")
+    return ba.TorchResponder(net, layers=["1", "2"], system="net"), table
+
+
+def asked(responder, table, columns, **options):
+    baseline = Baseline("zero", responder, table, n_draws=1, seed=0)
+    return Asked(responder, METHODS["integrated-gradients"], baseline, np.asarray(columns), 16, "auto", None, 0, **options)
+
+
+def test_only_the_wanted_rows_are_answered(case):
+    responder, table = case
+    unit = responder.at("2")
+    (piece,) = unit.pieces(table)
+    (found,) = ask(asked(unit, table, [1]), piece, np.array([4, 2]))
+    assert found.values.shape == (2, 1, 4)
+    assert found.dims == ("feature",)
+    total = found.values.sum(dim=2)
+    torch.testing.assert_close(total, found.responses[1] - found.responses[0], atol=1e-6, rtol=0)
+
+
+def test_features_are_asked_where_they_are_fewer(case, monkeypatch):
+    responder, table = case
+    layer = responder.at("1")
+    features = ba.record(layer, table, progress=False)
+    brain = ba.responses(np.random.default_rng(1).normal(size=(6, 8)), stimulus_id=features.stimulus_id, neuroid_id=range(8),
+                         modality="fmri", system="s")  # fmt: skip
+    voxels = ba.readout(layer, ba.Ridge(alphas=[1.0]).fit(features, brain))
+    (piece,) = voxels.pieces(table)
+    asked_for = []
+    answer = METHODS["integrated-gradients"].answer
+    monkeypatch.setitem(
+        METHODS, "integrated-gradients",
+        METHODS["integrated-gradients"].__class__(lambda q: asked_for.append(len(q.outputs)) or answer(q)),
+    )  # fmt: skip
+    for columns in ([0, 5], range(8)):
+        (found,) = ask(asked(voxels, table, columns), piece, np.arange(6))
+        assert found.values.shape == (6, len(columns), 4)
+    assert asked_for == [2, 3]
+
+
+def test_each_layer_is_answered_and_one_without_rows_is_refused(case):
+    responder, table = case
+    unit = responder.at("2")
+    (piece,) = unit.pieces(table)
+    found = list(ask(asked(unit, table, [0], layers=("0", "1")), piece, np.arange(6)))
+    assert [(one.layer, one.values.shape) for one in found] == [("0", (6, 1, 3)), ("1", (6, 1, 3))]
+    assert sorted(found[0].labels) == ["unit_channel", "unit_id"]
+    turned = torch.nn.Sequential(Turned(), Turned(), torch.nn.Linear(4, 2))
+    other = ba.TorchResponder(turned, layers="2", system="net")
+    with pytest.raises(UnsupportedModuleError, match=r"'0' gives shape \(4, 6\) for 6 inputs"):
+        list(ask(asked(other, table, [0], layers=("0",)), other.pieces(table)[0], np.arange(6)))
+
+
+def test_constants_hold_no_stimulus(case):
+    responder, table = case
+    (piece,) = responder.pieces(table)
+    assert not holds_no_stimulus(piece)
+    assert holds_no_stimulus(piece.__class__(piece.inputs, piece.forward, piece.rows, np.full((6, 1), -1), piece.dims))
