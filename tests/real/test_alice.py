@@ -16,7 +16,7 @@ import xarray as xr
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import LeakWarning, SplitError
+from brainalign.core.errors import LeakWarning, SplitError, WeakMappingWarning
 from brainalign.reports.diagnoses import diagnose
 
 pytestmark = pytest.mark.real
@@ -228,6 +228,7 @@ def test_a_region_and_a_unit_are_attributed_to_words_by_the_same_call(lm, words,
     region = ba.readout(layer, model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", WeakMappingWarning)  # scores of a mapping are the next test's
         maps = {
             "region": ba.attribute(region, words, neuroid="LATL", presentations=[40, 41]),
             "unit": ba.attribute(layer, words, neuroid=17, presentations=[100, 101]),
