@@ -130,7 +130,7 @@ def attribute(
         largest such difference. Beside Shapley values stands their ``standard_error``, beside total Sobol indices (NaN where a response does not
         vary) the ``first_order`` ones. Units carry ``unit_layer`` and ``unit_id``; the attr ``through_flow`` (JSON) says which share of the
         difference each layer accounts for, 1 where all of it goes through the layer. ``mapping_score`` (neuroid) is the held-out score
-        of the mapping behind a ``readout``. With a null, coordinates (neuroid, ...): ``share``, the |attribution| of a part over that of
+        of the mapping behind a ``readout``. With a null, coordinates (neuroid, ...): ``share``, the ``|attribution|`` of a part over that of
         all parts, averaged over presentations; its interval ``ci_low`` to ``ci_high`` (95%, presentations drawn with replacement by
         stimulus, or in time in stretches of 20 s; NaN of a single one); and ``p_value``, ``p_value_fdr`` and ``p_value_max`` (for all
         parts and neuroids together), how often chance gives a part as large a share.

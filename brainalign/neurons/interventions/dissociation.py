@@ -44,7 +44,7 @@ def double_dissociation(
     Returns
     -------
     Dataset
-        ``effect`` (circuit, task), the mean over neuroids of what a lesion costs; ``selectivity`` (circuit), (own - other) / (|own| + |other|);
+        ``effect`` (circuit, task), the mean over neuroids of what a lesion costs; ``selectivity`` (circuit), ``(own - other) / (|own| + |other|)``;
         ``dissociation``, the smaller of the two differences own - other, positive for a double dissociation. With draws
         ``effect_random`` (draw, circuit, task), ``p_value`` (circuit, task), and ``p_value_dissociation``, the larger of the p-values
         of the two differences: both circuits must dissociate.

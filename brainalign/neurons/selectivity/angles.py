@@ -56,7 +56,7 @@ def tuning(
     -------
     Dataset
         ``response`` and ``response_sem`` (angle, neuroid[, time]), mean and standard error. By ``tuning`` ("orientation" and, of
-        directions, "direction"), (tuning, neuroid[, time]): ``score``, the circular selectivity index |Σ r e^{ikθ}| / Σ r of
+        directions, "direction"), (tuning, neuroid[, time]): ``score``, the circular selectivity index ``|Σ r e^{ikθ}| / Σ r`` of
         rectified mean responses, 0 to 1 (of orientation one less the circular variance); ``preferred_deg``, the angle of that
         sum; ``amplitude``, that of the harmonic, in the unit of the responses. With permutations ``chance``, the mean index of
         presentations that changed places (noise has one too), and ``p_value``, ``p_value_fdr`` and ``p_value_max`` of the

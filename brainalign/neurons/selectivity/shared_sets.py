@@ -33,7 +33,7 @@ def overlap(source: xr.DataArray, target: xr.DataArray, *, matches: xr.Dataset |
     Returns
     -------
     Dataset
-        Scalars or (category): ``score``, the Jaccard index |A ∩ B| / |A ∪ B|; ``chance``, what random sets of these sizes share
+        Scalars or (category): ``score``, the Jaccard index ``|A ∩ B| / |A ∪ B|``; ``chance``, what random sets of these sizes share
         on average, as a Jaccard index of mean counts; ``p_value``, the chance that random sets share as many (hypergeometric);
         ``n_shared``, ``n_source``, ``n_target``, and ``n_neuroids`` that both systems have. NaN where both sets are empty.
 
