@@ -1,6 +1,9 @@
 """Attributions against captum: conductance of all layers, completeness, thousands of voxels, many units; and a store within memory."""
 
+import json
 import resource
+import subprocess
+import sys
 from itertools import pairwise
 from statistics import median
 from time import process_time
@@ -161,26 +164,29 @@ def test_voxels_by_groups_of_the_input(benchmark):
     benchmark.pedantic(ours, rounds=1)
 
 
-def test_ten_thousand_neuroids_of_a_thousand_presentations_go_to_a_store(benchmark, tmp_path):
+def to_a_store(store):
+    """Print the CPU seconds of a large attribution and by how much memory grew; run in a process of its own, whose peak is its own."""
     net = network([128, 256, 128])
     table, labels = pictures(1000, 128), np.arange(128) // 8
     responder = ba.TorchResponder(net, layers="3", system="net")
-    readout, allowed, seconds = ba.readout(responder, voxels(responder, table, 10_000)), 2**28, []
+    readout, seconds = ba.readout(responder, voxels(responder, table, 10_000)), []
     ba.attribute(readout, table, neuroid=[0], presentations=[0], groups=labels)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-    def stored():
-        return ba.attribute(readout, table, groups=labels, store=tmp_path / "maps.zarr", max_memory=allowed)
-
-    found = benchmark.pedantic(lambda: cpu_seconds(stored, seconds), rounds=1)
+    found = cpu_seconds(lambda: ba.attribute(readout, table, groups=labels, store=store, max_memory=2**28), seconds)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    few = ba.attribute(readout, table, neuroid=[5, 9000], presentations=[3, 900], groups=labels)
+    np.testing.assert_allclose(found[[3, 900], [5, 9000]].values, few.values, atol=1e-5)
+    print(json.dumps({"peak memory above that before, MB": round(grown / 1e6), "CPU seconds": round(seconds[0], 1)}))
+
+
+def test_ten_thousand_neuroids_of_a_thousand_presentations_go_to_a_store(benchmark, tmp_path):
+    arguments = [sys.executable, "-W", "ignore", __file__, str(tmp_path / "maps.zarr")]
+    run = benchmark.pedantic(lambda: subprocess.run(arguments, capture_output=True, text=True, check=True), rounds=1)
     benchmark.extra_info |= {
-        "target": "10,000 neuroids × 1,000 presentations × 16 groups to zarr within max_memory (256 MB; the result has 640 MB)",
-        "peak memory above that before, MB": round(grown / 1e6),
-        "CPU seconds": round(seconds[0], 1),
+        "target": "10,000 neuroids × 1,000 presentations × 16 groups to zarr within max_memory (268 MB; the result has 640 MB)",
+        **json.loads(run.stdout.splitlines()[-1]),
     }
-    np.testing.assert_allclose(
-        found[[3, 900], [5, 9000]].values,
-        ba.attribute(readout, table, neuroid=[5, 9000], presentations=[3, 900], groups=labels).values,
-        atol=1e-5,
-    )
+
+
+if __name__ == "__main__":
+    to_a_store(sys.argv[1])
