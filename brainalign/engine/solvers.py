@@ -279,7 +279,7 @@ def _missed(exhaustive: Numbers, found: Numbers) -> Numbers:
 
 
 def _fitting(factor: RidgeFactor, held: HeldOut | None, memory: float) -> int:
-    """Return how many targets fit into some memory: their rows, rotations, and what the folds need, twice while it is sorted."""
+    """Return how many targets fit into some memory: their rows, rotations, and what the folds need, with as much to spare for a search."""
     n, k = factor.left.shape
     values = 3 * (n + k) + 2 * (0 if held is None else held.values_per_target)
     return max(64, int(memory / (values * factor.centred.itemsize)))
