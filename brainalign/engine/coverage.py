@@ -28,7 +28,18 @@ def states(x: Numbers, centre: Numbers, spread: Numbers, transform: str) -> Numb
 
 
 def bins_of(state: Numbers, n_bins: int) -> Numbers:
-    """Return in which of equal bins of [0, 1] each state lies."""
+    """Return in which of equal bins of [0, 1] each state lies.
+
+    Parameters
+    ----------
+    state : ndarray of float64, (row, column)
+        From :func:`states`.
+    n_bins : int
+
+    Returns
+    -------
+    ndarray of int, (row, column)
+    """
     return np.minimum((state * n_bins).astype(np.int64), n_bins - 1)
 
 
@@ -54,5 +65,17 @@ def bin_counts(bins: Numbers, n_bins: int) -> Numbers:
 
 
 def seen(counts: Numbers, least: float) -> Numbers:
-    """Return how far each bin is covered, min(count / least, 1): its mean over bins is the coverage (Liu et al. 2024, NAC)."""
+    """Return how far each bin is covered, min(count / least, 1): its mean over bins is the coverage (Liu et al. 2024, NAC).
+
+    Parameters
+    ----------
+    counts : ndarray of int, (column, bin)
+        From :func:`bin_counts`.
+    least : float
+        Count from which on a bin is covered.
+
+    Returns
+    -------
+    ndarray of float64, (column, bin)
+    """
     return np.minimum(counts / least, 1.0)

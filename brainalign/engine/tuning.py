@@ -35,7 +35,17 @@ class Curves:
     opposite: Numbers
 
     def at(self, angles: Numbers) -> Numbers:
-        """Return the curves at some angles, (angle, column)."""
+        """Return the curves at some angles.
+
+        Parameters
+        ----------
+        angles : ndarray, (angle,)
+            In radians.
+
+        Returns
+        -------
+        ndarray of float64, (angle, column)
+        """
         first, second = _lobes(np.asarray(angles)[:, None], self.preferred, self.kappa)
         return np.asarray(self.base + self.height * first + self.opposite * second)
 
