@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -127,7 +128,17 @@ class Moments:
     power: Numbers
 
     def around(self, other: Moments | None = None) -> Moments:
-        """Return the sums of deviations from the means of these rows, or of others."""
+        """Return the sums of deviations from the means of these rows, or of others.
+
+        Parameters
+        ----------
+        other : Moments, optional
+            Of the rows whose means come off.
+
+        Returns
+        -------
+        Moments
+        """
         mean, centre = (
             (part / other.n for part in (other.source, other.target)) if other else (self.source / self.n, self.target / self.n)
         )
@@ -160,6 +171,11 @@ class LaggedSums:
     edge_cell: Numbers
     edge_sign: Numbers
     edges: Numbers
+
+    @cached_property
+    def whole(self) -> Moments:
+        """The sums over all rows."""
+        return self.moments(np.ones(len(self.n)))
 
     def moments(self, count: Numbers) -> Moments:
         """Return the sums over cells, each taken some number of times.

@@ -96,8 +96,7 @@ def solve_trf(
     -------
     TRFSolution
     """
-    whole, n_targets = sums.moments(np.ones(len(sums.n))), sums.target.shape[1]
-    whole = whole.around() if fit_intercept else whole
+    whole, n_targets = sums.whole.around() if fit_intercept else sums.whole, sums.target.shape[1]
     scales = np.ones((1, len(whole.gram))) if scales is None else scales
     index, score = np.zeros(n_targets, dtype=np.int64), np.full(n_targets, np.nan)
     if len(alphas) * len(scales) > 1:

@@ -252,7 +252,7 @@ class TRF(LabelledMapping):
         choice = np.size(RELATIVE_ALPHAS if self.alphas is None else self.alphas) * len(gamma) > 1 and ok.any()
         folds, code = _cells(inner_splits(self.cv, self.groups, len(y), rows) if choice else [], len(y))
         sums = lagged_sums(x, y, self._line, self._source_mean, code, centre)
-        whole = sums.moments(np.ones(len(sums.n)))
+        whole = sums.whole
         power = np.diag(whole.around().gram if self.fit_intercept else whole.gram) / whole.n
         alphas = RELATIVE_ALPHAS * (power.sum() or 1.0) if self.alphas is None else Ridge(self.alphas)._candidates(x, owner="TRF")
         solution = solve_trf(
