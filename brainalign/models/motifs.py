@@ -138,8 +138,7 @@ class MotifDetector(LabelledMapping):
         """
         check_is_fitted(self, "features_used_")
         rows = as_rows(X)
-        logits = self._delayed(rows, self._features(rows)) @ self._weights + self.intercept_
-        return self._labelled(0.5 * (1.0 + np.tanh(logits / 2.0)), rows, "predict")
+        return self._labelled(self._probability(self._delayed(rows)), rows, "predict")
 
     def average_precision(self, X: Any, Y: Any) -> xr.Dataset:
         """Return how well motifs are found in rows that were not learned from, beside what the number of spikes tells.
@@ -156,8 +155,9 @@ class MotifDetector(LabelledMapping):
             all neuroids within the delays; ``chance``, the share of rows at which it ends. NaN where it never does.
         """
         rows, events = as_rows(X), np.asarray(as_rows(Y))
-        rate = np.asarray(self._delayed(rows, self._features(rows)).sum(axis=1))
-        found, columns = np.asarray(self.predict(rows)), np.full((3, events.shape[1]), np.nan)
+        delayed = self._delayed(rows)
+        rate, found = np.asarray(delayed.sum(axis=1)), self._probability(delayed)
+        columns = np.full((3, events.shape[1]), np.nan)
         for b in np.flatnonzero(events.any(axis=0) & (self.status_ == "ok")):
             columns[:2, b] = [average_precision_score(events[:, b], values) for values in (found[:, b], rate)]
             columns[2, b] = events[:, b].mean()
@@ -197,8 +197,12 @@ class MotifDetector(LabelledMapping):
             found = LogisticRegression(C=self.C, max_iter=1000).fit(delayed, y[:, b].astype(int))
             self._weights[:, b], self.intercept_[b] = found.coef_[0], found.intercept_[0]
 
-    def _delayed(self, rows: Any, x: Values) -> Any:
+    def _probability(self, delayed: Any) -> Values:
+        return np.asarray(0.5 * (1.0 + np.tanh((delayed @ self._weights + self.intercept_) / 2.0)))
+
+    def _delayed(self, rows: Any) -> Any:
         """Return the delayed raster of rows in any order."""
+        x = self._features(rows)
         runs, interval = runs_in_time(rows, self.sampling_rate_hz, owner="MotifDetector")
         if abs(interval / self.interval_s_ - 1) > SLACK:
             raise AlignmentError(
