@@ -209,7 +209,6 @@ class LinearGenerator(_FromBank):
         values = self.stimuli_["values"].values.astype(np.float64)
         self.range_ = float(values.min()), float(values.max())
         self.map_ = Ridge([alpha], dtype="float64").fit(np.hstack(list(self.latents_.values())), values.reshape(len(values), -1))
-        self._flat = values.reshape(len(values), -1)[0]
         return self
 
     def generate(self, latents: Any, seed: int = 0) -> xr.Dataset:
@@ -235,8 +234,8 @@ class LinearGenerator(_FromBank):
         found, ids = self._like_bank(latents)
         x, bank = (np.hstack(list(side.values())).astype(np.float64) for side in (found, self.latents_))
         flat = self.map_.predict(np.where(np.isfinite(x), x, bank.mean(axis=0)))
-        flat = np.where(self.map_.status_ == "constant", self._flat, flat)  # a pixel that never varied
         known = self.stimuli_["values"]
+        flat = np.where(self.map_.status_ == "constant", known.values[0].ravel(), flat)  # a pixel that never varied
         values = np.clip(flat, *self.range_).reshape(len(flat), *known.shape[1:]).astype(np.result_type(known.dtype, np.float32))
         out = table(values, stimulus_id=ids, kind=self.stimuli_.attrs["kind"], dims=[str(dim) for dim in known.dims[1:]])
         return self._told(out, latents, seed)
