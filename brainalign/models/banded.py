@@ -150,10 +150,8 @@ class BandedRidge(LinearMapping):
         device, used = plain._check("BandedRidge"), np.flatnonzero(self.features_used_)
         root = None if self._prior is None else prior_root(*(part[used] for part in self._prior))
         weighted = x if root is None else np.asarray(x @ root)
-        alphas, candidates = (
-            plain._candidates(weighted, owner="BandedRidge"),
-            candidate_weights(self.candidates, self.bands_, owner="BandedRidge"),
-        )
+        alphas = plain._candidates(weighted, owner="BandedRidge")
+        candidates = candidate_weights(self.candidates, self.bands_, owner="BandedRidge")
         self.status_ = column_status(y)
         ok = self.status_ == "ok"
         choice = len(alphas) > 1 or isinstance(candidates, int) or len(candidates) > 1
