@@ -117,17 +117,12 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _refuse_taken(command: str, spec: dict[str, Any]) -> None:
     """Say before the work, not after it, that the result would have no place."""
-    if (
-        command not in ("evaluate", "compare", "rsa", "decode")
-        or "store" not in spec
-        or spec.get("overwrite")
-        or "resume" in spec
-    ):
-        return
-    from brainalign.cli.spec import FUNCTION
+    from brainalign.cli.spec import EXTRA, FUNCTION
     from brainalign.core.errors import StoreError
     from brainalign.dataset.open import open_study
 
+    if "store" not in EXTRA[command] or "store" not in spec or spec.get("overwrite") or "resume" in spec:
+        return
     name = str(spec.get("name", FUNCTION[command]))
     if Path(spec["store"]).exists() and name in open_study(spec["store"])["results"]:
         raise StoreError(
