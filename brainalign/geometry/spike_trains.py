@@ -45,6 +45,7 @@ def spike_distance(
     SchemaError
         No time, fewer than three conditions, or values that are no counts.
     ParameterError
+        Another metric, no coordinate ``condition``, or a timescale that is not positive.
 
     Examples
     --------
