@@ -86,7 +86,7 @@ def columns_of(ids: Sequence[str], addresses: Sequence[str], wanted: Any, *, own
 
 
 def find_neuroids(
-    groups: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], wanted: Any, *, owner: str = "attribute"
+    groups: Mapping[str, Mapping[str, np.ndarray[Any, Any]]], wanted: Any, *, owner: str
 ) -> tuple[np.ndarray[Any, Any], dict[str, np.ndarray[Any, Any]]]:
     """Return the columns of the wanted neuroids, and their coordinates.
 

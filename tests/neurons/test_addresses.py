@@ -11,11 +11,11 @@ GROUPS = {"a": {"neuroid_id": np.array([0, 1]), "unit": np.array([5, 6])}, "b": 
 
 
 def test_names_and_addresses():
-    columns, coords = find_neuroids(GROUPS, ["b/1", 2, "a/0"])
+    columns, coords = find_neuroids(GROUPS, ["b/1", 2, "a/0"], owner="patch")
     assert columns.tolist() == [2, 3, 0]
     assert sorted(coords) == ["layer", "neuroid_id"]
     assert coords["layer"].tolist() == ["b", "b", "a"]
-    assert find_neuroids(GROUPS, None)[0].tolist() == [0, 1, 2, 3]
+    assert find_neuroids(GROUPS, None, owner="patch")[0].tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def attribute(
         chance.check("attribute")
     layers = _layers(responder, wrt, method)
     _refuse_with_layers(layers, groups=groups, domain=domain)
-    columns, coords = find_neuroids(responder.neuroids(stimuli), neuroid)
+    columns, coords = find_neuroids(responder.neuroids(stimuli), neuroid, owner="attribute")
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
     coords |= _scores(responder, columns, coords["neuroid_id"])
     table = responder.presentations(stimuli)

@@ -101,7 +101,7 @@ def captum_forward(
             "TransformersResponder or what `ba.readout` returns."
         )
     stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
-    columns, _ = find_neuroids(responder.neuroids(stimuli), neuroid)
+    columns, _ = find_neuroids(responder.neuroids(stimuli), neuroid, owner="captum_forward")
     rows = np.arange(len(responder.presentations(stimuli))) if presentations is None else np.unique(presentations)
     pieces = list(responder.pieces(stimuli, rows))
     shapes = {tuple(piece.inputs.shape[1:]) for piece in pieces}

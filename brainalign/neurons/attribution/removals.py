@@ -19,7 +19,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of, validate_stimuli
 from brainalign.engine.moments import Numbers
 from brainalign.features.recorded import as_stimuli
-from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.addresses import find_neuroids, names_of
 from brainalign.neurons.attribution.inputs import Baseline, group_index
 from brainalign.neurons.attribution.pieces import holds_no_stimulus
 
@@ -182,8 +182,7 @@ class _Removal:
         self.owner, self.attribution, self.responder = owner, attribution, responder
         self.stimuli = stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
         self.rows = _rows_of(responder, stimuli, attribution, owner)
-        names = [f"{g}/{i}" for g, i in zip(_group_of(attribution), attribution.neuroid_id.values.tolist(), strict=True)]
-        self.columns, _ = find_neuroids(responder.neuroids(stimuli), names)
+        self.columns, _ = find_neuroids(responder.neuroids(stimuli), names_of(attribution)[1], owner=owner)
         values = attribution.transpose("presentation", "neuroid", ...).values.astype(np.float64)
         self.values: Numbers = values.reshape(*values.shape[:2], -1)
         self.tail = values.shape[2:]
@@ -268,11 +267,6 @@ def _responses(piece: Piece, masks: Numbers, codes: torch.Tensor, rows: Numbers,
     if piece.parts is None:
         return np.asarray(out[own, 0, :, own].T)
     return np.asarray(out[own[None, :], np.arange(n_passes)[:, None], np.arange(n_passes)[:, None], own[None, :]])
-
-
-def _group_of(attribution: xr.DataArray) -> list[str]:
-    name = next((name for name in ("layer", "region") if name in attribution.coords), None)
-    return [str(v) for v in attribution[name].values.tolist()] if name else []
 
 
 def _rows_of(responder: Any, stimuli: xr.Dataset, attribution: xr.DataArray, owner: str) -> Numbers:
