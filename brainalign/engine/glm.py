@@ -35,7 +35,16 @@ class PoissonSolution:
     converged: Numbers
 
     def log_rate(self, X: Numbers) -> Numbers:
-        """Return log μ, (row, target)."""
+        """Return log μ.
+
+        Parameters
+        ----------
+        X : ndarray, (row, column)
+
+        Returns
+        -------
+        ndarray of float64, (row, target)
+        """
         return np.asarray(X @ self.coef + self.intercept)
 
 
