@@ -12,6 +12,7 @@ from brainalign.core.parameters import check_number, check_random_state, did_you
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.moments import Numbers
+from brainalign.engine.resample import p_values
 from brainalign.neurons.addresses import short_names
 from brainalign.neurons.captions.banks import texts_of_neuroids
 from brainalign.neurons.labelling import neuroid_labels, without_time
@@ -127,5 +128,5 @@ def _of_captions(texts: list[str], effect: Numbers, names: list[str]) -> tuple[N
         if text and np.isfinite(own := effect[n, names.index(text)]):
             others = np.delete(effect[:, names.index(text)], n)
             chance = others.mean() if len(others) else np.nan
-            out[:, n] = own, chance, (1 + np.sum(others >= own)) / (1 + len(others))
+            out[:, n] = own, chance, p_values(own, others)
     return out[0], out[1], out[2]
