@@ -57,9 +57,8 @@ def test_ablation_of_512_units(benchmark, case):
     (layer_name,) = [path for path, module in model.named_modules() if module is layer]
     net = ba.TorchResponder(model, "8", system="net")
     stimuli = ba.stimuli.table(images.numpy(), stimulus_id=[f"i{k:02d}" for k in range(N_IMAGES)], kind="array")
-    mask = torch.arange(N_UNITS).reshape(
-        1, N_UNITS, *[1, 1][: 0 if name.startswith("pooled") else 2]
-    )  # at this depth one pixel is left
+    shape = (1, N_UNITS) if name.startswith("pooled") else (1, N_UNITS, 1, 1)  # at this depth one pixel is left
+    mask = torch.arange(N_UNITS).reshape(shape)
     peer = captum.LayerFeatureAblation(model, layer)
     theirs = lambda k: peer.attribute(images, target=3, layer_mask=mask, perturbations_per_eval=k)  # noqa: E731
     times = {k: [] for k in PER_PASS}
