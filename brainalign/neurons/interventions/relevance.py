@@ -18,6 +18,7 @@ Forward = Callable[..., Any]
 _NORM = re.compile("Norm")
 _LINEAR_NORMS = (torch.nn.modules.batchnorm._BatchNorm,)  # in evaluation mode its statistics are constants
 _HOMOGENEOUS = (torch.nn.ReLU, torch.nn.LeakyReLU, torch.nn.PReLU, torch.nn.RReLU)  # f(z) = f'(z) z as they are
+_NOT_ELEMENTWISE = (torch.nn.MultiheadAttention, torch.nn.Softmax, torch.nn.LogSoftmax, torch.nn.Softmin, torch.nn.Softmax2d)
 _GATED = ("gate_proj", "up_proj", "down_proj")
 _FUSED_GATES = ("gate_up_proj", "wi_0", "w12", "Wi")
 _QUERY_KEY = ("q_proj", "k_proj", "query", "key", "q_lin", "k_lin", "q", "k", "query_proj", "key_proj")
@@ -129,15 +130,7 @@ def _is_activation(module: torch.nn.Module) -> bool:
     home = type(module).__module__
     if home == "transformers.activations":
         return type(module).__name__ != "LinearActivation"
-    others = (
-        *_HOMOGENEOUS,
-        torch.nn.MultiheadAttention,
-        torch.nn.Softmax,
-        torch.nn.LogSoftmax,
-        torch.nn.Softmin,
-        torch.nn.Softmax2d,
-    )
-    return home == "torch.nn.modules.activation" and not isinstance(module, others)
+    return home == "torch.nn.modules.activation" and not isinstance(module, (*_HOMOGENEOUS, *_NOT_ELEMENTWISE))
 
 
 def _norm(name: str, module: Any) -> Forward:
@@ -226,11 +219,8 @@ def _constant_patterns(root: torch.nn.Module) -> list[tuple[torch.nn.Module, For
     reached: set[str] = set()
     for name, module in root.named_modules():
         for part, child in module.named_children():
-            if part in _QUERY_KEY and hasattr(child, "weight"):
-                found.append((child, _detached(child.forward, None)))
-                reached.add(name)
-            elif part in _FUSED_QKV and hasattr(child, "weight"):
-                found.append((child, _detached(child.forward, 2 / 3)))
+            if part in _QUERY_KEY + _FUSED_QKV and hasattr(child, "weight"):
+                found.append((child, _detached(child.forward, 2 / 3 if part in _FUSED_QKV else 1.0)))
                 reached.add(name)
     attention = [name for name, m in root.named_modules() if "Attention" in type(m).__name__]
     missed = [
@@ -244,12 +234,12 @@ def _constant_patterns(root: torch.nn.Module) -> list[tuple[torch.nn.Module, For
     return found
 
 
-def _detached(exact: Forward, share: float | None) -> Forward:
-    """Return a projection of which the first part (all of it by default) takes no gradient."""
+def _detached(exact: Forward, share: float) -> Forward:
+    """Return a projection of which the first part takes no gradient."""
 
     def forward(x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         value = exact(x, *args, **kwargs)
-        n = value.shape[-1] if share is None else round(share * value.shape[-1])
+        n = round(share * value.shape[-1])
         return torch.cat([value[..., :n].detach(), value[..., n:]], dim=-1)
 
     return forward
