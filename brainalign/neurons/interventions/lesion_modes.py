@@ -9,11 +9,11 @@ import numpy as np
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import preview
+from brainalign.engine.moments import Numbers
 
 MODES = ("zero", "mean", "resample", "swap", "noise", "dampen")
 #: Modes that need not know what units hold on other presentations.
 UNREAD = ("zero", "dampen")
-Numbers = np.ndarray[Any, Any]
 
 
 def by_layer(units: Any) -> dict[str, Any]:

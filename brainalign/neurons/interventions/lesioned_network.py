@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ from brainalign.core.protocols import InnerResponder, Piece
 from brainalign.core.tables import validate_stimuli
 from brainalign.engine.backend import working_memory
 from brainalign.engine.lesioning import replacements
+from brainalign.engine.moments import Numbers
 from brainalign.engine.patching import n_copies
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.pieces import holds_no_stimulus
-from brainalign.neurons.interventions.lesion_modes import UNREAD, Numbers, by_layer, check_alike, scale_of
+from brainalign.neurons.interventions.lesion_modes import UNREAD, by_layer, check_alike, scale_of
 from brainalign.neurons.interventions.nodes import Nodes, check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
 
 _MOST_COPIES = 64
@@ -181,7 +181,7 @@ class LesionedNetwork:
                 piece.forward(piece.inputs)
                 fixed = {layer: seen[layer] for layer in frozen if layer in seen}
             # Frozen before it is lesioned, where a layer is both: its other units are not to follow either.
-            with self.responder.altering({layer: partial(_instead, fixed[layer]) for layer in fixed}):
+            with self.responder.altering({layer: lambda value, held=held: held for layer, held in fixed.items()}):
                 total[piece.rows] += self._run(piece, self.sets, new, at_inputs=True)[0]
         return total
 
@@ -201,7 +201,3 @@ class LesionedNetwork:
 
     def _columns_of(self, out: torch.Tensor) -> Numbers:
         return out.detach().double().cpu().numpy()[..., self.columns]
-
-
-def _instead(value: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
-    return value

@@ -13,8 +13,9 @@ from brainalign.core.parameters import preview
 from brainalign.core.schema import group_label, validate
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.engine.lesioning import replacements
+from brainalign.engine.moments import Numbers
 from brainalign.neurons.addresses import find_neuroids
-from brainalign.neurons.interventions.lesion_modes import UNREAD, Numbers, by_layer, check_alike, scale_of
+from brainalign.neurons.interventions.lesion_modes import UNREAD, by_layer, check_alike, scale_of
 from brainalign.neurons.interventions.nodes import nodes_of
 
 

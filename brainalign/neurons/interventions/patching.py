@@ -299,13 +299,9 @@ def _runs(
     for i, layer in enumerate(own.layer for own in nodes):
         for at, weight in zip(*np.polynomial.legendre.leggauss(asked.n_steps), strict=True):
             value = torch.lerp(values[layer], others[layer], (1 + at) / 2).requires_grad_(True)
-            with torch.enable_grad(), asked.responder.altering({layer: partial(_instead, value)}):
+            with torch.enable_grad(), asked.responder.altering({layer: lambda held, value=value: value}):
                 out = piece.forward(piece.inputs)
             yield weight / 2, [i], out, [value]
-
-
-def _instead(value: torch.Tensor, held: torch.Tensor) -> torch.Tensor:
-    return value
 
 
 def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *, rowwise: bool) -> Iterator[tuple[int, Any, Any]]:
