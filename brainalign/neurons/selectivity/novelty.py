@@ -119,16 +119,9 @@ def _with_scores(out: xr.Dataset, new: xr.DataArray, max_memory: int) -> xr.Data
     covered, centre, spread = seen(out["count"].values, out.attrs["least"]), out["centre"].values, out["spread"].values
     total = 0.0
     for unit, values in _blocks(new, max_memory):
-        bins = bins_of(
-            states(
-                np.nan_to_num(values[:, known[unit]]),
-                centre[unit][known[unit]],
-                spread[unit][known[unit]],
-                out.attrs["transform"],
-            ),
-            covered.shape[1],
-        )
-        total = total + covered[unit][known[unit]][np.arange(bins.shape[1]), bins].sum(axis=1)
+        own = unit.start + np.flatnonzero(known[unit])
+        state = states(np.nan_to_num(values[:, known[unit]]), centre[own], spread[own], out.attrs["transform"])
+        total = total + covered[own, bins_of(state, covered.shape[1])].sum(axis=1)
     dims = ("presentation", "time") if "time" in new.dims else ("presentation",)
     score = np.asarray(total / known.sum()).reshape([new.sizes[dim] for dim in dims])
     return out.assign_coords({name: (dim, v) for dim in dims for name, v in coords_of(new, dim).items()}).assign(
