@@ -126,6 +126,7 @@ class _Tuned:
         self.member = np.eye(len(degrees))[codes]
         self.counts = self.member.sum(axis=0)
         self.kinds = [kind for kind in _ORDERS if kind == "orientation" or period == 360]
+        self.harmonics = [_ORDERS[kind] for kind in self.kinds]
         self.angles = np.deg2rad(degrees)
         self.n_times = x.shape[2] if x.ndim > 2 else 1
         self.parts: dict[str, list[Numbers]] = {}
@@ -164,14 +165,15 @@ class _Tuned:
     def _indices(self, means: Numbers) -> dict[str, Numbers]:
         """Return indices, angles and amplitudes, (column, tuning)."""
         rates = np.maximum(means, 0.0)
-        found: dict[str, list[Numbers]] = {"score": [], "preferred_deg": [], "amplitude": []}
-        for kind in self.kinds:
-            order = _ORDERS[kind]
-            found["score"].append(circular_index(means, self.angles, order))
-            phase = np.rad2deg(np.angle(harmonic(rates, self.angles, order))) / order % (360 / order)
-            found["preferred_deg"].append(np.where(rates.any(axis=0), phase, np.nan))
-            found["amplitude"].append(2.0 / len(means) * np.abs(harmonic(means, self.angles, order)))
-        return {name: np.stack(parts, axis=-1) for name, parts in found.items()}
+        phases = [np.rad2deg(np.angle(harmonic(rates, self.angles, k))) / k % (360 / k) for k in self.harmonics]
+        preferred = np.where(rates.any(axis=0), phases, np.nan).T
+        return {"score": self._index(means), "preferred_deg": preferred, "amplitude": self._amplitude(means)}
+
+    def _index(self, means: Numbers) -> Numbers:
+        return np.stack([circular_index(means, self.angles, k) for k in self.harmonics], axis=-1)
+
+    def _amplitude(self, means: Numbers) -> Numbers:
+        return np.stack([2.0 / len(means) * np.abs(harmonic(means, self.angles, k)) for k in self.harmonics], axis=-1)
 
     def _fitted(self, means: Numbers) -> dict[str, Numbers]:
         two = self.period == 360
@@ -184,14 +186,12 @@ class _Tuned:
     def _of_orders(self, values: Numbers, orders: Numbers) -> tuple[Numbers, Numbers]:
         """Return amplitudes of presentations that changed places, (draw, column, tuning), and the mean index."""
         means = np.stack([self.member[order].T @ values / self.counts[:, None] for order in orders], axis=1)
-        amplitudes = [2.0 / len(means) * np.abs(harmonic(means, self.angles, _ORDERS[kind])) for kind in self.kinds]
-        indices = np.stack([circular_index(means, self.angles, _ORDERS[kind]) for kind in self.kinds], axis=-1)
-        return np.stack(amplitudes, axis=-1), np.where(np.isnan(indices), 0.0, indices).mean(axis=0)
+        indices = self._index(means)
+        return self._amplitude(means), np.where(np.isnan(indices), 0.0, indices).mean(axis=0)
 
     def _interval(self, values: Numbers, weights: Numbers, score: Numbers) -> tuple[Numbers, Numbers]:
         means = np.stack([(self.member * w[:, None]).T @ values / self.counts[:, None] for w in weights], axis=1)
-        draws = np.stack([circular_index(means, self.angles, _ORDERS[kind]) for kind in self.kinds], axis=-1)
-        low, high = Drawn(score, draws, (), [int(self.counts.min())]).centred().interval(0.95)
+        low, high = Drawn(score, self._index(means), (), [int(self.counts.min())]).centred().interval(0.95)
         return np.maximum(low, 0.0), np.minimum(high, 1.0)
 
     def labelled(self) -> xr.Dataset:
