@@ -196,10 +196,10 @@ class Ridge(LinearMapping):
 
     def _fit_values(self, x: Values, y: Values, rows: xr.DataArray | None) -> None:
         device = self._check()
-        self._weights: Any = row_weights(self.sample_weight, len(y), rows)
-        used, wide = self._weights > 0, None
+        weights = row_weights(self.sample_weight, len(y), rows)
+        used, wide = weights > 0, None
         if self.sample_weight is not None:
-            x, y, wide = x[used], y[used], self._weights[used]
+            x, y, wide = x[used], y[used], weights[used]
         self._scale = np.float64(1.0) if self.standardize == "none" else np.asarray(column_scale(x, wide))
         still = is_constant(x) & self.fit_intercept
         self.constant_features_ = _spread(still, self.features_used_, False)
@@ -223,8 +223,6 @@ class Ridge(LinearMapping):
             if self.alphas is not None and self.dtype == "float32":
                 _warn_of_rounding(alphas, solution.largest, len(x))
             self._take(solution, alphas, targets, still, lone=len(patterns) == 1 and alone)
-        if any(not kept.all() for kept, _ in patterns):
-            self._weights = None
 
     def _source(self, x: Values, splits: Splits | None, weights: Values | None, device: str) -> RidgeSource:
         """Return what is made of training rows alone: anew, or as it was kept."""
@@ -240,9 +238,7 @@ class Ridge(LinearMapping):
 
     def _solve(self, source: RidgeSource, y: Values, alphas: Values, targets: Values) -> RidgeSolution:
         """Fit some of the targets, which a mask over all of them names."""
-        return source.solve(
-            y, alphas, search=self.search, verify=self.verify, target_batch=self.target_batch, seed=self.seed_
-        )  # fmt: skip
+        return source.solve(y, alphas, search=self.search, verify=self.verify, target_batch=self.target_batch, seed=self.seed_)
 
     def _predict_values(self, x: Values) -> Values:
         if self._rows is None:
