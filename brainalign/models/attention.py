@@ -203,12 +203,12 @@ class AttentionReadout(LabelledMapping):
         centred = deviations(y[:, ok])
         scale = centred.std(axis=0)
         targets = torch.as_tensor((centred / scale).astype(np.float32), device=features.device)
-        options: dict[str, Any] = {
-            name: getattr(self, name) for name in ("patience", "batch_size", "learning_rate", "weight_decay")
-        }
-        query = query[: len(ok)]
-        options |= {"steps": self.max_steps, "generator": generator}
-        self.step_ = train(self.network_, features, targets, query, split, **options) if ok.size else 0
+        query, self.step_ = query[: len(ok)], 0
+        if ok.size:
+            self.step_ = train(
+                self.network_, features, targets, query, split, steps=self.max_steps, patience=self.patience, batch_size=self.batch_size,
+                learning_rate=self.learning_rate, weight_decay=self.weight_decay, generator=generator,
+            )  # fmt: skip
         self._fit_readouts(features, targets, query, split, ok, scale, y)
 
     def _fit_readouts(
