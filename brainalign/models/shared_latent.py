@@ -333,13 +333,11 @@ class SharedLatentDecoder(LabelledMapping):
         return torch.as_tensor(values, dtype=torch.float32, device=working_device(self.device, owner=_OWNER))
 
     def _trained(self, parts: list[Part], steps: int, generator: torch.Generator) -> int:
-        """Train the network; where no step is better than the start, keep the start."""
         self.network_.to(parts[0][0].device)
-        step = train(
+        return train(
             self.network_, parts, contrast=self.contrast, alpha=self.alpha, steps=steps, patience=self.patience, batch_size=self.batch_size,
             learning_rate=self.learning_rate, weight_decay=self.weight_decay, generator=generator,
         )  # fmt: skip
-        return step
 
     def _generator(self) -> torch.Generator:
         for name, low in (
