@@ -170,6 +170,7 @@ def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str) -> x
     again : callable
         Makes such a map of another responder.
     null : Null
+        Checked.
     owner : str
 
     Returns
@@ -177,7 +178,6 @@ def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str) -> x
     DataArray
         With coordinates ``share``, ``ci_low``, ``ci_high``, ``p_value``, ``p_value_fdr`` and ``p_value_max`` (neuroid, ...).
     """
-    null.check(owner)
     first = ("presentation", "neuroid")
     dims = ("neuroid", *(str(dim) for dim in found.dims if dim not in first))
     rows = rows_of(found, "stimulus_id", None, owner=owner)
