@@ -15,29 +15,31 @@ from brainalign.core.parameters import preview
 from brainalign.core.protocols import Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import validate
-from brainalign.core.tables import coords_of, presentation_table
+from brainalign.core.tables import coords_of, presentation_table, validate_stimuli
 from brainalign.features.chain import flatten_time
 
 _PREFIX = "source_"
 
 
-def as_stimuli(x: xr.DataArray) -> xr.Dataset:
-    """Return a recording as a table of stimuli, for what reads it.
+def as_stimuli(x: xr.DataArray | xr.Dataset) -> xr.Dataset:
+    """Return a recording as a table of stimuli, for what reads it; a table of stimuli as it is.
 
     Parameters
     ----------
-    x : DataArray, (presentation, neuroid[, time])
+    x : DataArray, (presentation, neuroid[, time]), or Dataset, (presentation,)
 
     Returns
     -------
     Dataset
-        ``values`` (presentation, source_neuroid[, time]), with the coordinates of neuroids as ``source_<name>``.
+        Of a recording: ``values`` (presentation, source_neuroid[, time]), with the coordinates of neuroids as ``source_<name>``.
 
     Raises
     ------
     SchemaError
-        Values that are missing.
+        Values that are missing, or no table of stimuli.
     """
+    if not isinstance(x, xr.DataArray):
+        return validate_stimuli(x)
     x = validate(x, name="the recording")
     lost = np.flatnonzero(
         ~np.isfinite(np.asarray(x.values)).all(axis=tuple(i for i, dim in enumerate(x.dims) if dim != "neuroid"))

@@ -17,7 +17,6 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Responder
-from brainalign.core.tables import validate_stimuli
 from brainalign.dataset.writing import asked_before
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
@@ -181,7 +180,7 @@ def attribute(
         check_number("max_memory", max_memory, owner="attribute", low=1, integer=True)
     before = asked_before(store, "attribute") if random_state is None and store is not None else None
     seed = check_random_state((before or {}).get("random_state", random_state), owner="attribute")
-    given, stimuli = stimuli, as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
+    given, stimuli = stimuli, as_stimuli(stimuli)
     how = ALL_METHODS[method]
     responder = _in_pieces(responder, method)
     chance = None if null is None else Null(null, n_nulls, seed, responder, given, target, neuroid, max_memory)

@@ -16,7 +16,8 @@ from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import write_step
-from brainalign.core.tables import coords_of, validate_stimuli
+from brainalign.core.tables import coords_of
+from brainalign.engine.agreement import cosines
 from brainalign.engine.moments import Numbers
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids, names_of
@@ -163,9 +164,7 @@ def removal_agreement(
         sets = rng.permuted(np.tile(np.arange(n_parts) < n_removed, (n_draws, 1)), axis=1)
     said = np.einsum("pnk,dk->pnd", asked.values, sets, optimize=True)
     lost = np.stack([asked.end - asked.without(np.broadcast_to(own, asked.values.shape)) for own in sets], axis=-1)
-    a, b = (x - x.mean(axis=-1, keepdims=True) for x in (said, lost))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = (a * b).sum(axis=-1) / np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    score = cosines(*(x - x.mean(axis=-1, keepdims=True) for x in (said, lost)))
     pair = ("presentation", "neuroid")
     found = {"score": (pair, score), "infidelity": (pair, ((said - lost) ** 2).mean(axis=-1))}
     return asked.labelled(found, {"n_removed": n_removed, "n_draws": n_draws}, seed=seed)
@@ -180,7 +179,7 @@ class _Removal:
                 f"{owner} got a {type(responder).__name__}, which has no `pieces`. Expected the responder of the attribution."
             )
         self.owner, self.attribution, self.responder = owner, attribution, responder
-        self.stimuli = stimuli = as_stimuli(stimuli) if isinstance(stimuli, xr.DataArray) else validate_stimuli(stimuli)
+        self.stimuli = stimuli = as_stimuli(stimuli)
         self.rows = _rows_of(responder, stimuli, attribution, owner)
         self.columns, _ = find_neuroids(responder.neuroids(stimuli), names_of(attribution)[1], owner=owner)
         values = attribution.transpose("presentation", "neuroid", ...).values.astype(np.float64)
@@ -200,17 +199,17 @@ class _Removal:
         """Return responses after parts were set to the baseline, (presentation, neuroid) from bool (presentation, neuroid, part)."""
         out = np.zeros(removed.shape[:2])
         for piece in self.responder.pieces(self.stimuli, self.rows):
-            position = np.searchsorted(self.rows, piece.rows)
-            inside = np.flatnonzero(self.rows[np.minimum(position, len(self.rows) - 1)] == piece.rows)
+            inside = np.flatnonzero(np.isin(piece.rows, self.rows))
+            position = np.searchsorted(self.rows, piece.rows[inside])
             if holds_no_stimulus(piece):
                 with torch.no_grad():
-                    out[position[inside]] += piece.forward(piece.inputs)[inside][:, self.columns].double().cpu().numpy()
+                    out[position] += piece.forward(piece.inputs)[inside][:, self.columns].double().cpu().numpy()
                 continue
             codes = self._codes(piece)
-            asked = removed[position[inside]]
+            asked = removed[position]
             # Rows, and neuroids, that lose the same parts share a pass; where each input is a row, all rows do.
             masks = asked.transpose(1, 0, 2)[:, None] if piece.parts is None else asked.transpose(1, 0, 2)[:, :, None]
-            out[position[inside]] += _responses(piece, masks, codes, inside, self.columns, self.baseline)
+            out[position] += _responses(piece, masks, codes, inside, self.columns, self.baseline)
         return out
 
     def _codes(self, piece: Piece) -> torch.Tensor:
