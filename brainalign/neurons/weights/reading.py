@@ -127,9 +127,7 @@ def vectors_of(weights: Any, *, owner: str) -> tuple[Numbers, dict[str, Any], Nu
     if isinstance(weights, xr.DataArray) and set(weights.dims) == {"feature", "neuroid"}:
         w = weights.transpose("feature", "neuroid")
         return w.values.astype(np.float64), neuroid_labels(w), w.coords["feature"].values if "feature" in w.coords else None
-    if hasattr(weights, "coef_") and not hasattr(
-        weights, "steps_"
-    ):  # those of a chain are of features that went through its steps
+    if hasattr(weights, "coef_") and not hasattr(weights, "steps_"):  # a chain's are of features that went through its steps
         shape = getattr(weights, "target_shape_", weights.coef_.shape[1:])
         coords = getattr(weights, "target_coords_", None) or {"neuroid_id": (("neuroid",), np.arange(weights.coef_.shape[1]))}
         if len(shape) == 1:
