@@ -22,6 +22,7 @@ def test_a_recording_is_a_table_with_its_labels():
     assert table["values"].dims == ("presentation", "source_neuroid", "time")
     assert table.source_region.values.tolist() == ["V1", "V1", "V4"]
     assert table.stimulus_id.values.tolist() == list("abcd")
+    assert as_stimuli(table) is table
 
 
 @pytest.mark.parametrize("time", [False, True])
