@@ -186,26 +186,28 @@ def _latencies(template: xr.DataArray, drawn: Drawn, result: xr.Dataset, share: 
     chance = result.chance if "chance" in result else xr.DataArray(0.0)
     chance = chance.mean([dim for dim in chance.dims if dim not in template.dims])  # that of units is over them too
     level_of_chance = (xr.zeros_like(template) + chance).transpose(*template.dims).values
-    kept, found = template.isel(time=0, drop=True), {}
+    kept = template.isel(time=0, drop=True)
 
     def above(x: Numbers) -> Numbers:
         return np.moveaxis(x - level_of_chance, axis + 1, -1)
 
     highest = above(drawn.score[None]).max(axis=-1)[0]
-    noise = (
-        known_mean(above(drawn.draws).max(axis=-1), axis=0) - highest
-    )  # that of the mean curve, of which draws have twice as much
-    for which, name in enumerate(("onset", "peak")):
+    noise = known_mean(above(drawn.draws).max(axis=-1), axis=0) - highest  # of the mean curve; draws have twice as much
 
-        def latency(x: Numbers, which: int = which) -> Numbers:
-            excess = above(x)
-            raised = noise + known_mean(excess.max(axis=-1), axis=0) - highest
-            return onset_and_peak(excess, times, share, raised)[which]
+    def latencies(x: Numbers) -> Numbers:
+        excess = above(x)
+        raised = noise + known_mean(excess.max(axis=-1), axis=0) - highest
+        return np.stack(onset_and_peak(excess, times, share, raised), axis=1)
 
-        latencies = drawn.each(latency)
-        for end, values in zip(("", "_low", "_high"), (latencies.score, *latencies.interval(level)), strict=True):
-            found[name + end] = kept.copy(data=values).assign_attrs(units="s")
-    return xr.Dataset(found)
+    both = drawn.each(latencies)
+    ends = {"": both.score} | dict(zip(("_low", "_high"), both.interval(level), strict=True))
+    return xr.Dataset(
+        {
+            name + end: kept.copy(data=values[k]).assign_attrs(units="s")
+            for k, name in enumerate(("onset", "peak"))
+            for end, values in ends.items()
+        }
+    )
 
 
 def _redrawn(result: xr.Dataset) -> xr.DataArray:
