@@ -8,6 +8,8 @@ from brainalign.engine.moments import Numbers, deviations
 
 SIMILARITIES = ("cosine", "pearson", "euclidean", "dot")
 MEASURES = ("top-1", "top-5", "top-10", "median-rank", "reciprocal-rank", "two-way")
+#: Sign of each measure: -1 where lower is better.
+SIGNS = np.array([-1.0 if name == "median-rank" else 1.0 for name in MEASURES])
 _CELLS = 2**23  # similarities that are held at a time: 64 MB
 _ROUNDING = 64.0  # units in the last place: products of the same vectors differ by as much between blocks
 

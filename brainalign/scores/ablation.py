@@ -17,6 +17,7 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
+from brainalign.engine.retrieval import SIGNS
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
 from brainalign.scores.evaluate import evaluate
@@ -100,6 +101,8 @@ def ablate(
     >>> out.region.values.tolist(), (out.effect.mean("neuroid") > 0.2).values.tolist()
     (['V1', 'A1'], [True, False])
     """
+    from tqdm.auto import tqdm
+
     check_choice("method", method, ("refit", "silence"), owner="ablate")
     check_choice("verb", verb, tuple(_VERBS), owner="ablate")
     check_number("n_draws", n_draws, owner="ablate", low=0, integer=True)
@@ -120,7 +123,7 @@ def ablate(
     rng = np.random.default_rng(seed)
     whole, without, alone, random = score(np.ones(len(codes), dtype=bool)), [], [], []
     whole = whole.rename({by: f"target_{by}"}) if by in whole.coords else whole  # both sides may have regions, or layers
-    for code in _counted(range(len(names)), progress):
+    for code in tqdm(range(len(names)), desc="groups", disable=not progress):
         mine = codes == code
         without.append(score(~mine).values)
         alone.append(score(mine).values)
@@ -128,7 +131,7 @@ def ablate(
     out = whole.to_dataset(name="score").assign_coords({by: as_labels(names), "n_neuroids": (by, np.bincount(codes))})
     dims = (by, *whole.dims)
     out["score_without"], out["score_alone"] = (dims, np.stack(without)), (dims, np.stack(alone))
-    sign = 1.0 if verb == "evaluate" else np.where(out["measure"].values == "median-rank", -1.0, 1.0)  # of which less is better
+    sign = 1.0 if verb == "evaluate" else SIGNS
     out["effect"] = (dims, sign * (whole.values - out.score_without.values))
     if n_draws:
         drawn = sign * (whole.values - np.moveaxis(np.array(random), 1, 0))
@@ -212,9 +215,3 @@ def _refuse_mixing(steps: Chain) -> None:
             f"ablate(method='silence') got {steps!r}, which {what}. Expected a model of patterns whose steps keep presentations apart: use "
             "method='refit'."
         )
-
-
-def _counted(groups: range, progress: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(groups, desc="groups", disable=not progress)

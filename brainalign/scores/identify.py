@@ -22,7 +22,7 @@ from brainalign.dataset.align import SAME_TIME_S
 from brainalign.dataset.split import folds_of
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
-from brainalign.engine.retrieval import MEASURES, SIMILARITIES, chance_measures, retrieval_measures
+from brainalign.engine.retrieval import MEASURES, SIGNS, SIMILARITIES, chance_measures, retrieval_measures
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
 from brainalign.scores.beside import with_baseline
@@ -30,8 +30,6 @@ from brainalign.scores.candidates import Asked, rank_queries
 from brainalign.scores.inference import choose_null, null_orders, null_scores
 from brainalign.scores.pairing import Pair, borrow_times, pair
 from brainalign.scores.windows import over_windows
-
-_LOWER_IS_BETTER = np.array([-1.0 if name == "median-rank" else 1.0 for name in MEASURES])
 
 
 def identify(
@@ -146,7 +144,7 @@ def identify(
         _identify, target=target, model=model, cv=cv, join=join, repeats=repeats, n_permutations=n_permutations, null=null, seed=seed,
         progress=progress, asked=asked,
     )  # fmt: skip
-    out = one(source) if windows is None else over_windows(one, source, target, windows, lower_is_better=_LOWER_IS_BETTER)
+    out = one(source) if windows is None else over_windows(one, source, target, windows)
     return out.drop_vars("null_score", errors="ignore")
 
 
@@ -191,7 +189,7 @@ def _identify(
         orders = null_orders(both, null=null, n_permutations=n_permutations, seed=seed)
         chance = null_scores(both, orders, _measured(ranked), shape=(len(MEASURES),), progress=progress)
         out["null_score"] = (("permutation", "measure"), chance)
-        out["p_value"] = ("measure", p_values(out.score.values * _LOWER_IS_BETTER, chance * _LOWER_IS_BETTER))
+        out["p_value"] = ("measure", p_values(out.score.values * SIGNS, chance * SIGNS))
         out.attrs |= {"null": null, "n_permutations": len(orders)}
     params = {
         "model": steps, "cv": both.report["folds"], "metric": asked.metric, "query": query, "repeats": both.report["repeats"], "join": join,

@@ -13,6 +13,7 @@ from brainalign.core.provenance import provenance, write_step
 from brainalign.dataset.align import SAME_TIME_S
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_of_the_maximum
+from brainalign.engine.retrieval import SIGNS
 
 
 def over_windows(
@@ -20,8 +21,6 @@ def over_windows(
     source: xr.DataArray,
     target: xr.DataArray,
     windows: Any,
-    *,
-    lower_is_better: Numbers,
 ) -> xr.Dataset:
     """Score the source in each window, and join the results.
 
@@ -34,8 +33,6 @@ def over_windows(
         For the record.
     windows : sequence of (start, stop)
         In seconds; ``start`` is in the window, ``stop`` is not.
-    lower_is_better : ndarray of float64, (measure,)
-        -1 where it is, else 1.
 
     Returns
     -------
@@ -61,9 +58,9 @@ def over_windows(
     starts, stops = np.asarray(windows, dtype=np.float64).T
     out = out.assign_coords(start_s=("window", starts), stop_s=("window", stops))
     if "null_score" in out:
-        observed = out.score.values * lower_is_better
-        null = out.null_score.transpose("permutation", "window", "measure").values * lower_is_better
-        each = [p_of_the_maximum(observed[:, k], null[:, :, k]) for k in range(len(lower_is_better))]
+        observed = out.score.values * SIGNS
+        null = out.null_score.transpose("permutation", "window", "measure").values * SIGNS
+        each = [p_of_the_maximum(observed[:, k], null[:, :, k]) for k in range(len(SIGNS))]
         out["p_value_max"] = (("window", "measure"), np.stack(each, axis=1))
     step = provenance(out, verify=False).steps[-1]
     params = {**step["params"], "windows": np.stack([starts, stops], axis=1).tolist()}
