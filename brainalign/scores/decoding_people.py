@@ -92,11 +92,9 @@ def exchange_parts(source: xr.DataArray, name: str | None, truth: Numbers, folds
     codes, names = pd.factorize(table[name].astype(object))
     if len(names) < 2:
         return None
-    frame = pd.DataFrame({"group": codes, "stimulus": table["stimulus_id"].astype(object)})
-    several = frame.groupby("group")["stimulus"].nunique().max() > 1
     if truth.ndim > 1 or not one_label_each(codes, truth):
         return codes
-    if several:
+    if pd.Series(table["stimulus_id"].astype(object)).groupby(codes).nunique().max() > 1:
         raise SplitError(
             f"permutations would carry labels from one {name} to another: all presentations of each of the {len(names)} have one label, and those "
             f"of a {name} are alike, so that exchanging single ones calls noise significant. Expected whole ones to change places: give each one "
