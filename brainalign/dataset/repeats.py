@@ -31,7 +31,8 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     -------
     DataArray, (presentation, neuroid[, time])
         One row for each value of ``by``, in the order in which they first appear. Presentation coordinates that are
-        constant within every row's presentations are kept, others are dropped; ``n_repeats`` counts the presentations.
+        constant within every row's presentations are kept, others are dropped; ``n_repeats`` counts the presentations (of
+        rows that are averages already, those that are in them).
         Where ``by`` puts several stimuli together, ``stimulus_id`` becomes the value of ``by`` (joined with ``/``).
         Integers become float32. Where NaN is declared (attr ``allow_nan``) it is left out of the mean; elsewhere it
         propagates.
@@ -60,10 +61,26 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     rows = {name: values[first] for name, values in coords_of(x, "presentation").items() if is_constant(values, codes, first)}
     if "stimulus_id" not in rows:
         rows["stimulus_id"] = _joined(x, names, first)
-    rows["n_repeats"] = np.bincount(codes, minlength=len(first))
+    rows["n_repeats"] = np.bincount(codes, presentations_in_rows(x), minlength=len(first)).astype(np.int64)
     others = {name: coord.variable for name, coord in x.coords.items() if "presentation" not in coord.dims}
     out = out.assign_coords({**others, **{name: ("presentation", values) for name, values in rows.items()}})
     return write_step(out, "average_repeats", params={"by": list(names)}, inputs={"responses": x})
+
+
+def presentations_in_rows(x: xr.DataArray) -> np.ndarray[Any, Any]:
+    """Return how many presentations each row averages.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid[, time])
+
+    Returns
+    -------
+    ndarray of int64, (presentation,)
+        The coordinate ``n_repeats``; 1 where there is none, or where it is not known.
+    """
+    counts = coords_of(x, "presentation").get("n_repeats", np.ones(x.sizes["presentation"]))
+    return np.fmax(np.asarray(counts, dtype=np.float64), 1.0).astype(np.int64)
 
 
 def group_rows(table: pd.DataFrame, names: Sequence[str], *, owner: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

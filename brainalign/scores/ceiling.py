@@ -13,6 +13,7 @@ from brainalign.core.grids import grid_attrs
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
+from brainalign.dataset.repeats import presentations_in_rows
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.reliability import (
     explainable_variance,
@@ -130,13 +131,13 @@ def noise_ceiling(
         )
     codes = _stimulus_codes(responses)
     counts = np.bincount(codes)
-    inverse = float(np.mean(1.0 / counts))
+    inverse = float(np.mean(1.0 / np.bincount(codes, presentations_in_rows(responses))))
     values = responses.values.reshape(len(codes), -1)
     status = column_status(values)
     if counts.max() < 2 and bool(responses.attrs.get("deterministic", False)):
         rho, kind = np.ones(values.shape[1]), "deterministic"
     else:
-        _refuse_too_few(counts)
+        _refuse_too_few(counts, responses)
         rho, kind = _reliability(values, codes, method, n_splits, np.random.default_rng(seed)), method
     rho = np.where((status == "ok") & (rho > 0), rho, np.nan)
     status = as_labels(np.where((status == "ok") & np.isnan(rho), "unreliable", status))
@@ -271,14 +272,26 @@ def _stimulus_codes(responses: xr.DataArray) -> Numbers:
     return np.asarray(table.groupby(names, sort=False, dropna=False).ngroup())
 
 
-def _refuse_too_few(counts: Numbers) -> None:
+def _refuse_too_few(counts: Numbers, responses: xr.DataArray) -> None:
     repeated = int((counts > 1).sum())
-    if repeated < 3:
+    if repeated >= 3:
+        return
+    found = f"{repeated} of {len(counts)} stimuli are repeated"
+    if "subject" in responses.coords and responses["stimulus_id"].to_index().has_duplicates:
         raise SchemaError(
-            f"{repeated} of {len(counts)} stimuli are repeated. Expected at least 3 that were presented twice or more: a ceiling needs "
-            "repeats under one `stimulus_id` (look at `x.repetition`). Responses that a second presentation would not change are "
-            "marked with `x.attrs['deterministic'] = True`."
+            f"{found} within a subject, and another person is no repeat. Expected at least 3. Where the neuroids of all are the same "
+            "regions, and the average over people is asked about, leave the names out: `ba.noise_ceiling(x.drop_vars('subject'))`."
         )
+    if "n_repeats" in responses.coords:
+        raise SchemaError(
+            f"{found}: the rows are averages (`n_repeats`), which do not say how well their presentations agreed. Expected these: "
+            "`ceiling=ba.noise_ceiling(presentations)`, which `evaluate` brings to the averages."
+        )
+    raise SchemaError(
+        f"{found}. Expected at least 3 that were presented twice or more: a ceiling needs "
+        "repeats under one `stimulus_id` (look at `x.repetition`). Responses that a second presentation would not change are "
+        "marked with `x.attrs['deterministic'] = True`."
+    )
 
 
 def _labelled(values: Numbers, labels: dict[str, Numbers], responses: xr.DataArray) -> xr.DataArray:

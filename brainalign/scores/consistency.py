@@ -14,7 +14,7 @@ from sklearn.base import clone
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError, SchemaError
 from brainalign.core.parameters import preview
 from brainalign.core.schema import validate
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_repeats, presentations_in_rows
 from brainalign.dataset.split import Folds, split
 from brainalign.engine.correlate import pooled_pearson
 from brainalign.engine.moments import Numbers, fold_sums, pool_sums
@@ -158,7 +158,7 @@ def consistency(
     reliability = np.ones(y.matrix.shape[1]) if y.deterministic else split_half(y.trials, y.codes, max(n_splits, 20), rng)
     raw = pooled_pearson(pool_sums(whole))
     shape = target.shape[1:]
-    return Consistency(raw.reshape(shape), reliability.reshape(shape), source.reshape(shape), len(ids), y.inverse_repeats[1])
+    return Consistency(raw.reshape(shape), reliability.reshape(shape), source.reshape(shape), len(ids), y.inverse_presentations)
 
 
 class _Side:
@@ -180,6 +180,11 @@ class _Side:
         """Mean over stimuli of 1 / repeats, in a half and in all."""
         counts = np.bincount(self.codes)
         return float(np.mean(1.0 / np.maximum(counts // 2, 1))), float(np.mean(1.0 / counts))
+
+    @property
+    def inverse_presentations(self) -> float:
+        """Mean over stimuli of 1 / presentations, of which a row may average several."""
+        return float(np.mean(1.0 / presentations_in_rows(self.averages)))
 
     def draw_halves(self, rng: np.random.Generator) -> tuple[Numbers, Numbers]:
         if self.deterministic:

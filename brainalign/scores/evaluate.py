@@ -320,7 +320,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     if asked.nuisance is not None:
         out = unique_variance(out, both)
     if asked.ceiling is not None:
-        averaged = mean_inverse_repeats(both, target)
+        averaged = mean_inverse_repeats(both)
         out = normalise(out, asked.ceiling, target, metric=metric.name, seed=seed, averaged=averaged)
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)

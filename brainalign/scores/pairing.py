@@ -17,7 +17,7 @@ from brainalign.core.provenance import all_steps, provenance
 from brainalign.core.schema import SCHEMA_VERSION, as_labels
 from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_repeats, presentations_in_rows
 from brainalign.dataset.split import Folds
 from brainalign.features.chain import Chain, flatten_time
 
@@ -201,27 +201,22 @@ def rows_of_fold(both: Pair, fold: Any, repeats: str) -> tuple[xr.DataArray, xr.
     return *train, *test
 
 
-def mean_inverse_repeats(both: Pair, recorded: xr.DataArray) -> float:
+def mean_inverse_repeats(both: Pair) -> float:
     """Return the mean over scored rows of 1 / (presentations averaged in the row), which a ceiling must know.
 
     Parameters
     ----------
     both : Pair
-    recorded : DataArray
-        The target, before anything was averaged.
+        Rows of the target that came as averages have the coordinate ``n_repeats``.
 
     Returns
     -------
     float
     """
-    if both.report["repeats"] == "keep":
-        return 1.0
-    ids = pd.Index(both.target.stimulus_id.values.astype(object))
-    if ids.has_duplicates:  # averaged within each fold
-        counts = np.concatenate([ids[fold.test].value_counts().to_numpy() for fold in both.folds])
-    else:
-        counts = pd.Index(recorded.stimulus_id.values.astype(object)).value_counts().loc[ids].to_numpy()
-    return float(np.mean(1.0 / counts))
+    rows = pd.Series(presentations_in_rows(both.target), index=both.target.stimulus_id.values.astype(object))
+    if both.report["repeats"] != "keep" and rows.index.has_duplicates:  # averaged within each fold
+        rows = pd.concat([rows.iloc[fold.test].groupby(level=0).sum() for fold in both.folds])
+    return float(np.mean(1.0 / rows.to_numpy()))
 
 
 def labels_as_target(source: xr.DataArray, name: str) -> xr.DataArray:

@@ -14,6 +14,7 @@ from brainalign.core.parameters import check_number, check_sizes, preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
+from brainalign.dataset.repeats import presentations_in_rows
 from brainalign.engine.moments import Numbers, is_constant
 from brainalign.engine.reliability import extrapolate
 from brainalign.scores.ceiling import noise_ceiling
@@ -73,7 +74,8 @@ def likeness(like: Any, n_shared: int, *, n_neuroids: Any, n_stimuli: Any, n_rep
         repeats = 1 if n_repeats is None else n_repeats
     else:
         validate(like, name="like")
-        counts = pd.Series(like["stimulus_id"].values.astype(object)).value_counts().to_numpy()
+        each = pd.Series(presentations_in_rows(like), index=like["stimulus_id"].values.astype(object))
+        counts = each.groupby(level=0).sum().to_numpy()
         repeats = round(float(counts.mean())) if n_repeats is None else n_repeats
         n_neuroids = like.sizes["neuroid"] if n_neuroids is None else n_neuroids
         n_stimuli = min(len(counts), n_shared) if n_stimuli is None else n_stimuli

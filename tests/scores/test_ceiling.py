@@ -147,8 +147,28 @@ def test_no_repeats_is_an_error_that_says_how_to_mend_it():
 
 def test_another_person_is_no_repeat():
     x = recording([2] * 40, n_neuroids=3)
-    with pytest.raises(SchemaError, match="0 of 80 stimuli"):
-        ba.noise_ceiling(x.assign_coords(subject=("presentation", np.where(x.repetition == 0, "p", "q"))))
+    named = x.assign_coords(subject=("presentation", np.where(x.repetition == 0, "p", "q")))
+    with pytest.raises(SchemaError, match=r"0 of 80 stimuli .* leave the names out"):
+        ba.noise_ceiling(named)
+    assert float(ba.noise_ceiling(named.drop_vars("subject"), random_state=0).mean()) > 0
+
+
+def test_averages_that_were_made_before_keep_the_ceiling_of_averages():
+    """Scored without their presentations, averages are no single presentations, whose ceiling is far lower."""
+    x = recording([4] * 40, n_neuroids=3)
+    mean, source = ba.average_repeats(x), ba.average_repeats(x)[:, :1]
+    known = ba.noise_ceiling(x, random_state=0)
+    with pytest.raises(SchemaError, match="the rows are averages"):
+        ba.noise_ceiling(mean)
+    ask = {"model": ba.Ridge(alphas=[1.0]), "cv": 4, "controls": "none", "ceiling": known, "random_state": 0}
+    whole = ba.evaluate(source, x, **ask).ceiling
+    for repeats in ("average", "keep"):
+        assert np.allclose(ba.evaluate(source, mean, **ask, repeats=repeats).ceiling, whole)
+    assert (ba.evaluate(source, x, **ask, repeats="keep").ceiling < whole).all()
+    pairs = ba.average_repeats(x.assign_coords(half=("presentation", x.repetition.values // 2)), by=("stimulus_id", "half"))
+    again = ba.average_repeats(pairs)
+    assert again.n_repeats.values.tolist() == [4] * 40
+    assert np.isclose(ba.noise_ceiling(pairs, random_state=0).attrs["mean_inverse_repeats"], known.attrs["mean_inverse_repeats"])
 
 
 def test_one_seed_one_answer_whatever_the_tiling(monkeypatch):
