@@ -248,6 +248,11 @@ def _nothing_shared(tables: Any, codes: Any, keys: Sequence[str], sides: tuple[s
         if tuple(keys) == ("stimulus_id",)
         else f"look at {' and '.join(f'`x.{key}`' for key in keys)} on both sides, or join on another coordinate"
     )
+    if "onset_s" in keys:
+        mend += (
+            ". Events that have times of their own, such as words, are brought to volumes or samples by the model's first step: "
+            "`ba.chain(ba.WordsToVolumes(), ba.Delay([2, 4, 6, 8]), ba.Ridge())`"
+        )
     return (
         f"{sides[0]} and {sides[1]} share 0 of {n_ids[0]} / {n_ids[1]} {', '.join(keys)} values ({', '.join(starts)}). They must name "
         f"the same stimuli: {mend}."

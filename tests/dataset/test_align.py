@@ -96,6 +96,14 @@ def test_the_names_of_the_sides_reach_the_message():
         align(make("a"), make("b"), source_name="layer4", target_name="IT")
 
 
+def test_words_that_meet_volumes_are_told_of_the_step_between():
+    words, volumes = (
+        make(names, run="1", onset_s=onset) for names, onset in ((["w0", "w1"], [0.1, 1.9]), (["v0", "v1"], [0.0, 2.0]))
+    )
+    with pytest.raises(ba.errors.AlignmentError, match=r"ba.chain\(ba.WordsToVolumes\(\), ba.Delay"):
+        align(words, volumes, on=("run", "onset_s"))
+
+
 def test_exact_raises_where_inner_drops():
     with pytest.raises(ba.errors.AlignmentError, match=r"1 of 3 ids of source \(first 'c'\)"):
         align(make("abc"), make("ab"), join="exact")
