@@ -11,7 +11,8 @@ import xarray as xr
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
+from brainalign.core.errors import AlignmentError, CapabilityError
+from brainalign.core.latents import latent_matrices
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.tables import content_of, validate_stimuli
@@ -45,7 +46,7 @@ class _FromBank(BaseEstimator):
         AlignmentError
             Latents of other stimuli than the bank's, or of different ones by name.
         """
-        self.latents_, ids = _matrices(latents, type(self).__name__)
+        self.latents_, ids = latent_matrices(latents, type(self).__name__)
         bank = pd.Index(validate_stimuli(stimuli).stimulus_id.values.astype(object))
         first = pd.Series(np.arange(len(bank)), index=bank).groupby(level=0).first().reindex(ids)
         if first.isna().any():
@@ -59,7 +60,7 @@ class _FromBank(BaseEstimator):
     def _like_bank(self, latents: Any) -> tuple[dict[str, Values], Values]:
         """Return latents as matrices, once they are those of the bank, and the stimuli that they are of."""
         check_is_fitted(self, "latents_")
-        found, ids = _matrices(latents, type(self).__name__)
+        found, ids = latent_matrices(latents, type(self).__name__)
         widths, known = ({name: x.shape[1] for name, x in side.items()} for side in (found, self.latents_))
         if widths != known:
             raise AlignmentError(
@@ -239,23 +240,3 @@ class LinearGenerator(_FromBank):
         values = np.clip(flat, *self.range_).reshape(len(flat), *known.shape[1:]).astype(np.result_type(known.dtype, np.float32))
         out = table(values, stimulus_id=ids, kind=self.stimuli_.attrs["kind"], dims=[str(dim) for dim in known.dims[1:]])
         return self._told(out, latents, seed)
-
-
-def _matrices(latents: Any, owner: str) -> tuple[dict[str, Values], Values]:
-    """Return latents by name as matrices, and the stimuli of their rows."""
-    named = dict(latents) if isinstance(latents, Mapping) else {"": latents}
-    wrong = [name for name, x in named.items() if not isinstance(x, xr.DataArray) or x.dims != ("presentation", "neuroid")]
-    if not named or wrong:
-        found = f"{type(named[wrong[0]]).__name__} for {wrong[0]!r}" if wrong else "none"
-        raise ParameterError(
-            f"{owner} got latents: {found}. Expected DataArrays (presentation, neuroid), as `ba.LatentDecoder` predicts them."
-        )
-    (first, x), *others = named.items()
-    ids = x.stimulus_id.values
-    for name, other in others:
-        if not np.array_equal(other.stimulus_id.values, ids):
-            raise AlignmentError(
-                f"{owner} got latents {first!r} and {name!r} of different stimuli, or in another order ({preview(ids)} and "
-                f"{preview(other.stimulus_id.values)}). Expected the same rows: join them with `ba.align`."
-            )
-    return {name: y.values for name, y in named.items()}, ids
