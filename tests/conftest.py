@@ -33,6 +33,52 @@ def minilm() -> Path:
     return Path(spec.origin).parent / "model"
 
 
+@pytest.fixture(scope="session")
+def diffusion_folder(tmp_path_factory) -> Path:
+    """Return the folder of a pipeline from text of 8 numbers a token to images of 16 pixels, tiny and with random weights; or skip."""
+    diffusers, transformers = (pytest.importorskip(name) for name in ("diffusers", "transformers"))
+    import torch
+
+    small = {"block_out_channels": (8,), "norm_num_groups": 4}
+    vocabulary = {word: k for k, word in enumerate(["<|startoftext|>", "<|endoftext|>", "a</w>", "b</w>"])}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        unet = diffusers.UNet2DConditionModel(
+            sample_size=8,
+            down_block_types=("CrossAttnDownBlock2D",),
+            up_block_types=("CrossAttnUpBlock2D",),
+            cross_attention_dim=8,
+            attention_head_dim=2,
+            layers_per_block=1,
+            **small,
+        )
+        coder = diffusers.AutoencoderKL(
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        )
+        text = transformers.CLIPTextModel(
+            transformers.CLIPTextConfig(
+                vocab_size=4, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=3,
+                bos_token_id=0, eos_token_id=1, pad_token_id=1,
+            )
+        )  # fmt: skip
+    pipeline = diffusers.StableDiffusionPipeline(
+        vae=coder,
+        unet=unet,
+        text_encoder=text,
+        tokenizer=transformers.CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=3),
+        scheduler=diffusers.DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    folder = tmp_path_factory.mktemp("diffusion")
+    pipeline.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def bytes_read():
     """Return a function that runs something and says how many bytes it read from files, or skip where the system does not count."""

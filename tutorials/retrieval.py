@@ -84,9 +84,10 @@ print(f"by likelihood: two-way {float(inverted.score.sel(measure='two-way')):.2f
 # %% [markdown]
 # ## Make it again
 #
-# A generator takes latents and returns stimuli. Two need no network: a search in the training pictures, and the linear map back to pixels. A
-# diffusion model would be a third, behind the same method. They are scored by pixels, by structure, and by the features of any network (here
-# one with random weights), each beside chance.
+# A generator takes latents and returns stimuli. Two need no network: a search in the training pictures, and the linear map back to pixels.
+# `ba.adapters.DiffusersGenerator` puts a diffusion pipeline from a local folder in their place, to which decoded embeddings and a decoded picture
+# to start from are given. They are scored by pixels, by structure, and by the features of any network (here one with random weights), each
+# beside chance.
 
 # %%
 import torch

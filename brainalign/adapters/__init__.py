@@ -3,5 +3,10 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"networks.captioner": ["TransformersCaptioner"], "rsatoolbox": ["to_rsatoolbox"]}
+    __name__,
+    submod_attrs={
+        "networks.captioner": ["TransformersCaptioner"],
+        "networks.diffusion": ["DiffusersGenerator"],
+        "rsatoolbox": ["to_rsatoolbox"],
+    },
 )

@@ -22,6 +22,7 @@ ONLY_IN = {
     "nibabel": {"adapters", "reports"},
     "mne": {"adapters", "reports"},
     "h5py": {"adapters", "reports"},
+    "diffusers": {"adapters", "reports"},
     "transformers": {"adapters", "reports"},
     "nilearn": {"adapters", "reports", "features"},
     **{package: set(RANK) - {"engine"} for package in ("xarray", "pandas", "dask", "zarr")},

@@ -457,6 +457,21 @@ def test_recordings_in_time_are_mapped_in_every_direction(systems, mapping, sour
 
 
 @pytest.mark.parametrize(("source", "target"), DIRECTIONS)
+def test_a_diffusion_pipeline_makes_images_of_what_is_decoded_in_every_direction(systems, diffusion_folder, source, target):
+    """The target's values as one token, and pictures to start from, decoded from the source."""
+    x, y, _ = ba.align(ba.average_repeats(systems[source]), ba.average_repeats(systems[target]))
+    pictures = ba.responses(np.random.default_rng(0).random((60, 768)), stimulus_id=y.stimulus_id.values, neuroid_id=range(768),
+                            modality="behaviour", system="pixels")  # fmt: skip
+    latents = {"prompt_embeds": y[:, :8], "image": pictures}
+    decoded = ba.LatentDecoder([10.0]).fit(x[:50], {name: z[:50] for name, z in latents.items()}).predict(x[50:])
+    generator = ba.adapters.DiffusersGenerator(diffusion_folder, num_inference_steps=2, guidance_scale=1.0, strength=0.5)
+    made = generator.generate(decoded, seed=1)
+    assert made.stimulus_id.values.tolist() == y.stimulus_id.values[50:].tolist()
+    shown = ba.stimuli.table(pictures.values.reshape(60, 16, 16, 3), stimulus_id=y.stimulus_id.values, kind="image")
+    assert np.isfinite(ba.scores.score_reconstructions(made, shown, random_state=0).score).all()
+
+
+@pytest.mark.parametrize(("source", "target"), DIRECTIONS)
 def test_motifs_are_detected_in_every_direction(systems, source, target):
     """Where a neuroid of the target is high, from the rounded rows of the source and those before."""
     x, y = ba.align(*(ba.average_repeats(systems[name]) for name in (source, target)))[:2]

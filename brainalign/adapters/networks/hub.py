@@ -14,6 +14,9 @@ from brainalign.adapters.networks.capture import Tap, capture, select
 from brainalign.core.errors import CapabilityError, ParameterError, require
 from brainalign.core.parameters import preview
 
+_EXPECTED = (
+    "a folder with config.json and weights, or a name on the Hugging Face hub (HF_HUB_OFFLINE=1 allows only those on disk)"
+)
 KINDS = ("hidden", "mlp", "heads")
 INPUTS = ("text", "image", "audio")
 PREFIX = {"hidden": "h", "mlp": "mlp", "heads": "heads"}
@@ -94,15 +97,17 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     return Network(tower, kind, _processor(hub, source, kind))
 
 
-def from_pretrained(auto: Any, source: str | Path, *, owner: str = "TransformersResponder", **options: Any) -> Any:
-    """Return what an auto class of transformers makes of a folder or hub name, never running code that comes with it.
+def from_pretrained(
+    auto: Any, source: str | Path, *, owner: str = "TransformersResponder", expected: str = _EXPECTED, **options: Any
+) -> Any:
+    """Return what a class of transformers or diffusers makes of a folder or hub name, never running code that comes with it.
 
     Parameters
     ----------
     auto : type
     source : str or Path
-    owner : str
-        What the user called, for the message.
+    owner, expected : str
+        What the user called, and what it loads, for the message.
     **options
         Of its ``from_pretrained``.
 
@@ -123,11 +128,10 @@ def from_pretrained(auto: Any, source: str | Path, *, owner: str = "Transformers
         if "trust_remote_code" in str(error):
             raise CapabilityError(
                 f"The network {str(source)!r} needs program code that comes with it, which brainalign never runs. Expected a stock "
-                "architecture of transformers: load the model yourself and pass it to ba.TorchResponder."
+                f"architecture of {auto.__module__.partition('.')[0]}: load the model yourself and pass it to ba.TorchResponder."
             ) from error
         raise ParameterError(
-            f"{owner} could not load {str(source)!r} with {auto.__name__}: {_first_line(error)} Expected a folder with "
-            "config.json and weights, or a name on the Hugging Face hub (HF_HUB_OFFLINE=1 allows only those on disk)."
+            f"{owner} could not load {str(source)!r} with {auto.__name__}: {_first_line(error)} Expected {expected}."
         ) from error
 
 
