@@ -215,10 +215,11 @@ class LatentDecoder(Ridge):
             return super()._solve(source, y, alphas, targets)
         options: dict[str, Any] = {"search": "all", "target_batch": self.target_batch}
         solution, latent_of = source.solve(y, alphas, **options), self._latent_of[targets]
-        index = solution.alpha_index.copy()
+        index, decided = solution.alpha_index.copy(), replace(source, held=None)
         for code in np.unique(latent_of):
             mine = latent_of == code
             curve = known_mean(np.asarray(solution.heldout_score)[:, mine], axis=1)
             index[mine] = chosen = best(-curve[:, None])
-            solution.weights[:, mine] = source.solve(y[:, mine], alphas[chosen], **options).weights
+            other = mine & (solution.alpha_index != chosen)
+            solution.weights[:, other] = decided.solve(y[:, other], alphas[chosen], **options).weights
         return replace(solution, alpha_index=index)
