@@ -12,6 +12,7 @@ from brainalign.engine.moments import Numbers
 from brainalign.engine.training import train_to_best
 
 Part = tuple[torch.Tensor, torch.Tensor, tuple[Numbers, Numbers]]  # source, target, rows to train on and rows to stop by
+SharedRows = tuple[int, int, Numbers, Numbers]  # two systems, and rows of each that are of the same stimuli
 
 
 class SharedLatentNetwork(torch.nn.Module):
@@ -45,6 +46,26 @@ class SharedLatentNetwork(torch.nn.Module):
         return found
 
 
+def disagreement(network: SharedLatentNetwork, parts: Sequence[Part], shared: Sequence[SharedRows]) -> torch.Tensor:
+    """Return Σ ‖xE − x'E'‖², the mean over rows of the same stimuli, summed over pairs of systems.
+
+    Parameters
+    ----------
+    network : SharedLatentNetwork
+    parts : sequence of (x, y, (train, held))
+    shared : sequence of (system, system, rows, rows)
+
+    Returns
+    -------
+    Tensor, ()
+    """
+    total = torch.zeros((), device=parts[0][0].device)
+    for *systems, rows, others in shared:
+        z, other = (parts[k][0][own] @ network.into[k] for k, own in zip(systems, (rows, others), strict=True))
+        total = total + (z - other).square().sum(dim=1).mean()
+    return total
+
+
 def train(
     network: SharedLatentNetwork,
     parts: Sequence[Part],
@@ -57,6 +78,8 @@ def train(
     learning_rate: float,
     weight_decay: float,
     generator: torch.Generator,
+    alignment: float = 0.0,
+    shared: Sequence[SharedRows] = (),
 ) -> int:
     """Train on λ · soft contrast + (1 − λ) · squared error + α ‖E‖², summed over systems, and keep the step best on held-out rows.
 
@@ -71,6 +94,9 @@ def train(
         Of :func:`train_to_best`, and rows of each system in a batch.
     generator : torch.Generator
         Of the batches.
+    alignment : float
+        Penalty of :func:`disagreement`.
+    shared : sequence of (system, system, rows, rows)
 
     Returns
     -------
@@ -85,7 +111,7 @@ def train(
         return contrast * soft_contrastive_loss(found, y[rows]) + (1 - contrast) * mse_loss(found, y[rows])
 
     def loss() -> torch.Tensor:
-        total = torch.zeros((), device=parts[0][0].device)
+        total = alignment * disagreement(network, parts, shared)
         for k, (_, _, (own, _)) in enumerate(parts):
             drawn = torch.randperm(len(own), generator=generator)[:batch_size].numpy()
             total = total + of(k, own[drawn]) + alpha * network.into[k].square().sum()

@@ -14,14 +14,14 @@ from brainalign.core.schema import as_labels, group_label
 from brainalign.engine.attention import AttentionNetwork, fit_readouts, sine_code, train
 from brainalign.engine.moments import column_status, deviations
 from brainalign.models.inner_folds import inner_splits
-from brainalign.models.mapping import LabelledMapping, Values, working_device
+from brainalign.models.mapping import NetworkMapping, Values
 from brainalign.models.places import field_of_view
 
 #: Penalties of the linear readouts, in units of the summed variance of what a query sees.
 RELATIVE_ALPHAS = np.logspace(-3, 4, 15)
 
 
-class AttentionReadout(LabelledMapping):
+class AttentionReadout(NetworkMapping):
     """Readout by attention: queries that find their token by its content, by its place, or by both.
 
     A = softmax(q · (M K + code) / √d) over tokens, ŷ = w · (A M) + b. The code of places is added to keys only, so that what
@@ -249,9 +249,3 @@ class AttentionReadout(LabelledMapping):
     def _predict_values(self, x: Values) -> Values:
         with torch.no_grad():
             return torch.cat([self.network_(rows).cpu() for rows in self._full(x).split(self.batch_size)]).numpy()
-
-    def _full(self, x: Values) -> torch.Tensor:
-        """Return all features, those that are left out as 0."""
-        full = np.zeros((len(x), len(self.features_used_)), dtype=np.float32)
-        full[:, self.features_used_] = x
-        return torch.as_tensor(full, device=working_device(self.device, owner="AttentionReadout"))

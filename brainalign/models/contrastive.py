@@ -17,12 +17,12 @@ from brainalign.core.tables import coords_of
 from brainalign.engine.backend import whole_float32
 from brainalign.engine.contrastive import ContrastiveNetwork, train
 from brainalign.engine.moments import column_status
-from brainalign.models.mapping import LabelledMapping, Values, working_device
+from brainalign.models.mapping import NetworkMapping, Values
 from brainalign.models.places import GRID, SPACE
 from brainalign.models.subjects import RidgeBySubject, stack_subjects, stopping_split, subject_codes, subject_labels
 
 
-class ContrastiveDecoder(LabelledMapping):
+class ContrastiveDecoder(NetworkMapping):
     """Decode embeddings from series of responses, by a network that tells the embedding of a row from those of other stimuli.
 
     Attention over sensors by their places, where they have any; a layer for each subject; dilated convolutions in time; attention over
@@ -239,12 +239,6 @@ class ContrastiveDecoder(LabelledMapping):
             means.append(rows.mean(axis=0, dtype=np.float64))
             scales.append(np.sqrt(rows.var(axis=0, dtype=np.float64).reshape(-1, self._n_times).mean(axis=1)))
         return np.stack(means), np.stack(scales)
-
-    def _full(self, x: Values) -> torch.Tensor:
-        """Return all features, those that are left out as 0."""
-        full = np.zeros((len(x), len(self.features_used_)), dtype=np.float32)
-        full[:, self.features_used_] = x
-        return torch.as_tensor(full, device=working_device(self.device, owner="ContrastiveDecoder"))
 
     def _check(self) -> None:
         check_choice("head", self.head, ("contrast", "values"), owner="ContrastiveDecoder")

@@ -164,6 +164,24 @@ class LabelledMapping(BaseEstimator):
         return self._select(x)
 
 
+class NetworkMapping(LabelledMapping):
+    """Base of mappings that are networks of torch, on the ``device`` of their constructor."""
+
+    device: str
+
+    def _tensor(self, values: Values) -> Any:
+        """Return values as a tensor of float32 where the network is."""
+        import torch
+
+        return torch.as_tensor(values, dtype=torch.float32, device=working_device(self.device, owner=type(self).__name__))
+
+    def _full(self, x: Values) -> Any:
+        """Return all features as a tensor, those that are left out as 0."""
+        full = np.zeros((len(x), len(self.features_used_)), dtype=np.float32)
+        full[:, self.features_used_] = x
+        return self._tensor(full)
+
+
 class LinearMapping(LabelledMapping):
     """Base of mappings with ``coef_`` and ``intercept_``, and with training means around which they predict.
 

@@ -2,70 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from sklearn.base import clone
 
 from brainalign.core.errors import AlignmentError, LeakWarning, ParameterError, SplitError
 from brainalign.core.parameters import check_number, check_random_state, preview
-from brainalign.core.provenance import hash_array
-from brainalign.core.tables import coords_of
 from brainalign.engine.moments import column_status
-from brainalign.engine.shared_latent import Part, SharedLatentNetwork, train
-from brainalign.models.mapping import LabelledMapping, Values, as_columns, check_rows, feature_matrix, working_device
+from brainalign.engine.shared_latent import Part, SharedLatentNetwork, SharedRows, train
+from brainalign.models.mapping import NetworkMapping, Values, as_columns, check_rows, feature_matrix
+from brainalign.models.pretrained import Pretrained, digests, hash_of, refuse_seen, stimuli_of, systems_of
 from brainalign.models.ridge import Ridge
 from brainalign.models.subjects import stopping_split, targets_of
 
 _OWNER = "SharedLatentDecoder"
 
 
-@dataclass(frozen=True)
-class Pretrained:
-    """A trunk, and what it was trained on.
-
-    Attributes
-    ----------
-    subjects : tuple of str
-        By the names of the dict.
-    hash : str
-        Of the trunk's parameters, as the pretraining left them.
-    systems : frozenset of str
-        Those that the sources name.
-    rows : frozenset of bytes
-        Digests of every source row.
-    stimuli : frozenset of str
-        Whose targets the trunk has learned, where sources name them.
-    trunk : dict of str to Tensor
-    mean, size : ndarray of float32, (target,), and float
-        Of the targets.
-    latents : Ridge
-        From targets to the subjects' latents.
-    """
-
-    subjects: tuple[str, ...]
-    hash: str
-    systems: frozenset[str] = field(repr=False)
-    rows: frozenset[bytes] = field(repr=False)
-    stimuli: frozenset[str] = field(repr=False)
-    trunk: dict[str, torch.Tensor] = field(repr=False)
-    mean: Values = field(repr=False)
-    size: float = field(repr=False)
-    latents: Ridge = field(repr=False)
-
-
-class SharedLatentDecoder(LabelledMapping):
+class SharedLatentDecoder(NetworkMapping):
     """Decode a subject through latents that other subjects share: people, animals or networks, each with sensors of its own.
 
     ``pretrain`` learns from several subjects a linear map of each into latents, and one trunk from latents to targets. ``refine`` gives a
     decoder for a new subject, to be fitted and evaluated as any mapping: its own map is learned first, with the trunk as it is, and then
-    both. Without pretraining it is fitted from scratch.
+    both. Without pretraining it is fitted from scratch; after it only through ``refine``.
 
     Parameters
     ----------
@@ -75,6 +40,9 @@ class SharedLatentDecoder(LabelledMapping):
         λ, from 0 to 1: the loss is λ · soft contrast + (1 − λ) · squared error.
     alpha : float
         Ridge penalty of the maps into latents.
+    alignment : float
+        Of a pretraining: penalty of the distance between the latents of a stimulus that two subjects saw, Σ ‖xE − x'E'‖², the mean over
+        such stimuli summed over pairs of subjects.
     frozen_steps : int
         Of a refinement: the first steps, in which the trunk stays as it is.
     max_steps, patience, batch_size, learning_rate, weight_decay, cv, groups, random_state, device
@@ -118,6 +86,8 @@ class SharedLatentDecoder(LabelledMapping):
     True
     """
 
+    _left: tuple[str, ...] = ()  # who taught a trunk that `fit` would leave behind
+
     def __init__(
         self,
         n_latents: int = 16,
@@ -125,6 +95,7 @@ class SharedLatentDecoder(LabelledMapping):
         width: int = 64,
         contrast: float = 0.25,
         alpha: float = 1e-3,
+        alignment: float = 0.0,
         frozen_steps: int = 200,
         max_steps: int = 500,
         patience: int = 200,
@@ -141,6 +112,7 @@ class SharedLatentDecoder(LabelledMapping):
         self.width = width
         self.contrast = contrast
         self.alpha = alpha
+        self.alignment = alignment
         self.frozen_steps = frozen_steps
         self.max_steps = max_steps
         self.patience = patience
@@ -152,6 +124,11 @@ class SharedLatentDecoder(LabelledMapping):
         self.random_state = random_state
         self.device = device
         self.pretrained = pretrained
+
+    def __sklearn_clone__(self) -> Self:
+        out = super().__sklearn_clone__()
+        out._left = self._left  # what is evaluated are clones
+        return out
 
     def baseline(self) -> Ridge:
         """Return what is scored beside this: ridge regression on the subject alone."""
@@ -196,13 +173,14 @@ class SharedLatentDecoder(LabelledMapping):
         parts = [
             self._part(*_moments(x, split[0]), x, (y - mean) / size, split) for x, y, split in zip(xs, ys, splits, strict=True)
         ]
-        self.step_ = self._trained(parts, self.max_steps, generator)
+        self.step_ = self._trained(parts, self.max_steps, generator, _shared(X, splits) if self.alignment else ())
         trunk = {name: p.detach().cpu().clone() for name, p in self.network_.trunk.items()}
-        systems, stimuli = (frozenset().union(*map(named, X.values())) for named in (_systems, _stimuli))
-        rows = frozenset().union(*(_digests(x) for x in xs))
+        systems, stimuli = (frozenset().union(*map(named, X.values())) for named in (systems_of, stimuli_of))
+        rows = frozenset().union(*(digests(x) for x in xs))
         z = [(x @ e.detach()).cpu().numpy() for (x, _, _), e in zip(parts, self.network_.into, strict=True)]
         latents = Ridge().fit(np.concatenate([y.cpu().numpy() for _, y, _ in parts]), np.concatenate(z))
-        self.pretrained_ = Pretrained(tuple(X), _hash(trunk), systems, rows, stimuli, trunk, mean, size, latents)
+        self._left = tuple(X)
+        self.pretrained_ = Pretrained(tuple(X), hash_of(trunk), systems, rows, stimuli, trunk, mean, size, latents)
         return self
 
     def refine(self, subject: str) -> SharedLatentDecoder:
@@ -249,13 +227,20 @@ class SharedLatentDecoder(LabelledMapping):
         ------
         AlignmentError
             The rows are not the same presentations, or the targets not those of the pretraining.
+        ParameterError
+            After ``pretrain``, whose trunk would be lost.
         SplitError
             The trunk saw these responses, or this system, or has been trained since.
         """
         self._new = self._generator()
+        if self.pretrained is None and self._left:
+            raise ParameterError(
+                f"{_OWNER} was pretrained on {preview(self._left, 8)}, and `fit` would leave that trunk and start from scratch. Expected the "
+                "decoder of `refine(subject)`, or one without pretraining."
+            )
         if self.pretrained is not None:
-            _refuse_seen(self.pretrained, X)
-        self._stimuli = _stimuli(X)
+            refuse_seen(self.pretrained, X)
+        self._stimuli = stimuli_of(X)
         return super().fit(X, Y)
 
     def predict(self, X: Any) -> Any:
@@ -276,7 +261,7 @@ class SharedLatentDecoder(LabelledMapping):
         """
         out = super().predict(X)
         if self.pretrained is not None:
-            asked = _stimuli(X)
+            asked = stimuli_of(X)
             met = sorted((asked & self.pretrained.stimuli) - self._stimuli)
             if met:
                 warnings.warn(
@@ -303,14 +288,14 @@ class SharedLatentDecoder(LabelledMapping):
         self._moments = _moments(x, split[0])
         part = self._part(*self._moments, x, (y - self._mean) / self._size, split)
         if before is None:
-            self.initial_hash_ = _hash(dict(self.network_.named_parameters()))
+            self.initial_hash_ = hash_of(dict(self.network_.named_parameters()))
             self.step_ = self._trained([part], self.max_steps, self._new)
             return
         self.network_.trunk.load_state_dict(before.trunk)
         own, target = split[0], part[1].cpu().numpy()
         start = Ridge().fit(part[0].cpu().numpy()[own], before.latents.predict(target[own])).coef_
         self.network_.into[0].data.copy_(torch.as_tensor(start))
-        self.initial_hash_ = _hash(dict(self.network_.named_parameters()))
+        self.initial_hash_ = hash_of(dict(self.network_.named_parameters()))
         self.network_.trunk.requires_grad_(False)
         self.step_ = self._trained([part], self.frozen_steps, self._new)
         if self.max_steps > self.frozen_steps:
@@ -329,14 +314,12 @@ class SharedLatentDecoder(LabelledMapping):
     def _part(self, mean: Values, scale: Values, x: Values, y: Values, split: Any) -> Part:
         return self._tensor((x - mean) / scale), self._tensor(y), split
 
-    def _tensor(self, values: Values) -> torch.Tensor:
-        return torch.as_tensor(values, dtype=torch.float32, device=working_device(self.device, owner=_OWNER))
-
-    def _trained(self, parts: list[Part], steps: int, generator: torch.Generator) -> int:
+    def _trained(self, parts: list[Part], steps: int, generator: torch.Generator, shared: Sequence[SharedRows] = ()) -> int:
         self.network_.to(parts[0][0].device)
         return train(
             self.network_, parts, contrast=self.contrast, alpha=self.alpha, steps=steps, patience=self.patience, batch_size=self.batch_size,
-            learning_rate=self.learning_rate, weight_decay=self.weight_decay, generator=generator,
+            learning_rate=self.learning_rate, weight_decay=self.weight_decay, generator=generator, alignment=self.alignment,
+            shared=shared,
         )  # fmt: skip
 
     def _generator(self) -> torch.Generator:
@@ -350,47 +333,30 @@ class SharedLatentDecoder(LabelledMapping):
         ):
             check_number(name, getattr(self, name), owner=_OWNER, low=low, integer=True)
         check_number("contrast", self.contrast, owner=_OWNER, low=0, high=1)
-        for name in ("alpha", "weight_decay"):
+        for name in ("alpha", "alignment", "weight_decay"):
             check_number(name, getattr(self, name), owner=_OWNER, low=0)
         check_number("learning_rate", self.learning_rate, owner=_OWNER, low=0, low_open=True)
         self.seed_ = check_random_state(self.random_state, owner=_OWNER)
         return torch.Generator().manual_seed(self.seed_ % 2**63)
 
 
-def _refuse_seen(before: Pretrained, X: Any) -> None:
-    """Refuse a trunk that saw the subject under test, or that is not what the pretraining left."""
-    if _hash(before.trunk) != before.hash:
-        raise SplitError(
-            f"The trunk of {_OWNER} has the parameters {_hash(before.trunk)} before `fit`, and had {before.hash} after its pretraining: it was trained "
-            "on something else since, maybe on the subject under test. Expected the trunk of `refine`."
-        )
-    systems = sorted(_systems(X) & before.systems)
-    seen = np.mean([row in before.rows for row in _digests(feature_matrix(X))] or [False])
-    if systems or seen > 0.5:
-        what = f"the system {preview(systems)}" if systems else f"{seen:.0%} of these rows"
-        raise SplitError(
-            f"The trunk of {_OWNER} saw {what} in its pretraining, on {preview(before.subjects, 8)}. Expected a subject that it has not seen: "
-            "pretrain without this one."
-        )
-
-
-def _systems(X: Any) -> frozenset[str]:
-    return frozenset(map(str, coords_of(X, "neuroid").get("system", ()))) if isinstance(X, xr.DataArray) else frozenset()
-
-
-def _stimuli(X: Any) -> frozenset[str]:
-    return frozenset(map(str, X.coords["stimulus_id"].values)) if isinstance(X, xr.DataArray) else frozenset()
-
-
-def _digests(x: Values) -> frozenset[bytes]:
-    """Return a digest of each row that is not constant; silent trials are alike in all animals."""
-    return frozenset(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x.astype(np.float32) if np.ptp(row) > 0)
-
-
-def _hash(parameters: Mapping[str, torch.Tensor]) -> str:
-    return hash_array(np.concatenate([p.detach().cpu().numpy().ravel() for _, p in sorted(parameters.items())]))
-
-
 def _moments(x: Values, own: Values) -> tuple[Values, Values]:
     scale = x[own].std(axis=0, dtype=np.float64)
     return x[own].mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, np.inf)
+
+
+def _shared(X: Mapping[str, Any], splits: Sequence[tuple[Values, Values]]) -> list[SharedRows]:
+    """Return the training rows of each two subjects that are of the same stimuli."""
+    seen = {
+        k: pd.DataFrame({"stimulus": x.stimulus_id.values[own].astype(object), "row": own})
+        for k, (x, (own, _)) in enumerate(zip(X.values(), splits, strict=True))
+        if isinstance(x, xr.DataArray)
+    }
+    both = [(a, b, seen[a].merge(seen[b], on="stimulus")) for a, b in combinations(seen, 2)]
+    found = [(a, b, rows.row_x.to_numpy(copy=True), rows.row_y.to_numpy(copy=True)) for a, b, rows in both if len(rows)]
+    if not found:
+        raise ParameterError(
+            f"{_OWNER} got an alignment, and no stimulus that two of the subjects {preview(X, 8)} are trained on. Expected responses that "
+            "name the same stimuli, or alignment=0."
+        )
+    return found

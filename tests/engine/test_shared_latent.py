@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainalign.engine.shared_latent import SharedLatentNetwork, train
+from brainalign.engine.shared_latent import SharedLatentNetwork, disagreement, train
 
 OPTIONS = {"contrast": 0.0, "steps": 50, "patience": 99, "batch_size": 16, "learning_rate": 1e-2, "weight_decay": 0.0}
 
@@ -50,3 +50,24 @@ def test_no_step_worse_than_the_start_is_kept(learning_rate):
     before = [p.clone() for p in network.parameters()]
     assert train(network, [(x, y, split)], alpha=0.1, **OPTIONS | {"learning_rate": learning_rate}, generator=generator()) == 0
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_disagreement_is_as_by_hand_and_its_penalty_brings_latents_of_one_stimulus_together():
+    network, parts = SharedLatentNetwork([6, 9, 4], 4, 8, 3, generator()), [part(6), part(9), part(4)]
+    shared = [(0, 1, np.array([3, 5, 5]), np.array([2, 0, 1])), (1, 2, np.array([7]), np.array([7]))]
+    z = [(x @ e).detach().numpy() for (x, _, _), e in zip(parts, network.into, strict=True)]
+    want = np.mean([((z[0][i] - z[1][j]) ** 2).sum() for i, j in ((3, 2), (5, 0), (5, 1))]) + ((z[1][7] - z[2][7]) ** 2).sum()
+    assert float(disagreement(network, parts, shared).detach()) == pytest.approx(want, rel=1e-5)
+    assert float(disagreement(network, parts, [])) == 0
+    x, y, split = part(6)
+    rotated, _ = torch.linalg.qr(torch.randn(6, 6, generator=generator()))  # the same stimuli, seen by another
+    parts, own = [(x, y, split), (x @ rotated, y, split)], split[0]
+    found = []
+    for alignment in (0.0, 1.0):
+        network = SharedLatentNetwork([6, 6], 4, 8, 3, generator())
+        options = OPTIONS | {"steps": 200, "alignment": alignment, "shared": [(0, 1, own, own)]}
+        train(network, parts, alpha=0.0, **options, generator=generator())
+        with torch.no_grad():
+            spread = (parts[0][0] @ network.into[0]).var(0).sum()
+            found.append(float(disagreement(network, parts, [(0, 1, split[1], split[1])]) / spread))
+    assert found[1] < 0.05 < found[0]

@@ -186,6 +186,45 @@ def test_one_target_serves_all_by_stimulus_and_degenerate_ones_are_named(people)
         clone(model).pretrain(seen, bad)
 
 
+def test_a_trunk_is_never_left_behind_without_a_word(people, pretrained):
+    """Who pretrains and evaluates, without `refine`, would score a start from scratch."""
+    x, y = people["sub-5"]
+    for attempt in (
+        lambda: clone(pretrained).fit(x[:60], y[:60]),
+        lambda: clone(clone(pretrained)).fit(x[:60], y[:60]),
+        lambda: ba.evaluate(x[:60], y[:60], model=pretrained, cv=3, controls="none", random_state=0),
+        lambda: ba.identify(x[:60], y[:60], model=ba.chain(ba.ZScore(), pretrained), cv=3, random_state=0),
+    ):
+        with pytest.raises(
+            ParameterError, match=r"was pretrained on 'sub-0', .*start from scratch. Expected the decoder of `refine\("
+        ):
+            attempt()
+    fresh = ba.models.SharedLatentDecoder(**{**pretrained.get_params(), **TINY})
+    assert fresh.fit(x[:40], y[:40]).network_ is not None
+
+
+def test_latents_of_stimuli_that_subjects_share_are_aligned(people):
+    rng, source = np.random.default_rng(0), people["sub-0"][0]
+    y = recorded(source.values[:, :5] @ rng.normal(size=(5, 8)), "sub-0", "ann")
+    x = {"a": source, "b": source.copy(data=source.values @ rng.normal(size=(40, 40)) / 6)}  # the same, in other mixtures
+
+    def apart(alignment):
+        model = ba.models.SharedLatentDecoder(**TINY | {"max_steps": 200}, alignment=alignment).pretrain(x, y)
+        with torch.no_grad():
+            z = [
+                model._tensor((s.values - s.values.mean(axis=0)) / s.values.std(axis=0)) @ e
+                for s, e in zip(x.values(), model.network_.into, strict=True)
+            ]
+        return float((z[0] - z[1]).square().sum() / z[0].square().sum())
+
+    assert apart(1.0) < 0.5 * apart(0.0)
+    others = {name: people[name][0][:30] for name in ("sub-0", "sub-1")}
+    with pytest.raises(
+        ParameterError, match="an alignment, and no stimulus that two of the subjects 'sub-0', 'sub-1' are trained on"
+    ):
+        ba.models.SharedLatentDecoder(**TINY, alignment=1.0).pretrain(others, {name: people[name][1][:30] for name in others})
+
+
 def test_what_cannot_be_is_refused(people, pretrained):
     x, y = people["sub-5"]
     with pytest.raises(AlignmentError, match=r"got 4 targets without NaN. Expected the 256 that it was pretrained on"):
@@ -196,6 +235,7 @@ def test_what_cannot_be_is_refused(people, pretrained):
         "n_latents": 0,
         "contrast": 2,
         "alpha": -1,
+        "alignment": -1,
         "frozen_steps": 0,
         "learning_rate": 0,
         "device": "tpu",

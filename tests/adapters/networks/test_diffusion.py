@@ -176,5 +176,7 @@ def test_code_of_its_own_is_not_run_and_nothing_is_downloaded(diffusion_folder, 
     with pytest.raises(ba.errors.ParameterError, match="Expected a pipeline as diffusers saves it"):
         ba.adapters.DiffusersGenerator(tmp_path)
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(ba.errors.OptionalDependencyError, match=r"DiffusersGenerator needs diffusers.*brainalign\[transformers\]"):
+    with pytest.raises(
+        ba.errors.OptionalDependencyError, match=r"DiffusersGenerator needs diffusers.*brainalign\[transformers\]"
+    ):
         ba.adapters.DiffusersGenerator(diffusion_folder)
