@@ -62,7 +62,7 @@ class TransductiveWarning(LeakWarning):
 
 
 class NullWarning(UserWarning):
-    """A null assumes more than these data can hold: its p-values come out too small."""
+    """A null does not suit these data: its p-values come out too small, or too large."""
 
 
 class UndefinedDrawsWarning(UserWarning):

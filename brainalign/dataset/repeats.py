@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import NullWarning, ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
+from brainalign.engine.resample import exchange_orders, movable
 
 
 def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") -> xr.DataArray:
@@ -128,6 +130,55 @@ def group_rows(table: pd.DataFrame, names: Sequence[str], *, owner: str) -> tupl
         further = pd.factorize(table[name])[0]
         codes = pd.factorize(codes.astype(np.int64) * (further.max(initial=0) + 1) + further)[0]
     return codes, np.unique(codes, return_index=True)[1]
+
+
+def exchange_groups(
+    groups: np.ndarray[Any, Any], n: int, rng: np.random.Generator, *, owner: str, within: np.ndarray[Any, Any] | None = None
+) -> np.ndarray[Any, Any]:
+    """Draw orders of rows in which whole groups change places with others of their size, after saying which cannot.
+
+    Parameters
+    ----------
+    groups : ndarray of int, (presentation,)
+        The stimulus of each row.
+    n : int
+    rng : Generator
+    owner : str
+        The verb, for the message.
+    within : ndarray of int, (presentation,), optional
+        Groups change places only with groups of the same part.
+
+    Returns
+    -------
+    ndarray of int, (draw, presentation)
+
+    Raises
+    ------
+    ParameterError
+        No group can change places: chance would always do as well.
+
+    Warns
+    -----
+    NullWarning
+        More than a tenth of the rows always stay where they are, so that p-values come out too large.
+    """
+    moves = movable(groups, within=within)
+    stay, every = len(np.unique(groups[~moves])), len(np.unique(groups))
+    place = "" if within is None else " of their part"
+    mend = "Average repeats first (`ba.average_repeats`), or keep as many of each stimulus."
+    if n and not moves.any():
+        raise ParameterError(
+            f"{owner} got {every} stimuli of which none can change places: no two{place} have as many presentations. Expected some that do, as "
+            f"stimuli are exchanged whole. {mend}"
+        )
+    if n and moves.mean() < 0.9:
+        warnings.warn(
+            f"{owner} cannot exchange {stay} of {every} stimuli: no other{place} has as many presentations. They stay where they are, and p comes "
+            f"out too large. {mend}",
+            NullWarning,
+            stacklevel=3,
+        )
+    return exchange_orders(groups, n, rng, within=within)
 
 
 def is_constant(values: np.ndarray[Any, Any], codes: np.ndarray[Any, Any], first: np.ndarray[Any, Any]) -> bool:

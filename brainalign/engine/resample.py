@@ -107,6 +107,31 @@ def exchanged(groups: Numbers, rng: np.random.Generator) -> Numbers:
     return out
 
 
+def movable(groups: Numbers, *, within: Numbers | None = None) -> Numbers:
+    """Return the rows whose group can change places with another of its size.
+
+    Parameters
+    ----------
+    groups, within : ndarray of int, (row,)
+        As in :func:`exchange_orders`.
+
+    Returns
+    -------
+    ndarray of bool, (row,)
+
+    Examples
+    --------
+    >>> movable(np.array([0, 0, 1, 1, 2])).tolist()
+    [True, True, True, True, False]
+    """
+    whole = np.zeros(len(groups), dtype=np.int64) if within is None else within
+    codes, counts = np.unique(np.stack([whole, groups]), axis=1, return_inverse=True, return_counts=True)[1:]
+    part = np.empty(len(counts), dtype=np.int64)
+    part[codes] = np.unique(whole, return_inverse=True)[1]
+    kinds, of_kind = np.unique(np.stack([part, counts]), axis=1, return_inverse=True, return_counts=True)[1:]
+    return np.asarray(of_kind[kinds][codes] > 1)
+
+
 def exchange_orders(groups: Numbers, n_draws: int, rng: np.random.Generator, *, within: Numbers | None = None) -> Numbers:
     """Draw orders of the rows in which whole groups were exchanged.
 

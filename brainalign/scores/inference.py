@@ -12,9 +12,9 @@ import xarray as xr
 
 from brainalign.core.errors import NullWarning, SplitError
 from brainalign.core.tables import coords_of, presentation_table
+from brainalign.dataset.repeats import exchange_groups
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import (
-    exchange_orders,
     false_discovery_rate,
     p_of_the_maximum,
     p_values,
@@ -120,7 +120,7 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, within
     parts = np.unique(np.stack([fold_of, whole]), axis=1, return_inverse=True)[1]
     if min(len(np.unique(stimulus[parts == part])) for part in np.unique(parts[fold_of >= 0])) < _LEAST_STIMULI:
         parts = whole
-    return exchange_orders(stimulus, n_permutations, rng, within=parts)
+    return exchange_groups(stimulus, n_permutations, rng, owner="null='exchange'", within=parts)
 
 
 def null_scores(

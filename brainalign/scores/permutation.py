@@ -14,9 +14,10 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.dataset.align import align
+from brainalign.dataset.repeats import exchange_groups
 from brainalign.engine.correlate import pooled_pearson
 from brainalign.engine.moments import Numbers, column_status, deviations, fold_sums, pool_sums
-from brainalign.engine.resample import block_orders, draw_phases, draw_shifts, exchange_orders, time_orders
+from brainalign.engine.resample import block_orders, draw_phases, draw_shifts, time_orders
 from brainalign.engine.shifts import phase_correlations, shifted_sums
 from brainalign.scores.inference import choose_null, runs_of, typical_step, with_p_values
 from brainalign.scores.mapnulls import map_test
@@ -159,7 +160,8 @@ def _of_predictions(
     if null == "exchange":
         parts = [np.arange(len(rows))]
         groups = pd.factorize(rows["stimulus_id"])[0]
-        orders = exchange_orders(groups, n, rng, within=None if within is None else _codes(rows, within))
+        parts_of = None if within is None else _codes(rows, within)
+        orders = exchange_groups(groups, n, rng, owner="permutation_test", within=parts_of)
         chance = _reordered(y_columns, p_columns, parts, orders)
     else:
         parts, chance = _in_time(rows, y_columns, p_columns, null, block_s, n, rng)

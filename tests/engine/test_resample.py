@@ -12,6 +12,7 @@ from brainalign.engine.resample import (
     exchange_orders,
     exchanged,
     false_discovery_rate,
+    movable,
     p_of_the_maximum,
     p_values,
     time_orders,
@@ -69,6 +70,13 @@ def test_groups_change_places_within_their_part_only():
     assert (parts[orders] == parts).all()
     assert (groups[orders[:, 0::2]] == groups[orders[:, 1::2]]).all()
     assert (np.sort(orders, axis=1) == np.arange(24)).all()
+
+
+def test_the_rows_that_can_move_are_those_that_some_order_moves():
+    groups, parts = np.array([0, 0, 1, 1, 2, 3, 3, 4, 4, 4, 5, 6]), np.repeat([0, 1, 2], [5, 5, 2])
+    for within in (None, parts):
+        orders = exchange_orders(groups, 200, RNG, within=within)
+        assert movable(groups, within=within).tolist() == (orders != np.arange(12)).any(axis=0).tolist()
 
 
 @pytest.mark.parametrize(("n", "draws", "wanted"), [(4, 1000, 23), (5, 1000, 119), (6, 100, 100), (30, 50, 50)])
