@@ -8,19 +8,21 @@ import numpy as np
 
 from brainalign.engine.backend import Array, cast, dtype_name, is_torch, like, namespace
 from brainalign.engine.moments import Numbers
-from brainalign.engine.precision import whiten
+from brainalign.engine.precision import half_weighted, whiten
 
 
-def products_across(sums: Array, counts: Numbers, covariances: Array | None = None) -> Array:
+def products_across(sums: Array, counts: Numbers, covariances: Array | None = None, *, precision: Array | None = None) -> Array:
     """Return the mean inner product of every two conditions over all pairs of presentations of different folds.
 
     Parameters
     ----------
     sums : ndarray or Tensor, (fold, ..., condition, channel)
-        Sums over the presentations of a condition in a fold, of white patterns; 0 where there is none.
+        Sums over the presentations of a condition in a fold, 0 where there is none; of white patterns, unless noise is given.
     counts : ndarray of int, (fold, condition)
     covariances : ndarray or Tensor, (fold, ..., channel, channel) or (fold, ..., 1, channel), optional
         Noise of each fold; the patterns are then made white for each pair of folds, by the mean of the two.
+    precision : ndarray or Tensor, (..., channel, channel), optional
+        The inverse of one covariance for all folds.
 
     Returns
     -------
@@ -35,17 +37,20 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
     """
     if (counts == counts[0, 0]).all():
         sums = sums - sums.mean(-2)[..., None, :]
-    if covariances is None:
-        total = sums.sum(0)
-        products = total @ total.swapaxes(-1, -2)
-        for fold in sums:
-            products -= fold @ fold.swapaxes(-1, -2)
-    else:
-        products = 0.0
+    total, products = sums.sum(0), 0.0
+    if covariances is not None:
         for f, g in combinations(range(len(counts)), 2):
             noise = (covariances[f] + covariances[g]) / 2
             one = whiten(sums[f], noise) @ whiten(sums[g], noise).swapaxes(-1, -2)
             products = products + (one + one.swapaxes(-1, -2))
+    elif precision is not None:
+        for fold in sums:
+            half = half_weighted(fold, precision) @ (total - fold).swapaxes(-1, -2)
+            products = products + (half + half.swapaxes(-1, -2))
+    else:
+        products = total @ total.swapaxes(-1, -2)
+        for fold in sums:
+            products -= fold @ fold.swapaxes(-1, -2)
     if is_torch(products):
         products = (products + products.swapaxes(-1, -2)) / 2
     every = counts.sum(axis=0, dtype=np.float64)

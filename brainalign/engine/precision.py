@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.blas import get_blas_funcs
 
 from brainalign.engine.backend import Array, is_torch, namespace
 from brainalign.engine.moments import Numbers
@@ -129,3 +130,33 @@ def whiten(patterns: Array, covariance: Array) -> Array:
         at = (..., *index, slice(None), slice(None))
         out[at] = whiten(patterns[at], covariance[index])
     return out
+
+
+def half_weighted(patterns: Array, precision: Array) -> Array:
+    """Return patterns times H, where H + Hᵀ is the precision: with K = x H xᵀ, the product x Λ xᵀ is K + Kᵀ.
+
+    Parameters
+    ----------
+    patterns : ndarray or Tensor, (..., pattern, channel)
+    precision : ndarray or Tensor, (..., channel, channel)
+        Symmetric, of the same library, device and dtype; leading axes as those of the patterns, or missing.
+
+    Returns
+    -------
+    ndarray or Tensor, (..., pattern, channel)
+
+    Notes
+    -----
+    A triangular H takes half the multiplications, and unlike whitening no factor of the precision.
+
+    Examples
+    --------
+    >>> half_weighted(np.array([[2.0, 3.0]]), np.array([[4.0, 0.0], [0.0, 2.0]]))
+    array([[4., 3.]])
+    """
+    if is_torch(patterns) or precision.ndim > 2:
+        return patterns @ (precision / 2)
+    rows = patterns.reshape(-1, patterns.shape[-1])
+    out = get_blas_funcs("trmm", (rows, precision))(1.0, precision.T, rows.T).T
+    out -= rows * (np.diagonal(precision) / 2)
+    return out.reshape(patterns.shape)

@@ -11,6 +11,7 @@ from brainalign.core.errors import SchemaError
 from brainalign.engine.backend import cast, like, move, to_numpy
 from brainalign.engine.crossnobis import differences, poisson_products, poisson_products_across, products_across
 from brainalign.engine.distances import SCALED, cross_distances, distances_across, pairwise_distances
+from brainalign.engine.gram import inverse
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
 from brainalign.engine.precision import whiten
@@ -61,6 +62,8 @@ class Settings:
         The fold of the rows and that of the columns.
     noise_by_fold : bool
         There is a noise covariance for each fold.
+    noise_inverse : bool
+        What is given of noise is the inverse of its covariance.
     across_times : bool
         Compare every time with every other, too.
     prior : tuple of float
@@ -72,6 +75,7 @@ class Settings:
     folds: str | None
     between: tuple[str, str] | None
     noise_by_fold: bool
+    noise_inverse: bool
     across_times: bool
     prior: tuple[float, float]
     dtype: str
@@ -176,15 +180,12 @@ def holes_of(matrix: Array) -> Array:
 
 def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Settings) -> Any:
     """Return the matrix of sums (fold, [time,] condition, neuroid)."""
-    each = None
-    if noise is not None:
-        noise = move(noise.astype(ask.dtype, copy=False), ask.device)
-        sums, each = (sums, noise) if ask.noise_by_fold else (whiten(sums, noise), None)
+    sums, weights = (sums, {}) if noise is None else _weighed(sums, noise, ask)
     n_times = sums.shape[1] if ask.across_times else None
     if n_times is not None:
         sums, counts = sums.reshape(len(sums), -1, sums.shape[-1]), np.tile(counts, n_times)
     if ask.metric == "crossnobis":
-        return differences(products_across(sums, counts, each), n_times)
+        return differences(products_across(sums, counts, **weights), n_times)
     if ask.metric == "poisson-cv":
         return differences(poisson_products_across(sums, counts, ask.prior), n_times)
     plain = "sqeuclidean" if ask.metric == "mahalanobis" else ask.metric
@@ -203,3 +204,13 @@ def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Set
         out = cross_distances(patterns[0], patterns[1], plain, unit=unit)
         out = out / cast(like(np.where(np.outer(*present), 1.0, np.nan), out), ask.dtype)
     return out if n_times is None else out.reshape(n_times, -1, n_times, len(present[0]) // n_times).swapaxes(1, 2)
+
+
+def _weighed(sums: Any, noise: Array, ask: Settings) -> tuple[Any, dict[str, Any]]:
+    """Return the sums, in units of the noise if they can be, and what their products across folds have to be weighed with otherwise."""
+    noise = move(noise.astype(ask.dtype, copy=False), ask.device)
+    if ask.noise_inverse:
+        if ask.metric == "crossnobis" and not ask.noise_by_fold:
+            return sums, {"precision": noise}
+        noise = inverse(noise.reshape(-1, *noise.shape[-2:])).reshape(noise.shape)
+    return (sums, {"covariances": noise}) if ask.noise_by_fold else (whiten(sums, noise), {})

@@ -14,6 +14,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of
 from brainalign.engine import precision
+from brainalign.engine.gram import inverse
 from brainalign.engine.groups import group_sums
 from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
 
@@ -167,7 +168,7 @@ def _refuse_nan(responses: xr.DataArray, block: Array, cell: Cell) -> None:
 
 
 def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds: str | None) -> Any:
-    """Return a noise covariance if it is one for these responses, or the name of a method.
+    """Return a noise covariance, or its inverse, if it is one for these responses, or the name of a method.
 
     Parameters
     ----------
@@ -181,6 +182,7 @@ def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds:
     Returns
     -------
     str, DataArray ([by,] [fold,] [time,] neuroid[, neuroid_2]) or None
+        With the attr ``inverse`` the inverse of a covariance, but for variances alone, which are inverted.
 
     Raises
     ------
@@ -212,11 +214,13 @@ def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds:
         )
     if "time" in noise.dims and not np.array_equal(noise.coords["time"].values, responses.coords["time"].values):
         raise ParameterError("noise has other times than the responses. Expected the same: select them on both sides.")
+    if "neuroid_2" not in noise.dims and noise.attrs.get("inverse"):
+        noise = (1 / noise).drop_attrs()
     return noise.transpose(*(dim for dim in (*lead, folds, "time", "neuroid", "neuroid_2") if dim in noise.dims))
 
 
 def noise_of(noise: xr.DataArray, cell: Cell, columns: Array, folds: str | None, names: Array) -> Array:
-    """Return the covariance of one matrix.
+    """Return the covariance of one matrix, or its inverse if the noise is given so.
 
     Parameters
     ----------
@@ -252,4 +256,9 @@ def noise_of(noise: xr.DataArray, cell: Cell, columns: Array, folds: str | None,
     values = noise.values
     if "neuroid_2" not in noise.dims:
         return values[..., None, columns]
-    return values if len(columns) == values.shape[-1] else values[..., columns[:, None], columns]
+    if len(columns) == values.shape[-1]:
+        return values
+    if not noise.attrs.get("inverse"):
+        return values[..., columns[:, None], columns]
+    part = inverse(values.reshape(-1, *values.shape[-2:]))[:, columns[:, None], columns]  # some of an inverse is no inverse
+    return inverse(part).reshape(*values.shape[:-2], *part.shape[-2:])

@@ -65,7 +65,8 @@ def rdm(
     noise : {"shrinkage-diagonal", "shrinkage-eye", "full", "diagonal"} or DataArray (..., neuroid, neuroid_2), optional
         Noise covariance, of the repeats or from :func:`brainalign.geometry.noise_covariance`: one for all, or one for each
         value of ``by`` or time, or for each fold (the distance is then the mean over pairs of folds, each in units of the
-        mean noise of the two). ``"mahalanobis"`` needs it; ``"crossnobis"`` without it is a cross-validated Euclidean distance.
+        mean noise of the two). One with the attr ``inverse=True`` is the inverse of a covariance, symmetric and positive definite:
+        the fastest for ``"crossnobis"``. ``"mahalanobis"`` needs noise; ``"crossnobis"`` without it is a cross-validated Euclidean distance.
     time : {"match", "all"}
         Differences at one time, or at one time with those at every other (with ``folds`` only).
     prior : tuple of float
@@ -129,7 +130,8 @@ def rdm(
     lead, cells = cells_of(responses, by)
     noise = check_noise(noise, responses, tuple(lead), folds)
     by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
-    ask = Settings(metric, folds, between, by_fold, time == "all", prior, dtype, resolve_device(device))
+    inverse = isinstance(noise, xr.DataArray) and bool(noise.attrs.get("inverse"))
+    ask = Settings(metric, folds, between, by_fold, inverse, time == "all", prior, dtype, resolve_device(device))
     attrs = _attrs(metric, condition, folds, between, noise)
     params = {
         "metric": metric, "by": by, "condition": condition, "repeats": repeats, "folds": folds, "between": between,

@@ -106,7 +106,11 @@ def test_crossnobis_of_200_conditions_in_8_runs(benchmark, with_noise, target):
     a = np.random.default_rng(1).normal(size=(2000, 4000))
     covariance = a @ a.T / 4000
     precision = np.linalg.inv(covariance)
-    labelled = None if with_noise == "no noise" else xr.DataArray(covariance, dims=("neuroid", "neuroid_2"))
+    dims, labelled = ("neuroid", "neuroid_2"), None
+    if with_noise == "a precision":
+        labelled = xr.DataArray(precision, dims=dims, attrs={"inverse": True})
+    elif with_noise == "a covariance":
+        labelled = xr.DataArray(covariance, dims=dims)
 
     def peer():
         given = np.linalg.inv(covariance) if with_noise == "a covariance" else None if labelled is None else precision

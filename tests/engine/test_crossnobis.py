@@ -26,6 +26,8 @@ def test_mean_over_all_pairs_of_presentations_in_different_folds(balanced):
     np.testing.assert_allclose(differences(products_across(sums, counts)), differences(expected), atol=1e-12)
     same = np.broadcast_to(np.eye(6), (4, 6, 6))
     np.testing.assert_allclose(differences(products_across(sums, counts, same)), differences(expected), atol=1e-12)
+    found = products_across(sums, counts, precision=np.eye(6))
+    np.testing.assert_allclose(differences(found), differences(expected), atol=1e-12)
 
 
 def test_an_offset_far_larger_than_the_signal_costs_no_digits():

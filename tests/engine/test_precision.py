@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
-from brainalign.engine.precision import METHODS, noise_covariance, whiten
+from brainalign.engine.precision import METHODS, half_weighted, noise_covariance, whiten
 
 
 def residuals(n=40, p=12, seed=0):
@@ -59,6 +59,17 @@ def test_white_patterns_have_the_inner_products_of_the_precision():
     torch = pytest.importorskip("torch")
     tensor = whiten(torch.from_numpy(x), torch.from_numpy(covariance))
     np.testing.assert_allclose(tensor.numpy(), whiten(x, covariance), rtol=1e-9, atol=1e-12)
+
+
+def test_half_of_the_precision_and_its_transpose_are_the_whole():
+    x, precision = np.random.default_rng(0).normal(size=(3, 2, 5, 12)), np.stack([np.cov(residuals(seed=s).T) for s in range(2)])
+    torch = pytest.importorskip("torch")
+    for one in (precision[0], precision):
+        kept, expected = one.copy(), x @ one @ x.swapaxes(-1, -2)
+        for found in (half_weighted(x, one), half_weighted(torch.from_numpy(x), torch.from_numpy(one)).numpy()):
+            product = found @ x.swapaxes(-1, -2)
+            np.testing.assert_allclose(product + product.swapaxes(-1, -2), expected, atol=1e-12)
+        np.testing.assert_array_equal(one, kept)
 
 
 @pytest.mark.parametrize("singular", [np.ones((4, 4)), np.array([[1.0, 1.0, 0.0, 1.0]])])

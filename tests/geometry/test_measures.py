@@ -10,7 +10,7 @@ NAMES, FOLDS = np.array(list("abc"), dtype=object), np.array(["1", "2", "3", "4"
 
 
 def settings(metric, **options):
-    given = {"folds": None, "between": None, "noise_by_fold": False, "across_times": False, "prior": (1.0, 0.1), "dtype": "float64",
+    given = {"folds": None, "between": None, "noise_by_fold": False, "noise_inverse": False, "across_times": False, "prior": (1.0, 0.1), "dtype": "float64",
              "device": "cpu"}  # fmt: skip
     return Settings(metric, **given | options)
 

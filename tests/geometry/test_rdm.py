@@ -235,6 +235,26 @@ def test_movies_of_several_subjects_keep_their_folds_and_their_noise():
         np.testing.assert_allclose(out.sel(subject="q")[t], alone, atol=1e-9)
 
 
+@pytest.mark.parametrize("dims", [{}, {"time": "each"}, {"by": "run"}, {"method": "diagonal"}])
+@pytest.mark.parametrize("metric", ["crossnobis", "mahalanobis"])
+def test_an_inverse_covariance_does_what_the_covariance_does(metric, dims):
+    x, _ = trials(times=(2,), layer=["u"] * 4 + ["v"] * 6)
+    noise = ba.geometry.noise_covariance(x, **dims)
+    given = 1 / noise if "method" in dims else noise.copy(data=np.linalg.inv(noise))
+    given.attrs["inverse"] = True
+    before = given.copy(deep=True)
+    for by in (None, "layer"):  # a layer is in the units of its own noise
+        options = {"metric": metric, "by": by, "folds": "run"}
+        if metric == "mahalanobis":
+            options["folds"] = None
+            if "by" in dims:
+                continue
+        out = ba.rdm(x, noise=given, **options)
+        np.testing.assert_allclose(out, ba.rdm(x, noise=noise, **options), atol=1e-10)
+        np.testing.assert_array_equal(out, out.values.swapaxes(-1, -2))
+    assert given.identical(before)
+
+
 @pytest.mark.parametrize("modality", ["fmri", "ann"])
 @pytest.mark.parametrize("metric", ["crossnobis", "mahalanobis", "correlation"])
 def test_what_switches_is_repeats_and_not_a_kind(modality, metric):

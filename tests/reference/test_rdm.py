@@ -82,7 +82,8 @@ def test_crossnobis(covariance):
     options = {"method": "crossnobis", "descriptor": "cond", "cv_descriptor": "run"}
     equal(ba.rdm(ours, metric="crossnobis", folds="run"), matrix(calc_rdm(theirs, **options)))
     expected = matrix(calc_rdm(theirs, noise=np.linalg.inv(covariance), **options))
-    equal(ba.rdm(ours, metric="crossnobis", folds="run", noise=labelled(covariance)), expected)
+    for given in (labelled(covariance), labelled(np.linalg.inv(covariance)).assign_attrs(inverse=True)):
+        equal(ba.rdm(ours, metric="crossnobis", folds="run", noise=given), expected)
 
 
 def test_unbalanced_crossnobis(covariance):
@@ -90,7 +91,8 @@ def test_unbalanced_crossnobis(covariance):
     options = {"method": "crossnobis", "descriptor": "cond", "cv_descriptor": "run"}
     equal(ba.rdm(ours, metric="crossnobis", folds="run"), matrix(calc_rdm_unbalanced(theirs, **options)))
     expected = matrix(calc_rdm_unbalanced(theirs, noise=np.linalg.inv(covariance), **options))
-    equal(ba.rdm(ours, metric="crossnobis", folds="run", noise=labelled(covariance)), expected)
+    for given in (labelled(covariance), labelled(np.linalg.inv(covariance)).assign_attrs(inverse=True)):
+        equal(ba.rdm(ours, metric="crossnobis", folds="run", noise=given), expected)
 
 
 def test_one_covariance_a_fold(covariance):
