@@ -11,9 +11,7 @@ from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.heldout import HeldOut, HeldTile
 from brainalign.engine.moments import Numbers
 
-# Over the number of rows, relative to a guess: those this near the smallest are contenders (0.05% of choices missed at worst), ...
-_CLOSE = 16.0
-_CLEAR = 10.0  # ... and one side of the best alpha is this much worse for sure, once the guess is tilted as the other side was found to be.
+_DOUBT = 2.0  # standard deviations of the difference between two guesses (none of 10,000 choices missed, 1 in 5,000 with half of it)
 _MISLED = 2.0  # Over the root of the number of rows: a best loss that is further above its guess was guessed from rows alike.
 
 Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
@@ -77,7 +75,27 @@ def best(loss: Numbers) -> Numbers:
     return last
 
 
-def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
+def doubts(factor: RidgeFactor, alphas: Numbers) -> Numbers:
+    """Return how far the guesses for two alphas may be apart from the losses, relative to them: the nearer the fits, the less.
+
+    Parameters
+    ----------
+    factor : RidgeFactor
+    alphas : ndarray of float64, (alpha,)
+
+    Returns
+    -------
+    ndarray of float64, (alpha, alpha)
+        With s = λ/(λ+α), the standard deviation of zᵀ(H_a − H_b)z / n for white noise z is √(2 Σ_k (s_a − s_b)²) / n; some of those.
+    """
+    values = to_numpy(factor.eigenvalues)
+    kept = values / (values + np.maximum(alphas, max(factor.floor, np.finfo(np.float64).tiny))[:, None])
+    products = kept @ kept.T
+    squares = np.diag(products)
+    return np.asarray(_DOUBT / len(factor.left) * np.sqrt(2 * np.maximum(squares[:, None] + squares - 2 * products, 0.0)))
+
+
+def climb(evaluate: Loss, guess: Numbers, doubt: Numbers, unit: Numbers) -> Numbers:
     """Evaluate the best guess, its better neighbour and other contenders, then neighbours until the best lies between two worse.
 
     Where the best is then far worse than its guess, the guess was of no use, and all alphas are evaluated.
@@ -88,12 +106,12 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
         From the position of an alpha, and the targets wanted (a slice or positions), to their losses.
     guess : ndarray of float64, (alpha, target)
         Of the losses, up to a factor for each target.
-    n : float
-        Rows that the guess is made from, which say how exact it is: as exact as the mean of so many squares. Guesses near the
-        smallest are evaluated in any case, as a flat curve may have more than one valley; a neighbour of the best is
-        not, where it is clearly worse: as much as the other neighbour loses beyond its guess, if it is little, this one will lose less.
+    doubt : ndarray of float64, (alpha, alpha)
+        How exact the difference of two guesses is, relative to them. Guesses that near to the smallest are evaluated in any case,
+        as a flat curve may have more than one valley; a neighbour of the best is not, where it is clearly worse: as much as the
+        other neighbour loses beyond its guess, if it is little, this one will lose less.
     unit : ndarray of float64, (target,)
-        What a loss is, over its guess, where it is known without a fit.
+        What a loss is at most, over its guess, where the guess is of use.
 
     Returns
     -------
@@ -102,7 +120,7 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
     """
     n_alphas, targets, pair = len(guess), np.arange(guess.shape[1]), first_pair(guess)
     loss, seen, misled = np.full(guess.shape, np.nan), np.zeros(guess.shape, dtype=bool), None
-    wanted = guess <= (1 + _CLOSE / n) * guess.min(axis=0)
+    wanted = guess <= (1 + doubt[:, best(guess)]) * guess.min(axis=0)
     wanted[pair, targets] = wanted[np.minimum(pair + 1, n_alphas - 1), targets] = True
     while True:
         for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
@@ -115,10 +133,10 @@ def climb(evaluate: Loss, guess: Numbers, n: float, unit: Numbers) -> Numbers:
             with np.errstate(divide="ignore", invalid="ignore"):
                 foreseen, rise = (guess[at, targets] / guess[top, targets] - 1 for at in (other, beside))
                 surprise = loss[other, targets] / loss[top, targets] - 1 - foreseen  # NaN where it was not evaluated
-            clear = (other != top) & (abs(surprise) < _CLOSE / n) & (rise - surprise > _CLEAR / n)
+            clear = (other != top) & (abs(surprise) < doubt[other, top]) & (rise - surprise > doubt[beside, top])
             wanted[beside, targets] |= ~seen[beside, targets] & ~clear
         if not wanted.any() and misled is None:
-            misled = loss[top, targets] * (1 - _MISLED / n**0.5) > unit * guess[top, targets]
+            misled = loss[top, targets] > unit * guess[top, targets]
             wanted = misled & ~seen
         if not wanted.any():
             return loss
@@ -178,7 +196,8 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
     guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
     unfitted = tile.norm * (n / (n - held.fit_intercept)) ** 2  # the criterion, as α → ∞
     unit = np.divide(held.unfitted(tile), unfitted, out=np.full(t, np.inf), where=unfitted > 0)
-    found = climb(evaluate, guess, n, unit)
+    unit /= max(1 - _MISLED / n**0.5, 1e-9)
+    found = climb(evaluate, guess, doubts(held.factor, alphas), unit)
     exhaustive = found.copy()
     for alpha, row in enumerate(exhaustive):
         some = np.flatnonzero(checked & np.isnan(row))

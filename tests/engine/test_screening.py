@@ -4,10 +4,14 @@ from scipy.signal import lfilter
 
 from brainalign.engine.factor import factorise
 from brainalign.engine.heldout import HeldOut
-from brainalign.engine.screening import best, climb, first_pair, generalised_cross_validation, search_losses
+from brainalign.engine.screening import best, climb, doubts, first_pair, generalised_cross_validation, search_losses
 
 ALPHAS = np.logspace(-2, 5, 15)
 TRUSTED = np.array([np.inf])  # a guess that no loss is above
+
+
+def all_the_same(guess, doubt=0.01):
+    return np.full((len(guess), len(guess)), doubt)
 
 
 def problem(n, p, n_targets=200, seed=0):
@@ -35,6 +39,17 @@ def test_generalised_cross_validation_is_its_formula(p, fit_intercept):
         np.testing.assert_allclose(row, ((Yc - (hat - fit_intercept / 60) @ Yc) ** 2).sum(0) * (60 / free) ** 2, rtol=1e-7)
 
 
+@pytest.mark.parametrize("p", [10, 100])
+def test_doubt_is_that_of_a_quadratic_form_of_noise(p):
+    factor = factorise(problem(60, p, 1)[0])
+    hats = [factor.left @ np.diag(factor.eigenvalues / (factor.eigenvalues + alpha)) @ factor.left.T for alpha in ALPHAS]
+    found = doubts(factor, ALPHAS)
+    for a, b in ((0, 1), (2, 9), (14, 0)):
+        np.testing.assert_allclose(found[a, b], 2 * 2**0.5 * np.linalg.norm(hats[a] - hats[b]) / 60, rtol=1e-6)
+    assert (found.diagonal() == 0).all()
+    assert np.isfinite(doubts(factorise(np.ones((20, 3))), np.array([0.0, 1.0]))).all()
+
+
 def test_a_fit_without_freedom_is_never_the_guess():
     X, Y = problem(20, 60, 4)
     factor = factorise(X)
@@ -58,7 +73,7 @@ def test_climbs_down_into_every_valley(start):
         asked[alpha, columns] += 1
         return curve[alpha, columns]
 
-    loss = climb(evaluate, guess, 1000, TRUSTED)
+    loss = climb(evaluate, guess, all_the_same(guess), TRUSTED)
     assert best(loss).tolist() == [0, 3, 7, 11]
     assert asked.max() == 1
     assert (np.isnan(loss) == (asked == 0)).all()
@@ -68,8 +83,8 @@ def test_a_second_valley_is_found_where_it_is_a_contender():
     curve = np.array([3.0, 2.0, 4.0, 5.0, 1.0, 6.0])[:, None]
     evaluate = lambda alpha, columns: curve[alpha, columns]  # noqa: E731
     guess = np.array([3.0, 2.0, 4.0, 5.0, 2.1, 6.0])[:, None]
-    assert best(climb(evaluate, guess, 1000, TRUSTED)).tolist() == [1]
-    assert best(climb(evaluate, guess, 100, TRUSTED)).tolist() == [4]
+    assert best(climb(evaluate, guess, all_the_same(guess), TRUSTED)).tolist() == [1]
+    assert best(climb(evaluate, guess, all_the_same(guess, 0.1), TRUSTED)).tolist() == [4]
 
 
 STEEP, FLAT = (
@@ -77,23 +92,23 @@ STEEP, FLAT = (
     (2.04, 2.036),
 )  # guesses on both sides of 2: the first is left out, or not, by what the second turns out to be
 FOUND = [
-    (STEEP, 2.6, 2), (STEEP, 2.63, 2), (STEEP, 2.64, 3), (STEEP, 2.56, 3), (STEEP, 3.5, 3),
-    (FLAT, 2.036, 2), (FLAT, 2.055, 2), (FLAT, 2.057, 3), (FLAT, 2.01, 2),
+    (STEEP, 2.6, 2), (STEEP, 2.61, 2), (STEEP, 2.63, 3), (STEEP, 2.56, 3), (STEEP, 3.5, 3),
+    (FLAT, 2.036, 2), (FLAT, 2.055, 2), (FLAT, 2.057, 3), (FLAT, 2.02, 2), (FLAT, 2.01, 3),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("guesses", "found", "n_evaluated"), FOUND)
 def test_a_neighbour_that_is_clearly_worse_is_left_out_where_the_other_one_was_foreseen(guesses, found, n_evaluated):
     curve, guess = (np.array([9.0, guesses[0], 2.0, at, 9.0])[:, None] for at in (found, guesses[1]))
-    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000, TRUSTED)
+    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, all_the_same(guess), TRUSTED)
     assert best(loss).tolist() == [2]
     assert np.isfinite(loss).sum() == n_evaluated
 
 
-@pytest.mark.parametrize(("unit", "n_evaluated"), [(0.94, 2), (0.93, 6)])
+@pytest.mark.parametrize(("unit", "n_evaluated"), [(1.01, 2), (0.99, 6)])
 def test_all_alphas_are_evaluated_where_the_best_is_far_worse_than_its_guess(unit, n_evaluated):
     curve, guess = (np.array([9.0, 3.0, 2.0, 3.0, 9.0, at])[:, None] for at in (1.0, 9.0))
-    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, 1000, np.array([unit]))  # 2 > unit · 2 / (1 − 2 / √1000)
+    loss = climb(lambda alpha, columns: curve[alpha, columns], guess, all_the_same(guess), np.array([unit]))
     assert np.isfinite(loss).sum() == n_evaluated
     assert best(loss).tolist() == [2 if n_evaluated == 2 else 5]
 
@@ -107,7 +122,7 @@ def test_the_first_pair_is_the_best_guess_and_its_better_neighbour():
 @pytest.mark.parametrize("n_alphas", [1, 2, 3])
 def test_short_grids(n_alphas):
     curve = np.arange(n_alphas, 0, -1.0)[:, None]
-    found = climb(lambda alpha, columns: curve[alpha, columns], np.ones((n_alphas, 1)), 100, TRUSTED)
+    found = climb(lambda alpha, columns: curve[alpha, columns], np.ones((n_alphas, 1)), all_the_same(curve), TRUSTED)
     assert best(found).tolist() == [n_alphas - 1]
 
 
