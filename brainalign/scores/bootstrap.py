@@ -61,8 +61,8 @@ def bootstrap(
         ``score``, ``ci_low`` and ``ci_high`` with the dims of the score; ``n_bootstraps``. With ``onset`` also ``onset`` and ``peak`` in
         seconds, each with ``_low`` and ``_high``, and its dims without ``time``. With ``between`` or a dict also
         ``difference`` (pair, ...), the first minus the second of each pair, with ``difference_low``, ``difference_high`` and two-sided
-        ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all pairs and scores together. Coordinates ``first`` and
-        ``second`` (pair) name them.
+        ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all pairs and scores together; under models="any" of folds
+        without refits ``p_value_bound`` and so on instead. Coordinates ``first`` and ``second`` (pair) name them.
 
     Raises
     ------
@@ -86,7 +86,8 @@ def bootstrap(
     (``models="fitted"``), 9 to 25% of the differences between sources that are equally good pass p ≤ .05. ``models="any"`` adds the
     variance over training stimuli, as if these were drawn apart: estimated where the result was made with ``n_refits=20``
     (:func:`brainalign.engine.bootstrap.training_variance`); else by a bound, 1 + K / (K − 1) times the variance over test stimuli
-    (Nadeau and Bengio 2003), which lets 1 to 3% pass. The attr ``training`` says which.
+    (Nadeau and Bengio 2003), which lets 1 to 3% pass: intervals are too wide, and what bounds p is called ``p_value_bound``. The attr
+    ``training`` says which.
 
     Examples
     --------
@@ -119,7 +120,8 @@ def bootstrap(
     if onset is not None:
         out = out.merge(_latencies(template, drawn, joined, onset, level))
     if between is not None:
-        out = out.merge(_differences(template, drawn, between, level))
+        p_name = "p_value_bound" if training == "bound" else "p_value"
+        out = out.merge(_differences(template, drawn, between, level, p_name))
     params = {"over": list(units), "between": between, "onset": onset, "models": models, "level": level, "n_bootstraps": drawn.n}
     attrs = {"n_units": drawn.n_units, "training": training}
     return write_step(out.assign_attrs(params | attrs), "bootstrap", params=params, inputs=inputs, seed=seed)
@@ -224,14 +226,14 @@ def _redrawn(result: xr.Dataset) -> xr.DataArray:
     return result.score_bootstrap
 
 
-def _differences(template: xr.DataArray, drawn: Drawn, between: str, level: float) -> xr.Dataset:
+def _differences(template: xr.DataArray, drawn: Drawn, between: str, level: float, p_name: str) -> xr.Dataset:
     dims = template.dims
     if template.sizes.get(between, 0) < 2:
         raise ParameterError(
             f"bootstrap got between={between!r}; the score has the sizes {dict(template.sizes)}. Expected a dim of two or more."
         )
     first, second = np.triu_indices(template.sizes[between], 1)
-    columns = drawn.minus(dims.index(between), first, second).tested(level, "difference", "p_value")
+    columns = drawn.minus(dims.index(between), first, second).tested(level, "difference", p_name)
     rest = tuple(dim for dim in dims if dim != between)
     names = template.coords[between].values if between in template.coords else np.arange(template.sizes[between])
     return xr.Dataset(

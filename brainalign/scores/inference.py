@@ -161,7 +161,7 @@ def null_scores(
     return np.concatenate(out)
 
 
-def with_p_values(out: xr.Dataset, null: xr.DataArray) -> xr.Dataset:
+def with_p_values(out: xr.Dataset, null: xr.DataArray, *, name: str = "p_value") -> xr.Dataset:
     """Add what chance says of each score, alone and among all of them.
 
     Parameters
@@ -170,6 +170,8 @@ def with_p_values(out: xr.Dataset, null: xr.DataArray) -> xr.Dataset:
         With ``score``.
     null : DataArray, (permutation, ...)
         Null scores, with the dims of ``score``.
+    name : str
+        ``"p_value_bound"`` where p is no less than it should be.
 
     Returns
     -------
@@ -179,10 +181,8 @@ def with_p_values(out: xr.Dataset, null: xr.DataArray) -> xr.Dataset:
     """
     observed, values = out.score.values, null.transpose("permutation", *out.score.dims).values
     p = p_values(observed, values)
-    columns = {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(observed, values)}
-    return out.assign({name: (out.score.dims, column) for name, column in columns.items()}).assign_attrs(
-        n_permutations=len(values)
-    )
+    columns = {name: p, f"{name}_fdr": false_discovery_rate(p), f"{name}_max": p_of_the_maximum(observed, values)}
+    return out.assign({key: (out.score.dims, column) for key, column in columns.items()}).assign_attrs(n_permutations=len(values))
 
 
 def _side_by_side(target: xr.DataArray, orders: Numbers) -> xr.DataArray:

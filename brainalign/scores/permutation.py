@@ -74,7 +74,9 @@ def permutation_test(
     Dataset
         ``score`` with ``p_value``, ``p_value_fdr`` and ``p_value_max`` (as :func:`evaluate`'s): Pearson r (neuroid[, time]), pooled over
         runs around the mean of each, higher than chance; the mean score over units, higher than ``against``; the mean difference
-        x − y, or the correlation of two maps, either way from zero. With clusters ``p_value_cluster``. The attr ``null`` names the null, ``assumes`` what it rests on.
+        x − y, or the correlation of two maps, either way from zero. Over folds without refits these are ``p_value_bound``,
+        ``p_value_bound_fdr`` and ``p_value_bound_max``. With clusters ``p_value_cluster``. The attr ``null`` names the null,
+        ``assumes`` what it rests on.
 
     Raises
     ------
@@ -93,7 +95,8 @@ def permutation_test(
     anew. All shifts and all phases come from one Fourier transform.
 
     The scores of folds do not show what other training rows would change, for they share them. It is added as :func:`bootstrap` does:
-    estimated where results were made with ``n_refits=20``, else a bound, under which 1 to 2% of equal sources pass.
+    estimated where results were made with ``n_refits=20``. Else a bound on it makes p too large, never too small: 1 to 2% of equal
+    sources pass, and it is called ``p_value_bound``.
 
     Clusters are of t over units: sums of what lies beyond its one-sided 5% point (of differences 2.5% on each side), or threshold-free
     enhancement, held against the largest anywhere after each change of signs. A small ``p_value_cluster`` says that these people differ from

@@ -143,8 +143,8 @@ def sign_test(
     Returns
     -------
     Dataset
-        ``score`` (the mean, or mean difference) with its p-values (of a difference two-sided), those of clusters where asked, and
-        ``n_units``.
+        ``score`` (the mean, or mean difference) with its p-values (of a difference two-sided), or bounds on them (``p_value_bound``) over
+        folds without refits; those of clusters where asked; and ``n_units``.
 
     Raises
     ------
@@ -167,14 +167,16 @@ def sign_test(
     values, signs = scores.values - no_effect, draw_signs(scores.shape[0], n, rng)
     observed, flipped = values.mean(axis=0), np.tensordot(signs, values, 1) / len(values)
     variance, chance = _variance_of_mean(observed, values), _over(flipped, _variance_of_mean(flipped, values))
-    observed, assumes = _of_folds(x, y, observed, variance, len(values)) if over == "fold" else (_over(observed, variance), "")
+    if over == "fold":
+        observed, assumes, p_name = _of_folds(x, y, observed, variance, len(values))
+    else:
+        observed, assumes, p_name = _over(observed, variance), "", "p_value"
     if y is not None:
         observed, chance = np.abs(observed), np.abs(chance)
     chance += 1e-9 * np.abs(chance)  # ties are ties, whatever the order of the sum
     out = xr.Dataset({"score": scores.mean(over, skipna=False)})
-    tested = with_p_values(
-        out.assign(score=out.score.copy(data=observed)), xr.DataArray(chance, dims=("permutation", *out.score.dims))
-    )
+    null = xr.DataArray(chance, dims=("permutation", *out.score.dims))
+    tested = with_p_values(out.assign(score=out.score.copy(data=observed)), null, name=p_name)
     if clusters is not None:
         tested["p_value_cluster"] = (tested.score.dims, _clusters(scores, values, signs, clusters, two_sided=y is not None))
     what = "differences" if y is not None else "scores"
@@ -209,12 +211,12 @@ def _over(mean: Numbers, variance: Numbers) -> Numbers:
         return np.asarray(np.where((variance == 0) & (mean == 0), 0.0, mean / np.sqrt(variance)))
 
 
-def _of_folds(x: xr.Dataset, y: xr.Dataset | None, mean: Numbers, variance: Numbers, n: int) -> tuple[Numbers, str]:
-    """Return the mean over n folds as a t, which counts the training rows that they share and so do not show; and what it assumes."""
+def _of_folds(x: xr.Dataset, y: xr.Dataset | None, mean: Numbers, variance: Numbers, n: int) -> tuple[Numbers, str, str]:
+    """Return the mean over n folds as a t, which counts the training rows that they share; what it assumes; and what its p is called."""
     results = {"x": x} if y is None else {"x": x, "y": y}
     if not all("score_refit" in result for result in results.values()):
         assumes = "; training rows that folds share add no more than the bound of Nadeau and Bengio (2003)"
-        return _over(mean, variance * (1.0 + n / (n - 1.0))), assumes
+        return _over(mean, variance * (1.0 + n / (n - 1.0))), assumes, "p_value_bound"
     check_seeds(results, owner="permutation_test")
     refits = [result.score_refit.transpose("refit", ...).values for result in results.values()]
     added = training_variance(refits[0] if y is None else refits[0] - refits[1])
@@ -222,7 +224,7 @@ def _of_folds(x: xr.Dataset, y: xr.Dataset | None, mean: Numbers, variance: Numb
     with np.errstate(invalid="ignore", divide="ignore"):
         dof = (variance + added) ** 2 / (variance**2 / (n - 1.0) + added**2 / (len(refits[0]) - 1.0))
     t = np.sign(t) * stats.t.isf(stats.t.sf(np.abs(t), dof), n - 1)  # as far out as it is, among means of n
-    return t, "; training rows that folds share add what refits show"
+    return t, "; training rows that folds share add what refits show", "p_value"
 
 
 def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:

@@ -129,7 +129,8 @@ def folds(seed, effect, draws, width, n, refits):
     first, second, target = equals(np.random.default_rng(seed), effect, width, n)
     options = {"model": ba.Ridge(cv=3), "cv": 10, "controls": "none", "n_refits": refits, "random_state": 0}
     results = [ba.evaluate(side, target, **options) for side in (first, second)]
-    return ba.permutation_test(*results, over="fold", n_permutations=draws, random_state=seed).p_value.values
+    tested = ba.permutation_test(*results, over="fold", n_permutations=draws, random_state=seed)
+    return tested["p_value" if refits else "p_value_bound"].values
 
 
 def redrawn_stimuli(seed, effect, draws, width, n, refits):
@@ -144,7 +145,7 @@ def redrawn_stimuli(seed, effect, draws, width, n, refits):
         "random_state": seed,
     }
     results = {name: ba.evaluate(side, target, **options) for name, side in (("first", first), ("second", second))}
-    return ba.bootstrap(results, over="stimulus").p_value.values.ravel()
+    return ba.bootstrap(results, over="stimulus")["p_value" if refits else "p_value_bound"].values.ravel()
 
 
 def given_models(seed, effect, draws):
