@@ -69,6 +69,36 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     return write_step(out, "average_repeats", params={"by": list(names)}, inputs={"responses": x})
 
 
+def average_if_repeated(x: xr.DataArray, *, owner: str = "repeats='average'") -> xr.DataArray:
+    """Return the mean over repeats; the array itself where no stimulus repeats.
+
+    Parameters
+    ----------
+    x : DataArray
+    owner : str
+        What averages, for the message.
+
+    Returns
+    -------
+    DataArray
+
+    Raises
+    ------
+    SchemaError
+        Presentations of a stimulus to several subjects are no repeats.
+    """
+    if not pd.Index(x.stimulus_id.values.astype(object)).has_duplicates:
+        return x
+    averaged = average_repeats(x)
+    if "subject" in coords_of(x, "presentation") and "subject" not in averaged.coords:
+        raise SchemaError(
+            f"{owner} got stimuli that several subjects saw, {preview(np.unique(x.subject.values))}, whose neuroids are not the same. Expected "
+            "each subject by itself, or means that are asked for: repeats='keep', where a verb has it, and `ba.average_repeats(x, "
+            "by=('stimulus_id', 'subject'))` keep subjects apart, and `ba.average_repeats(x)` does not."
+        )
+    return averaged
+
+
 def presentations_in_rows(x: xr.DataArray) -> np.ndarray[Any, Any]:
     """Return how many presentations each row averages.
 

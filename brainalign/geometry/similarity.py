@@ -16,7 +16,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import presentation_table
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.bootstrap import Drawn
 from brainalign.engine.moments import Numbers
 from brainalign.engine.reliability import split_halves
@@ -98,7 +98,8 @@ def similarity(
     AlignmentError
         Too few stimuli in common for the metric, or for halves of them.
     SchemaError
-        A group without a neuroid that is finite throughout; no repeats where they are needed.
+        A group without a neuroid that is finite throughout; no repeats where they are needed; stimuli that several subjects saw, in one
+        array.
 
     Warns
     -----
@@ -138,7 +139,8 @@ def similarity(
     validate(source, name="source")
     validate(target, name="target")
     what_for = f" for the metric {measure.name!r}"
-    x, y, report = joined(average_repeats(source), average_repeats(target), measure.least, join=join, what_for=what_for)
+    averaged = [average_if_repeated(side, owner="similarity") for side in (source, target)]
+    x, y, report = joined(*averaged, measure.least, join=join, what_for=what_for)
     first = side_of(x, names[0], "source", trials_of=source if measure.trials else None)
     second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
     most = min(x.shape[-2] for side in (first, second) for x in side.groups.values())

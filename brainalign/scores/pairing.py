@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.errors import ParameterError
+from brainalign.core.parameters import did_you_mean
 from brainalign.core.provenance import all_steps, provenance
 from brainalign.core.schema import SCHEMA_VERSION, as_labels
 from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
-from brainalign.dataset.repeats import average_repeats, presentations_in_rows
+from brainalign.dataset.repeats import average_if_repeated, presentations_in_rows
 from brainalign.dataset.split import Folds
 from brainalign.features.chain import Chain, flatten_time
 
@@ -149,34 +149,6 @@ def straddles(folds: Folds, x: xr.DataArray) -> bool:
     """
     codes = pd.factorize(x.stimulus_id.values.astype(object))[0]
     return any(np.intersect1d(codes[fold.train], codes[fold.test]).size > 0 for fold in folds.on(x))
-
-
-def average_if_repeated(x: xr.DataArray) -> xr.DataArray:
-    """Return the mean over repeats; the array itself where no stimulus repeats.
-
-    Parameters
-    ----------
-    x : DataArray
-
-    Returns
-    -------
-    DataArray
-
-    Raises
-    ------
-    SchemaError
-        Presentations of a stimulus to several subjects are no repeats.
-    """
-    if not pd.Index(x.stimulus_id.values.astype(object)).has_duplicates:
-        return x
-    averaged = average_repeats(x)
-    if "subject" in coords_of(x, "presentation") and "subject" not in averaged.coords:
-        raise SchemaError(
-            f"repeats='average' got stimuli that several subjects saw, {preview(np.unique(x.subject.values))}, whose neuroids are not the "
-            "same. Expected repeats='keep', or means that are asked for: `ba.average_repeats(x, by=('stimulus_id', 'subject'))` keeps subjects "
-            "apart, and `ba.average_repeats(x)` does not."
-        )
-    return averaged
 
 
 def rows_of_fold(both: Pair, fold: Any, repeats: str) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray, xr.DataArray]:

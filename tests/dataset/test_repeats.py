@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import brainalign as ba
-from brainalign.core.errors import NullWarning, ParameterError
+from brainalign.core.errors import NullWarning, ParameterError, SchemaError
 from brainalign.core.provenance import provenance
-from brainalign.dataset.repeats import average_repeats, exchange_groups
+from brainalign.dataset.repeats import average_if_repeated, average_repeats, exchange_groups
 
 
 def make(values, ids, **options):
@@ -137,3 +137,16 @@ def test_a_verb_with_such_stimuli_says_so_rather_than_p_of_one():
     with pytest.raises(ParameterError, match="7 stimuli of which none"):
         ba.evaluate(x, x, model=ba.Ridge(alphas=1.0), cv=2, n_permutations=9, controls="none", repeats="keep", random_state=0)
     assert float(ba.permutation_test(*[ba.average_repeats(x)] * 2, n_permutations=9, random_state=0).p_value.max()) == 0.1
+
+
+def test_averaging_leaves_single_presentations_alone():
+    x = make(np.ones((2, 1)), "ab")
+    assert average_if_repeated(x) is x
+
+
+def test_presentations_to_several_subjects_are_no_repeats():
+    x = make(np.ones((4, 1)), "abab", subject=["p", "p", "q", "q"])
+    with pytest.raises(SchemaError, match=r"stimuli that several subjects saw, 'p', 'q', .* Expected each subject by itself"):
+        average_if_repeated(x)
+    own = make(np.ones((4, 1)), "aabb", subject=["p", "p", "q", "q"])
+    assert average_if_repeated(own).subject.values.tolist() == ["p", "q"]

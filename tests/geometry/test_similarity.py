@@ -202,6 +202,13 @@ def test_a_ceiling_of_systems_with_some_of_the_times_has_all_that_any_has(study,
     assert not [w for w in recwarn if w.category is FutureWarning]
 
 
+def test_subjects_in_one_array_are_not_averaged_unasked(study):
+    target = study.brain.assign_coords(subject=("presentation", np.where(study.brain.repetition == 0, "p", "q")))
+    with pytest.raises(SchemaError, match="similarity got stimuli that several subjects saw, 'p', 'q'"):
+        ba.similarity(study.network, target)
+    ba.similarity(study.network, ba.average_repeats(target))
+
+
 def test_bad_input_is_named(study):
     with pytest.raises(UnknownNameError, match="Did you mean 'procrustes'"):
         ba.similarity(study.network, study.brain, metric="procrust")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.scores.pairing import average_if_repeated, join_key, labels_as_target, leaks_of, pair, straddles
+from brainalign.core.errors import ParameterError
+from brainalign.scores.pairing import join_key, labels_as_target, leaks_of, pair, straddles
 
 
 def make(ids, *, width=2, system="net", **coords):
@@ -68,19 +68,6 @@ def test_sides_that_share_time_alone_are_joined_for_any_mapping():
     named = a.assign_coords(stimulus_id=b.stimulus_id)
     ask = {"model": ba.Ridge(alphas=[1.0]), "cv": ba.split(b, by="run"), "controls": "none"}
     np.testing.assert_array_equal(ba.evaluate(a, b, **ask).score, ba.evaluate(named, b, **ask).score)
-
-
-def test_averaging_leaves_single_presentations_alone():
-    x = make(["a", "b"])
-    assert average_if_repeated(x) is x
-
-
-def test_presentations_to_several_subjects_are_no_repeats():
-    x = make(["a", "b", "a", "b"], subject=["p", "p", "q", "q"])
-    with pytest.raises(SchemaError, match=r"stimuli that several subjects saw, 'p', 'q', .* Expected repeats='keep'"):
-        average_if_repeated(x)
-    own = make(["a", "a", "b", "b"], subject=["p", "p", "q", "q"])
-    assert average_if_repeated(own).subject.values.tolist() == ["p", "q"]
 
 
 def test_leaks_are_found_through_joined_spaces():
