@@ -320,7 +320,8 @@ def _refuse_missing(source: Any, chosen: str, because: str, missing: list[str], 
     if not missing:
         return
     given = {**{name: repr(value) for name, value in options.items()}, **{name: _EXAMPLES.get(name, "...") for name in missing}}
-    call = ", ".join([repr(_shown(source)), *(f"{name}={text}" for name, text in given.items())])
+    opened = "files" if isinstance(source, (list, tuple)) else repr(_shown(source))
+    call = ", ".join([opened, *(f"{name}={text}" for name, text in given.items())])
     raise ParameterError(
         f"{_shown(source)} is opened as {chosen!r}: {because}. This format needs {', '.join(f'`{name}=`' for name in missing)}, got "
         f"{', '.join(options) or 'no options'}. Expected a call like `ba.open_responses({call})`, with your own values; another format is "

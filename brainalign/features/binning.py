@@ -106,7 +106,8 @@ class BinTime(PresentationMixer):
         ----------
         X : DataArray, (presentation, neuroid, time), or (presentation, neuroid) of a continuous recording
         presentations : DataArray, Dataset or DataFrame, optional
-            Needed for a continuous recording.
+            Needed for a continuous recording: blocks or events, as a DataFrame with ``stimulus_id``, ``onset_s``, ``duration_s`` and, where
+            there are several, ``run`` (the names of BIDS are ``onset``, ``duration`` and ``trial_type``: rename them).
 
         Returns
         -------
@@ -158,7 +159,7 @@ class BinTime(PresentationMixer):
                 f"BinTime(edges_s={self.edges_s!r}) mixes presentations of a continuous recording only without `edges_s` and with a "
                 "target: pass `presentations=`."
             )
-        onset = onsets_of(target, owner="BinTime", side="the target")
+        onset = onsets_of(target, owner="BinTime", side="the presentations")
         (start, stop), base = self._window(), self._baseline()
         end = onset + durations_of(target, owner="BinTime")
         matrix = _window_means(source, target, onset + start, end + stop)

@@ -17,6 +17,7 @@ import xarray as xr
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.core.parameters import preview
 from brainalign.core.provenance import is_lazy, write_step
 from brainalign.core.schema import PRESENTATION_COORDS, as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
@@ -102,7 +103,8 @@ class PresentationMixer(TransformerMixin, BaseEstimator, ABC):
         X : DataArray, (presentation, neuroid[, time])
             numpy or dask.
         presentations : DataArray, Dataset or DataFrame, optional
-            Whose rows the output shall have; needed by the steps that retime, not read by the others.
+            Whose rows the output shall have; needed by the steps that retime, not read by the others. A DataFrame has ``stimulus_id``,
+            ``onset_s`` and, where there are several, ``run``; its other columns become coordinates.
 
         Returns
         -------
@@ -124,7 +126,14 @@ class PresentationMixer(TransformerMixin, BaseEstimator, ABC):
             )
         source = table_of(X)
         target = table_of(presentations) if self.retimes else source
-        out = mix_responses(self, self.mixing(source, target), X, target)
+        matrices = self.mixing(source, target)
+        if "stimulus_id" not in target:
+            raise SchemaError(
+                f"{type(self).__name__} got presentations without `stimulus_id` (columns: {preview(map(str, target.columns), 8)}). Expected "
+                "a name for each row: what was shown, or one of its own for every trial that is to be told from others, such as "
+                "`events.assign(stimulus_id='run-' + events.run + '/' + events.condition)`."
+            )
+        out = mix_responses(self, matrices, X, target)
         params = {**self.get_params(deep=False), **self.report(source, target)}
         return write_step(validate(out, name="the result"), type(self).__name__, params=params, inputs={"X": X})
 

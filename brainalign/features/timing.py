@@ -40,6 +40,13 @@ def ticks(seconds: Any) -> Array:
     return np.rint(np.asarray(seconds, dtype=np.float64) * 1e6).astype(np.int64)
 
 
+def _named(table: pd.DataFrame) -> str:
+    """How the seconds get their name: those of BIDS have another one."""
+    if "onset" in table:
+        return "events.rename(columns={'onset': 'onset_s', 'duration': 'duration_s'})"
+    return "x.assign_coords(onset_s=('presentation', seconds))"
+
+
 def onsets_of(table: pd.DataFrame, *, owner: str, side: str = "the responses") -> Array:
     """Return ``onset_s`` of every row.
 
@@ -62,7 +69,7 @@ def onsets_of(table: pd.DataFrame, *, owner: str, side: str = "the responses") -
     if "onset_s" not in table:
         raise SchemaError(
             f"{owner} needs the time of every row, and {side} have no `onset_s` (coordinates: {preview(map(str, table.columns), 8)}). "
-            "Expected seconds from the start of the run: `x.assign_coords(onset_s=('presentation', seconds))`."
+            f"Expected seconds from the start of the run: `{_named(table)}`."
         )
     onset = table["onset_s"].to_numpy(dtype=np.float64)
     missing = np.flatnonzero(~np.isfinite(onset))

@@ -181,6 +181,10 @@ def test_what_is_missing_is_named_with_a_call_that_works(tmp_path):
     options = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     assert options == {"run": "1", "tr_s": 2.0, "system": "sub-01"}
     assert ba.open_responses(ast.literal_eval(call.args[0]), **options).shape == (2, 2)
+    with pytest.raises(
+        ParameterError, match=r"and 1 more is opened as .*a call like `ba\.open_responses\(files, run='1', tr_s=2\.0"
+    ):
+        ba.open_responses([file, file], format="timecourses", run="1")
     with pytest.raises(ParameterError, match=r"unknown option 'sytem'\. Did you mean 'system'"):
         ba.open_responses(file, tr_s=2.0, sytem="sub-01")
 

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.provenance import is_lazy, provenance
 
 
@@ -165,3 +165,22 @@ def test_haxby_blocks_decode_as_published(shared_data):
     scores = cross_val_score(model, blocks.values, labels, groups=blocks.run.values.astype(object), cv=LeaveOneGroupOut())
     assert blocks.shape == (64, 488)
     assert scores.mean() == pytest.approx(0.703, abs=0.02)
+
+
+def test_events_as_bids_names_them_are_told_their_names_here():
+    bold = ba.responses(
+        np.zeros((4, 1)),
+        stimulus_id=list("abcd"),
+        neuroid_id=["v"],
+        modality="fmri",
+        system="s",
+        run="1",
+        onset_s=np.arange(4) * 2.0,
+    )
+    events = pd.DataFrame({"onset": [0.0], "duration": [4.0], "run": "1"})
+    with pytest.raises(SchemaError, match=r"the presentations have no `onset_s`.*events\.rename\(columns=\{'onset': 'onset_s'"):
+        ba.BinTime().transform(bold, events)
+    events = events.rename(columns={"onset": "onset_s", "duration": "duration_s"})
+    with pytest.raises(SchemaError, match=r"presentations without `stimulus_id` \(columns: 'onset_s', 'duration_s', 'run'\)"):
+        ba.BinTime().transform(bold, events)
+    assert ba.BinTime().transform(bold, events.assign(stimulus_id="face")).shape == (1, 1)
