@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import require
+from brainalign.core.errors import ParameterError, require
+from brainalign.core.parameters import did_you_mean
+from brainalign.core.schema import group_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +29,7 @@ STYLE = {
 }  # fmt: skip
 UNITS = {
     "pearson": "Pearson r", "spearman": "Spearman ρ", "r2": "R²", "accuracy": "accuracy", "balanced-accuracy": "balanced accuracy",
+    "auc": "area under the ROC curve", "bits-per-spike": "bits per spike", "pseudo-r2": "pseudo-R²", "rho-a": "rho-a (rank correlation)",
 }  # fmt: skip
 
 
@@ -146,8 +150,54 @@ def write_title(axes: Axes, title: str | None) -> None:
         axes.set_title(title, loc="left")
 
 
+def note_of(marks: Sequence[str], width: int) -> str:
+    """Lay out what the marks of a figure are, in lines of some width.
+
+    Parameters
+    ----------
+    marks : sequence of str
+    width : int
+        Characters.
+
+    Returns
+    -------
+    str
+    """
+    lines = [""]
+    for mark in marks:
+        longer = f"{lines[-1]}  ·  {mark}" if lines[-1] else mark
+        lines = [*lines[:-1], longer] if len(longer) <= width or not lines[-1] else [*lines, mark]
+    return "\n".join(lines)
+
+
 def bare(axes: Axes) -> None:
     """Take ticks and frame away, for an image."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def neuroid_groups(score: xr.DataArray, by: str | None, owner: str) -> str | None:
+    """Return the coordinate of neuroids that groups them.
+
+    Parameters
+    ----------
+    score : DataArray, (neuroid, ...)
+    by : str or None
+        Default ``layer`` or ``region``.
+    owner : str
+        The figure, for the message.
+
+    Returns
+    -------
+    str or None
+
+    Raises
+    ------
+    ParameterError
+        No such coordinate.
+    """
+    known = [str(name) for name, c in score.coords.items() if c.dims == ("neuroid",)]
+    if by is not None and by not in known:
+        raise ParameterError(f"{owner} got by={by!r}. Expected one of {', '.join(known)}.{did_you_mean(by, known)}")
+    return by or group_label(score)

@@ -10,7 +10,6 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import did_you_mean, preview
-from brainalign.core.schema import group_label
 from brainalign.reports.drawing import (
     FAINT,
     INK,
@@ -23,19 +22,20 @@ from brainalign.reports.drawing import (
     house_style,
     in_words,
     labels_of,
+    neuroid_groups,
     new_figure,
     unit_of,
     write_cells,
     write_title,
 )
 from brainalign.reports.table import kind_of, tidy
+from brainalign.reports.timefigures import TIMES, generalization, time_course
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: What the one dim of times of a result may be called.
-TIMES = ("time", "source_time", "target_time")
+__all__ = ["attribution", "distribution", "generalization", "heatmap", "score_vs_ceiling", "time_course"]
 
 
 def heatmap(result: xr.Dataset | xr.DataArray, *, variable: str = "score", title: str | None = None) -> Figure:
@@ -115,7 +115,7 @@ def score_vs_ceiling(result: xr.Dataset, *, by: str | None = None, title: str | 
     rows = tidy(result).dropna(subset=["score", "ceiling"])
     if "time" in rows:
         rows = rows.loc[rows.groupby([c for c in ("system", "layer", "region", "neuroid_id") if c in rows])["ceiling"].idxmax()]
-    by = _by(result["score"], by, "score_vs_ceiling")
+    by = neuroid_groups(result["score"], by, "score_vs_ceiling")
     with house_style():
         figure = new_figure((3.9, 3.6))
         axes = figure.subplots()
@@ -159,7 +159,7 @@ def distribution(result: xr.Dataset, *, by: str | None = None, title: str | None
     """
     if kind_of(result) != "scores":
         raise ParameterError("distribution got a result without a score per neuroid. Expected a result of `ba.evaluate`.")
-    by = _by(result["score"], by, "distribution")
+    by = neuroid_groups(result["score"], by, "distribution")
     groups = _groups(tidy(result).dropna(subset=["score"]), by)
     jitter = np.random.default_rng(0)
     with house_style():
@@ -179,62 +179,6 @@ def distribution(result: xr.Dataset, *, by: str | None = None, title: str | None
         axes.set_xlabel(by or "")
         figure.legend(loc="outside upper right", ncols=2)
         write_title(axes, title)
-    return figure
-
-
-def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, title: str | None = None) -> Figure:
-    """Draw scores over time: one line per group, a panel per target where there are several.
-
-    Parameters
-    ----------
-    result : Dataset or DataArray, (..., time)
-        Scores per neuroid (the line is the median over the neuroids of a group, the band the quartiles), or of groups × groups; of RDMs
-        over time too, whose dim is ``source_time`` or ``target_time``.
-    by : str, optional
-        Neuroid coordinate of the lines; default ``layer`` or ``region``.
-    title : str, optional
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Each line's peak (of distances, the lowest point) is marked; intervals are bands, where the result has them; and a line at the foot of the panel
-        says where p ≤ .05, corrected (``p_value_cluster``, or else ``p_value_max``).
-
-    Raises
-    ------
-    ParameterError
-        The result has no time, or two; or more than two other dims; ``by`` names no coordinate of neuroids.
-    """
-    result = _with_one_time(result)
-    score = result["score"] if isinstance(result, xr.Dataset) else result
-    panels = _panels(result, by)
-    best = np.nanargmin if str(result.attrs.get("direction", "")).startswith("lower") else np.nanargmax
-    with house_style():
-        figure = new_figure((max(3.8, 2.9 * len(panels) + 0.8), 2.9))
-        grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-        times, foot = score["time"].values, np.nanmin(score.values)
-        for axes, (name, lines) in zip(grid, panels.items(), strict=True):
-            for i, (colour, (label, (middle, low, high, p))) in enumerate(
-                zip(colour_cycle(len(lines)), lines.items(), strict=False)
-            ):
-                axes.plot(times, middle, color=colour, lw=1.5, label=label)
-                if p is not None:  # one row a line, below the scores
-                    height = foot - 0.04 * (i + 1) * (np.nanmax(score.values) - foot)
-                    axes.plot(times, np.where(p <= 0.05, height, np.nan), color=colour, lw=2.5, label="_p ≤ .05")
-                if low is not None:
-                    axes.fill_between(times, low, high, color=colour, alpha=0.15, lw=0)
-                if np.isfinite(middle).any():
-                    axes.plot(times[best(middle)], middle[best(middle)], "o", color=colour, ms=4)
-            axes.axhline(0, color=FAINT, lw=0.6)
-            axes.axvline(0, color=FAINT, lw=0.6)
-            axes.set_title(name)
-            axes.set_xlabel("time (s)")
-        grid[0].set_ylabel(unit_of(result, "score"))
-        if any(label for lines in panels.values() for label in lines):
-            handles, labels = grid[0].get_legend_handles_labels()
-            figure.legend(handles, labels, loc="outside right center")
-        if title:
-            figure.suptitle(title, size=10)
     return figure
 
 
@@ -335,54 +279,6 @@ def _grid(result: xr.Dataset | xr.DataArray, variable: str) -> xr.DataArray:
             f"heatmap got dims {grid.dims}. Expected groups × groups: a result of `ba.compare` or `ba.compare_rdms`."
         )
     return grid.transpose(*sides, ...)
-
-
-def _with_one_time(result: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:
-    """Return a result whose one dim of times is called ``time``."""
-    dims = (result["score"] if isinstance(result, xr.Dataset) else result).dims
-    found = [dim for dim in dims if dim in TIMES]
-    if len(found) != 1:
-        raise ParameterError(
-            f"time_course got dims {dims}. Expected one `time` dim: score responses that have one, and select along a second."
-        )
-    return result if found == ["time"] else result.rename({found[0]: "time"})
-
-
-def _panels(result: xr.Dataset | xr.DataArray, by: str | None) -> dict[str, dict[str, tuple[Any, ...]]]:
-    """Return {panel: {line: (middle, low, high, p-value)}} for scores of neuroids or of groups × groups."""
-    score = result["score"] if isinstance(result, xr.Dataset) else result
-    if "neuroid" in score.dims:
-        by = _by(score, by, "time_course")
-        names = score[by].values.astype(object) if by else np.full(score.sizes["neuroid"], "", dtype=object)
-        over = score.transpose("neuroid", "time").values
-        lines = {}
-        for name in dict.fromkeys(names):
-            low, middle, high = np.nanquantile(over[names == name], [0.25, 0.5, 0.75], axis=0)
-            lines[str(name)] = (middle, low, high, None)
-        return {"": lines}
-    beside = result if isinstance(result, xr.Dataset) else {}
-    p = next((beside[name] for name in ("p_value_cluster", "p_value_max") if name in beside), None)
-    found = [score, *(beside[name] if name in beside else None for name in ("ci_low", "ci_high")), p]
-    sides = [dim for dim in score.dims if dim != "time"]
-    if len(sides) > 2:
-        raise ParameterError(f"time_course got dims {score.dims}. Expected no more than two beside the time: select, or average.")
-    shape = (-1, *([score.sizes[sides[1]]] if len(sides) > 1 else []), score.sizes["time"])
-    rows = [None if x is None else x.transpose(*sides, "time").values.reshape(shape) for x in found]
-    lines = labels_of(score, sides[0]) if sides else [""]
-    if len(sides) < 2:
-        return {"": {line: tuple(None if x is None else x[i] for x in rows) for i, line in enumerate(lines)}}
-    return {
-        panel: {line: tuple(None if x is None else x[i, j] for x in rows) for i, line in enumerate(lines)}
-        for j, panel in enumerate(labels_of(score, sides[1]))
-    }
-
-
-def _by(score: xr.DataArray, by: str | None, owner: str) -> str | None:
-    """Return the coordinate of neuroids that groups them."""
-    known = [str(name) for name, c in score.coords.items() if c.dims == ("neuroid",)]
-    if by is not None and by not in known:
-        raise ParameterError(f"{owner} got by={by!r}. Expected one of {', '.join(known)}.{did_you_mean(by, known)}")
-    return by or group_label(score)
 
 
 def _groups(rows: Any, by: str | None) -> list[tuple[Any, Any]]:

@@ -21,6 +21,7 @@ from brainalign.reports.drawing import (
     in_words,
     labels_of,
     new_figure,
+    note_of,
     unit_of,
 )
 from brainalign.reports.table import kind_of
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_PANELS = 8
+_MOST_NAMES = 12
 
 
 def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: str | None = None) -> Figure:
@@ -46,6 +48,7 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
     Returns
     -------
     matplotlib.figure.Figure
+        Up to twelve stimuli are named.
 
     Raises
     ------
@@ -66,6 +69,9 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
             low, high = np.nanpercentile(off, [1, 99]) if np.isfinite(off).any() else (0, 1)
             image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
             bare(axes)
+            if len(values) <= _MOST_NAMES:
+                axes.set_yticks(range(len(values)), labels_of(square, "stimulus"), size=6)
+                axes.set_xticks(range(len(values)), labels_of(square, "stimulus"), size=6, rotation=90)
             axes.set_title(name)
             bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.03, ticks=[low, high], format="%.2g")
             bar.outline.set_visible(False)
@@ -186,6 +192,12 @@ def comparison(result: xr.Dataset, *, title: str | None = None) -> Figure:
             axes.set_xlabel(in_words(str(models)))
             top.set_title(panel)
         rows[1, 0].set_ylabel(unit_of(result, "score"))
+        drawn = {
+            "ci_low": "line: 95% interval", "p_value_max": "dot at the foot: p ≤ .05, corrected", "ceiling_low": "band: noise ceiling",
+            "difference": "grid: row better than column",
+        }  # fmt: skip
+        marks = [text for name, text in drawn.items() if (wins is not None if name == "difference" else beside[name] is not None)]
+        figure.supxlabel(note_of(marks, width=24 + 16 * len(panels)), size=7, color=FAINT)
         if title:
             figure.suptitle(title, size=10)
     return figure

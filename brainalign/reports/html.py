@@ -191,7 +191,9 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
                 "bars are intervals, the band is the noise ceiling; dots mark p ≤ .05, corrected",
                 geometryfigures.comparison(item),
             )
-        if len(sides) == 2 and len(dims) - len(sides) < 2:
+        if set(dims) == {"train_time", "test_time"}:
+            yield "learned at one time, tested at another; the contour surrounds p ≤ .05, corrected", figures.generalization(item)
+        elif len(sides) == 2 and len(dims) - len(sides) < 2:
             yield "scores; the best source of each target is framed", figures.heatmap(item)
             if isinstance(item, xr.Dataset) and "score_normalized" in item:
                 yield "scores over their noise ceiling", figures.heatmap(item, variable="score_normalized")

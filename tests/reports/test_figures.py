@@ -62,45 +62,6 @@ def test_distribution_draws_one_column_per_group(scores):
     assert sum(len(c.get_offsets()) for c in axes.collections if c.get_offsets().size) >= 5
 
 
-def test_time_course_marks_the_peak_of_each_group(timed, grid):
-    axes = figures.time_course(timed).axes[0]
-    peaks = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "o"]
-    assert peaks == pytest.approx([0.1, 0.2])
-    panels = grid[["score"]].expand_dims(time=[0.0, 0.1]).transpose(..., "time")
-    assert [axes.get_title() for axes in figures.time_course(panels).axes] == ["V1", "IT"]
-    with pytest.raises(ba.errors.ParameterError, match="time"):
-        figures.time_course(grid)
-
-
-def test_time_course_of_rdms_has_intervals_and_says_where_it_is_more_than_chance():
-    score = np.array([[0.0, 0.3, 0.4, 0.0], [0.0, 0.0, 0.2, 0.1]])
-    dims = ("source_layer", "target_time")
-    p = np.where(score > 0.15, 0.01, 0.5)
-    named = {"score": score, "ci_low": score - 0.1, "ci_high": score + 0.1, "p_value_max": np.ones_like(p), "p_value_cluster": p}
-    result = xr.Dataset(
-        {name: (dims, values) for name, values in named.items()},
-        coords={"source_layer": ["a", "b"], "target_time": [0.0, 0.1, 0.2, 0.3]},
-        attrs={"metric": "spearman"},
-    )
-    axes = figures.time_course(result).axes[0]
-    marks = [line for line in axes.lines if line.get_label().startswith("_p")]
-    assert [np.isfinite(line.get_ydata()).tolist() for line in marks] == (score > 0.15).tolist()
-    assert all(np.nanmax(line.get_ydata()) < 0 for line in marks)
-    assert len(axes.collections) == 2
-    with pytest.raises(ba.errors.ParameterError, match="Expected one `time` dim"):
-        figures.time_course(result.expand_dims(source_time=[0.0, 0.1]))
-
-
-def test_time_course_marks_the_smallest_distance_and_refuses_more_dims_than_it_draws():
-    scores = xr.DataArray([[3.0, 1.0, 2.0]], dims=("source_layer", "target_time"), coords={"target_time": [0.0, 0.1, 0.2]})
-    for direction, peak in (("higher is more alike", 0.0), ("lower is more alike", 0.1)):
-        lines = figures.time_course(scores.to_dataset(name="score").assign_attrs(direction=direction)).axes[0].lines
-        assert next(line.get_xdata().tolist() for line in lines if line.get_marker() == "o") == [peak]
-    many = scores.expand_dims(target_subject=2, target_region=3)
-    with pytest.raises(ba.errors.ParameterError, match="Expected no more than two beside the time"):
-        figures.time_course(many)
-
-
 def test_attribution_draws_images_or_bars(attributions):
     figure = figures.attribution(attributions, presentations=(0, 2, 9))
     images = [axes.images[0].get_array() for axes in figure.axes if axes.images and axes.get_label() != "<colorbar>"]

@@ -46,6 +46,18 @@ def test_comparison_shows_intervals_ceilings_chance_and_who_beats_whom(compared)
         assert beaten == int((compared.difference_p_value_max.transpose("pair", "target_region")[:, j] <= 0.05).sum())
 
 
+def test_comparison_says_what_its_marks_are(compared):
+    note = geometryfigures.comparison(compared).get_supxlabel()
+    for mark in ("95% interval", "p ≤ .05, corrected", "band: noise ceiling", "grid: row better than column"):
+        assert mark in note
+
+
+def test_few_stimuli_are_named(rdms):
+    few = rdms.isel(stimulus=slice(6), stimulus_2=slice(6))
+    names = [text.get_text() for text in geometryfigures.rdm_panel(few).axes[0].get_yticklabels()]
+    assert sorted(names) == sorted(str(name) for name in few.stimulus.values)
+
+
 def test_comparison_of_distances_counts_the_lower_as_the_better(compared):
     for direction, wins in (("higher is more alike", (0, 1)), ("lower is more alike", (1, 0))):
         result = xr.Dataset(
