@@ -130,31 +130,37 @@ def _null_percentile(result: xr.Dataset) -> str:
     below = 100 * (1 - (p * (n + 1) - 1) / n) if n else 100 * (1 - p)
     of = f" of {n} null scores" if n else ""
     if p.size == 1:
-        return f"{below[0]:.1f}{of} (p = {p[0]:.2g})"
+        return f"{below[0]:.1f}%{of} (p = {p[0]:.2g})"
     name = "p_value_max" if "p_value_max" in result else "p_value"
     passed = int((_finite(result[name]) <= 0.05).sum())
-    return f"{_middle(below, 1)}{of} (median); {passed} of {p.size} pass {name} ≤ .05"
+    return f"{_middle(below, 1)}%{of} (median); {passed} of {p.size} pass {name} ≤ .05"
 
 
 def _best_control(result: xr.Dataset) -> str:
     if "score_minus_best_control" not in result:
         return ""
     ahead = _finite(result["score_minus_best_control"])
-    text = f"{_middle(ahead)} below the score"
-    return text if ahead.size == 1 else f"{text} (median); {int((ahead > 0).sum())} of {ahead.size} are ahead of every control"
+    if ahead.size == 1:
+        return f"{abs(ahead[0]):.3f} {'below' if ahead[0] >= 0 else 'above'} the score"
+    text = f"score less best control {_middle(ahead)}"
+    return f"{text} (median); {int((ahead > 0).sum())} of {ahead.size} are ahead of every control"
 
 
 def _ceiling(result: xr.Dataset) -> str:
+    if {"ceiling_low", "ceiling_high"} <= set(result.data_vars):  # of geometries
+        low, high = _finite(result["ceiling_low"]), _finite(result["ceiling_high"])
+        return f"{_middle(low)} to {_middle(high)}" + (" (medians)" if low.size > 1 else "")
     values = _finite(result["ceiling"]) if "ceiling" in result else np.array([])
     return f"{values.mean():.3f}" + (f", mean of {values.size}" if values.size > 1 else "") if values.size else ""
 
 
 def _n(result: xr.Dataset) -> str:
-    if "n_presentations" not in result:
+    name = next((name for name in ("n_presentations", "n_stimuli") if name in result), None)
+    if name is None:
         return ""
-    counts = np.unique(np.asarray(result["n_presentations"].values))
+    counts = np.unique(np.asarray(result[name].values))
     shown = f"{counts[0]:,}" if counts.size == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    return f"{shown} presentations, {_finite(result['score']).size} scores"
+    return f"{shown} {name.removeprefix('n_')}, {_finite(result['score']).size} scores"
 
 
 def _finite(x: xr.DataArray) -> np.ndarray[Any, Any]:

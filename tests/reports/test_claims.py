@@ -51,7 +51,7 @@ def test_of_one_score_everything_is_shown_as_it_is():
     found = told(result)
     assert found["effect"] == "pearson 0.300"
     assert found["interval"] == "0.100 to 0.450"
-    assert found["null percentile"] == "98.0 of 99 null scores (p = 0.03)"  # two of ninety-nine are as high
+    assert found["null percentile"] == "98.0% of 99 null scores (p = 0.03)"  # two of ninety-nine are as high
     assert found["best control"] == "0.120 below the score"
     assert found["ceiling"] == "0.800"
     assert found["n"] == "400 presentations, 1 scores"
@@ -71,8 +71,8 @@ def test_of_many_scores_the_medians_and_how_many_pass():
     found = told(result)
     assert found["effect"] == "r2 0.400, median of 3 scores (quartiles 0.200 and 0.450)"
     assert found["interval"] == "0.200 to 0.600 (medians); 2 of 3 lie above 0"
-    assert found["null percentile"] == "100.0 of 99 null scores (median); 0 of 3 pass p_value_max ≤ .05"
-    assert found["best control"] == "-0.100 below the score (median); 1 of 3 are ahead of every control"
+    assert found["null percentile"] == "100.0% of 99 null scores (median); 0 of 3 pass p_value_max ≤ .05"
+    assert found["best control"] == "score less best control -0.100 (median); 1 of 3 are ahead of every control"
     assert found["n"] == "missing: keep `n_presentations` in the result"
     assert found["ceiling"].startswith("missing: score with `ceiling=`")
 
@@ -91,6 +91,13 @@ def test_a_result_of_evaluate_is_read():
         study.network, study.fmri, by=("layer", "region"), model=ba.Ridge(alphas=[10.0]), cv=3, controls="none", random_state=0
     )
     assert told(table)["n"] == "40 presentations, 12 scores"
+
+
+def test_geometries_have_bounds_and_stimuli():
+    result = xr.Dataset({"score": 0.4, "ceiling_low": 0.5, "ceiling_high": 0.7, "n_stimuli": 92}, attrs={"metric": "rho-a"})
+    found = told(result)
+    assert found["ceiling"] == "0.500 to 0.700"
+    assert found["n"] == "92 stimuli, 1 scores"
 
 
 def test_nothing_defined_is_said(scores):
