@@ -141,7 +141,7 @@ def write_step(
     step = {
         "verb": verb,
         "params": {k: plain(v) for k, v in (params or {}).items()},
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
         "inputs": {name: entry["fingerprint"] for name, entry in known.items()},
         "seed": seed,
         "time_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -229,9 +229,20 @@ def _lineage(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
 
 
 @cache  # reading the packages' metadata costs more than most steps
-def _versions() -> dict[str, str]:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of those packages that are installed.
+
+    Parameters
+    ----------
+    packages : tuple of str
+
+    Returns
+    -------
+    dict of str to str
+        Kept, and shared by all who ask: not to be changed.
+    """
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -45,25 +45,3 @@ def bin_spikes(times_s: Sequence[Any], event_onsets_s: Any, edges_s: Any) -> Arr
         below = np.searchsorted(np.asarray(times, dtype=np.float64), bounds, side="left")
         counts[:, unit] = np.diff(below, axis=1)
     return counts
-
-
-def count_spikes(times_s: Sequence[Any], edges_s: Any) -> Array:
-    """Count spikes in the bins of one continuous recording.
-
-    Parameters
-    ----------
-    times_s : sequence of array_like (spike,), seconds
-        Sorted spike times, one array a unit.
-    edges_s : array_like, (bin + 1,), seconds
-        Strictly increasing.
-
-    Returns
-    -------
-    ndarray of int32, (bin, unit)
-
-    Examples
-    --------
-    >>> count_spikes([[0.0, 0.1, 0.15, 0.3]], edges_s=[0.0, 0.1, 0.2, 0.3]).ravel()
-    array([1, 2, 0], dtype=int32)
-    """
-    return np.ascontiguousarray(bin_spikes(times_s, [0.0], edges_s)[0].T)

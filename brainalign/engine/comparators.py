@@ -177,7 +177,7 @@ def around_mean(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
     return deviations(_kept(vectors), axis=1)
 
 
-def _ranked(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
+def _ranked(vectors: Numbers) -> Numbers:
     return ranks(_kept(vectors), axis=1)
 
 

@@ -30,21 +30,6 @@ def pearson_columns(A: Numbers, B: Numbers) -> Numbers:
     return pooled_pearson(fold_sums(A, B))
 
 
-def spearman_columns(A: Numbers, B: Numbers) -> Numbers:
-    """Return Spearman's rank correlation of each column of ``A`` with the same column of ``B``.
-
-    Parameters
-    ----------
-    A, B : ndarray, (row, column...)
-
-    Returns
-    -------
-    ndarray of float64, (column...)
-        NaN where either side is constant or has a NaN.
-    """
-    return pearson_columns(ranks(A), ranks(B))
-
-
 def ranks(x: Numbers, *, axis: int = 0) -> Numbers:
     """Return mid-ranks from 1; ties share their average rank, and one NaN makes its whole column NaN.
 
@@ -126,20 +111,6 @@ def pooled_r2(sums: FoldSums) -> Numbers:
         NaN where targets do not vary within folds.
     """
     return 1.0 - _ratio(sums.error_ss, sums.target_ss)
-
-
-def pooled_mse(sums: FoldSums) -> Numbers:
-    """Return the mean squared error over all test rows.
-
-    Parameters
-    ----------
-    sums : FoldSums
-
-    Returns
-    -------
-    ndarray of float64, (column...)
-    """
-    return np.asarray(sums.error_ss / sums.n)
 
 
 def correlation_matrix(A: Numbers, B: Numbers) -> Numbers:

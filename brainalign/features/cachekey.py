@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from brainalign.core.provenance import versions
 from brainalign.core.tables import content_of, coords_of
 from brainalign.dataset.stimulus_table import content_hashes
 
@@ -44,7 +44,7 @@ def recording_key(responder: str, stimuli: xr.Dataset, blocks: list[slice], labe
         "stimuli": stimulus_hash(stimuli),
         "labels": _digest(repr([*coords, labels.shape])),
         "batches": _digest(repr([(rows.start, rows.stop) for rows in blocks])),
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
 
 
@@ -101,13 +101,3 @@ def _digest(head: str, texts: Iterable[str] = (), content: bytes = b"") -> str:
     digest.update("".join(texts).encode())
     digest.update(content)
     return digest.hexdigest()
-
-
-def _versions() -> Mapping[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

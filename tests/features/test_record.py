@@ -119,7 +119,7 @@ def test_a_mismatch_records_anew_and_says_so(tmp_path, caplog, change, part):
 
 def test_other_versions_record_anew(tmp_path, caplog, monkeypatch):
     record(Net(), images(), store=tmp_path / "s", progress=False)
-    monkeypatch.setattr("brainalign.features.cachekey.version", lambda package: "99")
+    monkeypatch.setattr("brainalign.features.cachekey.versions", lambda packages: dict.fromkeys(packages, "99"))
     net = Net()
     record(net, images(), store=tmp_path / "s", progress=False)
     assert net.n_passes == 2
