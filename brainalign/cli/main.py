@@ -10,6 +10,7 @@ from typing import Any
 
 from brainalign.core.errors import BrainAlignError
 
+_AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 COMMANDS = {
     "record": "present stimuli to a network and store the responses of its layers",
     "evaluate": "score how well one system predicts another, per neuroid",
@@ -71,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"brainalign {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        command = commands.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=_keys(name), formatter_class=_AS_WRITTEN
+        )
         command.add_argument("spec", help="TOML file; its keys are the keyword arguments of the function of that name")
         command.add_argument("--dry-run", action="store_true", help="print the calls as Python instead of running them")
         command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
@@ -81,6 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", default="demo-output", help="folder for the study and the report (default: %(default)s)")
     command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     return parser
+
+
+def _keys(command: str) -> str:
+    """Say which keys a file must have, and where all of them are explained."""
+    from brainalign.cli.spec import FUNCTION, REQUIRED
+
+    return (
+        f"keys that it must have: {', '.join(REQUIRED[command])}\n"
+        f"all keys: python -c 'import brainalign as ba; help(ba.{FUNCTION[command]})'\n"
+        "examples of all files: docs/command_line.md"
+    )
 
 
 def _add_data(commands: Any) -> None:

@@ -131,6 +131,14 @@ def test_with_resume_tiles_are_kept_and_a_finished_result_is_opened_again(store,
     assert found.score.sizes["neuroid"] == 12
 
 
+def test_help_of_a_command_names_its_keys_and_where_they_are_explained(capsys):
+    with pytest.raises(SystemExit):
+        main(["rsa", "--help"])
+    shown = capsys.readouterr().out
+    assert "must have: source, target" in shown
+    assert "help(ba.compare_rdms)" in shown
+
+
 def test_help_and_version_are_light():
     code = "import sys; from brainalign.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
