@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.features.timing import onsets_of, rows_by_run, run_codes, sampling_intervals
@@ -17,7 +17,9 @@ from brainalign.models.mapping import Values
 SLACK = 0.01  # of the sampling interval, as Delay has it
 
 
-def runs_in_time(X: Any, sampling_rate_hz: float | None, *, owner: str) -> tuple[list[tuple[Values, Values]], float]:
+def runs_in_time(
+    X: Any, sampling_rate_hz: float | None, *, owner: str, fitted_s: float | None = None
+) -> tuple[list[tuple[Values, Values]], float]:
     """Return the rows of each run in order of time, which sample of it each is, and the sampling interval in seconds.
 
     Parameters
@@ -28,6 +30,8 @@ def runs_in_time(X: Any, sampling_rate_hz: float | None, *, owner: str) -> tuple
         Of rows that have no ``onset_s``: those of one run follow each other.
     owner : str
         The mapping, for messages.
+    fitted_s : float, optional
+        The sampling interval that it was fitted at.
 
     Returns
     -------
@@ -40,7 +44,18 @@ def runs_in_time(X: Any, sampling_rate_hz: float | None, *, owner: str) -> tuple
         Rows without a time.
     ParameterError
         Rows that are not regularly sampled.
+    AlignmentError
+        Another sampling interval than that of the fit.
     """
+    runs, interval = _sampled(X, sampling_rate_hz, owner)
+    if fitted_s is not None and abs(interval / fitted_s - 1) > SLACK:
+        raise AlignmentError(
+            f"{owner} got rows that are {interval:g} s apart. Expected {fitted_s:g} s, as in `fit`: its lags are samples."
+        )
+    return runs, interval
+
+
+def _sampled(X: Any, sampling_rate_hz: float | None, owner: str) -> tuple[list[tuple[Values, Values]], float]:
     table = presentation_table(X) if isinstance(X, xr.DataArray) else pd.DataFrame(index=range(len(X)))
     codes = run_codes(table)
     if "onset_s" not in table:
@@ -65,6 +80,32 @@ def runs_in_time(X: Any, sampling_rate_hz: float | None, *, owner: str) -> tuple
     interval = float(np.median(known))
     runs = rows_by_run(codes, onset)
     return [(rows, np.rint((onset[rows] - onset[rows[0]]) / interval).astype(np.int64)) for rows in runs], interval
+
+
+def sides_as_rows(X: Any, Y: Any, *, owner: str) -> tuple[Any, Any]:
+    """Return both sides of a fit as :func:`as_rows` does.
+
+    Parameters
+    ----------
+    X, Y : DataArray or ndarray, (presentation, neuroid[, time])
+    owner : str
+        The mapping, for messages.
+
+    Returns
+    -------
+    X, Y : DataArray or ndarray, (presentation, neuroid)
+
+    Raises
+    ------
+    AlignmentError
+        One side alone has a time dim.
+    """
+    if np.ndim(X) != np.ndim(Y) and 3 in (np.ndim(X), np.ndim(Y)):
+        raise AlignmentError(
+            f"{owner} got a source of shape {np.shape(X)} and a target of shape {np.shape(Y)}. Expected a `time` dim on both sides, or rows "
+            "in time on both."
+        )
+    return as_rows(X), as_rows(Y)
 
 
 def as_rows(X: Any) -> Any:

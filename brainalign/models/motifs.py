@@ -10,13 +10,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.tables import coords_of
 from brainalign.engine.lagged import lay_out
 from brainalign.engine.moments import column_status
 from brainalign.engine.motifs import delayed_raster, log_odds
-from brainalign.models.in_time import SLACK, as_rows, runs_in_time
+from brainalign.models.in_time import SLACK, as_rows, runs_in_time, sides_as_rows
 from brainalign.models.mapping import LabelledMapping, Values
 
 
@@ -107,12 +107,7 @@ class MotifDetector(LabelledMapping):
         check_choice("method", self.method, ("logistic", "log-odds"), owner="MotifDetector")
         check_number("C", self.C, owner="MotifDetector", low=0.0, low_open=True)
         check_number("max_delay_s", self.max_delay_s, owner="MotifDetector", low=0.0)
-        if np.ndim(X) != np.ndim(Y) and 3 in (np.ndim(X), np.ndim(Y)):
-            raise AlignmentError(
-                f"MotifDetector got a source of shape {np.shape(X)} and a target of shape {np.shape(Y)}. Expected a `time` dim on both sides, or "
-                "rows in time on both."
-            )
-        X, Y = as_rows(X), as_rows(Y)
+        X, Y = sides_as_rows(X, Y, owner="MotifDetector")
         runs, self.interval_s_ = runs_in_time(X, self.sampling_rate_hz, owner="MotifDetector")
         self.delays_s_ = np.arange(int(self.max_delay_s / self.interval_s_ + SLACK) + 1) * self.interval_s_
         self._line = lay_out(runs, 0, len(self.delays_s_) - 1)
@@ -203,9 +198,5 @@ class MotifDetector(LabelledMapping):
     def _delayed(self, rows: Any) -> Any:
         """Return the delayed raster of rows in any order."""
         x = self._features(rows)
-        runs, interval = runs_in_time(rows, self.sampling_rate_hz, owner="MotifDetector")
-        if abs(interval / self.interval_s_ - 1) > SLACK:
-            raise AlignmentError(
-                f"MotifDetector got rows that are {interval:g} s apart. Expected {self.interval_s_:g} s, as in `fit`: delays are samples."
-            )
+        runs, _ = runs_in_time(rows, self.sampling_rate_hz, owner="MotifDetector", fitted_s=self.interval_s_)
         return delayed_raster(x, lay_out(runs, 0, len(self.delays_s_) - 1))

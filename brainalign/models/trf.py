@@ -10,7 +10,7 @@ import xarray as xr
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
@@ -21,7 +21,7 @@ from brainalign.engine.trf import solve_trf
 from brainalign.features.bands import band_labels
 from brainalign.features.delay import Delay
 from brainalign.models.banded import candidate_weights
-from brainalign.models.in_time import SLACK, as_rows, runs_in_time
+from brainalign.models.in_time import SLACK, as_rows, runs_in_time, sides_as_rows
 from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LabelledMapping, Values
 from brainalign.models.ridge import RELATIVE_ALPHAS, Ridge
@@ -146,12 +146,7 @@ class TRF(LabelledMapping):
             The rows are not the same, or one side has a time dim.
         """
         self._check()
-        if np.ndim(X) != np.ndim(Y) and 3 in (np.ndim(X), np.ndim(Y)):
-            raise AlignmentError(
-                f"TRF got a source of shape {np.shape(X)} and a target of shape {np.shape(Y)}. Expected a `time` dim on both sides, or rows "
-                "in time on both."
-            )
-        X, Y = as_rows(X), as_rows(Y)
+        X, Y = sides_as_rows(X, Y, owner="TRF")
         runs, self.interval_s_ = runs_in_time(X, self.sampling_rate_hz, owner="TRF")
         low, high = (np.array([self.tmin_s, self.tmax_s]) / self.interval_s_ + [-SLACK, SLACK]).tolist()
         self._lags = int(np.ceil(low)), int(np.floor(high))
@@ -185,11 +180,7 @@ class TRF(LabelledMapping):
         check_is_fitted(self, "features_used_")
         rows = as_rows(X)
         x = self._features(rows)
-        runs, interval = runs_in_time(rows, self.sampling_rate_hz, owner="TRF")
-        if abs(interval / self.interval_s_ - 1) > SLACK:
-            raise AlignmentError(
-                f"TRF got rows that are {interval:g} s apart. Expected {self.interval_s_:g} s, as in `fit`: lags are samples."
-            )
+        runs, _ = runs_in_time(rows, self.sampling_rate_hz, owner="TRF", fitted_s=self.interval_s_)
         line = lay_out(runs, *self._lags)
         out = (lagged_product(x, line, self._source_mean, self._weights) + self._offset).astype(self.dtype)
         out[:, self.status_ != "ok"] = np.nan

@@ -81,7 +81,7 @@ def test_labels_runs_and_kinds(data):
     np.testing.assert_allclose(found, plain)
     turned = np.random.default_rng(0).permutation(len(new_x))
     np.testing.assert_allclose(model.predict(labelled(new_x)[turned]), plain[turned])
-    with pytest.raises(AlignmentError, match=r"0\.002 s apart\. Expected 0\.001 s, as in `fit`: delays are samples"):
+    with pytest.raises(AlignmentError, match=r"0\.002 s apart\. Expected 0\.001 s, as in `fit`: its lags are samples"):
         model.predict(brain.assign_coords(onset_s=2 * brain.onset_s))
 
 
