@@ -50,7 +50,8 @@ def generalised_cross_validation(
     weight = (column + null) / (values * ~null + column + null)
     left_over = to_numpy(weight.sum(1)) + n - k - fit_intercept
     squares = rotated * rotated
-    outside = np.maximum(norm - to_numpy(cast(squares.sum(0), "float64")), 0.0)
+    # Where U spans all rows nothing is outside, and the rounding of a difference would be all that is left as α → 0.
+    outside = np.maximum(norm - to_numpy(cast(squares.sum(0), "float64")), 0.0) * (n > k + fit_intercept)
     residual = outside + to_numpy(cast(weight * weight, dtype_name(rotated)) @ squares).astype(np.float64)
     free = left_over > 1e-9 * n
     scale = np.divide(n, left_over, out=np.full(len(left_over), np.inf), where=free)
