@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import hash_array
+from brainalign.engine.backend import to_numpy
 
 BASELINES = ("zero", "mean", "presentations", "silent")
 #: Presentations, or positions of texts, of which baselines are drawn.
@@ -37,9 +39,7 @@ class Baseline:
     ----------
     n_starts : int
     label : str
-        For provenance.
-    key : str or None
-        Hash of an input that was given.
+        For provenance; of a function, its name and ``()``.
     """
 
     def __init__(
@@ -47,9 +47,10 @@ class Baseline:
     ) -> None:
         if isinstance(baseline, str):
             check_choice("baseline", baseline, BASELINES, owner="attribute")
-        self.label = baseline if isinstance(baseline, str) else getattr(baseline, "__name__", type(baseline).__name__)
+        name = getattr(baseline, "__name__", type(baseline).__name__)
+        self.label = baseline if isinstance(baseline, str) else f"{name}()" if callable(baseline) else name
         self.n_starts, self._seed = (n_draws if self.label == "presentations" else 1), seed
-        self.key = None if isinstance(baseline, str) or callable(baseline) else hash_array(np.asarray(baseline))
+        self._given, self._shown = baseline, (responder, stimuli)
         self._pool: _Pool | None = None
         self._reference: Any = 0.0
         if self.label == "presentations":
@@ -58,6 +59,17 @@ class Baseline:
             self._reference = mean_input(responder.pieces(stimuli))
         elif not isinstance(baseline, str):
             self._reference = baseline
+
+    @cached_property
+    def key(self) -> str | None:
+        """Hash of an input that was given; of a function, of what it makes of the inputs, for its name does not tell it from others."""
+        if isinstance(self._given, str):
+            return None
+        if not callable(self._given):
+            return hash_array(np.asarray(self._given))
+        responder, stimuli = self._shown
+        made = [hash_array(to_numpy(self._given(piece.inputs.detach()))) for piece in responder.pieces(stimuli)]
+        return hash_array(np.array(made))
 
     def starts(self, piece: Piece) -> Starts:
         """Return the baselines of the inputs of a piece; positions that belong to no stimulus stay as they are.

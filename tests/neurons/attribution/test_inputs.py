@@ -69,6 +69,20 @@ def test_arrays_and_functions_are_baselines():
         Baseline("presentations", net, table.isel(presentation=[0]), n_draws=1, seed=0)
 
 
+def test_functions_are_told_apart_by_what_they_make():
+    words = Words()
+
+    def mean(x):
+        return x / 2
+
+    first, other, again = (Baseline(f, words, None, n_draws=1, seed=0) for f in (lambda x: x / 2, lambda x: x / 3, mean))
+    assert first.label == other.label == "<lambda>()"
+    assert first.key == again.key != other.key
+    assert again.label == "mean()"  # and not the mean over stimuli
+    assert at(again.starts(words.made[1]), 0)[0, 0, 1].tolist() == [6, 6.5]
+    assert Baseline("mean", words, None, n_draws=1, seed=0).key is None
+
+
 def test_groups_cover_the_input_by_name_or_by_shape():
     dims, shape = ("channel", "y", "x"), (2, 2, 3)
     columns = xr.DataArray(["l", "l", "r"], dims="x")
