@@ -11,9 +11,10 @@ from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
+from brainalign.engine.backend import to_numpy
 from brainalign.engine.moments import Numbers
 from brainalign.engine.projection import classes, cosines
-from brainalign.neurons.weights.reading import labelled_vectors, plain_values, vectors_of
+from brainalign.neurons.weights.reading import labelled_vectors, vectors_of
 
 #: Names of input, output and gate matrices in the multilayer perceptrons of stock models.
 _PARTS = (("c_fc", "c_proj", None), ("up_proj", "down_proj", "gate_proj"), ("fc1", "fc2", None))
@@ -118,5 +119,5 @@ def mlp_weights(mlp: Any, *, layer: str, system: str) -> dict[str, xr.DataArray]
 
 def _inputs_first(part: Any) -> Numbers:
     """Return the matrix of a linear layer as (input, output); GPT-2's are kept so, those of ``torch.nn.Linear`` the other way."""
-    weight = plain_values(part.weight)
+    weight = to_numpy(part.weight)
     return weight if type(part).__name__ == "Conv1D" else weight.T

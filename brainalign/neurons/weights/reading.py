@@ -11,6 +11,7 @@ from brainalign.core.errors import AlignmentError, CapabilityError, ParameterErr
 from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
+from brainalign.engine.backend import to_numpy
 from brainalign.engine.concepts import column_blocks
 from brainalign.engine.moments import Numbers
 from brainalign.engine.projection import highest
@@ -77,7 +78,7 @@ def read_weights(
     check_number("k", k, owner="read_weights", low=1, high=len(rows), integer=True)
     vectors = vectors - vectors.mean(axis=0) if centre else vectors
     if scale is not None:
-        gain = np.asarray(plain_values(scale), dtype=np.float64)
+        gain = np.asarray(to_numpy(scale), dtype=np.float64)
         if gain.shape != (len(vectors),):
             raise ParameterError(f"read_weights got a scale of shape {gain.shape}. Expected ({len(vectors)},), one a feature.")
         vectors = vectors * gain[:, None]
@@ -131,8 +132,8 @@ def vectors_of(weights: Any, *, owner: str) -> tuple[Numbers, dict[str, Any], Nu
         shape = getattr(weights, "target_shape_", weights.coef_.shape[1:])
         coords = getattr(weights, "target_coords_", None) or {"neuroid_id": (("neuroid",), np.arange(weights.coef_.shape[1]))}
         if len(shape) == 1:
-            return plain_values(weights.coef_).astype(np.float64), coords, getattr(weights, "source_ids_", None)
-    values = None if hasattr(weights, "fit") or isinstance(weights, xr.DataArray) else plain_values(weights)
+            return to_numpy(weights.coef_).astype(np.float64), coords, getattr(weights, "source_ids_", None)
+    values = None if hasattr(weights, "fit") or isinstance(weights, xr.DataArray) else to_numpy(weights)
     if values is None or values.ndim != 2:
         raise CapabilityError(
             f"{owner} got weights of type {type(weights).__name__}{'' if values is None else f' and shape {values.shape}'}. Expected vectors "
@@ -186,17 +187,3 @@ def labelled_vectors(values: Numbers, coords: dict[str, Any], features: Numbers)
     DataArray, (feature, neuroid)
     """
     return xr.DataArray(values, dims=("feature", "neuroid"), coords=coords | {"feature": features})
-
-
-def plain_values(values: Any) -> Numbers:
-    """Return the values of an array or tensor.
-
-    Parameters
-    ----------
-    values : array_like or torch.Tensor
-
-    Returns
-    -------
-    ndarray
-    """
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)

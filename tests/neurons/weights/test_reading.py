@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.neurons.weights.reading import bank_rows, labelled_vectors, plain_values, vectors_of
+from brainalign.neurons.weights.reading import bank_rows, labelled_vectors, vectors_of
 
 
 def bank_of(rows, names=None):
@@ -87,7 +87,6 @@ def test_vectors_keep_the_names_of_their_neuroids_and_features(vocabulary):
     assert coords["neuroid_id"][1].tolist() == ["a", "b", "c"]
     with pytest.raises(ba.errors.AlignmentError, match="test got weights of 3 features"):
         bank_rows(vocabulary[:, [2, 1, 0]], vectors, ids, owner="test")
-    assert plain_values([1, 2]).tolist() == [1, 2]
     timed = np.ones((40, 2, 3))
     meg = ba.responses(
         timed * np.arange(40)[:, None, None], stimulus_id=range(40), neuroid_id=[0, 1], modality="meg", system="s", time=[0, 1, 2]
