@@ -77,15 +77,27 @@ def test_family_of_208_transforms_under_permutation(benchmark):
     }
 
 
+def clipped_correlation(x, y):
+    """Return the distance correlation of distances that were clipped between thresholds, each (lower, upper, matrix), as written out."""
+    clipped = [np.clip(side / side.max(), lower, upper) for lower, upper, side in (x, y)]
+    a, b = (side - side.mean(0) - side.mean(1)[:, None] + side.mean() for side in clipped)
+    return np.sqrt(max((a * b).sum(), 0) / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
 def test_adaptive_dependence_of_100_stimuli(benchmark):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 100, 5))
     sides = squareform(pdist(x)), squareform(pdist(x + y))
     orders = np.stack([rng.permutation(100) for _ in range(1000)])
-    spent = []
+    levels, spent, found = np.linspace(0, 1, 8), [], []
     benchmark.pedantic(
-        lambda: cpu_seconds(lambda: adaptive_correlations(*sides, np.linspace(0, 1, 8), orders=orders), spent), rounds=ROUNDS
+        lambda: found.append(cpu_seconds(lambda: adaptive_correlations(*sides, levels, orders=orders), spent)), rounds=ROUNDS
     )
+    between = [(levels[i], levels[j]) for i, j in zip(*np.triu_indices(8, 1), strict=True)]
+    for made, order in ((found[-1][0], np.arange(100)), (found[-1][1][-1], orders[-1])):
+        moved = sides[1][np.ix_(order, order)]
+        expected = [[clipped_correlation((*a, sides[0]), (*b, moved)) for b in between] for a in between]
+        np.testing.assert_allclose(made, expected, atol=1e-10)
     benchmark.extra_info |= {
         "target": "60 CPU seconds for 784 combinations × 1000 permutations",
         "CPU seconds": round(median(spent), 3),
