@@ -266,6 +266,34 @@ def check_random_state(random_state: int | np.random.Generator | None, *, owner:
     )
 
 
+def check_device(name: Any, found: str | None, *, owner: str) -> str:
+    """Return the device to compute on if there is one of this name.
+
+    Parameters
+    ----------
+    name : object
+        What was asked for.
+    found : str or None
+        From :func:`brainalign.engine.backend.resolve_device`.
+    owner : str
+        For the message.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ParameterError
+        There is no such device here.
+    """
+    if found is None:
+        raise ParameterError(
+            f"The 'device' parameter of {owner} must be 'cpu', 'auto' or a device of this machine, such as 'cuda'. Got {name!r} instead."
+        )
+    return found
+
+
 def preview(values: Iterable[Any], n: int = 3) -> str:
     """Return the first ``n`` values as text for a message: ``'a', 'b', 'c', ... (12 in all)``.
 

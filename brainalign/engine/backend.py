@@ -45,23 +45,30 @@ def namespace(x: Array) -> Any:
     return np
 
 
-def resolve_device(device: str) -> str:
+def resolve_device(device: Any) -> str | None:
     """Return the device to compute on: ``"auto"`` is ``"cuda"`` where there is one, else ``"cpu"``.
 
     Parameters
     ----------
-    device : str
+    device : object
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ... or ``"auto"``.
 
     Returns
     -------
-    str
+    str or None
+        None where there is no such device.
     """
-    if device != "auto":
-        return device
+    if device == "cpu":
+        return "cpu"
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError):  # no such word, no such device here, no word at all
+        return None
+    return str(device)
 
 
 def move(x: Array, device: str) -> Array:

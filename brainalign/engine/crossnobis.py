@@ -37,7 +37,8 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
     """
     if (counts == counts[0, 0]).all():
         sums = sums - sums.mean(-2)[..., None, :]
-    total, products = sums.sum(0), 0.0
+    total = sums.sum(0)
+    products: Array = 0.0
     if covariances is not None:
         for f, g in combinations(range(len(counts)), 2):
             noise = (covariances[f] + covariances[g]) / 2

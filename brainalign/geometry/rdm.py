@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
-from brainalign.core.parameters import check_choice, check_number, preview
+from brainalign.core.parameters import check_choice, check_device, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.engine.backend import resolve_device
@@ -117,7 +117,8 @@ def rdm(
     array([0., 5., 1.])
     """
     validate(responses)
-    _check_choices(metric, repeats, time, prior, dtype, device)
+    _check_choices(metric, repeats, time, prior, dtype)
+    device = check_device(device, resolve_device(device), owner="rdm")
     _check_fit(metric, folds, between, noise, time == "all", responses.dims)
     conditions = labels_of(responses, condition, parameter="condition")
     if len(conditions[1]) < LEAST:
@@ -131,7 +132,7 @@ def rdm(
     noise = check_noise(noise, responses, tuple(lead), folds)
     by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
     inverse = isinstance(noise, xr.DataArray) and bool(noise.attrs.get("inverse"))
-    ask = Settings(metric, folds, between, by_fold, inverse, time == "all", prior, dtype, resolve_device(device))
+    ask = Settings(metric, folds, between, by_fold, inverse, time == "all", prior, dtype, device)
     attrs = _attrs(metric, condition, folds, between, noise)
     params = {
         "metric": metric, "by": by, "condition": condition, "repeats": repeats, "folds": folds, "between": between,
@@ -163,12 +164,11 @@ def _attrs(metric: str, condition: str, folds: str | None, between: tuple[str, s
     return attrs if between is None else attrs | {"between": list(between), "symmetric": False}
 
 
-def _check_choices(metric: Any, repeats: Any, time: Any, prior: Any, dtype: Any, device: Any) -> None:
+def _check_choices(metric: Any, repeats: Any, time: Any, prior: Any, dtype: Any) -> None:
     check_choice("metric", metric, tuple(MEASURES), owner="rdm")
     check_choice("repeats", repeats, ("average", "refuse"), owner="rdm")
     check_choice("time", time, ("match", "all"), owner="rdm")
     check_choice("dtype", dtype, ("float64", "float32"), owner="rdm")
-    check_choice("device", device, ("cpu", "cuda", "auto"), owner="rdm")
     if np.shape(prior) != (2,):
         raise ParameterError(f"The 'prior' parameter of rdm must be a rate and a weight, (1.0, 0.1). Got {prior!r} instead.")
     for value in prior:

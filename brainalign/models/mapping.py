@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError
-from brainalign.core.parameters import preview
+from brainalign.core.parameters import check_device, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import dim_of
 from brainalign.engine.backend import resolve_device
@@ -265,18 +265,7 @@ def working_device(name: Any, *, owner: str) -> str:
     ParameterError
         There is no such device here.
     """
-    device = resolve_device(name)
-    if device == "cpu":
-        return device
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:  # no such word, no such device here, no word at all
-        raise ParameterError(
-            f"The 'device' parameter of {owner} must be 'cpu', 'auto' or a device of this machine, such as 'cuda'. Got {name!r} instead."
-        ) from error
-    return device
+    return check_device(name, resolve_device(name), owner=owner)
 
 
 def check_rows(X: Any, Y: Any) -> None:

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import check_choice, check_number, check_options, check_random_state, did_you_mean, preview
+from brainalign.core.parameters import (
+    check_choice,
+    check_device,
+    check_number,
+    check_options,
+    check_random_state,
+    did_you_mean,
+    preview,
+)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(0, 1e6), st.floats(0, 1e6))
@@ -128,3 +136,11 @@ def test_options_of_a_function_are_checked_before_it_is_called():
     with pytest.raises(ParameterError, match=r"open needs `system=`, got tr_s"):
         check_options(read, {"tr_s": 1}, owner="open")
     check_options(lambda path, **anything: path, {"whatever": 1}, owner="open")
+
+
+def test_a_device_that_is_not_there_is_named():
+    assert check_device("auto", "cpu", owner="rdm") == "cpu"
+    with pytest.raises(
+        ParameterError, match=r"'device' parameter of rdm must be 'cpu', 'auto' or a device .* Got 'cuda' instead"
+    ):
+        check_device("cuda", None, owner="rdm")

@@ -39,6 +39,7 @@ def test_helpers_speak_both(make):
 def test_auto_is_a_device_that_exists():
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert [resolve_device(name) for name in ("cuda:99", "tpu", 1.5)] == [None] * 3
 
 
 def test_convolutions_keep_their_digits_and_the_setting_comes_back():

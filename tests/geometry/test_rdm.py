@@ -303,8 +303,8 @@ def test_bad_input_is_named():
             ba.rdm(x, folds="run", between=between)
     with pytest.raises(ParameterError, match="its matrix is symmetric"):
         ba.rdm(x, metric="crossnobis", folds="run", between=("r0", "r1"))
-    with pytest.raises(ParameterError, match="'device' parameter of rdm must be one of 'cpu', 'cuda', 'auto'"):
-        ba.rdm(x, device="gpu")
+    with pytest.raises(ParameterError, match="'device' parameter of rdm must be 'cpu', 'auto' or a device of this machine"):
+        ba.rdm(x, device="cuda:99")
     with pytest.raises(ParameterError, match="time='all' with folds=None"):
         ba.rdm(x, time="all")
     with pytest.raises(ParameterError, match="The 'prior' parameter"):

@@ -19,7 +19,7 @@ from brainalign.adapters.networks.weights import WeightsHash, digest, stable_rep
 from brainalign.adapters.stimuli.media import array_bytes, hash_bytes
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError, require
 from brainalign.core.latents import latent_matrices
-from brainalign.core.parameters import check_number, preview
+from brainalign.core.parameters import check_device, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
@@ -80,7 +80,7 @@ class DiffusersGenerator:
         local = {"owner": _OWNER, "local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
         expected = "a pipeline as diffusers saves it, its weights as safetensors"
         found = hub.from_pretrained(self._library.DiffusionPipeline, str(folder), expected=expected, **local)
-        self.pipeline = found.to(resolve_device(device))
+        self.pipeline = found.to(check_device(device, resolve_device(device), owner=_OWNER))
         self.batch_size, self.options = batch_size, options
 
     def generate(self, latents: Any, seed: int = 0) -> xr.Dataset:
