@@ -11,6 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
+from brainalign.engine.retrieval import rank_true
 
 mne = pytest.importorskip("mne")
 from mne.decoding import GeneralizingEstimator, SlidingEstimator, cross_val_multiscore  # noqa: E402
@@ -124,3 +125,22 @@ def test_memory(benchmark, trials, generalize):
     whole = 1 + benchmark.pedantic(traced, rounds=1) / trials[0].nbytes
     assert whole <= 1.5
     benchmark.extra_info |= {"target": "at most 1.5 times the input", "peak over input": round(whole, 2)}
+
+
+def test_retrieval_among_10_000(benchmark):
+    """Ranks of 10,000 predictions among 10,000 candidates of 768 dimensions, which are compared in blocks."""
+    rng = np.random.default_rng(0)
+    candidates = rng.normal(size=(10_000, 768)).astype(np.float32)
+    predictions = candidates + 8 * rng.normal(size=candidates.shape).astype(np.float32)
+
+    def traced():
+        tracemalloc.start()
+        ranks = rank_true(predictions, candidates, np.arange(10_000))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return ranks, (peak + predictions.nbytes + candidates.nbytes) / 2**30
+
+    ranks, peak = benchmark.pedantic(traced, rounds=1)
+    assert 0.1 < (ranks < 1).mean() < 0.9
+    assert peak < 8
+    benchmark.extra_info |= {"target": "below 8 GB", "peak GB, with both sides": round(peak, 2)}
