@@ -129,6 +129,11 @@ def open_variable(path: Path, name: str, variable: Variable, dims: tuple[str, ..
     Returns
     -------
     dask array of float32, or of the integers of the file
+
+    Raises
+    ------
+    FormatError
+        Packed values, or no numbers.
     """
     packed = [attr for attr in ("scale_factor", "add_offset") if attr in variable.attrs]
     if packed or variable.dtype.kind not in "iufb":

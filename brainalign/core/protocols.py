@@ -206,8 +206,8 @@ class Adapter(Protocol):
     """Opens one file format as responses."""
 
     @abstractmethod
-    def matches(self, path: Any) -> bool:
-        """Return True where the file or object looks like this format, by content rather than by name."""
+    def matches(self, path: Any) -> str | bool:
+        """Return why the file or object looks like this format, by content rather than by name; falsy where it does not."""
 
     @abstractmethod
     def open(self, path: Any, **options: Any) -> xr.DataArray:

@@ -93,7 +93,13 @@ class Simulation:
 
     @property
     def brain(self) -> xr.DataArray:
-        """The fMRI responses, (presentation, neuroid)."""
+        """The fMRI responses, (presentation, neuroid).
+
+        Raises
+        ------
+        CapabilityError
+            No fMRI was simulated.
+        """
         if self.fmri is None:
             raise CapabilityError("simulation has no 'fmri' recording, which `brain` stands for. Add it to `modalities`.")
         return self.fmri

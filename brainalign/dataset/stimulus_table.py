@@ -54,6 +54,11 @@ def build(
     Returns
     -------
     Dataset, (presentation,)
+
+    Raises
+    ------
+    ParameterError
+        No such kind, columns of another length, or one with a reserved name.
     """
     check_choice("kind", kind, KINDS, owner="stimuli.table")
     attrs: dict[str, Any] = {"kind": kind}

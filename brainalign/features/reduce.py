@@ -173,6 +173,11 @@ class Reduce(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of object, (component,)
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
         """
         if not hasattr(self, "neuroids_"):
             raise NotFittedError("This Reduce is not fitted yet. Call `fit` first, or put it into a chain.")

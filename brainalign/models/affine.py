@@ -45,11 +45,25 @@ class Affine:
         return out + bias if constant else out
 
     def take(self, columns: torch.Tensor) -> Affine:
-        """Return the map to some of the outputs."""
+        """Return the map to some of the outputs.
+
+        Parameters
+        ----------
+        columns : Tensor of int, (output,)
+
+        Returns
+        -------
+        Affine
+        """
         return Affine(self.weight[:, columns], self.bias[columns], self.origin)
 
     def tensors(self) -> list[torch.Tensor]:
-        """Return all that the map was fitted to."""
+        """Return all that the map was fitted to.
+
+        Returns
+        -------
+        list of Tensor
+        """
         return [self.weight, self.bias, self.origin]
 
 
@@ -74,11 +88,25 @@ class Network:
         return out if self.columns is None else out[:, self.columns]
 
     def take(self, columns: torch.Tensor) -> Network:
-        """Return the map to some of the outputs."""
+        """Return the map to some of the outputs.
+
+        Parameters
+        ----------
+        columns : Tensor of int, (output,)
+
+        Returns
+        -------
+        Network
+        """
         return Network(self.module, columns if self.columns is None else self.columns[columns])
 
     def tensors(self) -> list[torch.Tensor]:
-        """Return all that the module was fitted to."""
+        """Return all that the module was fitted to.
+
+        Returns
+        -------
+        list of Tensor
+        """
         return [tensor.cpu() for tensor in self.module.state_dict().values()]
 
 
@@ -103,7 +131,18 @@ class Mixing:
         return torch.cat([(matrix @ flat).reshape(-1, *x.shape[1:]) for matrix in self._cast[place]], dim=-1)
 
     def restrict(self, columns: np.ndarray[Any, Any]) -> tuple[Mixing, np.ndarray[Any, Any]]:
-        """Return the mixing of some source rows only, and the output rows that they reach."""
+        """Return the mixing of some source rows only, and the output rows that they reach.
+
+        Parameters
+        ----------
+        columns : ndarray of int
+            The source rows.
+
+        Returns
+        -------
+        mixing : Mixing
+        reached : ndarray of int
+        """
         cut = [matrix.tocsc()[:, columns].tocsr() for matrix in self.matrices]
         reached = np.flatnonzero(sum(np.diff(matrix.indptr) for matrix in cut))
         return Mixing(tuple(matrix[reached] for matrix in cut)), reached

@@ -56,7 +56,19 @@ class Pretrained:
 
 
 def refuse_seen(before: Pretrained, X: Any) -> None:
-    """Refuse a trunk that saw the subject under test, or that is not what the pretraining left."""
+    """Refuse a trunk that saw the subject under test, or that is not what the pretraining left.
+
+    Parameters
+    ----------
+    before : Pretrained
+    X : DataArray or ndarray, (presentation, neuroid[, time])
+        Source of the subject under test.
+
+    Raises
+    ------
+    SplitError
+        Its system or more than half of its rows were seen, or the trunk has other parameters.
+    """
     if hash_of(before.trunk) != before.hash:
         raise SplitError(
             f"The trunk of {_OWNER} has the parameters {hash_of(before.trunk)} before `fit`, and had {before.hash} after its pretraining: it was trained "
@@ -73,20 +85,60 @@ def refuse_seen(before: Pretrained, X: Any) -> None:
 
 
 def systems_of(X: Any) -> frozenset[str]:
-    """Return whose responses these are, where they say so."""
+    """Return whose responses these are.
+
+    Parameters
+    ----------
+    X : DataArray or ndarray, (presentation, neuroid[, time])
+
+    Returns
+    -------
+    frozenset of str
+        Empty where they do not say.
+    """
     return frozenset(map(str, coords_of(X, "neuroid").get("system", ()))) if isinstance(X, xr.DataArray) else frozenset()
 
 
 def stimuli_of(X: Any) -> frozenset[str]:
-    """Return the stimuli of the rows, where they have names."""
+    """Return the stimuli of the rows.
+
+    Parameters
+    ----------
+    X : DataArray or ndarray, (presentation, neuroid[, time])
+
+    Returns
+    -------
+    frozenset of str
+        Empty where they have no names.
+    """
     return frozenset(map(str, X.coords["stimulus_id"].values)) if isinstance(X, xr.DataArray) else frozenset()
 
 
 def digests(x: Values) -> frozenset[bytes]:
-    """Return a digest of each row that is not constant; silent trials are alike in all animals."""
+    """Return a digest of each row that is not constant; silent trials are alike in all animals.
+
+    Parameters
+    ----------
+    x : ndarray, (row, feature)
+
+    Returns
+    -------
+    frozenset of bytes
+        Of the values as float32.
+    """
     return frozenset(hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in x.astype(np.float32) if np.ptp(row) > 0)
 
 
 def hash_of(parameters: Mapping[str, torch.Tensor]) -> str:
-    """Return a hash of parameters by name."""
+    """Return a hash of parameters.
+
+    Parameters
+    ----------
+    parameters : mapping of str to Tensor
+        In any order.
+
+    Returns
+    -------
+    str
+    """
     return hash_array(np.concatenate([p.detach().cpu().numpy().ravel() for _, p in sorted(parameters.items())]))

@@ -194,6 +194,11 @@ class SharedSpace(LabelledMapping):
         dict of str to DataArray or ndarray, (neuroid[, time])
             Pearson r, pooled over folds from fold-centred sums, of the mean prediction from the other systems. Only the
             rotation of the system itself into the template is fitted to it, on training rows.
+
+        Raises
+        ------
+        ParameterError
+            Fewer than three systems.
         """
         if len(systems) < 3:
             raise ParameterError(

@@ -135,6 +135,13 @@ class SpatialReadout(LabelledMapping):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ParameterError
+            A parameter out of its range.
+        CapabilityError
+            One channel where ``method="factorised"``.
         """
         check_choice("method", self.method, ("fwrf", "factorised"), owner="SpatialReadout")
         check_choice("dtype", self.dtype, ("float32", "float64"), owner="SpatialReadout")

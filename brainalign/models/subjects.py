@@ -210,14 +210,33 @@ class RidgeBySubject(BaseEstimator):
         self.groups = groups
 
     def fit(self, X: Any, Y: Any) -> Self:
-        """Fit each subject's rows, (presentation, neuroid[, time]), alone."""
+        """Fit each subject's rows alone.
+
+        Parameters
+        ----------
+        X, Y : DataArray, (presentation, neuroid[, time])
+            With ``subject``.
+
+        Returns
+        -------
+        self
+        """
         labels = subject_labels(X)
         self.subjects_ = np.unique(labels)
         self.ridges_ = [Ridge(groups=self.groups).fit(X[labels == name], Y[labels == name]) for name in self.subjects_]
         return self
 
     def predict(self, X: Any) -> Values:
-        """Return the predictions, (presentation, neuroid[, time])."""
+        """Predict the target, each row from the mapping of its subject.
+
+        Parameters
+        ----------
+        X : DataArray, (presentation, neuroid[, time])
+
+        Returns
+        -------
+        ndarray, (presentation, neuroid[, time])
+        """
         codes = subject_codes(X, self.subjects_, "Ridge")
         parts = {int(k): np.asarray(self.ridges_[k].predict(X[codes == k])) for k in np.unique(codes)}
         out = np.empty((len(X), *self.ridges_[0].target_shape_), dtype=next(iter(parts.values())).dtype)

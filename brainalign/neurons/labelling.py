@@ -45,17 +45,48 @@ class Rows:
         return "onset_s" in self.table
 
     def in_time(self) -> list[Numbers]:
-        """Return the rows of each run in the order of their onsets."""
+        """Return the rows of each run in the order of their onsets.
+
+        Returns
+        -------
+        list of ndarray of int
+        """
         return rows_by_run(run_codes(self.table), self.table["onset_s"].to_numpy(dtype=np.float64))
 
     def orders(self, n: int, rng: np.random.Generator) -> Numbers:
-        """Return orders of the rows, (draw, presentation): groups exchanged, or, in time, each run shifted in a circle."""
+        """Return orders of the rows: groups exchanged, or, in time, each run shifted in a circle.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        ndarray of int, (draw, presentation)
+        """
         if self.timed:
             return time_orders(self.in_time(), null="shift", n_permutations=n, rng=rng)
         return exchange_orders(self.groups, n, rng, within=self.within)
 
     def weights(self, n: int, rng: np.random.Generator) -> tuple[Numbers, int]:
-        """Return how often each row is drawn, (draw, presentation), and from how many units: groups, or stretches of 20 s."""
+        """Return how often each row is drawn, and from how many units: groups, or stretches of 20 s.
+
+        Parameters
+        ----------
+        n : int
+        rng : Generator
+
+        Returns
+        -------
+        weights : ndarray of int, (draw, presentation)
+        n_units : int
+
+        Raises
+        ------
+        ParameterError
+            Fewer than two units.
+        """
         codes = self.groups
         if self.timed:
             block = np.floor(self.table["onset_s"].to_numpy(dtype=np.float64) / BLOCK_S)
@@ -240,6 +271,15 @@ def blocks_of(x: xr.DataArray, *, max_memory: int, owner: str, together: int = _
 
 
 def neuroid_labels(x: xr.DataArray) -> dict[str, Any]:
-    """Return the coordinates of neuroids and times, for a result."""
+    """Return the coordinates of neuroids and times, for a result.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid[, time])
+
+    Returns
+    -------
+    dict of str to (dim, ndarray)
+    """
     dims = ("neuroid", *(["time"] if "time" in x.dims else []))
     return {name: (dim, values) for dim in dims for name, values in coords_of(x, dim).items()}

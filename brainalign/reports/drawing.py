@@ -34,17 +34,41 @@ UNITS = {
 
 
 def house_style() -> AbstractContextManager[Any]:
-    """Return a context in which figures have the house style."""
+    """Return a context in which figures have the house style.
+
+    Returns
+    -------
+    context manager
+    """
     return require("matplotlib", extra="viz", purpose="drawing a figure").rc_context(STYLE)
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """Return an empty figure of a size in inches."""
+    """Return an empty figure.
+
+    Parameters
+    ----------
+    size : tuple of float, (width, height), inches
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     return require("matplotlib.figure", extra="viz", purpose="drawing a figure").Figure(figsize=size, layout="constrained")
 
 
 def colour_scale(values: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Return a sequential scale from 0, or a diverging one around 0 where scores are clearly negative."""
+    """Return a sequential scale from 0, or a diverging one around 0 where scores are clearly negative.
+
+    Parameters
+    ----------
+    values : ndarray
+
+    Returns
+    -------
+    dict
+        ``cmap``, ``vmin`` and ``vmax``, for ``imshow``.
+    """
     finite = values[np.isfinite(values)]
     high = float(np.abs(finite).max()) if finite.size and np.abs(finite).max() > 0 else 1.0
     if finite.size and finite.min() < -0.1 * high:
@@ -89,7 +113,16 @@ def frame_best(axes: Axes, values: np.ndarray[Any, Any]) -> None:
 
 
 def colour_cycle(n: int = 0) -> list[Any]:
-    """Return colours for some lines: distinct for up to eight, ordered beyond."""
+    """Return colours for some lines: distinct for up to eight, ordered beyond.
+
+    Parameters
+    ----------
+    n : int
+
+    Returns
+    -------
+    list of colours
+    """
     if n <= len(PALETTE):
         return list(PALETTE) * 8
     viridis = require("matplotlib", extra="viz", purpose="drawing a figure").colormaps["viridis"]
@@ -112,7 +145,16 @@ def labels_of(x: xr.DataArray, dim: Any) -> list[str]:
 
 
 def in_words(name: str) -> str:
-    """Return a dim's name in words: ``source_layer`` as ``layer (source)``."""
+    """Return a dim's name in words: ``source_layer`` as ``layer (source)``.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+    """
     side, _, group = name.partition("_")
     return f"{group} (source)" if side == "source" else f"{group} (target)" if side == "target" else name.replace("_", " ")
 
@@ -171,7 +213,12 @@ def note_of(marks: Sequence[str], width: int) -> str:
 
 
 def bare(axes: Axes) -> None:
-    """Take ticks and frame away, for an image."""
+    """Take ticks and frame away, for an image.
+
+    Parameters
+    ----------
+    axes : Axes
+    """
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

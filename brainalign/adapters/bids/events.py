@@ -67,6 +67,8 @@ def read_events(
 
     Raises
     ------
+    ParameterError
+        A folder without subject or task.
     FormatError
         No such person, task or session, no such column (those that there are get listed), a damaged table, an event without
         an onset beside a recording, or one that begins after the last volume.

@@ -151,6 +151,8 @@ def check_events(events: pd.DataFrame, *, source: str = "events=") -> pd.DataFra
 
     Raises
     ------
+    ParameterError
+        No table.
     FormatError
         A missing column, an onset that is no number, onsets that go back, two events at one time.
     """

@@ -133,6 +133,11 @@ class ResponseWriter:
         rows : slice
             Starts where the last one ended.
         values : ndarray, (row, neuroid)
+
+        Raises
+        ------
+        StoreError
+            They are not the next rows, or the disk refuses them.
         """
         if rows.start != self.n_done:
             raise StoreError(
@@ -156,6 +161,11 @@ class ResponseWriter:
         -------
         DataArray, (presentation, neuroid)
             Lazy.
+
+        Raises
+        ------
+        StoreError
+            Rows are missing.
         """
         if self.n_done != self._template.shape[0]:
             raise StoreError(f"{self._name!r} has {self.n_done} rows. Expected {self._template.shape[0]} before it is finished.")

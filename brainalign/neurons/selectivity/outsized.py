@@ -91,13 +91,21 @@ def tame(responses: xr.DataArray, *, how: str = "scale", by: str | None = None, 
 
     Returns
     -------
-    DataArray
+    DataArray, (presentation, neuroid[, time])
         As given where none is massive, but for a step in its provenance.
 
     Raises
     ------
     ParameterError
         No such ``how``, or nothing is left.
+
+    Examples
+    --------
+    >>> import brainalign as ba, numpy as np
+    >>> values = np.random.default_rng(0).normal(size=(50, 20)) * np.r_[1000, np.ones(19)]
+    >>> x = ba.responses(values, stimulus_id=range(50), neuroid_id=range(20), modality="ann", system="net")
+    >>> float(ba.neurons.tame(x).std("presentation")[0]) < 2, ba.neurons.tame(x, how="drop").sizes["neuroid"]
+    (True, 19)
     """
     check_choice("how", how, ("scale", "drop"), owner="tame")
     found = massive(responses, by=by, factor=factor)
