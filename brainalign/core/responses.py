@@ -125,6 +125,12 @@ def _labels(shape: tuple[int, ...], tables: Mapping[str, dict[str, Any]], coords
     """Return the coordinates, each with its dim: the columns of the tables, and coords whose name says the dim."""
     _refuse_unknown(coords)
     labels: dict[str, Any] = {}
+    n_given = tuple(np.size(coords[name]) for name in ("stimulus_id", "neuroid_id"))
+    if shape[0] != shape[1] and n_given == (shape[1], shape[0]):
+        raise ParameterError(
+            f"responses got values of shape {shape}, {n_given[0]} `stimulus_id` and {n_given[1]} `neuroid_id`. Expected (presentation, "
+            "neuroid): the other way round, `values.T` (with time, `values.swapaxes(0, 1)`)."
+        )
     for length, (dim, table) in zip(shape, tables.items(), strict=False):
         _refuse_misplaced(table, dim, labels)
         named = {**table, **{name: value for name, value in coords.items() if dim_of(name) == dim}}

@@ -168,7 +168,7 @@ def value_problems(x: xr.DataArray, bad: np.ndarray[Any, Any]) -> list[str]:
     where = preview(x.coords["neuroid_id"].values[bad])
     return [
         f"has NaN or infinite values in {int(bad.sum())} of {bad.size} neuroids ({where}). Expected finite numbers: drop them with "
-        "`x[:, keep]`, or declare NaN with `x.attrs['allow_nan'] = True`."
+        "`x[:, keep]`, or declare NaN with `allow_nan=True` (of an array that there is: `x.attrs['allow_nan'] = True`)."
     ]
 
 

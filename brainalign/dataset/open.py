@@ -170,8 +170,21 @@ def find_format(path_or_object: Any) -> tuple[str, str]:
     missing = f" Not asked: {'; '.join(unasked)}" if unasked else ""
     raise FormatError(
         f"{what} fits none of the formats {known}. Expected one of them: pass `format=` where you know it, or build the array with "
-        f"`ba.responses`.{missing}"
+        f"`ba.responses`.{_what_else(path_or_object)}{missing}"
     )
+
+
+def _what_else(source: Any) -> str:
+    """Say what is often meant by a path that fits no format."""
+    if not isinstance(source, Path):
+        return ""
+    if source.is_dir():
+        return (
+            " Of a folder that is no data set of a known layout, give the files: `sorted(Path(folder).rglob('*_bold.nii.gz'))`."
+        )
+    if source.suffix in (".csv", ".tsv"):
+        return " A table that names its stimuli in another column opens with `format='arrays', stimulus_column=...`."
+    return ""
 
 
 def open_rdms(path_or_object: Any, *, stimulus_id: Any = None, **options: Any) -> xr.DataArray:

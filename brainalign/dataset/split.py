@@ -152,6 +152,11 @@ def folds_of(x: xr.DataArray, cv: Any, groups: str | None, *, owner: str, random
     SplitError
         See :func:`split`.
     """
+    if hasattr(cv, "get_n_splits") and not isinstance(cv, Folds):
+        raise ParameterError(
+            f"{owner} got cv={cv!r}, which counts rows. Expected an int, or folds that follow labels: `ba.split(target, n_splits=5)`, or "
+            "`ba.split(target, by='run')` to hold out runs."
+        )
     if not isinstance(cv, Folds):
         return split(x, by=groups, n_splits=cv, random_state=random_state)
     if groups is not None:

@@ -122,6 +122,7 @@ def test_lazy_values_are_not_read():
         ({"stimulus_id": ["a", np.nan]}, SchemaError, r"no `stimulus_id` at presentations 1"),
         ({"stimulus_id": ["a", ""]}, SchemaError, r"no `stimulus_id` at presentations 1"),
         ({"stimulus_id": [1.0, 2.0]}, SchemaError, r"`stimulus_id` of dtype float64. Expected strings"),
+        ({"stimulus_id": ["a", "b", "c"], "values": np.ones((2, 3))}, ParameterError, r"the other way round, `values\.T`"),
         ({"stimulus_id": ["a"]}, ParameterError, r"`stimulus_id` of shape \(1,\). Expected one value, or 2 values, one per presentation"),
         ({"system": None}, ParameterError, r"`system=None`. Expected one value, or 2 values, one per neuroid"),
         ({"presentation": {"run": [1, 2, 3]}}, ParameterError, r"`run` of shape \(3,\). Expected one value, or 2"),

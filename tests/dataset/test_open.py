@@ -154,6 +154,17 @@ def test_none_or_two_that_fit(tmp_path, formats):
         ba.open_responses(tmp_path / "a", format="cta")
 
 
+def test_what_fits_nothing_is_told_what_is_often_meant(tmp_path):
+    (tmp_path / "mine.csv").write_text("image,v1\na,1\nb,2\n")
+    with pytest.raises(FormatError, match=r"opens with `format='arrays', stimulus_column=\.\.\.`"):
+        ba.open_responses(tmp_path / "mine.csv", modality="fmri", system="s")
+    assert ba.open_responses(
+        tmp_path / "mine.csv", format="arrays", stimulus_column="image", modality="fmri", system="s"
+    ).stimulus_id.values.tolist() == ["a", "b"]
+    with pytest.raises(FormatError, match="give the files"):
+        ba.open_responses(tmp_path)
+
+
 def test_the_docstring_lists_every_format():
     listed = re.search(r"format : str, optional\n(.*?)or one that", opening.open_responses.__doc__, flags=re.DOTALL).group(1)
     assert re.findall(r'``"([\w-]+)"``', listed) == Registry("no.plugins", opening.FORMATS._builtin).names()

@@ -324,3 +324,13 @@ def test_the_gap_holds_and_labels_survive_reordering_and_dropping(lengths, gap_s
     some = x.iloc[rng.permutation(len(x))[: rng.integers(len(x) - 3, len(x) + 1)]]
     kept = set(some.stimulus_id + "@" + some.onset_s.astype(str))
     assert sides_by_label(folds, some) == {name: (train & kept, test & kept) for name, (train, test) in whole.items()}
+
+
+def test_splitters_that_count_rows_are_told_of_those_that_follow_labels():
+    from sklearn.model_selection import KFold
+
+    x = ba.responses(np.ones((8, 2)), stimulus_id=range(8), neuroid_id=range(2), modality="ann", system="net")
+    with pytest.raises(
+        ba.errors.ParameterError, match=r"evaluate got cv=KFold.*which counts rows.*`ba\.split\(target, n_splits=5\)`"
+    ):
+        ba.evaluate(x, x, cv=KFold(4))
