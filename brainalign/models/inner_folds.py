@@ -35,8 +35,16 @@ def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Spl
 
     Raises
     ------
+    ParameterError
+        Fewer than two folds, or folds and groups that need labels where there are none.
     SplitError
         Fewer rows or groups than folds, or rows on both sides of a fold.
+
+    Notes
+    -----
+    A number of folds is dealt by :func:`split`, with seed 0. Like the outer ones, these folds follow the order of rows where
+    neither runs nor onsets order them: the same rows in another order give other folds, and alphas that differ a little. With
+    ``groups``, with a ``Folds``, and in time they do not.
     """
     if hasattr(cv, "on"):
         if rows is None:
