@@ -13,9 +13,8 @@ from brainalign.core.protocols import Metric
 from brainalign.core.tables import presentation_table
 from brainalign.dataset.folds import RUN_LABELS
 from brainalign.engine.bootstrap import LEFT_OUT, draw_weights
-from brainalign.engine.moments import Numbers, fold_sums, pool_sums
+from brainalign.engine.moments import Numbers, fold_sums, pool_sums, weighted_fold_sums
 from brainalign.engine.resample import BLOCK_S
-from brainalign.engine.weighted import weighted_fold_sums
 from brainalign.scores.pairing import Pair
 
 _VALUES = 2**22  # sums that are held at a time: 32 MB each

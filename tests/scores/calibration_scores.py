@@ -12,7 +12,7 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.engine.correlate import pearson_columns, pooled_pearson
-from brainalign.engine.weighted import weighted_fold_sums
+from brainalign.engine.moments import weighted_fold_sums
 
 PHIS = (0.0, 0.5, 0.8, 0.95)
 REFITS = (("20 refits", False, 20), ("bound without refits", True, 0))
