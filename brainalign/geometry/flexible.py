@@ -13,8 +13,10 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.comparators import COMPARATORS, around_mean, inner_products, units
-from brainalign.engine.moments import Numbers
+from brainalign.engine.moments import Numbers, known_mean
 from brainalign.engine.rdm_models import fit_weights, regress
+from brainalign.engine.rdm_permutation import moved_entries
+from brainalign.engine.resample import distinct_orders, false_discovery_rate, p_of_the_maximum, p_values
 from brainalign.geometry.compare import DIRECTIONS
 from brainalign.geometry.rdm_pairs import JoinedRdms, join_rdms, label_of, leading
 
@@ -23,6 +25,7 @@ MODELS = ("weighted", "free", "select", "interpolated")
 _FOLDS = ((40, 5), (24, 4), (12, 3), (0, 2))
 _LEAST_STIMULI = 3  # of a test fold: three pairs
 _COLLINEAR = 1e-10  # least eigenvalue of the correlations of sources
+_TIE = 1e-12  # scores that differ from what was found by rounding are as high
 
 
 def fit_rdms(
@@ -34,6 +37,7 @@ def fit_rdms(
     subjects: str | None = None,
     cv: int | None = None,
     n_repeats: int = 10,
+    n_permutations: int = 0,
     join: str = "inner",
     random_state: int | np.random.Generator | None = None,
 ) -> xr.Dataset:
@@ -57,6 +61,8 @@ def fit_rdms(
         Folds of stimuli; default 2 to 5, by their number. Pairs within the test stimuli are scored.
     n_repeats : int
         How often stimuli are dealt to folds anew.
+    n_permutations : int
+        Test the score against fits to targets whose stimuli have changed names, all alike, each fitted and scored anew.
     join : {"inner", "exact"}
     random_state : int, Generator or None
 
@@ -66,7 +72,8 @@ def fit_rdms(
         ``score`` (target_<dim>...), the mean over folds, and ``score_by_fold`` (fold, ...); ``score_source`` (source_<dim>,
         target_<dim>...), of each component alone on the same pairs, which a flexible model must beat; ``weights`` (source_<dim>,
         target_<dim>...), means over folds (of "select": the share of folds); ``n_undefined_folds``, in which no combination was
-        like the training pairs, or test pairs do not vary; ``tested`` (fold, stimulus).
+        like the training pairs, or test pairs do not vary; ``tested`` (fold, stimulus). With permutations ``p_value``,
+        ``p_value_fdr`` and ``p_value_max`` (target_<dim>...), as in :func:`compare_rdms`.
 
     Raises
     ------
@@ -96,6 +103,7 @@ def fit_rdms(
     able = tuple(name for name, measure in COMPARATORS.items() if not measure.from_patterns)
     check_choice("metric", metric, able, owner="fit_rdms")
     check_number("n_repeats", n_repeats, owner="fit_rdms", low=1, integer=True)
+    check_number("n_permutations", n_permutations, owner="fit_rdms", low=0, integer=True)
     seed = check_random_state(random_state, owner="fit_rdms")
     sources, targets, both = _complete(source, target, join, "fit_rdms")
     if model == "interpolated" and len(sources) < 2:
@@ -106,9 +114,10 @@ def fit_rdms(
     targets = np.moveaxis(targets.reshape(*shape, -1), order, range(len(order)))
     inner_shape, inner_dims = targets.shape[:-1], [dims[k] for k in order]
     targets = targets.reshape(1 if subjects is None else len(targets), -1, targets.shape[-1])  # (subject, group, pair)
+    *streams, renaming = np.random.SeedSequence(seed).spawn(n_repeats + 1)
     tested = [
         np.isin(np.arange(len(both.stimuli)), test)
-        for stream in np.random.SeedSequence(seed).spawn(n_repeats)
+        for stream in streams
         for test in np.array_split(np.random.default_rng(stream).permutation(len(both.stimuli)), n_folds)
     ]
     folds = zip(*(_one_fold(sources, targets, held, model, metric) for held in tested), strict=True)
@@ -117,12 +126,17 @@ def fit_rdms(
         name: (["fold", *extra, *inner_dims], np.stack(part).reshape(len(tested), *part[0].shape[:-1], *inner_shape))
         for (name, extra), part in zip(lead.items(), folds, strict=True)
     }
+    if n_permutations:
+        orders = distinct_orders(np.arange(len(both.stimuli)), n_permutations, np.random.default_rng(renaming))
+        tests = _tested(sources, targets, tested, orders, model, metric)
+        found |= {name: (inner_dims, values.reshape(inner_shape)) for name, values in tests.items()}
     out = xr.Dataset(found, coords=coords | more_coords).transpose("fold", *parts, *dims)
     means = out.mean("fold").rename(score_by_fold="score")  # of the folds in which a score is defined
     out = means.assign(score_by_fold=out.score_by_fold, n_undefined_folds=out.score_by_fold.isnull().sum("fold"))
     out = out.assign(tested=(["fold", "stimulus"], np.stack(tested))).assign_coords(stimulus=as_labels(both.stimuli))
     out.attrs = {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
     params = {"model": model, "metric": metric, "subjects": subjects, "cv": n_folds, "n_repeats": n_repeats, "join": join}
+    params |= {"n_permutations": len(orders)} if n_permutations else {}
     out.attrs |= {name: value for name, value in params.items() if value is not None}
     return write_step(out, "fit_rdms", params=params, inputs={"source": source, "target": target}, seed=seed)
 
@@ -228,6 +242,21 @@ def _one_fold(sources: Numbers, targets: Numbers, held: Numbers, model: str, met
     else:
         score = np.array([measure.product(predicted[t : t + 1], wanted[t : t + 1])[0, 0] for t in range(len(truth))])
     return score, measure.product(measure.prepare(sources[:, inside]), wanted), weights.T
+
+
+def _tested(
+    sources: Numbers, targets: Numbers, tested: list[Numbers], orders: Numbers, model: str, metric: str
+) -> dict[str, Numbers]:
+    """Return p-values (target,) of the mean held-out score against those of targets whose stimuli changed names."""
+
+    def scored(entries: Any) -> Numbers:
+        return known_mean(np.stack([_one_fold(sources, targets[..., entries], held, model, metric)[0] for held in tested]))
+
+    null = np.stack([scored(entries) for entries in moved_entries(orders, targets.shape[-1])])
+    null = np.where(np.isnan(null), -np.inf, null)  # a fit that finds no combination at all is below any that does
+    observed = scored(slice(None)) - _TIE
+    p = p_values(observed, null)
+    return {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(observed, null)}
 
 
 def _fitted(sources: Numbers, targets: Numbers, model: str, metric: str) -> Numbers:

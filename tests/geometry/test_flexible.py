@@ -167,3 +167,20 @@ def test_sources_that_cannot_be_told_apart_are_named():
         regress_rdms(double, layers[0])
     with pytest.raises(SchemaError, match="source at layer='l1' does not vary"):
         regress_rdms(layers * np.array([1, 0, 1])[:, None, None], layers[0])
+
+
+def test_renamed_stimuli_test_the_whole_fit():
+    layers, options = geometries(3), {"n_repeats": 1, "random_state": 0}
+    target = xr.concat([layers[0] + layers[2], noise(1, seed=3, dim="layer")[0]], "region")
+    for model in ("weighted", "select"):
+        out = fit_rdms(layers, target, model=model, n_permutations=39, **options)
+        assert out.p_value[0] <= 0.05
+        assert out.p_value[1] > 0.1
+        assert (out.p_value_max >= out.p_value).all()
+        assert out.attrs["n_permutations"] == 39
+        untested = fit_rdms(layers, target, model=model, **options)
+        xr.testing.assert_identical(untested.drop_attrs(), out[list(untested.data_vars)].drop_attrs())
+    people = noise(4, seed=5) + layers[1]
+    assert fit_rdms(layers, people, subjects="subject", n_permutations=39, **options).p_value.max() <= 0.05
+    with pytest.raises(ParameterError, match="'n_permutations' parameter of fit_rdms must be an int"):
+        fit_rdms(layers, target, n_permutations=-1)
