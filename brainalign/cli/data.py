@@ -118,6 +118,8 @@ def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr
         able = "allow_nan" in signature(reader).parameters and "allow_nan" not in options
         try:
             x = open_responses(path, format=format, **options)
+        except ParameterError as error:
+            raise ParameterError(f"{error} On the command line they are given as `--option tr_s=2.0`, one by one.") from error
         except (FormatError, SchemaError):
             if not able:
                 raise

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.cli.data import read_options
+from brainalign.cli.data import check_path, read_options
 from brainalign.cli.main import main
 from brainalign.core.errors import ParameterError
 
@@ -66,3 +66,9 @@ def test_a_recording_is_checked_without_saying_whose_it_is(shared_data, capsys):
     file = shared_data("eeg-visual-attention") / "eeglab_data.set"
     assert main(["data", "check", str(file), "--option", "events=samples"]) == 0
     assert "eeglab_data.set: eeg, 30,504 presentation × 30 neuroid in V" in capsys.readouterr().out
+
+
+def test_what_a_format_needs_is_asked_for_as_the_command_line_takes_it(tmp_path):
+    (tmp_path / "regions.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(ParameterError, match=r"needs `tr_s=`.*`--option tr_s=2\.0`"):
+        check_path(tmp_path / "regions.csv")
