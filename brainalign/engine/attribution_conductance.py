@@ -39,7 +39,7 @@ def conductance(
     Notes
     -----
     ``sum_k (g_k + g_{k+1}) / 2 * (y_{k+1} - y_k)`` with the values y of a unit and the gradients g of the output with respect to
-    them: its error falls with the square of the step, that of the left rule with the step. Source: Dhamdhere, Sundararajan and Yan
+    them, gathered by g, so that one product and one sum an output are left: its error falls with the square of the step, that of the left rule with the step. Source: Dhamdhere, Sundararajan and Yan
     2019, equation 2.
     """
     totals: dict[str, Tensor] = {}
@@ -52,15 +52,14 @@ def conductance(
             out = system.forward(x).reshape(len(points), system.n_rows, -1)
             values = [seen[name] for name in layers]
         ends = [ends[0] if ends else out[0].detach(), out[-1].detach()]
-        steps = [_by_point(value.detach(), len(points)).diff(dim=0) for value in values]
+        shares = [_shares(_by_point(value.detach(), len(points))) for value in values]
         slots = [(k, i) for k in range(len(outputs)) for i in ([None] if system.rowwise else range(len(rows)))]
         for k, i in slots:
             column = out[:, :, outputs[k]]
             scalar = column.sum() if i is None else column[:, rows[i]].sum()
             gradients = torch.autograd.grad(scalar, values, retain_graph=(k, i) != slots[-1], materialize_grads=True)
-            for name, gradient, step in zip(layers, gradients, steps, strict=True):
-                g = _by_point(gradient, len(points))
-                flow = (g[1:] + g[:-1]).mul_(step).sum(dim=0, dtype=torch.float64) / 2
+            for name, gradient, share in zip(layers, gradients, shares, strict=True):
+                flow = (_by_point(gradient, len(points)) * share).sum(dim=0).double()
                 flow = flow[rows] if i is None else flow.reshape(-1, flow.shape[-1]).sum(dim=0)
                 if name not in totals:
                     shape = flow.shape[1:] if i is None else flow.shape
@@ -71,3 +70,11 @@ def conductance(
 
 def _by_point(value: Tensor, n: int) -> Tensor:
     return value.reshape(n, -1, *value.shape[1:])
+
+
+def _shares(values: Tensor) -> Tensor:
+    """Return what the gradient at each point is multiplied with: half of the steps to it and from it."""
+    out = torch.empty_like(values)
+    out[0], out[-1] = values[1] - values[0], values[-1] - values[-2]
+    torch.sub(values[2:], values[:-2], out=out[1:-1])
+    return out.div_(2)

@@ -38,6 +38,8 @@ class Asked:
         Coordinates in which inputs are attributed to.
     known : dict
         Bytes that passes take, by layer.
+    labels : dict
+        Coordinates of units, by layer and shape: those of one piece are those of the next.
     """
 
     responder: Any
@@ -52,6 +54,7 @@ class Asked:
     groups: Any = None
     domain: Any = None
     known: dict[str, dict[Any, int]] = field(default_factory=dict)
+    labels: dict[Any, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -153,14 +156,17 @@ def _answers(
             by_layer, beside = ({k: v.unflatten(2, found.shape) for k, v in some.items()} for some in (by_layer, beside))
         for layer, values in by_layer.items():
             own = replace(found, values=values, responses=responses, layer=layer, beside=beside)
-            yield own if not layer else _of_units(asked.responder, own)
+            yield own if not layer else _of_units(asked, own)
 
 
-def _of_units(responder: Any, found: Found) -> Found:
-    coords = responder.inner_coords(found.layer, tuple(found.values.shape[2:]))
-    labels = {
-        f"unit_{name}".replace("unit_neuroid", "unit").replace("unit_unit", "unit_channel"): c for name, c in coords.items()
-    }
+def _of_units(asked: Asked, found: Found) -> Found:
+    key = found.layer, tuple(found.values.shape[2:])
+    if key not in asked.labels:
+        coords = asked.responder.inner_coords(*key)
+        asked.labels[key] = {
+            f"unit_{name}".replace("unit_neuroid", "unit").replace("unit_unit", "unit_channel"): c for name, c in coords.items()
+        }
+    labels = asked.labels[key]
     beside = {name: values.flatten(2) for name, values in found.beside.items()}
     return replace(found, values=found.values.flatten(2), labels=labels, beside=beside)
 
