@@ -15,7 +15,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.dataset.align import align
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.concepts import (
     PENALTIES,
     Evidence,
@@ -138,7 +138,7 @@ def caption(
     orders = rows_of(x, None, None, owner="caption").orders(n_permutations if permuted else 0, np.random.default_rng(seed))
     random = None
     if not permuted:
-        same = align(average_repeats(without_time(null, "caption")), x, source_name="null")[0]
+        same = align(average_if_repeated(without_time(null, "caption"), owner="caption"), x, source_name="null")[0]
         if len(same) < len(x):
             raise AlignmentError(
                 f"caption got a null that saw {len(same)} of {len(x)} common stimuli. Expected all of them: leave the others out of the "
@@ -231,7 +231,7 @@ def described(
     SchemaError
         A concept of two columns, or a time dim.
     """
-    sides = (average_repeats(without_time(x, owner)) for x in (bank, responses))
+    sides = (average_if_repeated(without_time(x, owner), owner=owner) for x in (bank, responses))
     concepts, x, report = align(*sides, source_name="bank", target_name="responses")
     names = pd.Series(short_names(concepts))
     twice = names[names.duplicated()]

@@ -13,7 +13,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, group_label
 from brainalign.core.tables import content_of, coords_of, validate_stimuli
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated, average_repeats
 from brainalign.engine.concepts import column_blocks, top_rows
 from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers, column_status
@@ -70,7 +70,8 @@ def exemplars(
     ParameterError
         A coordinate or neuroid that is unknown; more exemplars than stimuli.
     SchemaError
-        Responses with a time dim, or no stimulus that was presented twice for ``held_out``.
+        Responses with a time dim, or no stimulus that was presented twice for ``held_out``; stimuli that several subjects saw, in
+        one array, where repeats are averaged.
     AlignmentError
         A stimulus that the table does not hold.
 
@@ -108,9 +109,9 @@ def exemplars(
 
 def _sides(x: xr.DataArray, repeats: str, held_out: bool) -> tuple[xr.DataArray, xr.DataArray]:
     """Return what stimuli are ranked by, and the responses that are shown, in the same rows."""
+    averaged = x if repeats == "keep" and not held_out else average_if_repeated(x, owner="exemplars")
     if not held_out:
-        both = x if repeats == "keep" else average_repeats(x)
-        return both, both
+        return averaged, averaged
     ids = pd.Series(x["stimulus_id"].values.astype(object))
     odd = (ids.groupby(ids).cumcount() % 2).to_numpy() == 1
     again = ids.isin(ids[odd]).to_numpy()

@@ -19,7 +19,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.chance import Chance
 from brainalign.engine.matching import unit_columns
 from brainalign.engine.moments import Numbers, column_status
@@ -94,6 +94,8 @@ def match(
         See the messages; ``max_memory`` is too small for the baseline or one-to-one partners.
     AlignmentError
         No stimuli in common.
+    SchemaError
+        Fewer than three stimuli in common; stimuli that several subjects saw, in one array.
 
     Warns
     -----
@@ -186,7 +188,10 @@ def _one(
     """Return the matches in one target, and what was joined."""
     names = ("source", f"target {name!r}" if name else "target")
     x, y, report = align(
-        *(average_repeats(validate(side, name=label)) for side, label in zip((source, target), names, strict=True)),
+        *(
+            average_if_repeated(validate(side, name=label), owner="match")
+            for side, label in zip((source, target), names, strict=True)
+        ),
         join=ask.join,
         source_name=names[0],
         target_name=names[1],

@@ -10,7 +10,7 @@ from brainalign.core.parameters import check_choice
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.information import sparseness as sparseness_of
 from brainalign.neurons.labelling import neuroid_labels
 
@@ -58,7 +58,7 @@ def sparseness(
     """
     check_choice("kind", kind, KINDS, owner="sparseness")
     check_choice("negative", negative, ("rectify", "absolute", "error"), owner="sparseness")
-    x = average_repeats(validate(responses))
+    x = average_if_repeated(validate(responses), owner="sparsity")
     groups = coords_of(x, "neuroid")
     if by is not None and by not in groups:
         raise ParameterError(f"sparseness got by={by!r}; neuroids have {', '.join(sorted(groups))}. Expected one of these.")

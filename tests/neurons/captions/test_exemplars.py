@@ -87,6 +87,10 @@ def test_neuroids_are_named_by_id_or_address():
 def test_bad_input_is_named():
     with pytest.raises(ba.errors.ParameterError, match="k=9 and 2 stimuli"):
         ba.exemplars(recorded([[1.0], [2.0]]))
+    both = recorded(np.eye(4), stimulus_id=["a", "b", "a", "b"], subject=["s1", "s1", "s2", "s2"])
+    for held_out in (False, True):
+        with pytest.raises(ba.errors.SchemaError, match="exemplars got stimuli that several subjects saw, 's1', 's2'"):
+            ba.exemplars(both, k=1, held_out=held_out)
     timed = ba.responses(np.ones((2, 1, 3)), stimulus_id=["a", "b"], neuroid_id=[0], modality="meg", system="s", time=[0, 1, 2])
     with pytest.raises(ba.errors.SchemaError, match="3 times"):
         ba.exemplars(timed)

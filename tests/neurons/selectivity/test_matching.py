@@ -130,3 +130,6 @@ def test_bad_input_is_named(values):
         ba.match(x, x.copy(data=np.ones_like(x.values)))
     with pytest.raises(SchemaError, match="2 shared stimuli"):
         ba.match(x[:2], x)
+    both = recorded(values[:20], stimulus_id=[*range(10)] * 2, subject=np.repeat(["s1", "s2"], 10))
+    with pytest.raises(SchemaError, match="match got stimuli that several subjects saw, 's1', 's2'"):
+        ba.match(x, both)
