@@ -58,7 +58,7 @@ def sanity_check(
     Raises
     ------
     CapabilityError
-        The network cannot be had untrained.
+        The network cannot be had untrained; a target, and no ``readout``.
 
     Notes
     -----
@@ -83,6 +83,11 @@ def sanity_check(
         raise CapabilityError(
             f"sanity_check got a {type(network).__name__}, which has no method `untrained`. Expected a TorchResponder, a TransformersResponder or "
             "a readout of one."
+        )
+    if target is not None and not hasattr(responder, "refitted"):
+        raise CapabilityError(
+            f"sanity_check got target= for a {type(responder).__name__}, behind which no mapping was fitted that labels could be permuted for. "
+            "Expected what `ba.readout(network, mapping)` returns: leave target out, and weights alone are drawn anew."
         )
     fresh = int(np.random.SeedSequence(seed).generate_state(1)[0])  # not the seed that the network itself may have been made with
     first = by(responder, stimuli, **options)

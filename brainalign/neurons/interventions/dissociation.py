@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,8 +98,13 @@ def double_dissociation(
         # Not the smaller difference against smaller differences: then one circuit that dissociates would make two of any other.
         out["p_value_dissociation"] = ((), p_values(difference - least, _own_less_other(null)).max())
     out.attrs |= {"causal_scope": found[0][0].attrs["causal_scope"], "mode": found[0][0].attrs["mode"]}
-    params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws}
+    asked = {
+        name: {task: json.loads(one.attrs["provenance"])["steps"][-1]["params"] for task, one in zip(tasks, row, strict=True)}
+        for name, row in zip(circuits, found, strict=True)
+    }
+    params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws, "lesions": asked}
     inputs = {name: shown for name, (shown, _) in tasks.items()}
+    inputs |= {f"target of {name}": own["target"] for name, (_, own) in tasks.items() if "target" in own}
     return write_step(out, "double_dissociation", params=params, inputs=inputs, seed=seed)
 
 

@@ -39,6 +39,11 @@ def test_a_voxel_is_checked_by_the_same_call_and_with_other_labels(net, table):
     assert (sanity_check(voxels, x, by=edges, target=brain, random_state=0).similarity == 1.0).all()
 
 
+def test_labels_of_a_network_that_was_fitted_to_none_are_named(net, table):
+    with pytest.raises(CapabilityError, match=r"target= for a TorchResponder.*ba\.readout"):
+        sanity_check(net, table(width=6), target=ba.record(net, table(width=6), progress=False), method="gradient")
+
+
 def test_a_responder_without_weights_is_named(table):
     with pytest.raises(CapabilityError, match="no method `untrained`"):
         sanity_check(object(), table())

@@ -49,6 +49,17 @@ def test_two_planted_circuits_dissociate_doubly_and_random_units_do_not(table):
     assert float(out.effect_random.max()) < 0.02
     assert out.selectivity.values.tolist() == [1.0, 1.0]
     assert float(out.p_value_dissociation) == 0.01
-    assert json.loads(out.attrs["provenance"])["steps"][-1]["seed"] == 0
+    step = json.loads(out.attrs["provenance"])["steps"][-1]
+    assert step["seed"] == 0
+    alone = ba.lesion(
+        toy,
+        tasks["A"][0],
+        units={"hidden": range(5)},
+        n_draws=99,
+        spared={"hidden": range(5, 10)},
+        random_state=0,
+        **tasks["A"][1],
+    )
+    assert step["params"]["lesions"]["a"]["A"] == json.loads(alone.attrs["provenance"])["steps"][-1]["params"]
     with pytest.raises(ParameterError, match=r"got tasks 'A'\. Expected two"):
         ba.neurons.double_dissociation(toy, {"A": tasks["A"]}, circuits={})
