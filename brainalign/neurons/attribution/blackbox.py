@@ -16,7 +16,20 @@ _MOST_GROUPS = 10_600
 
 
 def occlusion(q: Question) -> Tensor:
-    """Return what responses lose where a group is what it is in the baseline, the mean over baselines."""
+    """Return what responses lose where a group is what it is in the baseline, the mean over baselines.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+
+    Notes
+    -----
+    Source: Zeiler and Fergus 2014.
+    """
     lost = torch.zeros((), dtype=torch.float64)
     for point in range(q.n_starts):
         ask, n = _asked(q, point)
@@ -25,7 +38,27 @@ def occlusion(q: Question) -> Tensor:
 
 
 def shapley(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return Shapley values of groups and their standard errors, which are 0 where all sets cost no more than permutations would."""
+    """Return Shapley values of groups and their standard errors, which are 0 where all sets cost no more than permutations would.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    values : Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+    beside : dict of str to Tensor
+        ``standard_error``, of their shape.
+
+    Raises
+    ------
+    ParameterError
+        A single permutation, which has no spread.
+
+    Notes
+    -----
+    Source: Castro, Gomez and Tejada 2009.
+    """
     ask, n = _asked(q, 0)
     if q.n_starts == 1 and 2**n <= q.n_steps * (n + 1):
         values = shapley_exact(ask, n)
@@ -41,7 +74,28 @@ def shapley(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
 
 
 def sobol(q: Question) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the total Sobol index of each group, and beside it the first-order one."""
+    """Return the total Sobol index of each group, and beside it the first-order one.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    total : Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+        NaN where a response does not vary.
+    beside : dict of str to Tensor
+        ``first_order``, of their shape.
+
+    Raises
+    ------
+    ParameterError
+        Points that are no power of two; too many groups; baselines that are drawn.
+
+    Notes
+    -----
+    Sources: Jansen 1999; Saltelli et al. 2010.
+    """
     ask, n = _asked(q, 0)
     if q.n_steps & (q.n_steps - 1):
         raise ParameterError(

@@ -180,28 +180,90 @@ class Method:
 
 
 def gradient(q: Question) -> torch.Tensor:
-    """Return gradients at the inputs."""
+    """Return gradients at the inputs.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+    """
     return q.along(end_point(q.start, times_step=False))
 
 
 def gradient_times_input(q: Question) -> torch.Tensor:
-    """Return gradients at the inputs times what lies between baseline and inputs."""
+    """Return gradients at the inputs times what lies between baseline and inputs.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+    """
     return q.along(end_point(q.start, times_step=True))
 
 
 def integrated_gradients(q: Question) -> torch.Tensor:
-    """Return gradients averaged from the baseline to the inputs, times what lies between them."""
+    """Return gradients averaged from the baseline to the inputs, times what lies between them.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+
+    Notes
+    -----
+    Gauss-Legendre nodes. Source: Sundararajan, Taly and Yan 2017, equation 1.
+    """
     return q.along(gauss_legendre(q.start, q.n_steps))
 
 
 def expected_gradients(q: Question) -> torch.Tensor:
-    """Return the mean, over baselines and points drawn between them and the inputs, of gradient times difference."""
+    """Return the mean, over baselines and points drawn between them and the inputs, of gradient times difference.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    Tensor of float64, (row, output, group) or (row, output, ...), ... as one input
+
+    Notes
+    -----
+    One point in every n-th part of the line. Source: Erion et al. 2021, equation 3.
+    """
     generator = torch.Generator().manual_seed(q.seed)
     return q.along(stratified(q.starts, q.n_steps, generator))
 
 
 def conductances(q: Question) -> tuple[Tensors, Tensors, torch.Tensor]:
-    """Return what flows through each unit of the layers of a question, as inputs go from the baseline to where they are."""
+    """Return what flows through each unit of the layers of a question, as inputs go from the baseline to where they are.
+
+    Parameters
+    ----------
+    q : Question
+
+    Returns
+    -------
+    flows : dict of str to Tensor of float64, (row, output, ...)
+        By layer, ... as one row of it; where rows share inputs, its last dim.
+    beside : dict
+        Empty.
+    ends : Tensor of float64, (2, row, output)
+        The responses at the baseline and at the inputs.
+
+    Notes
+    -----
+    Source: Dhamdhere, Sundararajan and Yan 2019, equation 2; see :func:`brainalign.engine.attribution_conductance.conductance`.
+    """
     path = even_grid(q.start, q.n_steps)
     copies = max(2, q.copies(len(path)))
     flows, ends = conductance(q.system, path, q.layers, q.reading, q.outputs, q.rows, copies=copies)
