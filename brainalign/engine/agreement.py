@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau
 
+from brainalign.engine.correlate import ranks
 from brainalign.engine.moments import Numbers
 
 
@@ -36,8 +37,8 @@ def rank_correlations(a: Numbers, b: Numbers) -> Numbers:
     ndarray of float64, (...)
         NaN where one of them is constant.
     """
-    ranks = [rankdata(x, axis=-1) for x in (a, b)]
-    return cosines(*(x - x.mean(axis=-1, keepdims=True) for x in ranks))
+    ranked = [ranks(x, axis=-1) for x in (a, b)]
+    return cosines(*(x - x.mean(axis=-1, keepdims=True) for x in ranked))
 
 
 def kendall_tau_b(a: Numbers, b: Numbers) -> Numbers:
