@@ -59,6 +59,32 @@ def two_factor_variance(
     return np.asarray(np.clip(a * first + b * second - a * b * (both - first - second), least, np.maximum(both, least)))
 
 
+def pair_variance(drawn: Numbers, left_out: Numbers) -> Numbers:
+    """Return the variance of a score made of pairs of units, from what drawing them anew and leaving each out say of it.
+
+    Parameters
+    ----------
+    drawn : ndarray, (...)
+        Variance of the score when n units were drawn anew, times n / (n − 1).
+    left_out : ndarray, (unit, ...)
+        Scores without each unit.
+
+    Returns
+    -------
+    ndarray of float64, (...)
+
+    Notes
+    -----
+    Let S be the variance that comes from units, and N that of single pairs: the truth is S + N. Drawing units anew counts N three times,
+    as a pair's weight is a product of two; leaving them out counts it twice, as a pair goes with either unit. So S + N is twice the second
+    (the jackknife, J = S + 2N) less the first (S + 3N), and lies between J / 2 and J whatever the draws are.
+    """
+    n = len(left_out)
+    jackknife = (n - 1.0) ** 2 / n * left_out.var(axis=0, ddof=1, dtype=np.float64)
+    known = np.where(np.isnan(jackknife), drawn, jackknife)  # three stimuli: none can be left out
+    return np.asarray(np.clip(2.0 * known - drawn, known / 2.0, known))
+
+
 def training_variance(refits: Numbers) -> Numbers:
     """Return the variance of a score over training units, from scores on the same test rows without some of them.
 
@@ -95,6 +121,8 @@ class Drawn:
         By how much the variance over stimuli grows at most where models would be fitted anew.
     refits : ndarray, (refit, ...), or None
         Scores of models that were: see :func:`training_variance`. Their variance is added instead.
+    left_out : ndarray, (unit, ...), or None
+        Of units whose pairs are scored: see :func:`pair_variance`.
 
     Notes
     -----
@@ -108,6 +136,7 @@ class Drawn:
     n_units: list[int]
     refitting: float = 1.0
     refits: Numbers | None = None
+    left_out: Numbers | None = None
 
     @property
     def n(self) -> int:
@@ -129,6 +158,7 @@ class Drawn:
             terms = [(a * v[0], n[0] - 1.0), (b * v[1], n[1] - 1.0), (a * b * (drawn - v[0] - v[1]), (n[0] - 1.0) * (n[1] - 1.0))]
         else:
             v, variance = [drawn], drawn * n[0] / (n[0] - 1.0)
+            variance = variance if self.left_out is None else pair_variance(variance, self.left_out)
             terms = [(variance, n[0] - 1.0)]
         if self.refits is not None:
             terms.append((training_variance(self.refits), len(self.refits) - 1.0))
@@ -168,9 +198,10 @@ class Drawn:
 
     def each(self, change: Callable[[Numbers], Numbers]) -> Drawn:
         """Return what a change of (draw, ...) makes of the score and of all that was drawn."""
-        refits = None if self.refits is None else change(self.refits)
+        refits, left_out = (None if x is None else change(x) for x in (self.refits, self.left_out))
         parts = tuple(change(part) for part in self.parts)
-        return replace(self, score=change(self.score[None])[0], draws=change(self.draws), parts=parts, refits=refits)
+        score, draws = change(self.score[None])[0], change(self.draws)
+        return replace(self, score=score, draws=draws, parts=parts, refits=refits, left_out=left_out)
 
     def p(self) -> tuple[Numbers, Numbers]:
         """Return two-sided p-values of no difference: alone, and for all together."""

@@ -99,7 +99,8 @@ def compare_rdms(
         is averaged over: ``score_by_<dim>`` has it.
 
         With draws ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_undefined``, how many of them have no
-        score (a warning says so too); of stimuli alone ``n_units``, how many there are. With a ceiling ``ceiling_low`` and
+        score (a warning says so too); of stimuli alone ``n_units``, how many there are, and ``score_left_out`` (left_out, ...), without
+        each of them. With a ceiling ``ceiling_low`` and
         ``ceiling_high``, the mean likeness of each unit to the pooled others, which the true model reaches, and to all pooled,
         which hardly any passes; with draws their intervals (``ceiling_low_ci_low`` ...) and ``ceiling_difference``, of score and
         lower bound. With ``between`` also ``difference`` (pair, ...), the first minus the second; both with ``_low``, ``_high``
@@ -134,9 +135,10 @@ def compare_rdms(
     al. 2021).
 
     Pairs of a redrawn stimulus with itself are left out. Of draws of two factors the variance is corrected, and percentiles are
-    stretched, as in :func:`bootstrap` (Schütt et al. 2023). Draws of stimuli count the noise of single pairs three times;
-    whitened metrics have little other noise, so that their intervals come out too wide. For the ceiling, matrices are pooled as
-    the metric compares them: scaled, z-scored or ranked (Nili et al. 2014).
+    stretched, as in :func:`bootstrap` (Schütt et al. 2023). Draws of stimuli count the noise of single pairs three times, of which
+    whitened metrics have much: with stimuli alone it is brought back to once by leaving each out
+    (:func:`brainalign.engine.bootstrap.pair_variance`). For the ceiling, matrices are pooled as the metric compares them: scaled,
+    z-scored or ranked (Nili et al. 2014).
 
     Examples
     --------

@@ -84,7 +84,7 @@ def with_inference(out: xr.Dataset, vectors: dict[str, Numbers], plan: Plan) -> 
     Dataset
     """
     cast = _cast(out.score, vectors, plan)
-    order = ["bootstrap", "pair", *out.score.dims]
+    order = ["bootstrap", "left_out", "pair", *out.score.dims]
     if plan.averaged:
         name = str(plan.unit).partition("_")[2]
         out = out.assign({f"score_by_{name}": out.score, "score": cast.shaped(cast.scores.mean(axis=-1))})
@@ -122,7 +122,8 @@ def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Genera
         dims, values = cast.shaped(scores.draws, 1)
         named |= {"score_bootstrap": (("bootstrap", *dims), values), "n_undefined": cast.shaped(scores.n_undefined)}
         if plan.over == ("stimulus",):
-            named["n_units"] = ((), drawn.n_units[0])
+            dims, values = cast.shaped(np.asarray(scores.left_out), 1)
+            named |= {"n_units": ((), drawn.n_units[0]), "score_left_out": (("left_out", *dims), values)}
     for row, name in enumerate(("ceiling_low", "ceiling_high") if cast.ceiling else ()):
         bound = drawn.rows(slice(n_models + row, n_models + row + 1)).centred()
         named[name] = cast.shaped(bound.score[0], models=False)
@@ -155,7 +156,9 @@ def _drawn(cast: Cast, plan: Plan, rng: np.random.Generator) -> Drawn:
     if not by_stimulus or not n_draws:
         return Drawn(observed[0], by_unit, (), [n_units])
     if not plan.averaged:
-        return Drawn(observed[0], _values(cast, plan, counts, [units])[0], (), [n_stimuli])
+        without = 1 - np.eye(n_stimuli, dtype=np.int64)
+        left_out = _values(cast, plan, without, [np.repeat(everyone, n_stimuli, axis=0)])[0]
+        return Drawn(observed[0], _values(cast, plan, counts, [units])[0], (), [n_stimuli], left_out=left_out)
     stimuli, both = _values(cast, plan, counts, [np.ones_like(units), units])
     return Drawn(observed[0], both, (by_unit, stimuli), [n_units, n_stimuli])
 

@@ -128,8 +128,9 @@ def trsa(
         n_permutations = len(orders)
     if n_bootstraps:
         draws = _redrawn(*sides, draw_weights(n, n_bootstraps, streams[1]), **options)
-        columns["ci_low"], columns["ci_high"] = Drawn(score, draws, (), [n]).interval(level)
-        columns["score_bootstrap"] = draws
+        left_out = _redrawn(*sides, 1 - np.eye(n, dtype=np.int64), **options)
+        columns["ci_low"], columns["ci_high"] = Drawn(score, draws, (), [n], left_out=left_out).interval(level)
+        columns |= {"score_bootstrap": draws, "score_left_out": left_out}
     out = _labelled(columns, source, target, low, high).assign({"n_units": n} if n_bootstraps else {})
     params = options | {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "report": json.dumps(both.report)}
@@ -189,7 +190,7 @@ def _labelled(columns: dict[str, Numbers], source: xr.DataArray, target: xr.Data
     }
     named = {
         name: (
-            ("bootstrap", "transform", *first, *second)[4 - values.ndim :],
+            ("left_out" if name == "score_left_out" else "bootstrap", "transform", *first, *second)[4 - values.ndim :],
             values.reshape((*values.shape[:-2], *shape, *other_shape)),
         )
         for name, values in columns.items()

@@ -132,7 +132,9 @@ def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
     if "stimulus" in units:
         check_seeds(results, owner="bootstrap")
     kept = [
-        name for name in ("score", "score_bootstrap", "score_refit", "n_units", "chance") if all(name in part for part in parts)
+        name
+        for name in ("score", "score_bootstrap", "score_left_out", "score_refit", "n_units", "chance")
+        if all(name in part for part in parts)
     ]
     try:
         return xr.concat([part[kept] for part in parts], xr.Variable("result", as_labels(list(results))), join="exact", coords="minimal",
@@ -149,7 +151,8 @@ def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np
     n_stimuli = int(result.n_units.max()) if "n_units" in result else np.iinfo(np.int64).max
     if redrawn is not None and not others:
         draws = redrawn.transpose("bootstrap", *result.score.dims).values
-        return result.score, Drawn(result.score.values, draws, (), [n_stimuli])
+        left_out = result.score_left_out.transpose("left_out", *result.score.dims).values if "score_left_out" in result else None
+        return result.score, Drawn(result.score.values, draws, (), [n_stimuli], left_out=left_out)
     scores = unit_scores(result, others[0], owner="bootstrap")
     mean = scores.mean(others[0], skipna=False)
     weights = draw_weights(scores.sizes[others[0]], n_bootstraps if redrawn is None else redrawn.sizes["bootstrap"], rng)

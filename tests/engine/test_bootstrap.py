@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from brainalign.engine.bootstrap import LEFT_OUT, Drawn, draw_weights, training_variance, two_factor_variance
+from brainalign.engine.bootstrap import LEFT_OUT, Drawn, draw_weights, pair_variance, training_variance, two_factor_variance
+from brainalign.engine.rdm_bootstrap import pair_weights
 
 RNG = np.random.default_rng(0)
 
@@ -108,3 +109,22 @@ def test_one_in_twenty_means_of_two_kinds_of_noise_is_outside_of_its_interval(n_
     means = rng.normal(size=20000) * np.sqrt((expected[0] + expected[1] - expected[2]) / n)
     error, dof = drawn.spread
     assert np.mean(2 * stats.t.sf(np.abs(means) / error, dof) <= 0.05) == pytest.approx(0.05, abs=0.012)
+
+
+def test_noise_of_pairs_counts_once():
+    """A mean over pairs of what each unit and each pair adds: drawn anew three times the noise of pairs, left out twice."""
+    rng, n, sets, spread = np.random.default_rng(0), 20, 400, 0.3
+    counts = np.concatenate([np.ones((1, n)), 1 - np.eye(n), draw_weights(n, 400, rng)])
+    weights = pair_weights(counts)
+    first, second = np.triu_indices(n, 1)
+    units = spread * rng.normal(size=(n, sets))
+    scores = weights @ (units[first] + units[second] + rng.normal(size=(len(first), sets))) / weights.sum(axis=1, keepdims=True)
+    whole, left_out, draws = scores[0], scores[1 : n + 1], scores[n + 1 :]
+    of_units, of_pairs = 4 * spread**2 / n, 1 / len(first)
+    drawn = n / (n - 1) * draws.var(axis=0, ddof=1)
+    assert drawn.mean() == pytest.approx(of_units + 3 * of_pairs, rel=0.1)
+    assert pair_variance(drawn, left_out).mean() == pytest.approx(of_units + of_pairs, rel=0.15)
+    assert whole.var() == pytest.approx(of_units + of_pairs, rel=0.2)
+    p = Drawn(whole, draws, (), [n], left_out=left_out).p()[0]
+    assert (p <= 0.05).mean() == pytest.approx(0.05, abs=0.03)
+    np.testing.assert_array_equal(pair_variance(drawn, left_out * np.nan), drawn)  # none can be left out

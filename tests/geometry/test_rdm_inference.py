@@ -72,6 +72,8 @@ def test_a_draw_is_the_score_of_the_sample_that_it_draws():
     np.testing.assert_allclose(each.score_bootstrap[..., 2], one.score_bootstrap, rtol=1e-12)
     again = ba.bootstrap(each, over="stimulus")
     np.testing.assert_allclose(again.ci_low, each.ci_low)
+    without = ba.compare_rdms(layers()[:, 1:, 1:], people()[:, 1:, 1:])
+    np.testing.assert_allclose(each.score_left_out[0], without.score, rtol=1e-10)
 
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman", "cosine"])
@@ -109,7 +111,8 @@ def test_models_are_compared_on_the_same_draws():
     assert list(zip(out["first"].values, out["second"].values, strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
     for pair, (i, j) in enumerate([(0, 1), (0, 2), (1, 2)]):
         draws = (out.score_bootstrap[:, i] - out.score_bootstrap[:, j]).values
-        drawn = Drawn((out.score[i] - out.score[j]).values, draws, (), [N])
+        left_out = (out.score_left_out[:, i] - out.score_left_out[:, j]).values
+        drawn = Drawn((out.score[i] - out.score[j]).values, draws, (), [N], left_out=left_out)
         np.testing.assert_allclose([out.difference_low[pair], out.difference_high[pair]], drawn.interval(0.95))
         np.testing.assert_allclose(out.difference_p_value[pair], drawn.p()[0])
     assert out.difference_p_value[1] < 0.05

@@ -13,11 +13,11 @@ def recorded(values, system, names=None):
     return ba.responses(values, stimulus_id=ids, neuroid_id=names, modality="behaviour", system=system)
 
 
-def world(seed, effect):
-    """Ten rectified neuroids, silent for two in three of sixty stimuli, and twelve concepts; each neuroid answers one, or none."""
+def world(seed, effect, n=60):
+    """Ten rectified neuroids, silent for two in three of n stimuli, and twelve concepts; each neuroid answers one, or none."""
     rng = np.random.default_rng(seed)
-    concepts = rng.normal(size=(60, 12))
-    x = np.maximum(effect * concepts[:, :10] + rng.normal(size=(60, 10)) - 0.4, 0)
+    concepts = rng.normal(size=(n, 12))
+    x = np.maximum(effect * concepts[:, :10] + rng.normal(size=(n, 10)) - 0.4, 0)
     return recorded(x, "brain"), recorded(concepts, "judges", [f"word-{i}" for i in range(12)])
 
 
@@ -25,8 +25,8 @@ def labelled(seed, effect, draws, **options):
     return ba.caption(*world(seed, effect), n_permutations=draws, random_state=seed, **options).p_value.values
 
 
-def told(seed, effect, draws, value):
-    x, bank = world(seed, effect)
+def told(seed, effect, draws, value, n=60):
+    x, bank = world(seed, effect, n)
     words = [f"word-{i}" for i in range(10)]
     return ba.neurons.score_captions(words, x, bank, n_permutations=draws, random_state=seed)[value].values
 
@@ -36,5 +36,6 @@ CASES = {
     "`caption`: softwpmi normalised by neuroids": (partial(labelled, normalise="neuroids", penalty=0.6), 60, 1.5, False),
     "`score_captions`: correlation": (partial(told, value="p_value"), 60, 1.0, False),
     "`score_captions`: F1": (partial(told, value="f1_p_value"), 60, 1.5, True),
+    "`score_captions`: F1 over 500 stimuli": (partial(told, value="f1_p_value", n=500), 60, 1.5, False),
 }  # fmt: skip
 QUICK = {"`caption`: the best of twelve concepts, softwpmi": 20}

@@ -57,7 +57,14 @@ def hidden(seed, effects):
 
 
 def network(seed, effect, draws):
-    net = hidden(seed, {(0, 0): effect, (0, 1): effect})
+    """Eight of the units; of an effect they say the same of one input, and every output adds them up.
+
+    Units of random weights that are merely read more cancel each other in some outputs: parts of such a circuit, which random sets hold,
+    move these more than the whole of it, and three in four pass however much it is read.
+    """
+    net = hidden(seed, {})
+    net.model[0].weight[:8, 0] += effect
+    net.model[2].weight[:, :8] += effect
     return ba.lesion(net, shown(seed), units={"1": range(8)}, n_draws=draws, random_state=seed).p_value.values
 
 
@@ -74,7 +81,7 @@ CASES = {
     "`lesion`: recorded neuroids, change of what a mapping predicts": (partial(virtual, scored=False), 60, 4.0, False),
     "`lesion`: recorded neuroids, loss of r": (partial(virtual, scored=True), 60, 4.0, False),
     "`lesion`: recorded neuroids, loss of accuracy": (classified, 500, 2.5, True),
-    "`lesion`: units of a network": (network, 60, 10.0, False),
+    "`lesion`: units of a network": (network, 60, 0.3, False),
     "`double_dissociation`: one circuit of two": (dissociated, 500, 5.0, False),
 }
 QUICK = {"`double_dissociation`: one circuit of two": 20}
