@@ -77,7 +77,7 @@ def trsa(
         ``score`` (transform, source_<dim>, target_<dim>), higher is more alike; coordinates ``lower``, ``upper`` and ``family`` (transform).
         NaN where a transform leaves all pairs of an RDM alike. With permutations also ``p_value``, ``p_value_fdr``, ``p_value_max``, which
         holds for all scores together, and ``p_value_family`` (source_<dim>, target_<dim>): of the most unlikely of a pair's transforms.
-        With bootstraps also ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_units``, from which
+        With bootstraps also ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...), ``score_left_out`` and ``n_units``, from which
         ``ba.bootstrap(out, over=("target_subject", "stimulus"), between="transform")`` draws subjects, too, and compares transforms.
 
     Raises
