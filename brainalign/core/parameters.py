@@ -113,6 +113,35 @@ def check_choice(name: str, value: Any, choices: Sequence[Any], *, owner: str) -
     )
 
 
+def check_names(name: str, value: Any, *, owner: str) -> tuple[str, ...]:
+    """Return one or several names as a tuple.
+
+    Parameters
+    ----------
+    name, owner : str
+        As in :func:`check_number`.
+    value : str or sequence of str
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    ParameterError
+        Something else.
+
+    Examples
+    --------
+    >>> check_names("by", "stimulus_id", owner="split")
+    ('stimulus_id',)
+    """
+    names = (value,) if isinstance(value, str) or not np.iterable(value) else tuple(value)
+    if all(isinstance(each, str) for each in names):
+        return names
+    raise ParameterError(f"The {name!r} parameter of {owner} must be a name, or a sequence of names. Got {value!r} instead.")
+
+
 def check_over(over: Any, *, owner: str, unit: str) -> tuple[str, ...]:
     """Return the kinds of units that a claim generalises to: stimuli, another kind, or both.
 

@@ -124,7 +124,16 @@ def coords_of(x: xr.DataArray | xr.Dataset, dim: str, *, as_object: bool = False
     Returns
     -------
     dict of str to ndarray
+
+    Raises
+    ------
+    SchemaError
+        Not an xarray object.
     """
+    if not isinstance(x, xr.DataArray | xr.Dataset):
+        raise SchemaError(
+            f"Got a {type(x).__name__} without labels. Expected an xarray.DataArray or Dataset: build one from plain arrays with `ba.responses`."
+        )
     found = {str(name): coord.values for name, coord in x.coords.items() if coord.dims == (dim,)}
     if as_object:
         found = {name: values.astype(object) if values.dtype.kind in "TU" else values for name, values in found.items()}

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import NullWarning, ParameterError, SchemaError
-from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.parameters import check_names, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
@@ -56,7 +56,7 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     ([[2.0, 3.0], [5.0, 6.0]], [2, 1])
     """
     validate(x)
-    names = (by,) if isinstance(by, str) else tuple(by)
+    names = check_names("by", by, owner="average_repeats")
     codes, first = group_rows(presentation_table(x), names, owner="average_repeats")
     ignore_nan = bool(x.attrs.get("allow_nan", False))
     out = xr.DataArray(_means(x.data, codes, len(first), ignore_nan), dims=x.dims, attrs=x.attrs, name=x.name)

@@ -338,6 +338,8 @@ def _region_map(regions: Mapping[str, str] | Sequence[str] | None, layers: list[
 
 
 def _snr_range(snr: float | tuple[float, float]) -> tuple[float, float]:
+    if isinstance(snr, (tuple, list)) and len(snr) != 2:
+        raise ParameterError(f"The 'snr' parameter of simulate must be a float, or (low, high). Got {snr!r} instead.")
     low, high = snr if isinstance(snr, (tuple, list)) else (snr, snr)
     check_number("snr", low, owner="simulate", low=0.0, low_open=True)
     check_number("snr", high, owner="simulate", low=low)

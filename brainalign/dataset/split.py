@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, SplitError
-from brainalign.core.parameters import check_number, check_random_state, did_you_mean, preview
+from brainalign.core.parameters import check_names, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.tables import presentation_table
 from brainalign.dataset.folds import RUN_LABELS, Fold, Folds, check_sides, join_labels
 from brainalign.dataset.repeats import group_rows, is_constant
@@ -93,11 +93,14 @@ def split(
         )
     if n_splits is not None:
         n_splits = check_number("n_splits", n_splits, owner="split", low=2, integer=True)
+    if not isinstance(stratify, str | None):
+        raise ParameterError(f"The 'stratify' parameter of split must be a name, or None. Got {stratify!r} instead.")
     if test is not None:
         excluded = {"by": by, "n_splits": n_splits, "stratify": stratify, "shuffle": shuffle}
         plan = _fixed(table, test, excluded)
     else:
-        plan = _folded(table, _Request((by,) if isinstance(by, str) else by, n_splits, stratify, shuffle, random_state, force))
+        names = None if by is None else check_names("by", by, owner="split")
+        plan = _folded(table, _Request(names, n_splits, stratify, shuffle, random_state, force))
     gap = plan.gap_s if gap_s is None else check_number("gap_s", gap_s, owner="split", low=0)
     return _as_folds(table, plan, gap, stratify, force)
 

@@ -279,7 +279,12 @@ def check_rows(X: Any, Y: Any) -> None:
     Raises
     ------
     AlignmentError
+    ParameterError
+        A side without rows, such as None.
     """
+    for side, values in (("source", X), ("target", Y)):
+        if not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+            raise ParameterError(f"The {side} is {values!r}. Expected responses, or an array with a row for each presentation.")
     if len(X) != len(Y):
         raise AlignmentError(
             f"The source has {len(X)} presentations and the target {len(Y)}. Expected one row of each per presentation: join them "

@@ -73,3 +73,11 @@ def test_coords_of_keeps_the_dtype_unless_objects_are_asked_for():
     assert plain["neuroid_id"].dtype.kind == "T"
     assert objects["neuroid_id"].dtype == object
     assert objects["x_mm"].dtype == plain["x_mm"].dtype == np.float64
+
+
+def test_what_has_no_labels_is_named():
+    for x in (np.ones((2, 3)), None, [1, 2], "x"):
+        with pytest.raises(SchemaError, match=f"Got a {type(x).__name__} without labels. Expected an xarray.DataArray"):
+            coords_of(x, "presentation")
+    with pytest.raises(SchemaError, match="Got a ndarray without labels"):
+        ba.split(np.ones((2, 3)))

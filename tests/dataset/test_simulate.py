@@ -192,3 +192,10 @@ def test_recordings_lead_back_to_the_planted_layer_and_ceiling():
     assert float(lead.sel(region="IT")) < -0.05
     found = ba.noise_ceiling(study.brain, random_state=0)
     assert float(abs(found - study.truth.ceiling["fmri"].values).mean()) < 0.02
+
+
+def test_an_snr_of_other_than_one_or_two_numbers_is_refused():
+    with pytest.raises(
+        ba.errors.ParameterError, match=r"'snr' parameter of simulate must be a float, or \(low, high\). Got \[2\]"
+    ):
+        ba.simulate(snr=[2])

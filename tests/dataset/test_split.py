@@ -334,3 +334,14 @@ def test_splitters_that_count_rows_are_told_of_those_that_follow_labels():
         ba.errors.ParameterError, match=r"evaluate got cv=KFold.*which counts rows.*`ba\.split\(target, n_splits=5\)`"
     ):
         ba.evaluate(x, x, cv=KFold(4))
+
+
+@pytest.mark.parametrize("bad", [3, 1.5, True, [2]])
+def test_what_is_no_name_is_refused(bad):
+    x = ba.responses(np.ones((4, 1)), stimulus_id=list("abcd"), neuroid_id=[0], modality="fmri", system="s")
+    with pytest.raises(ba.errors.ParameterError, match="'by' parameter of split must be a name, or a sequence of names"):
+        ba.split(x, by=bad)
+    with pytest.raises(ba.errors.ParameterError, match="'by' parameter of average_repeats must be a name"):
+        ba.average_repeats(x, by=bad)
+    with pytest.raises(ba.errors.ParameterError, match="'stratify' parameter of split must be a name"):
+        ba.split(x, n_splits=2, stratify=bad)

@@ -113,3 +113,9 @@ def test_a_model_fits_units_from_a_brain_by_the_same_call():
     assert isinstance(back, xr.DataArray)
     assert back.layer.values.tolist() == ["l1"] * 6
     assert back.attrs["modality"] == "ann"
+
+
+@pytest.mark.parametrize("sides", [(None, np.ones((3, 1))), (np.ones((3, 1)), None)])
+def test_a_side_without_rows_is_named(sides):
+    with pytest.raises(ParameterError, match="is None"):
+        ba.Ridge().fit(*sides)
