@@ -250,7 +250,7 @@ def smallest_fit(n: int, splits: Splits | None) -> int:
     -------
     int
     """
-    return min([n, *(len(np.unique(train)) for train, _ in splits or ())])
+    return min([n, *(np.count_nonzero(np.bincount(train)) for train, _ in splits or ())])
 
 
 def _unit_targets(Y: Array, fit_intercept: bool, weights: Numbers | None, dtype: str) -> tuple[Array, Numbers, Numbers]:

@@ -155,13 +155,15 @@ def _checked(splits: Sequence[Any], n: int) -> Splits:
     for k, (train, test) in enumerate(out):
         if not (len(train) and len(test)):
             raise SplitError(f"Inner fold {k} has {len(train)} training and {len(test)} test rows. Expected both to have some.")
-        both = np.intersect1d(train, test)
-        if both.size:
-            raise SplitError(f"Inner fold {k} has {both.size} rows in both train and test, first {both[0]}. Expected none.")
         if max(train.max(), test.max()) >= n or min(train.min(), test.min()) < 0:
             raise SplitError(
                 f"Inner fold {k} names row {max(train.max(), test.max())} of {n}. Expected rows of the training data."
             )
+        fitted = np.zeros(n, dtype=bool)  # marks, not sorted rows: there are as many folds as rows where each is left out
+        fitted[train] = True
+        both = np.unique(test[fitted[test]])
+        if both.size:
+            raise SplitError(f"Inner fold {k} has {both.size} rows in both train and test, first {both[0]}. Expected none.")
     return out
 
 
