@@ -21,6 +21,7 @@ def conductance(
     Parameters
     ----------
     system : System
+        Where rowwise, of any number of inputs: a start that all rows share is run once.
     path : Path
         From start to inputs, both among its points, in order.
     layers : sequence of str
@@ -39,42 +40,47 @@ def conductance(
     Notes
     -----
     ``sum_k (g_k + g_{k+1}) / 2 * (y_{k+1} - y_k)`` with the values y of a unit and the gradients g of the output with respect to
-    them, gathered by g, so that one product and one sum an output are left: its error falls with the square of the step, that of the left rule with the step. Source: Dhamdhere, Sundararajan and Yan
-    2019, equation 2.
+    them, gathered by g, so that one product and one sum an output are left: its error falls with the square of the step, that of the
+    left rule with the step. Source: Dhamdhere, Sundararajan and Yan 2019, equation 2.
     """
     totals: dict[str, Tensor] = {}
     ends: list[Tensor] = []
     for first in range(0, len(path) - 1, max(1, copies - 1)):  # the last point of a chunk is the first of the next
         points = torch.arange(first, min(first + max(2, copies), len(path)))
         where, _ = path.part(system.inputs, points)
-        x = where.flatten(0, 1).detach().requires_grad_(True)
+        once = system.rowwise and first == 0 and bool((where[0] == where[0, :1]).all())
+        x = torch.cat([where[0, : 1 if once else None], where[1:].flatten(0, 1)]).detach().requires_grad_(True)
         with torch.enable_grad(), reading() as seen:
-            out = system.forward(x).reshape(len(points), system.n_rows, -1)
+            out = system.forward(x)
             values = [seen[name] for name in layers]
-        ends = [ends[0] if ends else out[0].detach(), out[-1].detach()]
-        shares = [_shares(_by_point(value.detach(), len(points))) for value in values]
+        start, others = _apart(out.detach(), len(points), once=once)
+        ends = [ends[0] if ends else start.expand_as(others[-1]), others[-1]]
+        moves = [_moves(*_apart(value.detach(), len(points), once=once)) for value in values]
         slots = [(k, i) for k in range(len(outputs)) for i in ([None] if system.rowwise else range(len(rows)))]
         for k, i in slots:
-            column = out[:, :, outputs[k]]
-            scalar = column.sum() if i is None else column[:, rows[i]].sum()
+            column = out[:, outputs[k]]
+            scalar = column.sum() if i is None else column[int(rows[i]) :: system.n_rows].sum()
             gradients = torch.autograd.grad(scalar, values, retain_graph=(k, i) != slots[-1], materialize_grads=True)
-            for name, gradient, share in zip(layers, gradients, shares, strict=True):
-                flow = (_by_point(gradient, len(points)) * share).sum(dim=0).double()
+            for name, gradient, (from_start, around) in zip(layers, gradients, moves, strict=True):
+                at_start, at_others = _apart(gradient, len(points), once=once)
+                flow = (at_others * around).sum(dim=0, dtype=torch.float64).add_(at_start * from_start)
                 flow = flow[rows] if i is None else flow.reshape(-1, flow.shape[-1]).sum(dim=0)
                 if name not in totals:
                     shape = flow.shape[1:] if i is None else flow.shape
                     totals[name] = flow.new_zeros((len(rows), len(outputs), *shape))
-                totals[name][slice(None) if i is None else i, k] += flow
+                totals[name][slice(None) if i is None else i, k].add_(flow, alpha=0.5)
     return totals, torch.stack(ends)[:, rows][:, :, outputs].double()
 
 
-def _by_point(value: Tensor, n: int) -> Tensor:
-    return value.reshape(n, -1, *value.shape[1:])
+def _apart(value: Tensor, n: int, *, once: bool) -> tuple[Tensor, Tensor]:
+    """Return what is of the first of n points, (batch, ...), or (1, ...) where it was run once, and of the others, (point, batch, ...)."""
+    size = 1 if once else len(value) // n
+    return value[:size], value[size:].reshape(n - 1, -1, *value.shape[1:])
 
 
-def _shares(values: Tensor) -> Tensor:
-    """Return what the gradient at each point is multiplied with: half of the steps to it and from it."""
-    out = torch.empty_like(values)
-    out[0], out[-1] = values[1] - values[0], values[-1] - values[-2]
-    torch.sub(values[2:], values[:-2], out=out[1:-1])
-    return out.div_(2)
+def _moves(start: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the step from the start, and the sum of the steps to and from each other point (of the last: to it)."""
+    around = torch.cat([others[1:], others[-1:]])
+    around[:1].sub_(start)
+    around[1:].sub_(others[:-1])
+    return others[0] - start, around

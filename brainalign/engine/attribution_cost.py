@@ -12,7 +12,7 @@ from brainalign.engine.attribution import NoForwardMode, Path, System, path_sums
 _CLEAR = 8.0
 
 
-def graph_bytes(system: System, known: dict[tuple[int, ...], int]) -> int:
+def graph_bytes(system: System, known: dict[tuple[int, ...], int], *, enough: float = 0.0) -> int:
     """Return the bytes that the graph of one more copy takes: what two copies keep for the backward pass, less what one does.
 
     Parameters
@@ -20,6 +20,8 @@ def graph_bytes(system: System, known: dict[tuple[int, ...], int]) -> int:
     system : System
     known : dict
         What was found for systems that differ in the values of their inputs only, by the shape of these.
+    enough : float
+        Bytes that a copy may take: where one keeps no more, weights and all, that is returned, and two are not tried.
 
     Returns
     -------
@@ -41,7 +43,9 @@ def graph_bytes(system: System, known: dict[tuple[int, ...], int]) -> int:
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             system.forward(x)
         kept.append(sum(storages.values()))
-    known[shape] = kept[1] - kept[0] + system.inputs.nbytes
+        if kept[0] + system.inputs.nbytes <= enough:
+            break
+    known[shape] = kept[-1] - sum(kept[:-1]) + system.inputs.nbytes
     return known[shape]
 
 

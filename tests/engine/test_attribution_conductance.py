@@ -83,3 +83,30 @@ def test_rows_that_share_inputs_have_units_over_all_positions():
         torch.tensor([2, 0]), copies=9,
     )[0]["hidden"]  # fmt: skip
     torch.testing.assert_close(found, own)
+
+
+@pytest.mark.parametrize("copies", [3, 50])
+def test_a_start_that_all_rows_share_is_run_once(copies):
+    torch.manual_seed(0)
+    first, x, seen = torch.nn.Linear(3, 4).double(), torch.randn(5, 3).double(), []
+    net = Read(
+        inputs=lambda x: seen.append(len(x)) or 1 * x,
+        hidden=lambda x: torch.tanh(first(x)),
+        out=lambda h: h.prod(1, keepdim=True),
+    )
+    start = torch.randn(3).double().expand(5, 3).clone()
+    rows = torch.tensor([4, 0, 2])
+
+    def ask(x, start, rows):
+        return conductance(
+            System(net, x, len(x), True), even_grid(start, 8), list(net.stages), net.reading, ONE, rows, copies=copies
+        )
+
+    found, ends = ask(x, start, rows)
+    assert seen[0] == 1 + 5 * (min(copies, 9) - 1)
+    seen.clear()
+    start[1] += 1  # a row that is not asked for
+    own, own_ends = ask(x, start, rows)
+    assert seen[0] == 5 * min(copies, 9)
+    torch.testing.assert_close(found, own)
+    torch.testing.assert_close(ends, own_ends)

@@ -22,6 +22,12 @@ def test_bytes_are_those_of_one_more_copy_and_not_of_weights():
     assert graph_bytes(system(width=256), known) == known[4, 8]  # asked once for each shape
 
 
+def test_two_copies_are_not_tried_where_one_takes_little_weights_and_all():
+    weights, own = 4 * 64 * (8 + 400), graph_bytes(system(), {})
+    assert graph_bytes(system(), {}, enough=own + weights) == own + weights
+    assert graph_bytes(system(), {}, enough=own + weights - 1) == own
+
+
 def test_few_groups_go_forwards_and_few_outputs_backwards():
     one = torch.tensor([0])
     grouped = system(groups=torch.arange(8)[None] % 2, n_groups=2)

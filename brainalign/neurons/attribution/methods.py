@@ -83,10 +83,10 @@ class Question:
         ParameterError
             ``max_memory`` does not hold one.
         """
-        each = _PASSES * graph_bytes(self.system, self.known)
         room = (
             working_memory(self.system.inputs) if self.max_memory is None else self.max_memory / 4
         )  # the rest is for the result
+        each = _PASSES * graph_bytes(self.system, self.known, enough=room / _PASSES / most)
         if self.max_memory is not None and each > room:
             raise ParameterError(
                 f"The 'max_memory' parameter of attribute leaves {room:,.0f} bytes for a pass. Expected at least {each:,}, for inputs of "
