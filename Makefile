@@ -48,7 +48,7 @@ bench: install encoder ## measure time and memory, and write docs/benchmarks.md
 	$(bin)/python tests/benchmarks/write_table.py .benchmarks/latest.json docs/benchmarks.md
 
 calibrate: install ## see how often noise passes each p-value, and write docs/calibration.md (some minutes)
-	$(one_thread) $(bin)/python tests/scores/test_calibration.py docs/calibration.md
+	$(one_thread) $(bin)/python tests/scores/test_calibration.py docs/calibration.md -j $$(getconf _NPROCESSORS_ONLN)
 
 install: $(VENV)/.installed ## create .venv with the pinned versions
 
