@@ -74,7 +74,7 @@ def test_conductance_of_all_layers(benchmark, n_layers):
     def ours():
         return ba.attribute(responder, table, neuroid=3, method="conductance", wrt=names, n_steps=N_STEPS)
 
-    found, peer, ratio = interleaved(ours, theirs)
+    found, peer, ratio = interleaved(ours, theirs, rounds=7)
     _, at_default, to_default = interleaved(ours, lambda: theirs(50), rounds=1)
     change = (net(x) - net(0 * x))[:, 3].numpy()
     own = float(np.abs(found.values[:, 0].reshape(64, n_layers, -1).sum(2) - change[:, None]).max())
