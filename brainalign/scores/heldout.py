@@ -52,7 +52,8 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
         parts.append(_score(now, metric, n_bootstraps, seed, False))
     out = xr.concat([part.drop_vars(["status", "n_presentations", "n_units"], errors="ignore") for part in parts], "time")
     same = {name: parts[0][name] for name in ("n_presentations", "n_units") if name in parts[0]}
-    return out.assign(same).assign_coords(status=("neuroid", _status(both.target)))
+    status = _or_that_of_parts(_status(both.target), [part.status.values for part in parts])
+    return out.assign(same).assign_coords(status=("neuroid", status))
 
 
 def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool) -> xr.Dataset:
@@ -70,8 +71,9 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         if n_bootstraps:
             held.append(Held(y, p, units_of(truth)))
     by_fold = np.stack([metric.score(fold) for fold in sums])
+    score = np.asarray(metric.score(metric.pool(sums))).reshape(shape)
     variables: dict[str, Any] = {
-        "score": (dims, np.asarray(metric.score(metric.pool(sums))).reshape(shape)),
+        "score": (dims, score),
         "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape)),
         "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
         "n_presentations": ((), tested),
@@ -80,7 +82,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         columns = [fold[name] for fold in chosen]
         if all(column is not None and not np.isnan(column).all() for column in columns):
             variables[name] = (("fold", *dims), np.stack(columns))
-    out = xr.Dataset(variables, coords=_labels(both, status))
+    out = xr.Dataset(variables, coords=_labels(both, score, status))
     if not held:
         return out
     draws = bootstrap_scores(held, metric, n_bootstraps, seed).reshape(-1, *shape)
@@ -89,11 +91,13 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     return out.assign(interval(out.score_bootstrap))
 
 
-def _labels(both: Pair, status: list[Numbers]) -> dict[str, Any]:
+def _labels(both: Pair, score: Numbers, status: list[Numbers]) -> dict[str, Any]:
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
     labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
-    labels["status"] = ("neuroid", _with_that_of_mappings(_status(both.target), status))
+    found = _or_that_of_parts(_status(both.target), status)
+    lost = np.isnan(score.reshape(len(score), -1)).all(axis=1)
+    labels["status"] = ("neuroid", as_labels(np.where(lost & (found == "ok"), "undefined", found)))
     labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
     return labels
 
@@ -166,9 +170,9 @@ def _status(target: xr.DataArray) -> Numbers:
     return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
 
 
-def _with_that_of_mappings(status: Numbers, folds: list[Numbers]) -> Numbers:
-    """Take the word of the mappings for neuroids that none of them could fit."""
-    if any(fold.shape != status.shape for fold in folds):  # more targets than neuroids, or a mapping that says nothing
+def _or_that_of_parts(status: Numbers, parts: list[Numbers]) -> Numbers:
+    """Take the word of the mappings of all folds, or of all times, for neuroids that none of them could fit or score."""
+    if any(part.shape != status.shape for part in parts):  # more targets than neuroids, or a mapping that says nothing
         return status
-    lost = np.all([fold != "ok" for fold in folds], axis=0) & (status == "ok")
-    return np.where(lost, folds[0], status)
+    lost = np.all([part != "ok" for part in parts], axis=0) & (status == "ok")
+    return np.where(lost, parts[0], status)

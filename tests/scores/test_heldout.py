@@ -1,6 +1,7 @@
 """The loop over folds: what a mapping chose on inner folds is kept, and a choice of the best of many null sources scores nothing."""
 
 import numpy as np
+import pytest
 
 import brainalign as ba
 from brainalign.dataset.folds import Fold
@@ -72,3 +73,18 @@ def test_training_rows_are_predicted_by_models_that_did_not_see_them():
         by_hand.append(found + y.values[rows].mean(axis=0) - y.values[rows[train]].mean(axis=0))
     np.testing.assert_allclose(predicted, np.concatenate(by_hand), atol=1e-6)
     np.testing.assert_array_equal(np.sort(truth, axis=0), np.sort(y.values[rows], axis=0))
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_neuroid_whose_predictions_do_not_vary_has_no_score_and_says_so(timed):
+    """Far from zero, what is left of a prediction under the largest penalty is less than its rounding."""
+    x, y = null_study(v=2)
+    y = y.astype("float32")
+    y[:, 1] = 207 + 1e-4 * y[:, 1]
+    if timed:
+        x, y = (side.expand_dims(time=[0.0, 0.1], axis=2).assign_attrs(time_reference="stimulus onset") for side in (x, y))
+    out = ba.evaluate(x.astype("float32"), y, model=ba.Ridge(alphas=[1e9]), cv=3, controls="none", random_state=0)
+    assert np.isnan(out.score.values[1]).all()
+    assert np.isfinite(out.score.values[0]).all()
+    assert (out.n_undefined_folds[1] == 3).all()
+    assert out.status.values.tolist() == ["ok", "undefined"]
