@@ -131,7 +131,8 @@ def noise_ceiling(
         )
     codes = _stimulus_codes(responses)
     counts = np.bincount(codes)
-    inverse = float(np.mean(1.0 / np.bincount(codes, presentations_in_rows(responses))))
+    presentations = np.bincount(codes, presentations_in_rows(responses))
+    inverse = float(np.mean(1.0 / presentations))
     values = responses.values.reshape(len(codes), -1)
     status = column_status(values)
     if counts.max() < 2 and bool(responses.attrs.get("deterministic", False)):
@@ -146,7 +147,7 @@ def noise_ceiling(
     out = _labelled(np.sqrt(rho) if units == "r" else rho, {"status": status, "ncsnr": ncsnr}, responses)
     out.attrs = {
         "kind": units, "units": _UNITS[units], "method": method, "reliability_kind": kind, "n_splits": n_splits, "seed": seed,
-        "n_repeats": float(counts.mean()), "mean_inverse_repeats": inverse, "n_stimuli": len(counts),
+        "n_repeats": float(presentations.mean()), "mean_inverse_repeats": inverse, "n_stimuli": len(counts),
     }  # fmt: skip
     params = {"method": method, "units": units, "n_splits": n_splits}
     return write_step(out, "noise_ceiling", params=params, inputs={"responses": responses}, seed=seed)

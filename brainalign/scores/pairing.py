@@ -187,7 +187,9 @@ def mean_inverse_repeats(both: Pair) -> float:
     """
     rows = pd.Series(presentations_in_rows(both.target), index=both.target.stimulus_id.values.astype(object))
     if both.report["repeats"] != "keep" and rows.index.has_duplicates:  # averaged within each fold
-        rows = pd.concat([rows.iloc[fold.test].groupby(level=0).sum() for fold in both.folds])
+        # Rows that the join has copied average no more presentations together than alone.
+        together = "first" if both.report["join"]["target"]["n_duplicated"] else "sum"
+        rows = pd.concat([rows.iloc[fold.test].groupby(level=0).agg(together) for fold in both.folds])
     return float(np.mean(1.0 / rows.to_numpy()))
 
 
