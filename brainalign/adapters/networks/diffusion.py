@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from math import isqrt
@@ -26,6 +27,7 @@ from brainalign.core.tables import validate_stimuli
 from brainalign.engine.backend import resolve_device
 
 _OWNER = "DiffusersGenerator"
+_EXPECTED = "a pipeline as diffusers saves it, its weights as safetensors"
 _TOKENS = ("prompt_embeds", "negative_prompt_embeds")
 _OWN = ("prompt", "generator", "output_type", "return_dict", "num_images_per_prompt")  # which options may not set
 _TOLD = ("num_inference_steps", "guidance_scale", "strength")  # which provenance tells though nobody chose them
@@ -53,7 +55,7 @@ class DiffusersGenerator:
     ParameterError
         No such folder, or no weights that are safe to load.
     CapabilityError
-        It needs code of its own.
+        It needs code of its own, or other pipelines.
     OptionalDependencyError
         diffusers is not installed.
 
@@ -77,9 +79,9 @@ class DiffusersGenerator:
                 f"{_OWNER} got {str(folder)!r}, which is no folder. Expected local weights: nothing is downloaded."
             )
         self._library = require("diffusers", extra="transformers", purpose=_OWNER)
+        _refuse_unsafe(self._library, Path(folder))
         local = {"owner": _OWNER, "local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
-        expected = "a pipeline as diffusers saves it, its weights as safetensors"
-        found = hub.from_pretrained(self._library.DiffusionPipeline, str(folder), expected=expected, **local)
+        found = hub.from_pretrained(self._library.DiffusionPipeline, str(folder), expected=_EXPECTED, **local)
         self.pipeline = found.to(check_device(device, resolve_device(device), owner=_OWNER))
         self.batch_size, self.options = batch_size, options
 
@@ -156,11 +158,12 @@ class DiffusersGenerator:
                 f"{_OWNER} got the latents {preview(found, 8)} for a {type(pipeline).__name__}, which does not take "
                 f"{preview(other, 8) or 'none'} of them and lacks {preview(lacks) or 'none'}. Expected names among {preview(takes, 12)}."
             )
-        wrong = [name for name in self.options if name not in known or name in (*_OWN, *takes)]
+        options = [name for name in known if name not in (*_OWN, *takes)]
+        wrong = [name for name in self.options if name not in options]
         if wrong:
             raise ParameterError(
                 f"{_OWNER} got the options {preview(wrong)}, which a {type(pipeline).__name__} does not have or which are not to choose. Expected "
-                f"some of {preview([name for name in known if name not in (*_OWN, *takes)], 20)}."
+                f"some of {preview(options, 20)}."
             )
         return pipeline
 
@@ -172,7 +175,8 @@ class DiffusersGenerator:
                 f"{_OWNER} got {name!r} with NaN or infinity in {lost.size} of {x.shape[1]} neuroids, first at {preview(lost)}. Expected numbers: "
                 "what was constant in training has its value there: `decoded.fillna(known.mean('presentation'))`."
             )
-        values, parts = torch.as_tensor(np.ascontiguousarray(x, dtype=np.float32)), self.pipeline.components
+        parts = self.pipeline.components
+        values = torch.as_tensor(np.ascontiguousarray(x, dtype=np.float32), device=self.pipeline.device)
         if name == "image":
             return self._square(values)
         if name not in _TOKENS:
@@ -188,19 +192,41 @@ class DiffusersGenerator:
 
     def _square(self, values: torch.Tensor) -> torch.Tensor:
         """Return pixels, or codes of the autoencoder, as (row, channel, y, x); which they are, their number tells."""
-        n, size = values.shape
-        parts = self.pipeline.components
+        (n, size), parts = values.shape, self.pipeline.components
         coder = parts.get("vae") or parts.get("movq")
         coded = 3 if coder is None else int(coder.config.latent_channels)
-        for channels in (3, coded):
-            side = isqrt(size // channels)
-            if size == 3 * side**2:
-                return values.reshape(n, side, side, 3).permute(0, 3, 1, 2).clip(0, 1)
-            if size == channels * side**2:
-                return values.reshape(n, channels, side, side)
+        side, side_coded = isqrt(size // 3), isqrt(size // coded)
+        if size == 3 * side**2:
+            return values.reshape(n, side, side, 3).permute(0, 3, 1, 2).clip(0, 1)
+        if size == coded * side_coded**2:
+            return values.reshape(n, coded, side_coded, side_coded)
         raise CapabilityError(
             f"{_OWNER} got 'image' with {size} neuroids. Expected a square of pixels, (y, x, 3), or of what the autoencoder gives, ({coded}, y, x)."
         )
+
+
+def _refuse_unsafe(library: Any, folder: Path) -> None:
+    """Refuse what diffusers would load beside safetensors of this folder; code that lies beside a part, it refuses itself."""
+    try:
+        index = dict(json.loads((folder / "model_index.json").read_text()))
+        tables = [json.loads(path.read_text())["weight_map"] for path in folder.rglob("*.safetensors.index.json")]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ParameterError(f"{_OWNER} could not load {str(folder)!r}: {error} Expected {_EXPECTED}.") from error
+    name = index.pop("_class_name", None)
+    nested = [
+        part for part, kind in index.items() if isinstance(kind, list) and "Pipeline" in str(kind)
+    ]  # takes pickles for weights
+    # A connected pipeline reads others, from wherever a README says.
+    if nested or not isinstance(name, str) or getattr(getattr(library, name, None), "_load_connected_pipes", True):
+        raise CapabilityError(
+            f"{_OWNER} got {str(folder)!r}, a pipeline {name!r} with the pipelines {preview(nested) or 'none'} in it: code of its own, or "
+            "files elsewhere, which brainalign never runs. Expected a stock architecture of diffusers, in one folder."
+        )
+    wrong = sorted(
+        {file for table in tables for file in table.values() if Path(file).name != file or Path(file).suffix != ".safetensors"}
+    )
+    if wrong:
+        raise ParameterError(f"{_OWNER} could not load {str(folder)!r}: weights in {preview(wrong)}. Expected {_EXPECTED}.")
 
 
 def _described(part: Any) -> str:

@@ -7,16 +7,22 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import brainalign as ba
 from brainalign.adapters.networks.diffusion import _seed
 
-diffusers = pytest.importorskip("diffusers")
 QUICK = {"num_inference_steps": 2, "guidance_scale": 2.0}
 
 
 @pytest.fixture(scope="module")
-def from_embedding(tmp_path_factory):
+def diffusers():
+    """Imported where it is used, not where tests are collected: that takes ten seconds."""
+    return pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def from_embedding(diffusers, tmp_path_factory):
     """A pipeline that takes an image embedding, and one for none; random weights."""
     torch.manual_seed(0)
     unet = diffusers.UNet2DConditionModel(
@@ -80,7 +86,7 @@ def test_an_image_depends_on_its_row_and_stimulus_alone(generator, diffusion_fol
     assert abs(one - other).max() > 1e-3
 
 
-def test_an_image_to_start_from_as_by_hand(diffusion_folder):
+def test_an_image_to_start_from_as_by_hand(diffusers, diffusion_folder):
     """Pixels, or what the autoencoder makes of them."""
     pixels, text = latent(768, n=3), latent(24, n=3)
     options = {"num_inference_steps": 10, "guidance_scale": 2.0, "strength": 0.4}
@@ -106,7 +112,7 @@ def test_what_was_done_is_told(diffusion_folder):
     assert told["network"] == generator.fingerprint()
 
 
-def test_the_fingerprint_is_of_weights_and_configuration_and_not_of_the_place(generator, diffusion_folder, tmp_path):
+def test_the_fingerprint_is_of_weights_and_configuration_and_not_of_the_place(diffusers, generator, diffusion_folder, tmp_path):
     again = ba.adapters.DiffusersGenerator(shutil.copytree(diffusion_folder, tmp_path / "copy"))
     first = again.fingerprint()
     assert first == generator.fingerprint()
@@ -161,6 +167,46 @@ def test_weights_that_could_run_code_are_refused(diffusion_folder, tmp_path, par
         torch.save({}, folder / part / name)
     with pytest.raises(ba.errors.ParameterError, match=rf"could not load .*{safe}\.safetensors.* its weights as safetensors"):
         ba.adapters.DiffusersGenerator(folder)
+
+
+def taken_out(folder, to):
+    """The weights of a part beside a table of shards that names another file."""
+    state = load_file(folder / "model.safetensors")
+    (torch.save if to.endswith(".bin") else save_file)(state, folder / to)
+    (folder / "model.safetensors").unlink()
+    table = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(state, to)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(table))
+
+
+@pytest.mark.parametrize("to", ["weights.bin", "../../elsewhere.safetensors"])
+def test_weights_of_another_kind_or_place_are_refused(diffusion_folder, tmp_path, to):
+    folder = shutil.copytree(diffusion_folder, tmp_path / "copy")
+    taken_out(folder / "text_encoder", to)
+    with pytest.raises(ba.errors.ParameterError, match=rf"could not load .*: weights in '{to}'\. .* as safetensors"):
+        ba.adapters.DiffusersGenerator(folder)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"vae": ["diffusers", "StableDiffusionPipeline"]},  # which would take pickles
+        {"_class_name": "KandinskyV22CombinedPipeline"},  # which would read what a README names
+        {"_class_name": "NoSuchPipeline"},
+        {"scheduler": ["copy.own", "Own"]},
+        {"scheduler": ["own", "Own"]},
+    ],
+)
+def test_a_pipeline_with_other_pipelines_or_modules_is_refused(diffusion_folder, tmp_path, monkeypatch, changed):
+    folder = shutil.copytree(diffusion_folder, tmp_path / "copy")
+    for name in ("own.py", "scheduler/own.py"):
+        (folder / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom diffusers import DDIMScheduler as Own\n")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | changed))
+    for place in (tmp_path, folder):
+        monkeypatch.syspath_prepend(place)
+    with pytest.raises(ba.errors.CapabilityError, match=r"never runs. Expected a stock architecture of diffusers"):
+        ba.adapters.DiffusersGenerator(folder)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_code_of_its_own_is_not_run_and_nothing_is_downloaded(diffusion_folder, tmp_path, monkeypatch):
