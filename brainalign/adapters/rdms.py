@@ -1,4 +1,4 @@
-"""Sets of RDMs from MATLAB and numpy files, beside the ids of their conditions; and features of conditions."""
+"""Sets of RDMs from MATLAB and numpy files, beside the ids of their conditions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brainalign.adapters.delimited import read_ids
 from brainalign.adapters.files import Format, existing, first_bytes, is_path, reading
 from brainalign.adapters.matfile import find_fields, is_mat, read_mat
 from brainalign.core.errors import FormatError, ParameterError
-from brainalign.core.parameters import did_you_mean, preview
+from brainalign.core.parameters import preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 
@@ -93,58 +93,6 @@ def open_rdms(
         name="rdm",
     )
     return write_step(x, "open_rdms", params={"source": Path(path).name, "key": chosen, "dim": dim, "metric": metric})
-
-
-def read_conditions(path: Any, *, key: str, stimulus_id: Any, fields: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read what is known of each condition from an array of structs in a MATLAB file.
-
-    Parameters
-    ----------
-    path : str or Path
-    key : str
-        The array of structs: ``"stimuli_92objs"``.
-    stimulus_id : sequence of str, str or Path
-        One name a condition, in the order of the file, as in :func:`open_rdms`.
-    fields : sequence of str, optional
-        Default: every field that holds one number or text in each condition.
-
-    Returns
-    -------
-    DataFrame, one row a condition
-        ``stimulus_id`` and the fields.
-
-    Raises
-    ------
-    FormatError
-        Damaged file, no such variable or field, a field with more than one value in a condition.
-    """
-    source = str(existing(path))
-    variables = _variables(Path(path))
-    items = next(iter(find_fields(variables, key, source).values()))
-    items = [items] if isinstance(items, dict) else items
-    if not isinstance(items, list) or not items or not all(isinstance(item, dict) for item in items):
-        raise FormatError(f"{source!r}: {key!r} is a {type(items).__name__}. Expected an array of structs, one a condition.")
-    present = list(items[0])
-    wanted = (
-        list(fields) if fields is not None else [name for name in present if all(_is_single(item.get(name)) for item in items)]
-    )
-    columns: dict[str, Any] = {"stimulus_id": _ids(stimulus_id, variables, len(items), source)}
-    for name in wanted:
-        if name not in present:
-            raise FormatError(
-                f"{source!r}: {key!r} has no field {name!r}. Its fields are {present}.{did_you_mean(name, present)}"
-            )
-        odd = [i for i, item in enumerate(items) if not _is_single(item.get(name))]
-        if odd:
-            raise FormatError(
-                f"{source!r}: the field {name!r} of condition {odd[0]} holds more than one value. Expected a number or text."
-            )
-        columns[name] = [item[name] if isinstance(item[name], str) else np.asarray(item[name]).ravel()[0] for item in items]
-    return pd.DataFrame({**columns, "stimulus_id": columns["stimulus_id"].astype(object)})
-
-
-def _is_single(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, (np.ndarray, np.generic, int, float)) and np.size(value) == 1)
 
 
 def _variables(file: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr
 
 import brainalign as ba
-from brainalign.adapters.rdms import adapter, open_rdms, read_conditions
+from brainalign.adapters.matfile import read_mat
+from brainalign.adapters.rdms import adapter, open_rdms
 from brainalign.core.errors import FormatError, ParameterError
 
 IDS = list("abcde")
@@ -113,26 +114,6 @@ def test_damaged_files_are_named(tmp_path):
         open_rdms(tmp_path / "r.txt", stimulus_id=["a", "b"])
 
 
-def test_features_of_conditions(tmp_path):
-    structs = np.empty(2, dtype=[("category", object), ("human", object), ("image", object)])
-    structs[0], structs[1] = ("face", 1, np.ones((2, 2))), ("tool", 0, np.ones((2, 2)))
-    savemat(tmp_path / "c.mat", {"stimuli": structs})
-    table = read_conditions(tmp_path / "c.mat", key="stimuli", stimulus_id=["s1", "s2"])
-    pd.testing.assert_frame_equal(
-        table, pd.DataFrame({"stimulus_id": ["s1", "s2"], "category": ["face", "tool"], "human": [1, 0]}), check_dtype=False
-    )
-    assert list(read_conditions(tmp_path / "c.mat", key="stimuli", stimulus_id=["s1", "s2"], fields=["human"]).columns) == [
-        "stimulus_id",
-        "human",
-    ]
-    with pytest.raises(FormatError, match=r"no field 'humans'.*Did you mean 'human'"):
-        read_conditions(tmp_path / "c.mat", key="stimuli", stimulus_id=["s1", "s2"], fields=["humans"])
-    with pytest.raises(FormatError, match="'image' of condition 0 holds more than one value"):
-        read_conditions(tmp_path / "c.mat", key="stimuli", stimulus_id=["s1", "s2"], fields=["image"])
-    with pytest.raises(ParameterError, match="positions are no names"):
-        read_conditions(tmp_path / "c.mat", key="stimuli", stimulus_id=None)
-
-
 @pytest.mark.real
 def test_human_and_monkey_it(shared_data):
     folder = shared_data("images92-kriegeskorte")
@@ -164,9 +145,8 @@ def test_people_sessions_and_behaviour(shared_data):
 @pytest.mark.real
 def test_animacy_model_follows_from_the_features(shared_data):
     folder = shared_data("images92-kriegeskorte")
-    features = read_conditions(folder / "Kriegeskorte_Neuron2008_supplementalData.mat", key="stimuli_92objs", stimulus_id=OBJECTS)
-    assert list(features.columns) == ["stimulus_id", "category", "human", "face", "animal", "natural"]
-    animal = features["animal"].to_numpy().astype(int)
+    stimuli = read_mat(folder / "Kriegeskorte_Neuron2008_supplementalData.mat")["stimuli_92objs"]
+    animal = np.array([int(np.ravel(one["animal"])[0]) for one in stimuli])
     model = open_rdms(folder / "92_modelRDMs.mat", stimulus_id=OBJECTS).sel(rdm="animacy")
     np.testing.assert_array_equal(model, np.abs(animal[:, None] - animal))
 
