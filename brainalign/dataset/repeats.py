@@ -170,7 +170,7 @@ def exchange_groups(
     Parameters
     ----------
     groups : ndarray of int, (presentation,)
-        The stimulus of each row.
+        Such as the stimulus of each row.
     n : int
     rng : Generator
     owner : str
@@ -195,16 +195,17 @@ def exchange_groups(
     moves = movable(groups, within=within)
     stay, every = len(np.unique(groups[~moves])), len(np.unique(groups))
     place = "" if within is None else " of their part"
-    mend = "Average repeats first (`ba.average_repeats`), or keep as many of each stimulus."
+    mend = "Average repeats first (`ba.average_repeats`), or keep as many of each"
+    mend += "." if within is None else ", or make parts larger, such as folds."
     if n and not moves.any():
         raise ParameterError(
-            f"{owner} got {every} stimuli of which none can change places: no two{place} have as many presentations. Expected some that do, as "
-            f"stimuli are exchanged whole. {mend}"
+            f"{owner} got {every} groups of presentations, such as stimuli, of which none can change places: no two{place} are of one size. "
+            f"Expected some that are, as groups are exchanged whole. {mend}"
         )
     if n and moves.mean() < 0.9:
         warnings.warn(
-            f"{owner} cannot exchange {stay} of {every} stimuli: no other{place} has as many presentations. They stay where they are, and p comes "
-            f"out too large. {mend}",
+            f"{owner} cannot exchange {stay} of {every} groups of presentations, such as stimuli: no other{place} is of their size. They stay "
+            f"where they are, and p comes out too large. {mend}",
             NullWarning,
             stacklevel=3,
         )

@@ -16,9 +16,10 @@ from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.core.tiles import plan_tiles, read_tiles
+from brainalign.dataset.repeats import exchange_groups
 from brainalign.engine.bootstrap import draw_weights
 from brainalign.engine.moments import Numbers
-from brainalign.engine.resample import BLOCK_S, exchange_orders, time_orders
+from brainalign.engine.resample import BLOCK_S, time_orders
 from brainalign.features.timing import rows_by_run, run_codes
 
 _COLUMNS = 512  # that are worked on together: they stay in the caches
@@ -33,11 +34,14 @@ class Rows:
     table : DataFrame
     groups : ndarray of int, (presentation,)
     within : ndarray of int, (presentation,), or None
+    owner : str
+        The verb, for messages.
     """
 
     table: pd.DataFrame
     groups: Numbers
     within: Numbers | None
+    owner: str
 
     @property
     def timed(self) -> bool:
@@ -64,10 +68,15 @@ class Rows:
         Returns
         -------
         ndarray of int, (draw, presentation)
+
+        Raises
+        ------
+        ParameterError
+            No group can change places. Where some cannot, a warning says so (:func:`brainalign.dataset.repeats.exchange_groups`).
         """
         if self.timed:
             return time_orders(self.in_time(), null="shift", n_permutations=n, rng=rng)
-        return exchange_orders(self.groups, n, rng, within=self.within)
+        return exchange_groups(self.groups, n, rng, owner=self.owner, within=self.within)
 
     def weights(self, n: int, rng: np.random.Generator) -> tuple[Numbers, int]:
         """Return how often each row is drawn, and from how many units: groups, or stretches of 20 s.
@@ -156,7 +165,7 @@ def rows_of(x: xr.DataArray, groups: str | None, within: str | None, *, owner: s
     codes = [
         np.arange(len(table)) if name is None else pd.factorize(labelled(x, name, owner=owner))[0] for name in (groups, within)
     ]
-    return Rows(table, codes[0], None if within is None else codes[1])
+    return Rows(table, codes[0], None if within is None else codes[1], owner)
 
 
 def labelled(x: xr.DataArray, name: str, *, owner: str) -> Numbers:

@@ -121,10 +121,10 @@ def test_stimuli_that_cannot_change_places_are_counted(within):
     alike, apart, rng = np.repeat(np.arange(5), 2), np.repeat(np.arange(4), [1, 2, 3, 4]), np.random.default_rng(0)
     assert exchange_groups(alike, 3, rng, owner="x", within=within).shape == (3, 10)
     assert exchange_groups(apart, 0, rng, owner="x", within=within).shape == (0, 10)
-    with pytest.raises(ParameterError, match="x got 4 stimuli of which none can change places"):
+    with pytest.raises(ParameterError, match="x got 4 groups of presentations, such as stimuli, of which none can change places"):
         exchange_groups(apart, 3, rng, owner="x", within=within)
     some = np.repeat(np.arange(5), [1, 1, 1, 3, 4])
-    with pytest.warns(NullWarning, match="x cannot exchange 2 of 5 stimuli"):
+    with pytest.warns(NullWarning, match="x cannot exchange 2 of 5 groups of presentations"):
         orders = exchange_groups(some, 30, rng, owner="x", within=within)
     assert (orders[:, 3:] == np.arange(3, 10)).all()
 
@@ -132,9 +132,9 @@ def test_stimuli_that_cannot_change_places_are_counted(within):
 def test_a_verb_with_such_stimuli_says_so_rather_than_p_of_one():
     values = np.random.default_rng(0).normal(size=(28, 3))
     x = make(values, np.repeat(list("abcdefg"), np.arange(1, 8)))
-    with pytest.raises(ParameterError, match="permutation_test got 7 stimuli of which none"):
+    with pytest.raises(ParameterError, match=r"permutation_test got 7 groups of .* of which none"):
         ba.permutation_test(x, x, n_permutations=9, random_state=0)
-    with pytest.raises(ParameterError, match="7 stimuli of which none"):
+    with pytest.raises(ParameterError, match=r"7 groups of .* of which none"):
         ba.evaluate(x, x, model=ba.Ridge(alphas=1.0), cv=2, n_permutations=9, controls="none", repeats="keep", random_state=0)
     assert float(ba.permutation_test(*[ba.average_repeats(x)] * 2, n_permutations=9, random_state=0).p_value.max()) == 0.1
 

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import NullWarning, ParameterError, SchemaError
 from brainalign.neurons.labelling import blocks_of, labelled, labels_of, rows_of
 
 
@@ -38,6 +38,18 @@ def test_stimuli_change_places_with_their_presentations(x):
     assert (weights[:, ::2] == weights[:, 1::2]).all()
     within = rows_of(x, None, "session", owner="f").orders(20, np.random.default_rng(0))
     assert all((x.session.values[order] == x.session.values).all() for order in within)
+
+
+def test_groups_that_cannot_change_places_are_counted(x):
+    apart = x.assign_coords(block=("presentation", np.repeat(list("abcd"), [1, 2, 4, 5])))
+    with pytest.raises(ParameterError, match=r"f got 4 groups of presentations.* none can change places"):
+        rows_of(apart, "block", None, owner="f").orders(2, np.random.default_rng(0))
+    some = x.assign_coords(block=("presentation", np.repeat(list("abcde"), [2, 2, 2, 2, 4])))
+    with pytest.warns(NullWarning, match="f cannot exchange 1 of 5 groups"):
+        orders = rows_of(some, "block", None, owner="f").orders(9, np.random.default_rng(0))
+    assert (orders[:, 8:] == np.arange(8, 12)).all()
+    with pytest.raises(ParameterError, match=r"no two of their part .* make parts larger"):
+        rows_of(x[::2], None, "stimulus_id", owner="f").orders(2, np.random.default_rng(0))
 
 
 def test_rows_in_time_are_shifted_within_their_runs(x):
