@@ -1,4 +1,4 @@
-"""Cases of calibration for ``compare_rdms``: renamed stimuli, signs of people, clusters, and differences of models."""
+"""Cases of calibration for RDMs: renamed stimuli, signs of people, clusters, differences of models, and what two geometries tell."""
 
 from functools import partial
 
@@ -44,6 +44,24 @@ def equals(seed, effect, draws, over, metric):
     return ba.compare_rdms(geometry(models, "model"), target, metric=metric, **options).difference_p_value.values
 
 
+def dependent(seed, effect, draws):
+    """Ten geometries that share nothing with the source, or something, at the best of 36 pairs of thresholds."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(20, 8))
+    target = geometry(rng.normal(size=(10, 20, 8)) + effect * x, "region")
+    options = {"n_thresholds": 4, "n_permutations": draws, "random_state": seed}
+    return ba.geometry.adaptive_dependence(geometry(x), target, **options).p_value.values
+
+
+def told(seed, effect, draws):
+    """Which of four regions it is, by two geometries that know as much, or of which the second hardly knows."""
+    rng = np.random.default_rng(seed)
+    regions = rng.normal(size=(4, 24, 8))
+    noise = np.array([1.5, 1.5 + effect])[:, None, None, None, None] * rng.normal(size=(2, 10, 4, 24, 8))
+    rdms = {name: geometry(regions + some, "subject", "region") for name, some in zip("ab", noise, strict=True)}
+    return ba.geometry.identify_groups(rdms, n_bootstraps=draws, random_state=seed).p_value_bound.values
+
+
 def of(run, n_calls, effect, bound=False, **options):
     return partial(run, **options), n_calls, effect, bound
 
@@ -55,6 +73,8 @@ CASES = {
     **{f"`compare_rdms`: any cluster of 3 layers over 12 times, {c}, {n}": of(anywhere, 500, 0.7, null=n, clusters=c) for c, n in (("mass", "exchange"), ("tfce", "exchange"), ("mass", "sign"))},
     **{f"`compare_rdms`: difference of two models over 40 stimuli, {m}": of(equals, 500, 4.0, over="stimulus", metric=m) for m in ("pearson", "whitened-cosine")},
     **{f"`compare_rdms`: difference of two models over 40 stimuli and 8 subjects, {m}": of(equals, 500, 3.0, over=BOTH, metric=m) for m in ("pearson", "spearman")},
+    "`geometry.adaptive_dependence`: ten geometries, the best of 36 pairs of thresholds": of(dependent, 60, 1.0),
+    "`geometry.identify_groups`: difference of two geometries, ten people and 24 stimuli": of(told, 500, 6.0, True),
 }  # fmt: skip
 QUICK = {
     "`compare_rdms`: stimuli of ten geometries renamed, spearman": 10,

@@ -31,11 +31,22 @@ def told(seed, effect, draws, value, n=60):
     return ba.neurons.score_captions(words, x, bank, n_permutations=draws, random_state=seed)[value].values
 
 
+def mediated(seed, effect, draws):
+    """Ten of a hundred neuroids whose captions are drawn, or are of concepts that a decoder reads from them more than from others."""
+    rng = np.random.default_rng(seed)
+    decoder, words = ba.Ridge(alphas=[1e-3]), [f"word-{i}" for i in range(10)]
+    x, weights = rng.normal(size=(200, 100)), rng.normal(size=(100, 10))
+    weights[:10] += effect * np.eye(10)
+    decoder.fit(recorded(x[:150], "brain"), recorded(x[:150] @ weights, "judges", words))
+    return ba.neurons.mediation(recorded(x[150:], "brain"), decoder, words + [""] * 90, random_state=seed).p_value.values[:10]
+
+
 CASES = {
     **{f"`caption`: the best of twelve concepts, {m}": (partial(labelled, method=m), 60, 1.5, False) for m in ("softwpmi", "pmi", "pearson")},
     "`caption`: softwpmi normalised by neuroids": (partial(labelled, normalise="neuroids", penalty=0.6), 60, 1.5, False),
     "`score_captions`: correlation": (partial(told, value="p_value"), 60, 1.0, False),
     "`score_captions`: F1": (partial(told, value="f1_p_value"), 60, 1.5, True),
     "`score_captions`: F1 over 500 stimuli": (partial(told, value="f1_p_value", n=500), 60, 1.5, False),
+    "`neurons.mediation`: ten of a hundred neuroids": (mediated, 60, 6.0, False),
 }  # fmt: skip
 QUICK = {"`caption`: the best of twelve concepts, softwpmi": 20}

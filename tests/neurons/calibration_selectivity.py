@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import xarray as xr
 
 import brainalign as ba
 
@@ -52,6 +53,15 @@ def matched(seed, effect, draws, null):
     return out["p_value" if null == "exchange" else "p_value_rotation"].values
 
 
+def shared(seed, effect, draws):
+    """Two sets of a fifth of 1,000 neuroids, for each of ten categories, drawn apart, or the second more often from the first."""
+    rng = np.random.default_rng(seed)
+    first = rng.random((1000, 10)) < 0.2
+    sets = (first, rng.random((1000, 10)) < 0.2 + effect * (first - 0.2))
+    coords = {"neuroid_id": ("neuroid", np.arange(1000))}
+    return ba.neurons.overlap(*(xr.DataArray(x, dims=("neuroid", "category"), coords=coords) for x in sets)).p_value.values
+
+
 CASES = {
     **{f"`selectivity`: ten neuroids, {m}": (partial(selective, metric=m), 60, e, False) for m, e in (("auroc", 2.0), ("dprime", 2.0), ("mutual-information", 2.0), ("lape", 4.0))},
     "`selectivity`: ten neuroids, stimuli shown three times, auroc": (partial(selective, metric="auroc", n_repeats=3), 60, 2.0, False),
@@ -59,6 +69,7 @@ CASES = {
     "`neurons.localise`: five of fifty against random ones": (localised, 600, 1.5, False),
     "`match`: ten neuroids among twenty, stimuli exchanged": (partial(matched, null="exchange"), 60, 1.0, False),
     "`match`: ten neuroids among twenty, rotations": (partial(matched, null="rotation"), 60, 2.0, False),
+    "`neurons.overlap`: sets of 200 of 1,000 neuroids, ten categories": (shared, 60, 0.15, False),
 }  # fmt: skip
 QUICK = {
     "`selectivity`: ten neuroids, auroc": 10, "`selectivity`: ten neuroids, lape": 10, "`neurons.tuning`: ten cells, eight directions": 10,

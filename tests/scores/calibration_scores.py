@@ -80,6 +80,22 @@ def any_cell(seed, effect, draws):
     return ba.compare(source, target, by=("layer", "region"), **options).p_value_max.values.min(keepdims=True).ravel()
 
 
+def ordered(seed, effect, draws):
+    """Seven regions that read one of seven layers each, in the order of the layers with noise, or in an order that was drawn."""
+    rng = np.random.default_rng(seed)
+    layers = rng.normal(size=(7, 80, 2))
+    place = np.argsort(np.arange(7) + rng.normal(size=7)) if effect else rng.permutation(7)
+    x, y = layers.transpose(1, 0, 2).reshape(80, 14), layers[place].transpose(1, 0, 2).reshape(80, 14) + rng.normal(size=(80, 14))
+    source, target = sides(x, y)
+    names = {side: np.repeat([f"{side}{k}" for k in range(7)], 2) for side in ("layer", "region")}
+    source, target = (v.assign_coords({side: ("neuroid", names[side])}) for v, side in ((source, "layer"), (target, "region")))
+    grid = ba.compare(
+        source, target, by=("layer", "region"), cv=4, model=ba.Ridge(alphas=[1.0]), controls="none", random_state=seed
+    )
+    out = ba.hierarchy(grid, [f"region{k}" for k in range(7)], n_permutations=draws, random_state=seed)
+    return out.p_value.sel(summary=["centre-of-mass"]).values
+
+
 def predicted(seed, effect, draws, phi=None, n_runs=6, length=60, block_s=None, null="auto", within=None):
     """Predictions that are noise of their own for each of a hundred neuroids, or hold something of the responses."""
     rng = np.random.default_rng(seed)
@@ -207,6 +223,7 @@ CASES = {
     **{f"`evaluate`: 6 runs of 60, AR(1) φ = {phi:g}": of(evaluated, 60, e, data=partial(in_time, phi=phi)) for phi, e in zip(PHIS, (0.6, 0.6, 0.6, 1.0), strict=True)},
     **{f"`evaluate`: one run of 500 in blocks, AR(1) φ = {phi:g}": of(evaluated, 60, e, data=partial(in_time, phi=phi, n_runs=1, length=500)) for phi, e in ((0.5, 0.6), (0.95, 1.0))},
     "`compare`: any of 12 cells by `p_value_max`": of(any_cell, 500, 1.0),
+    "`hierarchy`: seven layers and seven regions": of(ordered, 500, 1.0),
     "`permutation_test`: stimuli shown 1 to 4 times": of(predicted, 10, 0.8),
     "`permutation_test`: exchanged within sessions of 6 to 30": of(predicted, 10, 0.8, within="session"),
     **{f"`permutation_test`: 6 runs of 60, AR(1) φ = {phi:g}": of(predicted, 10, e, phi=phi) for phi, e in zip(PHIS, (0.3, 0.3, 0.6, 1.0), strict=True)},
