@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,26 @@ def dtype_name(x: Array) -> str:
     str
     """
     return str(x.dtype).rpartition(".")[2]
+
+
+def even_slices(n: int, size: int) -> list[slice]:
+    """Return slices of nearly the same length, as few as are no longer than ``size``; of nothing, an empty one.
+
+    Parameters
+    ----------
+    n, size : int
+
+    Returns
+    -------
+    list of slice
+
+    Examples
+    --------
+    >>> even_slices(5, 2)
+    [slice(0, 1, None), slice(1, 3, None), slice(3, 5, None)]
+    """
+    edges = np.linspace(0, n, max(1, -(-n // size)) + 1).astype(int).tolist()
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def columns_of(x: Array, columns: np.ndarray[Any, Any] | slice) -> Array:

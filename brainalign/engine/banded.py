@@ -18,6 +18,7 @@ from brainalign.engine.backend import (
     cast,
     columns_of,
     dtype_name,
+    even_slices,
     like,
     move,
     namespace,
@@ -121,7 +122,7 @@ def solve_banded(
     spread = to_numpy(deviation(Y, mean))
     spread = np.where(spread > 0, spread, 1.0)
     values = standardised(Y, mean, dtype, scale=like(spread, Y))
-    tiles = _tiles(Y.shape[1], target_batch or max(64, int(memory / (64 * len(X)))))
+    tiles = even_slices(Y.shape[1], target_batch or max(64, int(memory / (64 * len(X)))))
     race = _Race(source, [columns_of(values, tile) for tile in tiles], alphas)
     if isinstance(candidates, int):
         race.refine(candidates)
@@ -322,7 +323,3 @@ class _Best:
         self.coef[np.ix_(columns, better)] = fitted * root[:, None].astype(self.coef.dtype)
         self.error[better], self.r2[better] = found.error[some], found.r2[some]
         self.alpha[better], self.candidate[better] = found.alpha[some], k
-
-
-def _tiles(n_targets: int, size: int) -> list[slice]:
-    return [slice(start, min(start + size, n_targets)) for start in range(0, n_targets, size)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from brainalign.engine.backend import even_slices
 from brainalign.engine.moments import Numbers, deviations
 
 _TILE = 512  # columns transformed together: what is in flight stays in the tens of megabytes
@@ -70,7 +71,7 @@ def shifted_sums(truth: Numbers, prediction: Numbers, runs: Sequence[Numbers], *
         of_run = np.zeros(len(run), dtype=np.int64) if parts is None else np.unique(parts[run], return_inverse=True)[1]
         n_parts = int(of_run.max()) + 1
         shifted, spread = np.empty((len(run), truth.shape[1])), np.empty((len(run) if n_parts > 1 else 1, truth.shape[1]))
-        for columns in _tiles(truth.shape[1]):
+        for columns in even_slices(truth.shape[1], _TILE):
             y, p = deviations(truth[run, columns]), np.empty((len(run), columns.stop - columns.start))
             for part in range(n_parts):
                 p[of_run == part] = deviations(prediction[run[of_run == part], columns])
@@ -104,7 +105,7 @@ def phase_correlations(truth: Numbers, prediction: Numbers, runs: Sequence[Numbe
         Σ_k w_k Re(Y_k P*_k e^{iφ_k}) / n over the norms, which no phase changes.
     """
     out = np.empty((len(phases[0]), truth.shape[1]))
-    for columns in _tiles(truth.shape[1]):
+    for columns in even_slices(truth.shape[1], _TILE):
         width = columns.stop - columns.start
         cross, truth_ss, prediction_ss = np.zeros((len(out), width)), np.zeros(width), np.zeros(width)
         for run, angles in zip(runs, phases, strict=True):
@@ -160,7 +161,3 @@ def _pearson(cross: Numbers, truth_ss: Numbers, prediction_ss: Numbers) -> Numbe
     norm = np.sqrt(np.maximum(truth_ss, 0.0)) * np.sqrt(prediction_ss)
     cross /= np.where(norm > 0, norm, np.nan)
     return np.asarray(np.clip(cross, -1.0, 1.0, out=cross))
-
-
-def _tiles(n_columns: int) -> list[slice]:
-    return [slice(start, min(start + _TILE, n_columns)) for start in range(0, n_columns, _TILE)]

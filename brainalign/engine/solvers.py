@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, dtype_name, like, move, to_numpy, working_memory
+from brainalign.engine.backend import Array, cast, dtype_name, even_slices, like, move, to_numpy, working_memory
 from brainalign.engine.factor import FixedRidge, RidgeFactor, coefficients, factorise, fixed_ridge, shrink
 from brainalign.engine.gram import column_mean, deviation, standardised
 from brainalign.engine.heldout import HeldOut
@@ -125,7 +124,7 @@ class RidgeSource:
         checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
         index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
         out, means, left = np.empty((n if p > n else p, t), dtype=dtype), np.empty(t), cast(factor.left, dtype)
-        for some in _tiles(t, target_batch or _fitting(factor, held, self.memory / 4)):
+        for some in even_slices(t, target_batch or _fitting(factor, held, self.memory / 4)):
             y, means[some], scale = _unit_targets(move(Y[:, some], self.device), self.fit_intercept, self.weights, dtype)
             if held is None:
                 rotated = left.T @ y
@@ -283,10 +282,3 @@ def _fitting(factor: RidgeFactor, held: HeldOut | None, memory: float) -> int:
     n, k = factor.left.shape
     values = 3 * (n + k) + 2 * (0 if held is None else held.values_per_target)
     return max(64, int(memory / (values * factor.centred.itemsize)))
-
-
-def _tiles(n_targets: int, size: int) -> list[slice]:
-    """Return slices of nearly the same number of targets."""
-    n_tiles = max(1, -(-n_targets // size))
-    edges = np.linspace(0, n_targets, n_tiles + 1).astype(int).tolist()
-    return [slice(a, b) for a, b in pairwise(edges)]

@@ -1,7 +1,18 @@
 import numpy as np
 import pytest
 
-from brainalign.engine.backend import cast, is_torch, like, move, namespace, resolve_device, rows_of, to_numpy, whole_float32
+from brainalign.engine.backend import (
+    cast,
+    even_slices,
+    is_torch,
+    like,
+    move,
+    namespace,
+    resolve_device,
+    rows_of,
+    to_numpy,
+    whole_float32,
+)
 
 torch = pytest.importorskip("torch")
 
@@ -55,3 +66,13 @@ def test_convolutions_keep_their_digits_and_the_setting_comes_back():
         fail()
     assert inside == [False]
     assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(("n", "size"), [(0, 3), (1, 3), (7, 3), (9, 3), (1000, 64)])
+def test_even_slices_cover_all_once_and_differ_by_one(n, size):
+    parts = even_slices(n, size)
+    assert np.concatenate([np.arange(n)[part] for part in parts]).tolist() == list(range(n))
+    lengths = [part.stop - part.start for part in parts]
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+    assert len(parts) == max(1, -(-n // size))
