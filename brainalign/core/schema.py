@@ -133,6 +133,32 @@ def validate(x: xr.DataArray, *, deep: bool = False, name: str = "responses") ->
     return x
 
 
+def check_array(x: Any, *, name: str) -> None:
+    """Refuse a Dataset where responses or a plain array are expected.
+
+    Parameters
+    ----------
+    x : object
+    name : str
+        What to call it in the message.
+
+    Raises
+    ------
+    SchemaError
+
+    Examples
+    --------
+    >>> check_array(xr.Dataset({"bold": 0}), name="X")
+    Traceback (most recent call last):
+    ...
+    brainalign.core.errors.SchemaError: X is a Dataset. Expected an xarray.DataArray or an array: take one of its variables ('bold').
+    """
+    if isinstance(x, xr.Dataset):
+        raise SchemaError(
+            f"{name} is a Dataset. Expected an xarray.DataArray or an array: take one of its variables ({preview(x.data_vars)})."
+        )
+
+
 def label_problems(x: xr.DataArray) -> list[str]:
     """List what is wrong with dims, labels and attrs; :func:`validate` raises these.
 

@@ -11,7 +11,7 @@ import xarray as xr
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import NEUROID_COORDS, STRING, as_labels, validate
+from brainalign.core.schema import NEUROID_COORDS, STRING, as_labels, check_array, validate
 from brainalign.core.tables import coords_of
 from brainalign.dataset.folds import RUN_LABELS
 from brainalign.features.mixing import table_of
@@ -98,7 +98,10 @@ def band_labels(bands: Any, X: Any, *, owner: str) -> tuple[Array, Array]:
     ------
     ParameterError
         No such coordinate, or not one label a feature.
+    SchemaError
+        The source is a Dataset.
     """
+    check_array(X, name="The source")
     times, n_features = int(np.prod(np.shape(X)[2:])), int(np.prod(np.shape(X)[1:]))
     known = coords_of(X, "neuroid") if isinstance(X, xr.DataArray) else {}
     if isinstance(bands, str) and bands not in known:

@@ -17,7 +17,7 @@ from sklearn.random_projection import SparseRandomProjection
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels, validate
+from brainalign.core.schema import as_labels, check_array, validate
 from brainalign.core.tables import coords_of
 
 Array = np.ndarray[Any, Any]
@@ -231,6 +231,7 @@ class Reduce(TransformerMixin, BaseEstimator):
 
 def _features(X: Any) -> tuple[Array, dict[str, Array]]:
     """Return values as (row, feature), and the labels of the features."""
+    check_array(X, name="X")
     if not isinstance(X, xr.DataArray):
         values = np.asarray(X)
         if values.ndim != 2:

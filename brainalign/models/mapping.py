@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError
 from brainalign.core.parameters import check_device, preview
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import dim_of
+from brainalign.core.schema import check_array, dim_of
 from brainalign.engine.backend import resolve_device
 
 Values = np.ndarray[Any, Any]
@@ -243,6 +243,7 @@ def as_columns(X: Any) -> Values:
 
 
 def _values(x: Any) -> Values:
+    check_array(x, name="X")
     return np.asarray(x.values if isinstance(x, xr.DataArray) else x)
 
 
@@ -281,8 +282,11 @@ def check_rows(X: Any, Y: Any) -> None:
     AlignmentError
     ParameterError
         A side without rows, such as None.
+    SchemaError
+        A Dataset.
     """
     for side, values in (("source", X), ("target", Y)):
+        check_array(values, name=f"The {side}")
         if not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
             raise ParameterError(f"The {side} is {values!r}. Expected responses, or an array with a row for each presentation.")
     if len(X) != len(Y):

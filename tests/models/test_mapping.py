@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 
 RNG = np.random.default_rng(0)
 IDS = [f"s{i}" for i in range(30)]
@@ -119,3 +119,19 @@ def test_a_model_fits_units_from_a_brain_by_the_same_call():
 def test_a_side_without_rows_is_named(sides):
     with pytest.raises(ParameterError, match="is None"):
         ba.Ridge().fit(*sides)
+
+
+def test_a_dataset_is_named():
+    x, y = source(), target()
+    table = x.to_dataset(name="bold")
+    fitted = ba.Ridge().fit(x, y)
+    for attempt in (
+        lambda: ba.Ridge().fit(table, y),
+        lambda: ba.Ridge().fit(x, y.to_dataset(name="bold")),
+        lambda: ba.Stacked("layer").fit(table, y),
+        lambda: ba.BandedRidge("layer").fit(table, y),
+        lambda: ba.Reduce(2).fit(table),
+        lambda: fitted.predict(table),
+    ):
+        with pytest.raises(SchemaError, match=r"is a Dataset\. Expected .*'bold'"):
+            attempt()
