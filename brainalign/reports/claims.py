@@ -124,16 +124,17 @@ def _interval(result: xr.Dataset) -> str:
 
 def _null_percentile(result: xr.Dataset) -> str:
     """Say where the observed score lies among those of the null, which p = (1 + #{null ≥ score}) / (1 + B) tells."""
-    if "p_value" not in result:
+    name = next((name for name in ("p_value", "p_value_bound") if name in result), "")
+    if not name:
         return ""
-    p, n = _finite(result["p_value"]), int(result.attrs.get("n_permutations", 0))
+    p, n = _finite(result[name]), int(result.attrs.get("n_permutations", 0))
+    whole = f"{name}_max" if f"{name}_max" in result else name
+    passed = f"{int((_finite(result[whole]) <= 0.05).sum())} of {p.size} pass {whole} ≤ .05"
+    if name == "p_value_bound":
+        return f"{f'p ≤ {p[0]:.2g}' if p.size == 1 else passed}: a bound, score with `n_refits=20` for p itself"
     below = 100 * (1 - (p * (n + 1) - 1) / n) if n else 100 * (1 - p)
     of = f" of {n} null scores" if n else ""
-    if p.size == 1:
-        return f"{below[0]:.1f}%{of} (p = {p[0]:.2g})"
-    name = "p_value_max" if "p_value_max" in result else "p_value"
-    passed = int((_finite(result[name]) <= 0.05).sum())
-    return f"{_middle(below, 1)}%{of} (median); {passed} of {p.size} pass {name} ≤ .05"
+    return f"{below[0]:.1f}%{of} (p = {p[0]:.2g})" if p.size == 1 else f"{_middle(below, 1)}%{of} (median); {passed}"
 
 
 def _best_control(result: xr.Dataset) -> str:

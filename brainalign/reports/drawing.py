@@ -192,6 +192,21 @@ def write_title(axes: Axes, title: str | None) -> None:
         axes.set_title(title, loc="left")
 
 
+def interval_name(result: xr.Dataset | xr.DataArray) -> str:
+    """Return what the intervals of a result are, in words.
+
+    Parameters
+    ----------
+    result : Dataset or DataArray
+        Whose attr ``level``, where it has one, is their level.
+
+    Returns
+    -------
+    str
+    """
+    return f"{100 * result.attrs.get('level', 0.95):g}% interval"
+
+
 def note_of(marks: Sequence[str], width: int) -> str:
     """Lay out what the marks of a figure are, in lines of some width.
 

@@ -19,6 +19,7 @@ from brainalign.reports.drawing import (
     colour_cycle,
     house_style,
     in_words,
+    interval_name,
     labels_of,
     new_figure,
     note_of,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_PANELS = 8
-_MOST_NAMES = 12
+_MOST_NAMES, _LONGEST_NAME = 12, 10
 
 
 def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: str | None = None) -> Figure:
@@ -48,7 +49,7 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
     Returns
     -------
     matplotlib.figure.Figure
-        Up to twelve stimuli are named.
+        Up to twelve stimuli are named, where their names are short.
 
     Raises
     ------
@@ -62,6 +63,8 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
     names = [" · ".join(labels) for labels in product(*(labels_of(square, dim) for dim in square.dims[:-2]))]
     columns = min(len(stack), 4)
     n_rows = -(-len(stack) // columns)
+    ids = labels_of(square, "stimulus")
+    named = len(ids) <= _MOST_NAMES and max(map(len, ids)) <= _LONGEST_NAME
     with house_style():
         figure = new_figure((max(2.9, 2.15 * columns), 1.95 * n_rows + 0.35))
         for axes, name, values in zip(figure.subplots(n_rows, columns, squeeze=False).ravel(), names, stack, strict=False):
@@ -69,9 +72,9 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
             low, high = np.nanpercentile(off, [1, 99]) if np.isfinite(off).any() else (0, 1)
             image = axes.imshow(values, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
             bare(axes)
-            if len(values) <= _MOST_NAMES:
-                axes.set_yticks(range(len(values)), labels_of(square, "stimulus"), size=6)
-                axes.set_xticks(range(len(values)), labels_of(square, "stimulus"), size=6, rotation=90)
+            if named:
+                axes.set_yticks(range(len(ids)), ids, size=6)
+                axes.set_xticks(range(len(ids)), ids, size=6, rotation=90)
             axes.set_title(name)
             bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.03, ticks=[low, high], format="%.2g")
             bar.outline.set_visible(False)
@@ -193,7 +196,7 @@ def comparison(result: xr.Dataset, *, title: str | None = None) -> Figure:
             top.set_title(panel)
         rows[1, 0].set_ylabel(unit_of(result, "score"))
         drawn = {
-            "ci_low": "line: 95% interval", "p_value_max": "dot at the foot: p ≤ .05, corrected", "ceiling_low": "band: noise ceiling",
+            "ci_low": f"line: {interval_name(result)}", "p_value_max": "dot at the foot: p ≤ .05, corrected", "ceiling_low": "band: noise ceiling",
             "difference": "grid: row better than column",
         }  # fmt: skip
         marks = [text for name, text in drawn.items() if (wins is not None if name == "difference" else beside[name] is not None)]

@@ -191,8 +191,9 @@ def _spread(part: pd.DataFrame, value: str) -> dict[str, Any]:
     scores = part[value].dropna()
     out: dict[str, Any] = {"n": len(scores), "n_left_out": len(part) - len(scores)}
     out |= dict(zip(("median", "q25", "q75"), scores.quantile([0.5, 0.25, 0.75]).to_numpy(), strict=True))
-    if "p_value_fdr" in part:
-        out["n_significant"] = int((part["p_value_fdr"] <= 0.05).sum())
+    fdr = next((name for name in ("p_value_fdr", "p_value_bound_fdr") if name in part), None)
+    if fdr is not None:
+        out["n_significant"] = int((part[fdr] <= 0.05).sum())
     return out
 
 

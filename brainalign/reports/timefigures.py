@@ -13,6 +13,7 @@ from brainalign.reports.drawing import (
     INK,
     colour_cycle,
     house_style,
+    interval_name,
     labels_of,
     neuroid_groups,
     new_figure,
@@ -117,7 +118,7 @@ def generalization(result: xr.Dataset, *, title: str | None = None) -> Figure:
     values, chance = score.values.astype(float), float(result["chance"]) if "chance" in result else 0.0
     reach = float(np.nanmax(np.abs(values - chance))) or 1.0
     x, y = score["test_time"].values, score["train_time"].values
-    p = next((result[name] for name in ("p_value_cluster", "p_value_max") if name in result), None)
+    p = _corrected(result)
     with house_style():
         figure = new_figure((4.0, 3.5))
         axes = figure.subplots()
@@ -145,15 +146,17 @@ def _note(result: xr.Dataset | xr.DataArray, panels: dict[str, dict[str, tuple[A
     lines = [line for drawn in panels.values() for line in drawn.values()]
     marks = ["dot: peak"] if chance is None else [f"grey line: chance ({chance:.3g})", "dot: peak"]
     if any(low is not None for _, low, _, _ in lines):
-        marks.append(
-            "band: 95% interval"
-            if "ci_low" in result and "neuroid" not in result["score"].dims
-            else "band: quartiles over neuroids"
-        )
+        per_neuroid = "neuroid" in (result["score"] if isinstance(result, xr.Dataset) else result).dims
+        marks.append("band: quartiles over neuroids" if per_neuroid else f"band: {interval_name(result)}")
     if any(p is not None for *_, p in lines):
         clusters = "clusters with " if "p_value_cluster" in result else ""
         marks.append(f"line at the foot: {clusters}p ≤ .05, corrected")
     return note_of(marks, width=60 * len(panels))
+
+
+def _corrected(result: Any) -> xr.DataArray | None:
+    """Return the p-values that hold for all times together, or what bounds them."""
+    return next((result[name] for name in ("p_value_cluster", "p_value_max", "p_value_bound_max") if name in result), None)
 
 
 def _with_one_time(result: xr.Dataset | xr.DataArray) -> xr.Dataset | xr.DataArray:
@@ -180,8 +183,7 @@ def _panels(result: xr.Dataset | xr.DataArray, by: str | None) -> dict[str, dict
             lines[str(name)] = (middle, low, high, None)
         return {"": lines}
     beside = result if isinstance(result, xr.Dataset) else {}
-    p = next((beside[name] for name in ("p_value_cluster", "p_value_max") if name in beside), None)
-    found = [score, *(beside[name] if name in beside else None for name in ("ci_low", "ci_high")), p]
+    found = [score, *(beside[name] if name in beside else None for name in ("ci_low", "ci_high")), _corrected(beside)]
     sides = [dim for dim in score.dims if dim != "time"]
     if len(sides) > 2:
         raise ParameterError(f"time_course got dims {score.dims}. Expected no more than two beside the time: select, or average.")

@@ -93,6 +93,14 @@ def test_a_result_of_evaluate_is_read():
     assert told(table)["n"] == "40 presentations, 12 scores"
 
 
+def test_a_bound_on_p_is_not_called_p():
+    result = xr.Dataset(
+        {"score": ("neuroid", [0.3, 0.2]), "p_value_bound": ("neuroid", [0.02, 0.2])}, attrs={"n_permutations": 99}
+    )
+    assert told(result)["null percentile"] == "1 of 2 pass p_value_bound ≤ .05: a bound, score with `n_refits=20` for p itself"
+    assert told(result[{"neuroid": [0]}])["null percentile"].startswith("p ≤ 0.02: a bound")
+
+
 def test_geometries_have_bounds_and_stimuli():
     result = xr.Dataset({"score": 0.4, "ceiling_low": 0.5, "ceiling_high": 0.7, "n_stimuli": 92}, attrs={"metric": "rho-a"})
     found = told(result)

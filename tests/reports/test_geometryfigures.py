@@ -50,12 +50,15 @@ def test_comparison_says_what_its_marks_are(compared):
     note = geometryfigures.comparison(compared).get_supxlabel()
     for mark in ("95% interval", "p ≤ .05, corrected", "band: noise ceiling", "grid: row better than column"):
         assert mark in note
+    assert "line: 90% interval" in geometryfigures.comparison(compared.assign_attrs(level=0.9)).get_supxlabel()
 
 
 def test_few_stimuli_are_named(rdms):
     few = rdms.isel(stimulus=slice(6), stimulus_2=slice(6))
     names = [text.get_text() for text in geometryfigures.rdm_panel(few).axes[0].get_yticklabels()]
     assert sorted(names) == sorted(str(name) for name in few.stimulus.values)
+    long = {dim: [f"{name}, of a long name" for name in few[dim].values] for dim in ("stimulus", "stimulus_2")}
+    assert not geometryfigures.rdm_panel(few.assign_coords(long)).axes[0].get_yticklabels()
 
 
 def test_comparison_of_distances_counts_the_lower_as_the_better(compared):

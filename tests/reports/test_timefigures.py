@@ -63,6 +63,8 @@ def test_time_course_has_its_chance_and_says_what_its_marks_are():
     for mark in ("chance (0.5)", "dot: peak", "95% interval", "clusters with p ≤ .05"):
         assert mark in note
     assert figures.time_course(decoded()).get_supxlabel() == "dot: peak"
+    bounded = figures.time_course(decoded(p_value_bound_max=("time", [1.0, 1.0, 0.01, 0.01]))).get_supxlabel()
+    assert "line at the foot: p ≤ .05, corrected" in bounded
 
 
 def test_generalization_is_centred_on_chance_and_surrounds_what_is_found():
