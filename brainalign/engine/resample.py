@@ -124,12 +124,11 @@ def movable(groups: Numbers, *, within: Numbers | None = None) -> Numbers:
     >>> movable(np.array([0, 0, 1, 1, 2])).tolist()
     [True, True, True, True, False]
     """
-    whole = np.zeros(len(groups), dtype=np.int64) if within is None else within
-    codes, counts = np.unique(np.stack([whole, groups]), axis=1, return_inverse=True, return_counts=True)[1:]
-    part = np.empty(len(counts), dtype=np.int64)
-    part[codes] = np.unique(whole, return_inverse=True)[1]
-    kinds, of_kind = np.unique(np.stack([part, counts]), axis=1, return_inverse=True, return_counts=True)[1:]
-    return np.asarray(of_kind[kinds][codes] > 1)
+    out = np.zeros(len(groups), dtype=bool)
+    for part in _parts(len(groups), within):
+        codes, counts = np.unique(groups[part], return_inverse=True, return_counts=True)[1:]
+        out[part] = (np.bincount(counts)[counts] > 1)[codes]
+    return out
 
 
 def exchange_orders(groups: Numbers, n_draws: int, rng: np.random.Generator, *, within: Numbers | None = None) -> Numbers:
@@ -148,13 +147,17 @@ def exchange_orders(groups: Numbers, n_draws: int, rng: np.random.Generator, *, 
     -------
     ndarray of int, (draw, row)
     """
-    codes = np.zeros(len(groups), dtype=np.int64) if within is None else within
-    parts = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    parts = _parts(len(groups), within)
     orders = np.empty((n_draws, len(groups)), dtype=np.int64)
     for order in orders:
         for part in parts:
             order[part] = part[exchanged(groups[part], rng)]
     return orders
+
+
+def _parts(n: int, within: Numbers | None) -> list[Numbers]:
+    """Return the rows of each part; of all where there are no parts."""
+    return [np.arange(n)] if within is None else [np.flatnonzero(within == code) for code in np.unique(within)]
 
 
 def distinct_orders(groups: Numbers, n_draws: int, rng: np.random.Generator) -> Numbers:

@@ -11,7 +11,9 @@ from brainalign.engine.factor import RidgeFactor
 from brainalign.engine.heldout import HeldOut, HeldTile
 from brainalign.engine.moments import Numbers
 
-_DOUBT = 2.0  # standard deviations of the difference of two guesses (none of 10,000 choices missed, 1 in 5,000 with half of it)
+# Standard deviations of the difference of two guesses: none of 10,000 choices missed where noise is white, 1 in 5,000 with half of it.
+# Where neighbours are alike and folds take shuffled rows, up to 1 in 100; their losses were within 1% of the smallest.
+_DOUBT = 2.0
 _MISLED = 2.0  # Over the root of the number of rows: a best loss that is further above its guess was guessed from rows alike.
 
 Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
