@@ -249,7 +249,7 @@ def smallest_fit(n: int, splits: Splits | None) -> int:
     -------
     int
     """
-    return min([n, *(np.count_nonzero(np.bincount(train)) for train, _ in splits or ())])
+    return min([n, *(int(np.count_nonzero(np.bincount(train))) for train, _ in splits or ())])
 
 
 def _unit_targets(Y: Array, fit_intercept: bool, weights: Numbers | None, dtype: str) -> tuple[Array, Numbers, Numbers]:
