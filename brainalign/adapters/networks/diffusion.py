@@ -80,8 +80,10 @@ class DiffusersGenerator:
             )
         self._library = require("diffusers", extra="transformers", purpose=_OWNER)
         _refuse_unsafe(self._library, Path(folder))
-        local = {"owner": _OWNER, "local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
-        found = hub.from_pretrained(self._library.DiffusionPipeline, str(folder), expected=_EXPECTED, **local)
+        found = hub.from_pretrained(
+            self._library.DiffusionPipeline, str(folder), owner=_OWNER, expected=_EXPECTED, dtype=torch.float32,
+            local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False,
+        )  # fmt: skip
         self.pipeline = found.to(check_device(device, resolve_device(device), owner=_OWNER))
         self.batch_size, self.options = batch_size, options
 
@@ -213,18 +215,15 @@ def _refuse_unsafe(library: Any, folder: Path) -> None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ParameterError(f"{_OWNER} could not load {str(folder)!r}: {error} Expected {_EXPECTED}.") from error
     name = index.pop("_class_name", None)
-    nested = [
-        part for part, kind in index.items() if isinstance(kind, list) and "Pipeline" in str(kind)
-    ]  # takes pickles for weights
-    # A connected pipeline reads others, from wherever a README says.
+    # A pipeline in another takes pickles for weights, and a connected one reads others, from wherever a README says.
+    nested = [part for part, kind in index.items() if isinstance(kind, list) and "Pipeline" in str(kind)]
     if nested or not isinstance(name, str) or getattr(getattr(library, name, None), "_load_connected_pipes", True):
         raise CapabilityError(
             f"{_OWNER} got {str(folder)!r}, a pipeline {name!r} with the pipelines {preview(nested) or 'none'} in it: code of its own, or "
             "files elsewhere, which brainalign never runs. Expected a stock architecture of diffusers, in one folder."
         )
-    wrong = sorted(
-        {file for table in tables for file in table.values() if Path(file).name != file or Path(file).suffix != ".safetensors"}
-    )
+    files = {Path(file) for table in tables for file in table.values()}
+    wrong = sorted(str(file) for file in files if file.name != str(file) or file.suffix != ".safetensors")
     if wrong:
         raise ParameterError(f"{_OWNER} could not load {str(folder)!r}: weights in {preview(wrong)}. Expected {_EXPECTED}.")
 

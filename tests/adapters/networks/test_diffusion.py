@@ -123,6 +123,13 @@ def test_the_fingerprint_is_of_weights_and_configuration_and_not_of_the_place(di
     assert len({first, second, again.fingerprint()}) == 3
 
 
+def test_weights_in_half_precision_are_worked_with_in_single(diffusers, diffusion_folder, tmp_path):
+    diffusers.DiffusionPipeline.from_pretrained(diffusion_folder).to(torch.float16).save_pretrained(tmp_path)
+    generator = ba.adapters.DiffusersGenerator(tmp_path, **QUICK)
+    assert generator.pipeline.text_encoder.dtype == generator.pipeline.unet.dtype == torch.float32
+    assert generator.generate(latent(24, n=2))["values"].std() > 0
+
+
 def test_from_an_image_embedding(from_embedding):
     embeds = latent(6)
     generator = ba.adapters.DiffusersGenerator(from_embedding, **QUICK, height=8, width=8)
