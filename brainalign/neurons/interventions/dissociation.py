@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_random_state, preview
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import provenance, write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.resample import p_values
 from brainalign.neurons.interventions.lesion import lesion, rounding
@@ -99,7 +98,7 @@ def double_dissociation(
         out["p_value_dissociation"] = ((), p_values(difference - least, _own_less_other(null)).max())
     out.attrs |= {"causal_scope": found[0][0].attrs["causal_scope"], "mode": found[0][0].attrs["mode"]}
     asked = {
-        name: {task: json.loads(one.attrs["provenance"])["steps"][-1]["params"] for task, one in zip(tasks, row, strict=True)}
+        name: {task: provenance(one).steps[-1]["params"] for task, one in zip(tasks, row, strict=True)}
         for name, row in zip(circuits, found, strict=True)
     }
     params = {"circuits": {name: str(units) for name, units in circuits.items()}, "n_draws": n_draws, "lesions": asked}
