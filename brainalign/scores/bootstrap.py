@@ -204,7 +204,7 @@ def _latencies(template: xr.DataArray, drawn: Drawn, result: xr.Dataset, share: 
         raised = noise + known_mean(excess.max(axis=-1), axis=0) - highest
         return np.stack(onset_and_peak(excess, times, share, raised), axis=1)
 
-    both = drawn.each(latencies)
+    both = replace(drawn, left_out=None).each(latencies)  # a time that one stimulus less does not move is not known for sure
     ends = {"": both.score} | dict(zip(("_low", "_high"), both.interval(level), strict=True))
     return xr.Dataset(
         {

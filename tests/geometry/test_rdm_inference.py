@@ -240,3 +240,12 @@ def test_one_seed_gives_one_result_and_is_recorded():
     xr.testing.assert_equal(first, again)
     assert step["params"]["over"] == ["subject", "stimulus"]
     assert step["params"]["ceiling"] == "target_subject"
+
+
+def test_onsets_are_as_uncertain_as_their_draws_though_no_single_stimulus_moves_them():
+    out = ba.compare_rdms(layers()[:1], over_time()[0], metric="pearson", over="stimulus", n_bootstraps=60, random_state=0)
+    out = out.rename(target_time="time")
+    kept, without = (ba.bootstrap(x, over="stimulus", onset=0.5) for x in (out, out.drop_vars("score_left_out")))
+    for name in ("onset_low", "onset_high", "peak_low", "peak_high"):
+        np.testing.assert_array_equal(kept[name], without[name])
+    assert not np.array_equal(kept.ci_low, without.ci_low)
