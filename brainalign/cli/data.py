@@ -119,7 +119,7 @@ def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr
         try:
             x = open_responses(path, format=format, **options)
         except ParameterError as error:
-            raise ParameterError(f"{error} On the command line they are given as `--option tr_s=2.0`, one by one.") from error
+            raise ParameterError(f"{error} On the command line options are given one by one: `--option tr_s=2.0`.") from error
         except (FormatError, SchemaError):
             if not able:
                 raise
