@@ -165,13 +165,14 @@ def select(names: Sequence[str], layers: str | int | Sequence[str | int], *, own
         One of ``layers`` matches nothing; close names are listed.
     """
     wanted = [layers] if isinstance(layers, (str, int)) else list(layers)
-    found: set[str] = set()
+    known, found = set(names), set()
     for pattern in wanted:
-        matched = {name for name in names if name == pattern or matches(name, str(pattern))}
+        text = str(pattern)
+        matched = {text} if text in known else {name for name in names if matches(name, text)}
         if not matched:
             raise ParameterError(
                 f"The 'layers' parameter of {owner} names {pattern!r}, which matches none of its {len(names)} layers. Expected "
-                f"names or globs of {preview(names, 8)}.{did_you_mean(str(pattern), names)}"
+                f"names or globs of {preview(names, 8)}.{did_you_mean(text, names)}"
             )
         found |= matched
     if not found:

@@ -367,10 +367,7 @@ def module_taps(model: torch.nn.Module, layers: str | Sequence[str], *, owner: s
     # Containers that only hold modules are never called themselves.
     called = [name for name, m in modules.items() if not isinstance(m, (torch.nn.ModuleList, torch.nn.ModuleDict))]
     plain = [name for name in wanted if name not in numbered]
-    exact = {name for name in called if name in plain}  # which need not be held against every name there is
-    globs = [name for name in plain if name not in exact]
-    matched = select(called, globs, owner=owner) if globs or not wanted else []
-    found = [Tap(name, modules[name]) for name in exact.union(matched)]
+    found = [Tap(name, modules[name]) for name in select(called, plain, owner=owner)] if plain or not numbered else []
     for name in numbered:
         base, _, call = name.rpartition("#")
         (module,) = select(called, [base], owner=owner)
