@@ -52,7 +52,9 @@ class Grid:
         """
         dims = parts[0].score.dims
         cell_dims = (self.rows, self.columns, *dims[1:])
-        ok = parts[0].status.values == "ok"
+        ok = np.any(
+            [part.status.values == "ok" for part in parts], axis=0
+        )  # a group that says nothing takes no neuroid from others
         cells = [positions[ok[positions]] for positions in self.target_groups.values()]
         scores = np.stack([part.score.values for part in parts])  # (group, neuroid[, time])
         variables: dict[str, Any] = {
@@ -73,6 +75,7 @@ class Grid:
             self.columns: as_labels(list(self.target_groups)),
         }
         coords |= {name: coord for name, coord in parts[0].coords.items() if coord.dims in (("neuroid",), ("time",), ("fold",))}
+        coords["status"] = ("neuroid", as_labels(np.where(ok, "ok", parts[0].status.values)))
         out = self._with_choice(xr.Dataset(variables, coords=coords), parts, cells)
         if any("score_control" in part for part in parts):
             out = self._with_controls(out, parts, cells, shared)

@@ -242,10 +242,11 @@ def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:
 
 
 def _averaged(scores: xr.DataArray, over: str, result: xr.Dataset) -> xr.DataArray:
-    """Return the mean score of each unit's neuroids; those without a score to find take no part."""
+    """Return the mean score of each unit's neuroids; those without a score to find take no part, those that a model left without do."""
     codes, labels = pd.factorize(scores.coords[over].values.astype(object))
     status = coords_of(result, "neuroid").get("status", np.full(len(codes), "ok"))
-    where = [np.flatnonzero((codes == code) & (status == "ok")) for code in range(len(labels))]
+    there = (status == "ok") | (status == "undefined")
+    where = [np.flatnonzero((codes == code) & there) for code in range(len(labels))]
     means = [
         scores.isel(neuroid=rows).mean("neuroid", skipna=False)
         if rows.size

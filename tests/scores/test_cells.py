@@ -19,6 +19,15 @@ def test_a_cell_is_the_median_of_its_neuroids_that_have_a_score():
     assert out.n_features.values.tolist() == [3, 5]
 
 
+def test_a_group_that_gives_no_score_takes_none_from_others():
+    grid = Grid("source_layer", "target_region", {"a": np.arange(3), "b": np.arange(5)}, {"V1": np.arange(4)}, "mean")
+    nothing = part([np.nan] * 4).assign_coords(status=("neuroid", ["undefined", "undefined", "constant", "undefined"]))
+    out = grid.assemble([nothing, part([0.2, 0.4, 9.0, 0.6])], ())
+    np.testing.assert_allclose(out.score, [[np.nan], [0.4]])
+    assert out.n_neuroids.item() == 3
+    assert out.status.values.tolist() == ["ok", "ok", "constant", "ok"]
+
+
 def test_shared_controls_stand_beside_every_group():
     grid = Grid("source_layer", "target_region", {"a": np.arange(3), "b": np.arange(5)}, {"V1": np.arange(4)}, "mean")
     first, second = part([0.4] * 4), part([0.6] * 4)

@@ -58,6 +58,8 @@ def test_units_are_averaged_over_their_neuroids_that_have_a_score():
     assert out.dims == ("subject", "time")
     np.testing.assert_allclose(out, [[1, 2], [7, 8]])
     assert out.subject.values.tolist() == ["a", "b"]
+    result["status"] = "neuroid", np.where(status == "constant", "undefined", status)
+    assert np.isnan(unit_scores(result, "subject", owner="test")[1]).all()  # a model's failure is not left out of its mean
 
 
 def test_folds_count_their_shared_training_rows_and_say_so():
