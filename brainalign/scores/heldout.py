@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,7 +53,7 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
         parts.append(_score(now, metric, n_bootstraps, seed, False))
     out = xr.concat([part.drop_vars(["status", "n_presentations", "n_units"], errors="ignore") for part in parts], "time")
     same = {name: parts[0][name] for name in ("n_presentations", "n_units") if name in parts[0]}
-    status = _or_that_of_parts(_status(both.target), [part.status.values for part in parts])
+    status = status_of(both.target, out.score.values, [part.status.values for part in parts])
     return out.assign(same).assign_coords(status=("neuroid", status))
 
 
@@ -95,9 +96,7 @@ def _labels(both: Pair, score: Numbers, status: list[Numbers]) -> dict[str, Any]
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
     labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}
-    found = _or_that_of_parts(_status(both.target), status)
-    lost = np.isnan(score.reshape(len(score), -1)).all(axis=1)
-    labels["status"] = ("neuroid", as_labels(np.where(lost & (found == "ok"), "undefined", found)))
+    labels["status"] = ("neuroid", status_of(both.target, score, status))
     labels["fold"] = ("fold", as_labels([fold.name for fold in both.folds]))
     return labels
 
@@ -164,15 +163,24 @@ def _defined(truth: Numbers, prediction: Numbers) -> tuple[Numbers, Numbers]:
     return (np.where(bad, 0, truth), np.where(bad, 0, prediction)) if bad.any() else (truth, prediction)
 
 
-def _status(target: xr.DataArray) -> Numbers:
-    """Say which neuroids have a score to find: all presentations and times of a neuroid are one column."""
-    values = np.moveaxis(target.values, 1, -1)
-    return as_labels(column_status(values.reshape(-1, target.sizes["neuroid"])))
+def status_of(target: xr.DataArray, score: Numbers, parts: Sequence[Numbers] = ()) -> Numbers:
+    """Say which neuroids have a score, and why others have none.
 
+    Parameters
+    ----------
+    target : DataArray, (presentation, neuroid[, time])
+        All presentations and times of a neuroid are one column.
+    score : ndarray, (neuroid[, time])
+    parts : sequence of ndarray of str, (neuroid,)
+        What the mappings of all folds, or the results of all times, say. Mappings of more targets than neuroids, and those that say
+        nothing, are not asked.
 
-def _or_that_of_parts(status: Numbers, parts: list[Numbers]) -> Numbers:
-    """Take the word of the mappings of all folds, or of all times, for neuroids that none of them could fit or score."""
-    if any(part.shape != status.shape for part in parts):  # more targets than neuroids, or a mapping that says nothing
-        return status
-    lost = np.all([part != "ok" for part in parts], axis=0) & (status == "ok")
-    return np.where(lost, parts[0], status)
+    Returns
+    -------
+    ndarray of str, (neuroid,)
+    """
+    status = column_status(np.moveaxis(target.values, 1, -1).reshape(-1, target.sizes["neuroid"]))
+    if parts and all(part.shape == status.shape for part in parts):
+        status = np.where(np.all([part != "ok" for part in parts], axis=0) & (status == "ok"), parts[0], status)
+    lost = np.isnan(score.reshape(len(status), -1)).all(axis=1)
+    return as_labels(np.where(lost & (status == "ok"), "undefined", status))

@@ -11,14 +11,15 @@ import xarray as xr
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.provenance import write_step
-from brainalign.core.schema import as_labels, validate
+from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import exchange_groups
 from brainalign.engine.correlate import pooled_pearson
-from brainalign.engine.moments import Numbers, column_status, deviations, fold_sums, pool_sums
+from brainalign.engine.moments import Numbers, deviations, fold_sums, pool_sums
 from brainalign.engine.resample import block_orders, draw_phases, draw_shifts, time_orders
 from brainalign.engine.shifts import phase_correlations, shifted_sums
+from brainalign.scores.heldout import status_of
 from brainalign.scores.inference import choose_null, runs_of, typical_step, with_p_values
 from brainalign.scores.mapnulls import map_test
 from brainalign.scores.pairing import join_key
@@ -171,7 +172,7 @@ def _of_predictions(
     score = pooled_pearson(pool_sums([fold_sums(y_columns[part], p_columns[part]) for part in parts]))
     shape, dims = truth.shape[1:], truth.dims[1:]
     labels: dict[str, Any] = {name: (dim, v) for dim in dims for name, v in coords_of(truth, dim).items()}
-    labels["status"] = ("neuroid", as_labels(column_status(np.moveaxis(truth.values, 1, -1).reshape(-1, shape[0]))))
+    labels["status"] = ("neuroid", status_of(truth, score))
     out = xr.Dataset({"score": (dims, score.reshape(shape)), "n_presentations": ((), len(truth))}, labels)
     out = with_p_values(out, xr.DataArray(chance.reshape(len(chance), *shape), dims=("permutation", *dims)))
     return out.assign_attrs(null=null, assumes="predictions of one model that was fitted on other presentations")

@@ -92,6 +92,8 @@ def test_time_points_keep_their_dim_and_degenerate_neuroids_their_nan():
     assert np.isnan(out.p_value.values).tolist() == [[False, False], [True, True], [False, False]]
     assert out.status.values.tolist() == ["ok", "constant", "ok"]
     assert (out.p_value_max.values[0] == 0.05).all()
+    flat = ba.permutation_test(y * [[1.0], [1.0], [0.0]], y, n_permutations=19, random_state=0)
+    assert flat.status.values.tolist() == ["ok", "constant", "undefined"]
 
 
 def test_two_results_on_the_same_folds_are_compared_over_folds():
