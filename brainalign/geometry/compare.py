@@ -136,9 +136,9 @@ def compare_rdms(
 
     Pairs of a redrawn stimulus with itself are left out. Of draws of two factors the variance is corrected, and percentiles are
     stretched, as in :func:`bootstrap` (Schütt et al. 2023). Draws of stimuli count the noise of single pairs three times, of which
-    whitened metrics have much: with stimuli alone it is brought back to once by leaving each out
-    (:func:`brainalign.engine.bootstrap.pair_variance`). For the ceiling, matrices are pooled as the metric compares them: scaled,
-    z-scored or ranked (Nili et al. 2014).
+    whitened metrics have much: with stimuli alone it is brought back to once by leaving each out, which takes as many draws more as there
+    are stimuli (:func:`brainalign.engine.bootstrap.pair_variance`). For the ceiling, matrices are pooled as the metric compares them:
+    scaled, z-scored or ranked (Nili et al. 2014).
 
     Examples
     --------

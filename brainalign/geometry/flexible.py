@@ -128,7 +128,8 @@ def fit_rdms(
     }
     if n_permutations:
         orders = distinct_orders(np.arange(len(both.stimuli)), n_permutations, np.random.default_rng(renaming))
-        tests = _tested(sources, targets, tested, orders, model, metric)
+        by_fold = found["score_by_fold"][1].reshape(len(tested), -1)
+        tests = _tested(by_fold, sources, targets, tested, orders, model, metric)
         found |= {name: (inner_dims, values.reshape(inner_shape)) for name, values in tests.items()}
     out = xr.Dataset(found, coords=coords | more_coords).transpose("fold", *parts, *dims)
     means = out.mean("fold").rename(score_by_fold="score")  # of the folds in which a score is defined
@@ -245,16 +246,16 @@ def _one_fold(sources: Numbers, targets: Numbers, held: Numbers, model: str, met
 
 
 def _tested(
-    sources: Numbers, targets: Numbers, tested: list[Numbers], orders: Numbers, model: str, metric: str
+    by_fold: Numbers, sources: Numbers, targets: Numbers, tested: list[Numbers], orders: Numbers, model: str, metric: str
 ) -> dict[str, Numbers]:
     """Return p-values (target,) of the mean held-out score against those of targets whose stimuli changed names."""
 
-    def scored(entries: Any) -> Numbers:
-        return known_mean(np.stack([_one_fold(sources, targets[..., entries], held, model, metric)[0] for held in tested]))
+    def scored(moved: Numbers) -> Numbers:
+        return known_mean(np.stack([_one_fold(sources, moved, held, model, metric)[0] for held in tested]))
 
-    null = np.stack([scored(entries) for entries in moved_entries(orders, targets.shape[-1])])
+    null = np.stack([scored(targets[..., entries]) for entries in moved_entries(orders, targets.shape[-1])])
     null = np.where(np.isnan(null), -np.inf, null)  # a fit that finds no combination at all is below any that does
-    observed = scored(slice(None)) - _TIE
+    observed = known_mean(by_fold) - _TIE
     p = p_values(observed, null)
     return {"p_value": p, "p_value_fdr": false_discovery_rate(p), "p_value_max": p_of_the_maximum(observed, null)}
 
