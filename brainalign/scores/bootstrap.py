@@ -118,10 +118,10 @@ def bootstrap(
     named = {"score": drawn.score, "ci_low": low, "ci_high": high}
     out = xr.Dataset({name: template.copy(data=values) for name, values in named.items()})
     if onset is not None:
-        out = out.merge(_latencies(template, drawn, joined, onset, level))
+        out = out.merge(_latencies(template, drawn, joined, onset, level), compat="no_conflicts")
     if between is not None:
         p_name = "p_value_bound" if training == "bound" else "p_value"
-        out = out.merge(_differences(template, drawn, between, level, p_name))
+        out = out.merge(_differences(template, drawn, between, level, p_name), compat="no_conflicts")
     params = {"over": list(units), "between": between, "onset": onset, "models": models, "level": level, "n_bootstraps": drawn.n}
     attrs = {"n_units": drawn.n_units, "training": training}
     return write_step(out.assign_attrs(params | attrs), "bootstrap", params=params, inputs=inputs, seed=seed)
