@@ -52,9 +52,8 @@ class Grid:
         """
         dims = parts[0].score.dims
         cell_dims = (self.rows, self.columns, *dims[1:])
-        ok = np.any(
-            [part.status.values == "ok" for part in parts], axis=0
-        )  # a group that says nothing takes no neuroid from others
+        # A source group that says nothing takes no neuroid from the others.
+        ok = np.any([part.status.values == "ok" for part in parts], axis=0)
         cells = [positions[ok[positions]] for positions in self.target_groups.values()]
         scores = np.stack([part.score.values for part in parts])  # (group, neuroid[, time])
         variables: dict[str, Any] = {
