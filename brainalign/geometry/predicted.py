@@ -13,7 +13,7 @@ from brainalign.core.errors import ParameterError, SplitError
 from brainalign.core.parameters import check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.dataset.align import align
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.dataset.split import folds_of
 from brainalign.features.chain import chain
 from brainalign.geometry.rdm import rdm
@@ -64,6 +64,8 @@ def predicted_rdm(
         Responses with time; a model that mixes presentations, or predicts labels; ``groups`` beside folds.
     SplitError
         A fold that tests fewer than three stimuli.
+    SchemaError
+        Stimuli that several subjects saw, in one array.
 
     Notes
     -----
@@ -87,7 +89,8 @@ def predicted_rdm(
             f"predicted_rdm got {steps!r}, source dims {source.dims} and target dims {target.dims}. Expected a mapping that predicts patterns "
             "from one presentation each, and no time: select one, `x.sel(time=0.1, method='nearest')`."
         )
-    x, y, report = align(average_repeats(source), average_repeats(target), join=join)
+    once = (average_if_repeated(side, owner="predicted_rdm") for side in (source, target))
+    x, y, report = align(*once, join=join)
     folds = folds_of(y, cv, groups, owner="predicted_rdm", random_state=seed)
     whole = rdm(y, metric=metric, by=by)
     out = whole.copy(data=np.full_like(whole.values, np.nan))

@@ -15,7 +15,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
@@ -70,7 +70,8 @@ def pseudo_depth(
     AlignmentError
         Fewer than four stimuli in common.
     SchemaError
-        A source group of fewer than two neuroids that are finite throughout, or a target group of fewer than three.
+        A source group of fewer than two neuroids that are finite throughout, or a target group of fewer than three; stimuli that several
+        subjects saw, in one array.
 
     Notes
     -----
@@ -139,7 +140,7 @@ def kernel_analysis(
     ParameterError
         No such coordinate, or one that differs between the presentations of a stimulus; one class; no quantile, or one outside of (0, 1].
     SchemaError
-        A group without a neuroid that is finite throughout.
+        A group without a neuroid that is finite throughout; stimuli that several subjects saw, in one array.
 
     Notes
     -----
@@ -234,7 +235,7 @@ def _once(x: xr.DataArray, name: str, owner: str) -> xr.DataArray:
         raise ParameterError(
             f"{owner} got a {name} with dims {x.dims}. Expected no time: select one, `x.sel(time=0.1, method='nearest')`."
         )
-    return average_repeats(x)
+    return average_if_repeated(x, owner=owner)
 
 
 def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: int) -> dict[Any, Numbers]:

@@ -13,7 +13,7 @@ from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_options, check_random_state, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.dataset.repeats import average_repeats
+from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.moments import Numbers
 from brainalign.features.chain import chain
 from brainalign.models.ridge import Ridge
@@ -172,13 +172,18 @@ def recovery_of_grid(
     Dataset
         ``recovery_accuracy`` and ``recovery_identifiability`` (target_<b>, source_<a>), ``recovery_confusion`` (target_<b>, source_<a>,
         recovery_candidate) and ``verdict`` (target_<b>, source_<a>); the attr ``verdict`` has a sentence for each target group.
+
+    Raises
+    ------
+    SchemaError
+        Stimuli of the source that several subjects saw, in one array.
     """
     seed = check_random_state(random_state, owner="recovery_study")
     rows, columns = f"source_{by[0]}", f"target_{by[1]}"
-    parts = {}
+    once, parts = average_if_repeated(source, owner="recovery_study"), {}
     for name, group in (grouped(target, by[1]) if by[1] in target.coords else {"": target}).items():
         label = name or str(target.coords[by[1]].values[0])
-        parts[label] = recovery_study(average_repeats(source), scorer, by=by[0], like=group, random_state=seed, **options)
+        parts[label] = recovery_study(once, scorer, by=by[0], like=group, random_state=seed, **options)
     joined = xr.concat([x.drop_vars(["n_neuroids", "n_stimuli"]) for x in parts.values()], columns, combine_attrs="drop")
     named = {name: f"recovery_{name}" for name in ("accuracy", "identifiability", "confusion")}
     out = joined[[*named, "verdict"]].rename(planted=rows, candidate="recovery_candidate", **named)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError, SplitError
+from brainalign.core.errors import ParameterError, SchemaError, SplitError
 from brainalign.geometry.predicted import predicted_rdm
 
 
@@ -68,6 +68,16 @@ def test_bad_input_is_named(study):
         predicted_rdm(study.network, study.brain, model=ba.Ridge(), cv=30, random_state=0)
     with pytest.raises(ParameterError, match="Expected a mapping that predicts patterns from one presentation each, and no time"):
         predicted_rdm(study.network.expand_dims(time=[0.1], axis=2), study.brain, model=ba.Ridge())
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_subjects_in_one_array_are_not_averaged_unasked(study, side):
+    x = study.brain.assign_coords(subject=("presentation", np.where(study.brain.repetition == 0, "p", "q")))
+    sides = {"source": study.network, "target": study.network} | {side: x}
+    with pytest.raises(SchemaError, match="predicted_rdm got stimuli that several subjects saw, 'p', 'q'"):
+        predicted_rdm(**sides, model=ba.Ridge(alphas=[10.0]), cv=3)
+    sides[side] = ba.average_repeats(x)
+    assert np.isfinite(predicted_rdm(**sides, model=ba.Ridge(alphas=[10.0]), cv=3)).any()
 
 
 def test_groups_and_folds_are_one_or_the_other(study):

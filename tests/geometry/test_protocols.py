@@ -90,6 +90,22 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network, study.meg)
 
 
+def stacked(x):
+    """Call the repeats of each stimulus two subjects."""
+    return x.assign_coords(subject=("presentation", np.where(x.repetition == 0, "p", "q")))
+
+
+def test_subjects_in_one_array_are_not_averaged_unasked(study, told):
+    both = stacked(study.brain)
+    with pytest.raises(SchemaError, match="pseudo_depth got stimuli that several subjects saw, 'p', 'q'"):
+        pseudo_depth(study.network, both)
+    with pytest.raises(SchemaError, match="pseudo_depth got stimuli that several subjects saw"):
+        pseudo_depth(both, study.network, by=("region", "layer"))
+    with pytest.raises(SchemaError, match="kernel_analysis got stimuli that several subjects saw, 'p', 'q'"):
+        kernel_analysis(stacked(told["brain"][0]), "side")
+    pseudo_depth(study.network, ba.average_repeats(both), n_draws=1)
+
+
 @pytest.fixture(scope="module")
 def told(study):
     """Both sides with classes of stimuli that the first neuroid of the network separates."""

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import binomtest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.scores.recovery import recovery_of_grid, recovery_study
 
 RIDGE = {"model": ba.Ridge(alphas=[10.0]), "cv": 3}
@@ -168,6 +168,12 @@ def test_a_grid_is_asked_region_by_region(study, low):
     assert both.recovery_confusion.dims == ("target_region", "source_layer", "recovery_candidate")
     assert both.verdict.sel(target_region="IT", source_layer="layer4").item().startswith("layer4 is found in 100%")
     assert "V1: Would this comparison know (8 neuroids, 100 stimuli" in both.attrs["verdict"]
+
+
+def test_subjects_in_one_array_are_not_averaged_unasked(study, low):
+    x = study.brain.assign_coords(subject=("presentation", np.where(study.brain.repetition == 0, "p", "q")))
+    with pytest.raises(SchemaError, match="recovery_study got stimuli that several subjects saw, 'p', 'q'"):
+        recovery_of_grid(x, study.brain, ("region", "region"), RIDGE, controls=low, without=["untrained"])
 
 
 def test_a_score_that_is_undefined_is_no_choice():
