@@ -44,6 +44,8 @@ class Comparator:
         Of the conditions that a matrix has, no pair may be missing.
     from_patterns : bool
         The dissimilarities must be squared distances of some patterns: none negative, a Gram matrix that is positive semi-definite.
+    limits : tuple of float
+        The lowest and the highest score that there can be.
     """
 
     prepare: Callable[..., Numbers]
@@ -55,6 +57,7 @@ class Comparator:
     features: Callable[..., Numbers] | None = None
     complete: bool = False
     from_patterns: bool = False
+    limits: tuple[float, float] = (-1.0, 1.0)
 
 
 def square(vectors: Numbers, *, diagonal: float = 0.0) -> Numbers:
@@ -356,7 +359,7 @@ COMPARATORS = {
     "tau-b": Comparator(_tau_ranks, tau_b),
     "whitened-cosine": _cosine_of(_whitened, takes_covariance=True),
     "whitened-pearson": _cosine_of(_whitened_centred, takes_covariance=True),
-    "bures": Comparator(_bures, nuclear_products, complete=True, from_patterns=True),
+    "bures": Comparator(_bures, nuclear_products, complete=True, from_patterns=True, limits=(0.0, 1.0)),
     "riemannian": Comparator(
         _riemannian,
         riemannian_distances,
@@ -365,5 +368,6 @@ COMPARATORS = {
         takes_covariance=True,
         complete=True,
         from_patterns=True,
+        limits=(0.0, np.inf),
     ),
 }

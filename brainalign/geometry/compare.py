@@ -100,11 +100,11 @@ def compare_rdms(
 
         With draws ``ci_low``, ``ci_high``, ``score_bootstrap`` (bootstrap, ...) and ``n_undefined``, how many of them have no
         score (a warning says so too); of stimuli alone ``n_units``, how many there are, and ``score_left_out`` (left_out, ...), without
-        each of them. With a ceiling ``ceiling_low`` and
-        ``ceiling_high``, the mean likeness of each unit to the pooled others, which the true model reaches, and to all pooled,
-        which hardly any passes; with draws their intervals (``ceiling_low_ci_low`` ...) and ``ceiling_difference``, of score and
-        lower bound. With ``between`` also ``difference`` (pair, ...), the first minus the second; both with ``_low``, ``_high``
-        and two-sided ``_p_value``, ``_p_value_fdr`` and ``_p_value_max`` (for all of them together).
+        each of them. Intervals end where the scores of a metric do. With a ceiling ``ceiling_low`` and ``ceiling_high``, the mean
+        likeness of each unit to the pooled others, which the true model reaches, and to all pooled, which hardly any passes; with
+        draws their intervals (``ceiling_low_ci_low`` ...) and ``ceiling_difference``, of score and lower bound. With ``between``
+        also ``difference`` (pair, ...), the first minus the second; both with ``_low``, ``_high`` and two-sided ``_p_value``,
+        ``_p_value_fdr`` and ``_p_value_max`` (for all of them together).
 
         With permutations ``p_value``, ``p_value_fdr`` and ``p_value_max`` of more likeness than chance gives, and
         ``p_value_cluster``.

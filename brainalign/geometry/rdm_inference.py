@@ -117,8 +117,7 @@ def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Genera
     drawn, n_models = _drawn(cast, plan, rng), len(cast.models)
     scores, named = drawn.rows(slice(n_models)), {}
     if plan.n_bootstraps:
-        ends = scores.interval(plan.level)
-        named |= {name: cast.shaped(end) for name, end in zip(("ci_low", "ci_high"), ends, strict=True)}
+        named |= {name: cast.shaped(end) for name, end in zip(("ci_low", "ci_high"), _interval(scores, plan), strict=True)}
         dims, values = cast.shaped(scores.draws, 1)
         named |= {"score_bootstrap": (("bootstrap", *dims), values), "n_undefined": cast.shaped(scores.n_undefined)}
         if plan.over == ("stimulus",):
@@ -128,7 +127,7 @@ def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Genera
         bound = drawn.rows(slice(n_models + row, n_models + row + 1)).centred()
         named[name] = cast.shaped(bound.score[0], models=False)
         if plan.n_bootstraps:
-            ends = zip(("low", "high"), bound.interval(plan.level), strict=True)
+            ends = zip(("low", "high"), _interval(bound, plan), strict=True)
             named |= {f"{name}_ci_{end}": cast.shaped(values[0], models=False) for end, values in ends}
     if plan.n_bootstraps:
         _say_undefined(drawn)
@@ -141,6 +140,11 @@ def _bootstrapped(out: xr.Dataset, cast: Cast, plan: Plan, rng: np.random.Genera
         if plan.between is not None:
             named |= _between(out, cast, scores, plan)
     return out.assign(named).set_coords([name for name in ("first", "second") if name in named])
+
+
+def _interval(drawn: Drawn, plan: Plan) -> Numbers:
+    """Return the ends of an interval without what no score can be: stretched percentiles may pass the best of all."""
+    return np.clip(drawn.interval(plan.level), *COMPARATORS[plan.metric].limits)
 
 
 def _drawn(cast: Cast, plan: Plan, rng: np.random.Generator) -> Drawn:

@@ -75,7 +75,9 @@ def test_missing_pairs_have_no_noise_to_whiten():
 def test_a_matrix_is_most_alike_itself_and_a_flat_one_has_no_score(metric):
     a = distances(3)
     own = compared(metric, a, a)
-    np.testing.assert_allclose(np.diag(own), 1.0 if COMPARATORS[metric].higher_is_alike else 0.0, atol=1e-7)
+    low, high = COMPARATORS[metric].limits
+    np.testing.assert_allclose(np.diag(own), high if COMPARATORS[metric].higher_is_alike else low, atol=1e-7)
+    assert ((own >= low) & (own <= high)).all()
     best = own.argmax(axis=1) if COMPARATORS[metric].higher_is_alike else own.argmin(axis=1)
     assert best.tolist() == [0, 1, 2]
     flat = np.concatenate([a[:1] * 0, a[1:]])

@@ -129,6 +129,15 @@ def test_intervals_hold_scores_of_either_sign(sign):
     assert ((out.ci_low < out.score) & (out.score < out.ci_high)).all()
 
 
+@pytest.mark.parametrize(("metric", "over", "noise"), [("cosine", "stimulus", 0.2), ("spearman", ("subject", "stimulus"), 0.05)])
+def test_intervals_end_where_scores_do(metric, over, noise):
+    """Percentiles that are stretched, of draws that are moved, pass 1 where scores are near to it."""
+    options = {"metric": metric, "over": over, "n_bootstraps": 200, "random_state": 0}
+    out = ba.compare_rdms(layers(), people(noise=noise), **options)
+    assert max(float(out[name].max()) for name in out if name.endswith("ci_high")) == 1.0
+    assert (out.score_bootstrap < 1).all()
+
+
 def test_few_stimuli_leave_draws_without_a_score_which_are_counted_and_said():
     """A peer gives p = NaN."""
     few = {"stimulus": slice(5), "stimulus_2": slice(5)}
