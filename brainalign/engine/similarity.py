@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,9 @@ class SimilarityMetric:
         Stimuli that it needs.
     grid : callable, optional
         Scores of all pairs of two lists of prepared systems, where that costs less than one after the other.
+    directions : callable, optional
+        How many directions of a system, (stimulus, neuroid), it uses, where a score says less the nearer these come to the stimuli in
+        number, and with as many nothing: those of canonical correlations.
     kernel : KernelForm, optional
     of_features : SimilarityMetric, optional
         The same metric without a stimulus × stimulus matrix, for many stimuli and few neuroids.
@@ -84,6 +87,7 @@ class SimilarityMetric:
     trials: bool = False
     least: int = 4
     grid: Callable[[Sequence[Array], Sequence[Array]], Numbers] | None = None
+    directions: Callable[[Array], int] | None = None
     kernel: KernelForm | None = None
     of_features: SimilarityMetric | None = None
 
@@ -259,8 +263,29 @@ def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
     return out
 
 
-def draw_halves(units: Numbers, n_draws: int, rng: np.random.Generator) -> Numbers:
-    """Draw random halves of some units, without replacement.
+def share_to_draw(metric: SimilarityMetric, systems: Iterable[Array]) -> float:
+    """Return the share of the stimuli whose scores tell how much a score varies: a half of those beyond what a metric uses up.
+
+    Parameters
+    ----------
+    metric : SimilarityMetric
+    systems : iterable of ndarray, (stimulus, ...)
+        All that are compared with each other.
+
+    Returns
+    -------
+    float
+        One half, but for metrics with ``directions``: where a half has hardly more stimuli than a system has directions, its scores vary
+        too little, and with fewer there are none.
+    """
+    if metric.directions is None:
+        return 0.5
+    found = [(metric.directions(x), len(x)) for x in systems]
+    return max([0.5, *((n + k + 1) // 2 / n for k, n in found if k < n - 1)])
+
+
+def draw_halves(units: Numbers, n_draws: int, rng: np.random.Generator, share: float = 0.5) -> Numbers:
+    """Draw random halves of some units, or another share of them, without replacement.
 
     Parameters
     ----------
@@ -268,6 +293,7 @@ def draw_halves(units: Numbers, n_draws: int, rng: np.random.Generator) -> Numbe
         What is drawn as one: each stimulus by itself, or stretches of a recording in time.
     n_draws : int
     rng : Generator
+    share : float
 
     Returns
     -------
@@ -275,7 +301,7 @@ def draw_halves(units: Numbers, n_draws: int, rng: np.random.Generator) -> Numbe
     """
     codes = np.unique(units, return_inverse=True)[1]
     n = codes.max() + 1
-    drawn = rng.permuted(np.tile(np.arange(n) < n // 2, (n_draws, 1)), axis=1)
+    drawn = rng.permuted(np.tile(np.arange(n) < int(share * n + 1e-9), (n_draws, 1)), axis=1)
     return np.asarray(drawn[:, codes])
 
 
@@ -296,7 +322,8 @@ def spread_of_halves(score: Numbers, halves: Numbers, share: float = 0.5) -> Num
 
     Notes
     -----
-    A mean over m of n values drawn without replacement varies by σ²(1/m − 1/n), which for half of them is the σ²/n of n new values.
-    Draws are moved to have the score as their mean, since most metrics have a bias that halves change.
+    A mean over m of n values drawn without replacement varies by σ²(1/m − 1/n), which for half of them is the σ²/n of n new values, and
+    for a share s is brought to it by s / (1 − s). Draws are moved to have the score as their mean, since most metrics have a bias that
+    halves change.
     """
     return np.asarray(score + np.sqrt(share / (1 - share)) * (halves - halves.mean(axis=0)))

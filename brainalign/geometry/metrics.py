@@ -123,9 +123,15 @@ def _mean_square(a: Array, b: Array) -> float:
     return float((canonical_correlations(a, b) ** 2).mean())
 
 
-CCA = SimilarityMetric("cca", orthonormal, _mean_correlation, _LINEAR)
-CCA_R2 = SimilarityMetric("cca-r2", orthonormal, _mean_square, _LINEAR)
-PWCCA = SimilarityMetric("pwcca", centred, projection_weighted, ("translate", "scale", "permute"), symmetric=False)
+def _n_directions(x: Array) -> int:
+    return int(orthonormal(x).shape[1])
+
+
+CCA = SimilarityMetric("cca", orthonormal, _mean_correlation, _LINEAR, directions=_n_directions)
+CCA_R2 = SimilarityMetric("cca-r2", orthonormal, _mean_square, _LINEAR, directions=_n_directions)
+PWCCA = SimilarityMetric(
+    "pwcca", centred, projection_weighted, ("translate", "scale", "permute"), symmetric=False, directions=_n_directions
+)
 
 
 def svcca(share: float = 0.99) -> SimilarityMetric:
@@ -184,7 +190,8 @@ def shape(alpha: float = 1.0) -> SimilarityMetric:
     """
     check_number("alpha", alpha, owner="shape", low=0.0, high=1.0)
     if alpha == 0:
-        return SimilarityMetric("shape-0", orthonormal, _canonical_angle, _LINEAR, higher_is_alike=False, is_metric=True)
+        flags = {"higher_is_alike": False, "is_metric": True, "directions": _n_directions}
+        return SimilarityMetric("shape-0", orthonormal, _canonical_angle, _LINEAR, **flags)
     if alpha == 1:
         return SimilarityMetric("shape-1", _unit_centred, _angle, _SHAPES, higher_is_alike=False, is_metric=True)
     whitened = partial(partially_whitened, alpha=alpha)

@@ -8,6 +8,7 @@ from brainalign.engine.similarity import (
     half_scores,
     p_of_orders,
     permuted_scores,
+    share_to_draw,
     spread_of_halves,
 )
 from brainalign.geometry.metrics import METRICS, similarity_metric
@@ -78,6 +79,20 @@ def test_the_spread_of_halves_of_a_mean_is_its_standard_error():
     assert drawn.std() == pytest.approx(x.std(ddof=1) / np.sqrt(50), rel=0.02)
     third = draw_halves(np.arange(51), 20_000, np.random.default_rng(1))
     assert third.sum(axis=1).max() == 25
+
+
+def test_canonical_correlations_are_drawn_with_stimuli_to_spare():
+    rng = np.random.default_rng(0)
+    wide, flat = rng.normal(size=(60, 40)), rng.normal(size=(60, 3)) @ rng.normal(size=(3, 200))
+    cca = similarity_metric("cca")
+    assert share_to_draw(cca, [wide, flat]) == 50 / 60
+    assert share_to_draw(cca, [flat]) == 32 / 60
+    assert share_to_draw(cca, [rng.normal(size=(60, 80)), flat]) == 32 / 60  # the first has no score at all
+    assert share_to_draw(similarity_metric("cka"), [wide]) == 0.5
+    assert (draw_halves(np.arange(60), 9, rng, 50 / 60).sum(axis=1) == 50).all()
+    x = rng.normal(size=60)
+    drawn = draw_halves(np.arange(60), 20_000, rng, 50 / 60)
+    assert spread_of_halves(x.mean(), (drawn @ x) / 50, 50 / 60).std() == pytest.approx(x.std(ddof=1) / np.sqrt(60), rel=0.02)
 
 
 def test_orders_that_score_alike_are_ties_and_cells_of_any_size_are_one_family():

@@ -183,10 +183,22 @@ def test_canonical_correlations_of_too_many_neuroids_are_undefined_and_said_to_b
         out = ba.similarity(wide, few, metric="cca", n_permutations=9, random_state=0)
     assert np.isnan(out.score)
     assert np.isnan(out.p_value)
-    with pytest.warns(DegenerateNeuroidWarning, match="20 of 20 scores are NaN: with 6 stimuli 'cca' is undefined"):
-        halves = ba.similarity(wide[:, :7], few, metric="cca", n_bootstraps=20, random_state=0)
-    assert np.isfinite(halves.score)
-    assert np.isnan(halves.ci_low)
+    with pytest.warns(DegenerateNeuroidWarning, match="20 of 20 scores are NaN: with 11 stimuli 'cca' is undefined"):
+        most = ba.similarity(wide[:, :10], few, metric="cca", n_bootstraps=20, random_state=0)
+    assert np.isfinite(most.score)
+    assert np.isnan(most.ci_low)
+
+
+@pytest.mark.parametrize("name", ["cca", "cca-r2", "pwcca", "shape-0"])
+@pytest.mark.parametrize("back", [False, True])
+def test_intervals_of_canonical_correlations_need_no_more_than_twice_as_many_stimuli_as_neuroids(name, back):
+    study = ba.simulate(n_stimuli=60, n_neuroids=40, snr=4.0, random_state=0)
+    sides, by = (study.network, study.brain), BY
+    sides, by = (sides[::-1], by[::-1]) if back else (sides, by)
+    chosen = [side[:, ~np.isin(side[label], ["layer1", "V4"])] for side, label in zip(sides, by, strict=True)]
+    out = ba.similarity(*chosen, metric=name, by=by, n_bootstraps=20, random_state=0)
+    assert out.n_features.max() > 30
+    assert ((out.ci_low < out.score) & (out.score < out.ci_high)).all()
 
 
 def test_draws_of_too_few_neuroids_are_undefined_and_said_to_be(study):
