@@ -14,8 +14,8 @@ def blend(value: torch.Tensor, other: torch.Tensor, masks: torch.Tensor, scale: 
         What the layer holds, in all copies or in each.
     other : Tensor, (row, ...)
         What takes the place of the exchanged elements.
-    masks : Tensor of bool, (copy, element)
-        Elements of one row, in flat order.
+    masks : Tensor of bool, (copy, element) or (copy, row, element)
+        Elements in flat order, the same in each row or its own.
     scale : Tensor, (element,), or float
         How much of what an exchanged element held stays beside ``other``.
 
@@ -31,9 +31,10 @@ def blend(value: torch.Tensor, other: torch.Tensor, masks: torch.Tensor, scale: 
     [[1.0, 0.0], [0.0, 1.0]]
     """
     n = len(other)
-    held = value.reshape(-1, n, masks.shape[1])
+    masks = masks.reshape(len(masks), -1, masks.shape[-1])
+    held = value.reshape(-1, n, masks.shape[-1])
     new = other.reshape(1, n, -1)
-    out = torch.where(masks[:, None], new if isinstance(scale, float) and scale == 0.0 else new + scale * held, held)
+    out = torch.where(masks, new if isinstance(scale, float) and scale == 0.0 else new + scale * held, held)
     return out.reshape(len(masks) * n, *other.shape[1:])
 
 

@@ -14,6 +14,8 @@ def test_each_copy_has_its_own_elements_exchanged():
     assert out[2:4].flatten(1).tolist() == [[0, 1, -1, -1], [4, 5, -1, -1]]
     assert torch.equal(out[4:], value)
     assert torch.equal(blend(out, value, ~masks & masks), out)  # each copy keeps what it holds
+    by_row = blend(value, other, torch.stack([masks[0], masks[1]])[None])  # each row has its own
+    assert by_row.flatten(1).tolist() == [[-1, 1, 2, 3], [4, 5, -1, -1]]
 
 
 def test_sums_leave_out_what_belongs_to_no_node():

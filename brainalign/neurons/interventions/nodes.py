@@ -190,7 +190,7 @@ def run_copies(
     ----------
     responder : InnerResponder
     piece : Piece
-    masks : mapping of str to Tensor of bool, (copy, element)
+    masks : mapping of str to Tensor of bool, (copy, element) or (copy, input, element)
     others : mapping of str to Tensor, (input, ...)
     at_inputs : bool
         Copies part at the inputs, rather than at the first altered layer.
@@ -211,27 +211,35 @@ def run_copies(
         return piece.forward(inputs).reshape(n, len(piece.rows), -1)
 
 
-def parts_late(responder: InnerResponder, piece: Piece, values: Mapping[str, torch.Tensor], out: torch.Tensor) -> bool:
-    """Try out whether copies may part at the altered layers, so that what lies before them runs once.
+def run_late(
+    responder: InnerResponder,
+    piece: Piece,
+    masks: Mapping[str, torch.Tensor],
+    others: Mapping[str, torch.Tensor],
+    out: torch.Tensor,
+) -> torch.Tensor | None:
+    """Try to run copies of a piece that part at the altered layers, so that what lies before them runs once.
 
     Parameters
     ----------
     responder : InnerResponder
     piece : Piece
-    values : mapping of str to Tensor, (input, ...)
-        What the layers hold.
+    masks, others : mapping of str to Tensor
+        As in :func:`run_copies`; there may be no copies.
     out : Tensor, (row, neuroid)
         The responses.
 
     Returns
     -------
-    bool
-        False where two unaltered copies fail, or do not give the responses twice: a branch of more than one row is added to one
-        that was not copied, or a module counts on the number of rows.
+    Tensor, (copy, row, neuroid), or None
+        None where the pass fails, or an unaltered copy before and one behind them do not give the responses: a branch of more than
+        one row is added to one that was not copied, or a module counts on the number of rows.
     """
-    masks = {layer: torch.zeros(2, value[0].numel(), dtype=torch.bool, device=value.device) for layer, value in values.items()}
+    framed = {layer: torch.nn.functional.pad(mask, (0, 0) * (mask.ndim - 1) + (1, 1)) for layer, mask in masks.items()}
     try:
-        twice = run_copies(responder, piece, masks, values, at_inputs=False)
+        runs = run_copies(responder, piece, framed, others, at_inputs=False)
     except RuntimeError:  # shapes that do not go together
-        return False
-    return twice.shape == (2, *out.shape) and torch.allclose(twice, out.expand_as(twice), rtol=1e-3, atol=1e-5)
+        return None
+    ends = runs[[0, -1]]
+    alike = ends.shape == (2, *out.shape) and torch.allclose(ends, out.expand_as(ends), rtol=1e-3, atol=1e-5)
+    return runs[1:-1] if alike else None

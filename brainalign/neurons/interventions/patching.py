@@ -23,12 +23,12 @@ from brainalign.engine.patching import n_copies, node_sums
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.nulls import Null, with_null
 from brainalign.neurons.attribution.pieces import holds_no_stimulus
-from brainalign.neurons.interventions.nodes import Nodes, check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
+from brainalign.neurons.interventions.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 from brainalign.neurons.interventions.relevance import lrp_rules
 
 ESTIMATORS = ("exact", "attribution", "integrated-gradients", "relp")
 DIRECTIONS = ("noising", "denoising")
-_MOST_COPIES = 256
+_MOST_COPIES = 512
 
 
 def patch(
@@ -106,8 +106,8 @@ def patch(
 
     Notes
     -----
-    Under ``"exact"``, what lies before a layer runs once and what lies behind it once for each of its nodes, many at a time; nodes that
-    are alike in both runs are not run. Sources: Meng et al. 2022; Nanda 2023 (attribution); Hanna et al. 2024 (integrated
+    Under ``"exact"``, what lies before a layer runs once and what lies behind it once for each of its nodes, many at a time, and on a
+    presentation only for those that differ there between the runs. Sources: Meng et al. 2022; Nanda 2023 (attribution); Hanna et al. 2024 (integrated
     gradients, on activations); Jafari et al. 2025 (RelP).
 
     Examples
@@ -236,17 +236,25 @@ def _exact(
     layer, device = nodes.layer, out.device
     codes = torch.as_tensor(nodes.codes, device=device)
     effects = torch.zeros(len(piece.rows), len(nodes), len(asked.columns), dtype=torch.float64, device=device)
-    differs = (values[layer] != others[layer]).flatten(1).any(0)
-    changed = torch.unique(codes[differs & (codes >= 0)])
-    if not len(changed):
+    differs = node_sums((values[layer] != others[layer]).flatten(1), codes, len(nodes)) > 0
+    if piece.parts is not None:  # rows are of several inputs: a copy exchanges the same node in all
+        differs = differs.any(0, keepdim=True)
+    if not differs.any():
         return effects
-    at_inputs = not parts_late(asked.responder, piece, {layer: values[layer]}, out)
-    columns = torch.as_tensor(asked.columns, device=device)
+    # Each input runs with its own nodes, those that differ in it: copy k exchanges the k-th of them.
+    order = differs.byte().argsort(dim=1, descending=True, stable=True)[:, : differs.sum(1).max()].T
+    rows, columns = torch.arange(len(out), device=device), torch.as_tensor(asked.columns, device=device)
     widest = max(value[0].nbytes for value in (*values.values(), piece.inputs, out))
     room = working_memory(out) if asked.max_memory is None else asked.max_memory
-    for some in changed.split(n_copies(widest, len(piece.inputs), room, _MOST_COPIES)):
-        runs = run_copies(asked.responder, piece, {layer: codes == some[:, None]}, {layer: others[layer]}, at_inputs=at_inputs)
-        effects[:, some] = (runs[..., columns].double() - out[:, columns].double()).movedim(0, 1)
+    late: bool | None = None  # the first copies tell whether they may part at the layer
+    for some in order.split(n_copies(widest, len(piece.inputs), room, _MOST_COPIES)):
+        masks, other = {layer: codes == some[..., None]}, {layer: others[layer]}
+        runs = run_late(asked.responder, piece, masks, other, out) if late is None else None
+        late = late or runs is not None
+        if runs is None:
+            runs = run_copies(asked.responder, piece, masks, other, at_inputs=not late)
+        effects[rows, some] = runs[..., columns].double() - out[:, columns].double()
+    effects[~differs.expand(len(out), -1)] = 0.0
     return effects
 
 

@@ -6,7 +6,7 @@ import torch
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
-from brainalign.neurons.interventions.nodes import check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
+from brainalign.neurons.interventions.nodes import check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 
 COORDS = {"neuroid_id": np.arange(6), "token": np.repeat([0, 1, 2], 2), "unit": np.tile([0, 1], 3)}
 
@@ -59,9 +59,11 @@ def test_nodes_that_do_not_exist_are_refused(net):
 
 def test_copies_part_at_a_layer_where_they_can_and_at_the_inputs_where_not(net, piece):
     values, out = read_layers(net, piece, ["first", "side"])
-    assert parts_late(net, piece, {"first": values["first"]}, out)
-    assert not parts_late(net, piece, {"side": values["side"]}, out)  # three rows of a branch are added to three, not to six
-    masks = {"side": torch.tensor([[True, False, False, True], [False] * 4])}
+    masks = torch.tensor([[True, False, False, True], [False] * 4])
+    late = run_late(net, piece, {"first": masks}, values, out)
+    torch.testing.assert_close(late, run_copies(net, piece, {"first": masks}, values, at_inputs=True))
+    assert run_late(net, piece, {"side": masks}, values, out) is None  # three rows of a branch are added to three, not to twelve
+    masks = {"side": masks}
     runs = run_copies(net, piece, masks, {"side": torch.zeros(3, 4)}, at_inputs=True)
     torch.testing.assert_close(runs[1], out)
     first = values["first"]

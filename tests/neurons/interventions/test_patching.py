@@ -74,6 +74,44 @@ def test_units_are_ablated_without_another_run():
         ba.patch(net, clean, "zero", nodes="1", direction="denoising")
 
 
+class Gate(torch.nn.Module):
+    """A rectified layer, and a branch of it that is added again."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.side, self.last = torch.nn.Linear(6, 12), torch.nn.Linear(12, 12), torch.nn.Linear(12, 2)
+        self.relu = torch.nn.ReLU()
+
+    def forward(self, x):
+        x = self.relu(self.first(x))
+        return self.last((x + self.side(x).relu()).tanh())
+
+
+@pytest.mark.parametrize("layer", ["relu", "side"])  # copies part there, and at the inputs
+@pytest.mark.parametrize("max_memory", [None, 1])
+def test_each_stimulus_runs_with_the_units_that_differ_in_it(layer, max_memory):
+    clean, _ = pair()
+    torch.manual_seed(0)
+    net = ba.TorchResponder(Gate(), layers="last", system="net")
+    n_rows = []
+    with torch.no_grad():
+        first = net.model.relu(net.model.first(torch.as_tensor(clean["values"].values)))
+        side = net.model.side(first)
+        net.model.last.register_forward_hook(lambda module, args, out: n_rows.append(len(out)))
+        effect = ba.patch(net, clean, "zero", nodes=layer, by="unit", max_memory=max_memory)
+        active = (first if layer == "relu" else side) != 0
+        for unit in range(12):
+            kept = (torch.arange(12) != unit).float()
+            x, branch = (first * kept, net.model.side(first * kept)) if layer == "relu" else (first, side * kept)
+            expected = net.model.last((x + branch.relu()).tanh()).numpy() - effect.response.values
+            np.testing.assert_allclose(effect.values[:, unit], expected, atol=1e-6)
+    assert (effect.values[~active.numpy()] == 0).all()
+    if layer == "relu" and max_memory is None:  # the shape of responses, intact ones, then copies between two unaltered ones
+        most = int(active.sum(1).max())
+        assert n_rows[:3] == [1, 4, 4 * (most + 2)]
+        assert most < int(active.any(0).sum())
+
+
 def test_effects_of_xor_do_not_add_up():
     net = network(lambda: torch.nn.Linear(2, 2, bias=False), torch.nn.ReLU, lambda: torch.nn.Linear(2, 1, bias=False))
     with torch.no_grad():  # |a - b|
