@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from functools import reduce
 from itertools import combinations
+from operator import iadd
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace, to_numpy
+from brainalign.engine.backend import Array, cast, dtype_name, empty, even_slices, is_torch, like, namespace, to_numpy
 from brainalign.engine.moments import ROUNDING, Numbers, is_constant
 
 METRICS = ("correlation", "cosine", "euclidean", "sqeuclidean")
@@ -15,9 +18,10 @@ SCALED = ("correlation", "cosine")
 
 #: Below this share of the two squared norms, a squared distance from inner products has lost half of its digits.
 _CLOSE = {"float64": 1e-6, "float32": 1e-3}
-#: Share of the squared norms that the mean pattern may have before it is taken off, which costs a copy: it is common to all patterns.
+#: Share of the squared norms that the mean pattern may have before it is taken off, which costs time: it is common to all patterns.
 _SHIFTED = 0.1
 _BLOCK = 2**20  # values that are worked on beside the distances themselves
+_WIDE = 2**22  # and of patterns beside their product: 32 MB, used again, for fresh memory takes longer than what is done in it
 
 
 def pairwise_distances(
@@ -47,29 +51,34 @@ def pairwise_distances(
     array([[0., 5.],
            [5., 0.]])
     """
-    values = cast(patterns, dtype)
-    xp = namespace(values)
-    missing = ~xp.isfinite(values.sum(-1))  # a sum is cheaper than all values; where it overflowed alone, look again
-    if missing.any():
-        missing = ~xp.isfinite(values).all(-1)
+    xp, axis = namespace(patterns), -1 if metric in SCALED else -2
+    mean, missing, undefined = patterns.mean(axis, dtype=xp.float64), None, None
+    if not xp.isfinite(mean).all():  # a mean is cheaper than all values; where it overflowed alone, look again
+        missing = ~xp.isfinite(patterns).all(-1)
         # a hole must stay in its row and column: set aside before anything is averaged
-        values = xp.where(missing[..., None], xp.zeros_like(values), values)
-    if metric in SCALED:
-        unit_length, undefined = scaled_patterns(values, metric, unit=max(unit, _eps(values)))
-        distance = _one_less(_gram(unit_length))
-        diagonal = np.arange(values.shape[-2])
-        distance[..., diagonal, diagonal] = 0.0
-        missing = missing | undefined
+        patterns = xp.where(missing[..., None], xp.zeros_like(patterns), patterns)
+        mean = patterns.mean(axis, dtype=xp.float64)
+    at = np.arange(patterns.shape[-2])
+    if metric == "cosine":
+        scaled, undefined = scaled_patterns(cast(patterns, dtype), metric, unit=unit)
+        distance = _one_less(_gram(scaled))
+    elif metric == "correlation":
+        distance = _products(patterns, mean[..., None], dtype)
+        scale, undefined = _scale(patterns, distance[..., at, at] ** 0.5, mean, unit=max(unit, _eps(distance)))
+        distance *= scale[..., :, None] * scale[..., None, :]  # first the two, so that it stays symmetric
+        distance = _one_less(distance)
     else:
-        norms, mean = _sum_of_squares(values), values.mean(-2)
-        if ((mean * mean).sum(-1) * values.shape[-2] > _SHIFTED * norms.sum(-1)).any():
-            values = values - mean[..., None, :]
-            norms = _sum_of_squares(values)
-        distance = _squared(values, values, norms, norms)
-        if metric == "euclidean":
-            distance **= 0.5
-    if missing.any():
-        distance[missing[..., :, None] | missing[..., None, :]] = np.nan
+        shifted = (mean * mean).sum(-1) * patterns.shape[-2] > _SHIFTED * _sum_of_squares(patterns).sum(-1)
+        distance = _products(patterns, mean[..., None, :] if shifted.any() else None, dtype)
+        norms = distance[..., at, at]
+        distance = _squared(distance, patterns, patterns, norms, norms)
+    if metric in SCALED:
+        distance[..., at, at] = 0.0
+    if metric == "euclidean":
+        distance **= 0.5
+    for holes in (missing, undefined):
+        if holes is not None and holes.any():
+            distance[holes[..., :, None] | holes[..., None, :]] = np.nan
     return distance
 
 
@@ -100,7 +109,8 @@ def cross_distances(first: Array, second: Array, metric: str, *, unit: float = n
         return distance
     origin = namespace(first).nan_to_num(first.mean(-2))[..., None, :]
     first, second = first - origin, second - origin
-    distance = _squared(first, second, _sum_of_squares(first), _sum_of_squares(second))
+    products = first @ second.swapaxes(-1, -2)
+    distance = _squared(products, first, second, _sum_of_squares(first), _sum_of_squares(second))
     if metric == "euclidean":
         distance **= 0.5
     return distance
@@ -153,22 +163,25 @@ def scaled_patterns(patterns: Array, metric: str, *, unit: float) -> tuple[Array
     undefined : ndarray or Tensor of bool, (..., pattern)
         Constant over channels, or zero: such a pattern is left at 0.
     """
-    xp = namespace(patterns)
     mean = patterns.mean(-1) if metric == "correlation" else None
     centred = patterns if mean is None else patterns - mean[..., None]
-    norms = _sum_of_squares(centred) ** 0.5
-    undefined = norms == 0
+    scale, undefined = _scale(patterns, _sum_of_squares(centred) ** 0.5, mean, unit=unit)
+    if mean is None:
+        return patterns * scale[..., None], undefined
+    centred *= scale[..., None]
+    return centred, undefined
+
+
+def _scale(patterns: Array, norms: Array, mean: Array | None, *, unit: float) -> tuple[Array, Array]:
+    """Return 1 / norms, 0 for patterns that are constant around their mean, or zero, and which these are."""
+    xp, undefined = namespace(norms), norms == 0
     if mean is not None:
         n = patterns.shape[-1]
         # no pattern that varies less than this is skipped: few are looked at value by value
         doubtful = norms <= ROUNDING * unit * n**0.5 * (norms**2 + n * mean**2) ** 0.5
         if doubtful.any():
             undefined[doubtful] = like(is_constant(to_numpy(patterns[doubtful]), axis=-1, unit=unit), patterns) > 0
-    scale = xp.where(undefined, xp.zeros_like(norms), 1 / xp.where(undefined, xp.ones_like(norms), norms))[..., None]
-    if mean is None:
-        return patterns * scale, undefined
-    centred *= scale
-    return centred, undefined
+    return xp.where(undefined, xp.zeros_like(norms), 1 / xp.where(undefined, xp.ones_like(norms), norms)), undefined
 
 
 def _one_less(similarity: Array) -> Array:
@@ -178,18 +191,16 @@ def _one_less(similarity: Array) -> Array:
     return namespace(similarity).clip(similarity, 0, 2, out=similarity)
 
 
-def _squared(first: Array, second: Array, first_norms: Array, second_norms: Array) -> Array:
+def _squared(products: Array, first: Array, second: Array, first_norms: Array, second_norms: Array) -> Array:
     """Return Σ(a−b)² from ‖a‖² + ‖b‖² − 2a·b, in the memory of the products."""
-    same = first is second
-    squared = _gram(first) if same else first @ second.swapaxes(-1, -2)
-    flat = squared.reshape(-1, *squared.shape[-2:])
+    flat = products.reshape(-1, *products.shape[-2:])
     a, b = (x.reshape(-1, *x.shape[-2:]) for x in (first, second))
     norms = first_norms.reshape(-1, first.shape[-2], 1), second_norms.reshape(-1, 1, second.shape[-2])
     step = max(1, _BLOCK // max(1, flat.shape[0] * flat.shape[2]))
     for start in range(0, flat.shape[1], step):
         rows = slice(start, start + step)
-        _mend(flat[:, rows], norms[0][:, rows] + norms[1], a[:, rows], b, start if same else None)
-    return flat.reshape(squared.shape)
+        _mend(flat[:, rows], norms[0][:, rows] + norms[1], a[:, rows], b, start if first is second else None)
+    return flat.reshape(products.shape)
 
 
 def _mend(part: Array, total: Array, a: Array, b: Array, diagonal: int | None) -> None:
@@ -205,7 +216,32 @@ def _mend(part: Array, total: Array, a: Array, b: Array, diagonal: int | None) -
     step = max(1, _BLOCK // max(1, a.shape[-1]))
     for start in range(0, len(group), step):
         g, row, column = (index[start : start + step] for index in (group, i, j))
-        part[g, row, column] = ((a[g, row] - b[g, column]) ** 2).sum(-1)
+        apart = cast(a[g, row], "float64") - cast(b[g, column], "float64")
+        part[g, row, column] = cast((apart**2).sum(-1), dtype_name(part))
+
+
+def _products(patterns: Array, origin: Array | None, dtype: str) -> Array:
+    """Return (x − origin)(x − origin)ᵀ, exactly symmetric, of some channels at a time: no copy of all patterns is centred or cast."""
+    if dtype_name(patterns) == dtype:
+        if origin is None:
+            return _gram(patterns)
+        origin = cast(origin, dtype)  # or a pass over float32 would be one in float64
+    *lead, n, p = patterns.shape
+    width = (
+        p if is_torch(patterns) else max(n, _WIDE // max(1, n * math.prod(lead)))
+    )  # n, and sums of products cost no more memory
+    parts = even_slices(p, width)
+    memory = empty((*lead, n, parts[-1].stop - parts[-1].start), dtype, patterns)
+
+    def product(part: slice) -> Array:
+        x = memory[..., : part.stop - part.start]
+        if origin is None:
+            x[...] = patterns[..., part]
+        else:
+            namespace(x).subtract(patterns[..., part], origin if origin.shape[-1] == 1 else origin[..., part], out=x)
+        return _gram(x)
+
+    return reduce(iadd, map(product, parts))
 
 
 def _gram(x: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from brainalign.core.errors import SchemaError
 from brainalign.engine.backend import cast, like, move, to_numpy
 from brainalign.engine.crossnobis import differences, poisson_products, poisson_products_across, products_across
-from brainalign.engine.distances import SCALED, cross_distances, distances_across, pairwise_distances
+from brainalign.engine.distances import METRICS, SCALED, cross_distances, distances_across, pairwise_distances
 from brainalign.engine.gram import inverse
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
@@ -122,7 +122,9 @@ def dissimilarities(
         sums, counts = sums[:, there], counts[:, there]
     if sums.ndim == 4:
         sums = np.moveaxis(sums, 3, 1)  # (fold, time, condition, neuroid)
-    sums = sums.astype(ask.dtype, order="C", copy=False)  # with its axes moved, in one pass
+    alone = ask.folds is None and ask.metric in METRICS
+    if sums.ndim == 4 or sums.dtype.kind != "f" or not alone:  # pairwise_distances widens a part at a time
+        sums = sums.astype(ask.dtype, order="C", copy=False)  # with its axes moved, in one pass
     unit = max(rounding_unit(block), float(np.finfo(ask.dtype).eps))
     try:
         found = to_numpy(_matrix(move(sums, ask.device), counts, noise, unit, ask))

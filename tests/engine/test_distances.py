@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,3 +112,29 @@ def test_float32_keeps_the_digits_of_close_pairs():
     found = pairwise_distances(patterns, "euclidean", dtype="float32")
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, squareform(pdist(patterns.astype(np.float64))), rtol=1e-4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_patterns_that_are_widened_a_part_at_a_time(metric, offset, monkeypatch):
+    monkeypatch.setattr("brainalign.engine.distances._WIDE", 100)
+    patterns = (np.random.default_rng(0).normal(size=(2, 6, 53)) + offset).astype(np.float32)
+    wide = patterns.astype(np.float64)
+    wide -= wide.mean(axis=-1, keepdims=True) if metric == "correlation" else 0  # which changes nothing but scipy's rounding
+    found = pairwise_distances(patterns, metric)
+    for one, expected in zip(found, wide, strict=True):
+        np.testing.assert_allclose(one, squareform(pdist(expected, metric)), rtol=1e-10, atol=1e-15)
+    np.testing.assert_array_equal(found, found.swapaxes(1, 2))
+    narrow = pairwise_distances(wide, metric, dtype="float32")
+    assert narrow.dtype == np.float32
+    np.testing.assert_allclose(narrow, found, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["correlation", "sqeuclidean"])
+def test_patterns_are_not_copied_whole(metric):
+    patterns = np.random.default_rng(0).normal(size=(20, 500_000)).astype(np.float32)
+    tracemalloc.start()
+    pairwise_distances(patterns, metric)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < patterns.nbytes  # a copy in float64 takes twice as much
