@@ -267,7 +267,7 @@ def save(
     overwrite: bool = False,
     format: str | None = None,
     max_memory: int = MAX_MEMORY,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> None:
     """Save responses, stimuli or a result into a study, which is made where there is none; or responses as a file.
 
@@ -287,8 +287,8 @@ def save(
     max_memory : int
         Bytes that saving lazy responses may take, however they are chunked. Where the bound allows, each chunk of the source
         is read once; otherwise as few times as can be.
-    progress : bool
-        Show a progress bar where saving responses takes more than two seconds.
+    progress : bool or None
+        Show a progress bar while responses are saved. None: on a terminal or in a notebook, once it takes more than five seconds.
 
     Raises
     ------

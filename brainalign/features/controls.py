@@ -26,7 +26,7 @@ def controls(
     batch_size: int = 32,
     store: str | os.PathLike[str] | None = None,
     random_state: int | np.random.Generator | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> dict[str, xr.DataArray]:
     """Make the controls that need the stimuli or the network, to be passed on as ``evaluate(..., controls=...)``.
 
@@ -46,7 +46,8 @@ def controls(
         A study that keeps the untrained recordings, as in :func:`record`.
     random_state : int, Generator or None
         For weights and projections. The provenance of each control holds the seed that it was drawn with.
-    progress : bool
+    progress : bool or None
+        As in :func:`record`.
 
     Returns
     -------

@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, SchemaError
 from brainalign.core.parameters import check_number, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Responder
 from brainalign.core.provenance import write_step
 from brainalign.core.responses import responses
@@ -29,7 +30,7 @@ def record(
     name: str | None = None,
     batch_size: int = 32,
     resume: bool = True,
-    progress: bool = True,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Present stimuli to a responder, all layers in one pass.
 
@@ -50,8 +51,8 @@ def record(
         Stimuli at a time.
     resume : bool
         False records anew in any case; responses that no recording made are not replaced even then.
-    progress : bool
-        Show a progress bar.
+    progress : bool or None
+        Show a progress bar. None: on a terminal or in a notebook, once it takes more than five seconds.
 
     Returns
     -------
@@ -154,13 +155,11 @@ def _merge(groups: dict[str, dict[str, np.ndarray[Any, Any]]]) -> dict[str, np.n
 
 
 def _run(
-    responder: Responder, stimuli: xr.Dataset, blocks: list[slice], template: xr.DataArray, progress: bool, n_done: int
+    responder: Responder, stimuli: xr.Dataset, blocks: list[slice], template: xr.DataArray, progress: bool | None, n_done: int
 ) -> Iterator[tuple[slice, np.ndarray[Any, Any]]]:
     """Yield the rows and values of each block from row ``n_done`` on."""
-    from tqdm import tqdm
-
     n_rows, n_neuroids = template.shape
-    with tqdm(total=n_rows, initial=n_done, desc=responder.system, unit="presentation", disable=not progress) as bar:
+    with progress_bar(progress=progress, desc=responder.system, total=n_rows, initial=n_done, unit="presentation") as bar:
         for rows in blocks:
             if rows.stop <= n_done:
                 continue

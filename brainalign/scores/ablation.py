@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, clone
 
 from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_options, check_random_state, did_you_mean
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -25,8 +26,8 @@ from brainalign.scores.identify import identify
 from brainalign.scores.tiled import keeping_sources
 
 _VERBS: dict[str, tuple[Callable[..., xr.Dataset], dict[str, Any]]] = {
-    "evaluate": (evaluate, {"controls": "none"}),
-    "identify": (identify, {}),
+    "evaluate": (evaluate, {"controls": "none", "progress": False}),
+    "identify": (identify, {"progress": False}),
 }
 
 
@@ -40,7 +41,7 @@ def ablate(
     model: Any = None,
     n_draws: int = 0,
     random_state: int | np.random.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Score a model again without each group of the source's neuroids, and by each group alone.
@@ -64,7 +65,8 @@ def ablate(
         As many random sets of the size of each group are left out too, from among all neuroids.
     random_state : int, Generator or None
         Of folds, which all scores share, and of random sets.
-    progress : bool
+    progress : bool or None
+        As in :func:`evaluate`, over groups.
     **options
         Of the verb: ``cv``, ``groups``, ``metric`` and so on.
 
@@ -101,8 +103,6 @@ def ablate(
     >>> out.region.values.tolist(), (out.effect.mean("neuroid") > 0.2).values.tolist()
     (['V1', 'A1'], [True, False])
     """
-    from tqdm.auto import tqdm
-
     check_choice("method", method, ("refit", "silence"), owner="ablate")
     check_choice("verb", verb, tuple(_VERBS), owner="ablate")
     check_number("n_draws", n_draws, owner="ablate", low=0, integer=True)
@@ -123,7 +123,7 @@ def ablate(
     rng = np.random.default_rng(seed)
     whole, without, alone, random = score(np.ones(len(codes), dtype=bool)), [], [], []
     whole = whole.rename({by: f"target_{by}"}) if by in whole.coords else whole  # both sides may have regions, or layers
-    for code in tqdm(range(len(names)), desc="groups", disable=not progress):
+    for code in progress_bar(range(len(names)), progress=progress, desc="groups"):
         mine = codes == code
         without.append(score(~mine).values)
         alone.append(score(mine).values)

@@ -54,7 +54,7 @@ def decode_time(
     n_bootstraps: int = 0,
     dtype: str = "float64",
     random_state: int | np.random.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Decode labels or patterns at every time, and from every time to every other, on held-out presentations.
 
@@ -189,7 +189,7 @@ class _Asked:
     n_bootstraps: int
     dtype: str
     seed: int
-    progress: bool
+    progress: bool | None
 
 
 def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:

@@ -57,7 +57,7 @@ def evaluate(
     random_state: int | np.random.Generator | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Score how well a model predicts one system's responses from another's, on held-out presentations.
 
@@ -115,8 +115,9 @@ def evaluate(
         continues at the next call. Scores, nulls, controls and intervals are those of one piece.
     resume : bool
         False where the store must not have such a result yet. One that was asked for with other arguments is never continued.
-    progress : bool
-        Show a progress bar over folds; with ``store``, over tiles.
+    progress : bool or None
+        Show a progress bar over folds and permutations; with ``store``, over tiles. None: on a terminal or in a notebook, once it
+        takes more than five seconds.
 
     Returns
     -------
@@ -183,7 +184,7 @@ class Asked:
     n_bootstraps: int
     n_refits: int
     random_state: Any
-    progress: bool
+    progress: bool | None
 
     def arguments(self) -> dict[str, Any]:
         """Return what decides a result beside source, target and folds, by argument name."""

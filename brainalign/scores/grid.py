@@ -14,6 +14,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError, UnknownNameError
 from brainalign.core.parameters import check_choice, did_you_mean
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -53,7 +54,7 @@ def compare(
     random_state: int | np.random.Generator | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: bool = True,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Score every group of source neuroids against every group of target neuroids, by predictions or by a metric of similarity.
 
@@ -75,8 +76,8 @@ def compare(
     store, resume
         As in :func:`evaluate`; the result is ``results/compare``. Each tile of the target is read once, and scored from one source group
         after the other, of which only one is in memory at a time.
-    progress : bool
-        Show a progress bar over source groups; with ``store``, over tiles.
+    progress : bool or None
+        As in :func:`evaluate`, over source groups; with ``store``, over tiles.
 
     Returns
     -------
@@ -112,8 +113,6 @@ def compare(
     >>> forward.score.dims, reverse.score.dims
     (('source_layer', 'target_region'), ('source_region', 'target_layer'))
     """
-    from tqdm.auto import tqdm
-
     validate(source, name="source")
     validate(target, name="target")
     check_choice("aggregate", aggregate, ("median", "mean"), owner="compare")
@@ -142,7 +141,7 @@ def compare(
     if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
         ceiling = noise_ceiling(target, random_state=seed)
     here = replace(asked, ceiling=ceiling, progress=False)
-    shown = tqdm(source_groups.items(), desc=f"compare by {by[0]}", disable=not progress)
+    shown = progress_bar(source_groups.items(), progress=progress, desc=f"compare by {by[0]}")
     return finish([score_systems(source.isel(neuroid=at), target, replace(here, controls=of_group[name])) for name, at in shown])
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from sklearn.base import clone
 
 from brainalign.core.grids import grid_attrs
+from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Metric
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
@@ -24,7 +25,7 @@ from brainalign.scores.pairing import Pair, rows_of_fold
 _CHOICES = ("alpha", "alpha_at_edge", "cv_score")  # learned state of a mapping, one number a target
 
 
-def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int = 0, progress: bool = False) -> xr.Dataset:
+def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int = 0, progress: bool | None = False) -> xr.Dataset:
     """Fit a model on the training rows of each fold and score its predictions of the test rows.
 
     Parameters
@@ -36,7 +37,7 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
         Draws of the test stimuli.
     seed : int
         Of the draws.
-    progress : bool
+    progress : bool or None
 
     Returns
     -------
@@ -57,12 +58,10 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     return out.assign(same).assign_coords(status=("neuroid", status))
 
 
-def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool) -> xr.Dataset:
-    from tqdm.auto import tqdm
-
+def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool | None) -> xr.Dataset:
     dims, shape = both.target.dims[1:], both.target.shape[1:]
     sums, chosen, held, tested, status = [], [], [], 0, []
-    for fold in tqdm(both.folds, desc="folds", disable=not progress):
+    for fold in progress_bar(both.folds, progress=progress, desc="folds"):
         model, prediction, truth = fit_fold(both, fold)
         y, p = _defined(as_columns(truth), as_columns(prediction))
         sums.append(metric.sums(y, p))

@@ -51,7 +51,7 @@ def identify(
     n_permutations: int = 0,
     null: str = "auto",
     random_state: int | np.random.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Predict the target's whole pattern for held-out stimuli, and find each among candidates by its likeness to the prediction.
 
@@ -159,7 +159,7 @@ def _identify(
     n_permutations: int,
     null: str,
     seed: int,
-    progress: bool,
+    progress: bool | None,
     asked: Asked,
 ) -> xr.Dataset:
     candidates, query, by = asked.candidates, asked.query, asked.by

@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import NullWarning, SplitError
+from brainalign.core.progress import progress_bar
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.dataset.repeats import exchange_groups
 from brainalign.engine.moments import Numbers
@@ -124,7 +125,12 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, within
 
 
 def null_scores(
-    both: Pair, orders: Numbers, score: Callable[[Pair], Numbers], *, shape: tuple[int, ...] | None = None, progress: bool = False
+    both: Pair,
+    orders: Numbers,
+    score: Callable[[Pair], Numbers],
+    *,
+    shape: tuple[int, ...] | None = None,
+    progress: bool | None = False,
 ) -> Numbers:
     """Return the scores of the target's rows in other orders, everything fitted anew.
 
@@ -136,7 +142,7 @@ def null_scores(
         From a pair to its scores, (neuroid[, time]); of several orders side by side, one after the other.
     shape : tuple of int, optional
         Of the scores of one order; default one for each neuroid and time.
-    progress : bool
+    progress : bool or None
 
     Returns
     -------
@@ -148,13 +154,11 @@ def null_scores(
     then factorised once for all of them, and a penalty chosen for each. Moving only the rows of held-out predictions would be cheaper
     and wrong: the folds' models share training rows, and noise then passes p ≤ .05 in 8 to 12% of cases (ridge, 3 to 10 folds).
     """
-    from tqdm.auto import tqdm
-
     target = both.target.compute()  # once, where it is lazy
     shape = target.shape[1:] if shape is None else shape
     together = max(1, _VALUES // target.size) if both.model.separate_targets else 1
     out = []
-    for start in tqdm(range(0, len(orders), together), desc="permutations", disable=not progress):
+    for start in progress_bar(range(0, len(orders), together), progress=progress, desc="permutations"):
         some = orders[start : start + together]
         moved = score(replace(both, target=_side_by_side(target, some)))
         out.append(moved.reshape(len(some), *shape).astype(np.float32))

@@ -11,6 +11,7 @@ import xarray as xr
 from sklearn.base import clone
 
 from brainalign.core.errors import CapabilityError
+from brainalign.core.progress import progress_bar
 from brainalign.core.tables import coords_of
 from brainalign.dataset.folds import Fold
 from brainalign.engine.moments import Numbers
@@ -64,7 +65,7 @@ class Task:
 
 
 def score_times(
-    task: Task, targets: Numbers, *, weights: Numbers | None = None, progress: bool = False
+    task: Task, targets: Numbers, *, weights: Numbers | None = None, progress: bool | None = False
 ) -> tuple[Numbers, Numbers, Numbers]:
     """Score labelings of the same rows, or arrays of numbers.
 
@@ -74,7 +75,7 @@ def score_times(
     targets : ndarray, (labeling, row) of codes, or (labeling, row, output) of numbers
     weights : ndarray, (draw, row), optional
         How often each row is tested when rows are drawn anew; models are those of all.
-    progress : bool
+    progress : bool or None
 
     Returns
     -------
@@ -90,17 +91,16 @@ def score_times(
     CapabilityError
         A covariance has no inverse.
     """
-    from tqdm.auto import tqdm
-
     metric, rules, pooled = METRICS[task.metric], fast_rules(task), []
     folds, place = [(fold.train, fold.test) for fold in task.folds], -2 if task.generalize else -1
     drawn = np.empty((0, targets.shape[1])) if weights is None else weights
     step = _together(task, targets, fast=rules is not None)
-    for start in tqdm(range(0, len(targets), step), desc="labelings", disable=not progress or len(targets) <= step):
+    alone = len(targets) <= step  # then the bar goes over times
+    for start in progress_bar(range(0, len(targets), step), progress=not alone and progress, desc="labelings"):
         block = targets[start : start + step]
         score = partial(_sums, metric, block, task.n_classes, drawn if start == 0 else drawn[:0])
         if rules is None:
-            found = _in_a_loop(task, block, score, progress=progress and len(targets) <= step)
+            found = _in_a_loop(task, block, score, progress=alone and progress)
         else:
             run = generalize_times if task.generalize else decode_times
             try:
@@ -215,10 +215,8 @@ def _together(task: Task, targets: Numbers, *, fast: bool) -> int:
     return max(1, _VALUES // (outputs * max(values, weights, covariances)))
 
 
-def _in_a_loop(task: Task, targets: Numbers, score: Callable[[Numbers, Numbers], Numbers], *, progress: bool) -> Numbers:
+def _in_a_loop(task: Task, targets: Numbers, score: Callable[[Numbers, Numbers], Numbers], *, progress: bool | None) -> Numbers:
     """Fit the model at every time and in every fold; as :func:`decode_times` and :func:`generalize_times`."""
-    from tqdm.auto import tqdm
-
     n = task.source.sizes["time"]
     now = [task.source.isel(time=i, drop=True).astype(task.dtype) for i in range(n)]
     labels = {name: ("presentation", values) for name, values in coords_of(task.source, "presentation").items()}
@@ -227,7 +225,7 @@ def _in_a_loop(task: Task, targets: Numbers, score: Callable[[Numbers, Numbers],
         values, dims=("presentation", "neuroid"), coords=labels | {"neuroid_id": ("neuroid", np.arange(values.shape[1]))}
     )
     found = []
-    for i in tqdm(range(n), desc="times", disable=not progress):
+    for i in progress_bar(range(n), progress=progress, desc="times"):
         here = []
         for fold in task.folds:
             model = clone(task.model).fit(now[i][fold.train], y[fold.train])

@@ -11,6 +11,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_options, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.dataset.repeats import average_if_repeated
@@ -41,7 +42,7 @@ def recovery_study(
     n_draws: int = 20,
     threshold: float = 0.95,
     random_state: int | np.random.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Put each candidate in the brain's place, and see whether the scores of all candidates find it.
 
@@ -75,8 +76,8 @@ def recovery_study(
     threshold : float
         Share of draws in which a candidate must be found to count as recovered.
     random_state : int, Generator or None
-    progress : bool
-        Show a progress bar over draws.
+    progress : bool or None
+        As in :func:`evaluate`, over draws.
 
     Returns
     -------
@@ -242,7 +243,9 @@ def _as_scorer(scorer: Any, size: Likeness) -> tuple[Likeness, Callable[..., Any
         size = replace(size, n_repeats=1)
     return (
         size,
-        lambda source, target, seed: evaluate(source, target, **{"controls": "none", "random_state": seed, **options}),
+        lambda source, target, seed: evaluate(
+            source, target, **{"controls": "none", "progress": False, "random_state": seed, **options}
+        ),
         alone,
     )
 
@@ -253,14 +256,12 @@ def _values(result: Any) -> Numbers:
 
 def _all_draws(
     planted: dict[str, xr.DataArray], candidates: dict[str, xr.DataArray], scorer: Any, size: Likeness, readout: str, n_draws: int,
-    seed: int, progress: bool,
+    seed: int, progress: bool | None,
 ) -> xr.DataArray:  # fmt: skip
     """Return the score of every candidate for every planted system, (n_stimuli, n_neuroids, planted, candidate, draw)."""
-    from tqdm.auto import tqdm
-
     out = np.full((len(size.n_stimuli), len(size.n_neuroids), len(planted), len(candidates), n_draws), np.nan)
     n_shared = next(iter(candidates.values())).sizes["presentation"]
-    for draw, stream in enumerate(tqdm(np.random.SeedSequence(seed).spawn(n_draws), desc="draws", disable=not progress)):
+    for draw, stream in enumerate(progress_bar(np.random.SeedSequence(seed).spawn(n_draws), progress=progress, desc="draws")):
         rng = np.random.default_rng(stream)
         order, fold_seed = rng.permutation(n_shared), int(rng.integers(2**31))
         for i, n in enumerate(size.n_stimuli):

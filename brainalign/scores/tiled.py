@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.errors import CapabilityError
+from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Metric
 from brainalign.core.provenance import all_steps, fingerprint, hash_array, is_lazy, plain, provenance, write_step
 from brainalign.core.tables import coords_of
@@ -107,7 +108,7 @@ def score_in_tiles(
     *,
     ceiling: Any,
     seed: int,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> dict[tuple[Any, str], xr.Dataset]:
     """Score every tile of the targets from every source, and keep each result; what is kept already is not scored again.
 
@@ -122,7 +123,7 @@ def score_in_tiles(
     ceiling : {"repeat"}, DataArray (neuroid[, time]) or None
     seed : int
         Of the ceiling.
-    progress : bool
+    progress : bool or None
         Show a progress bar over tiles.
 
     Returns
@@ -130,10 +131,8 @@ def score_in_tiles(
     dict of (source, target) to Dataset
         Lazy, the tiles joined along ``neuroid``.
     """
-    from tqdm.auto import tqdm
-
     tiles = tiles_of(targets)
-    for number, (system, columns) in enumerate(tqdm(tiles, desc="tiles of neuroids", disable=not progress)):
+    for number, (system, columns) in enumerate(progress_bar(tiles, progress=progress, desc="tiles of neuroids")):
         wanted = {name: part for i, name in enumerate(sources) if (part := _part(number, i)) not in parts.done}
         if not wanted:
             continue

@@ -201,10 +201,11 @@ def test_bad_input_is_named():
         record(Ragged(), images(), progress=False)
 
 
-def test_progress_bar_can_be_silenced(capsys):
-    record(Net(), images())
+def test_progress_bar_is_seen_where_asked_for(capsys):
+    record(Net(), images(), progress=True)
     assert "50/50" in capsys.readouterr().err
     record(Net(), images(), progress=False)
+    record(Net(), images())  # no terminal
     assert capsys.readouterr().err == ""
 
 

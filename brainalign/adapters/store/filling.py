@@ -14,6 +14,7 @@ import xarray as xr
 from brainalign.adapters.store.zgroups import writing
 from brainalign.core.errors import SchemaError
 from brainalign.core.parameters import check_number, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.tiles import Positions, Tiles, chunk_bytes, compact, n_of, n_readers, part_of, plan_tiles, read_tiles
 
 #: Bytes that a conversion takes unless another bound is given.
@@ -51,7 +52,7 @@ class _Part:
     places: Positions
 
 
-def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: bool) -> None:
+def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: bool | None) -> None:
     """Write the values of a recording into the arrays of its groups.
 
     Parameters
@@ -60,7 +61,7 @@ def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: 
     targets : sequence of Target
     max_memory : int
         Bytes.
-    progress : bool
+    progress : bool or None
 
     Raises
     ------
@@ -72,7 +73,6 @@ def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: 
         The disk is full, or fails.
     """
     import zarr
-    from tqdm import tqdm
 
     max_memory = check_number("max_memory", max_memory, owner="save", low=1, integer=True)
     chunk = max(prod(target.array.chunks) for target in targets) * x.dtype.itemsize
@@ -86,7 +86,7 @@ def fill(x: xr.DataArray, targets: Sequence[Target], max_memory: int, progress: 
     parts = [_parts(units, tiles, number) for number in range(len(tiles.bands))]
     with (
         zarr.config.set({"async.concurrency": n_chunks}),
-        tqdm(total=x.nbytes, desc="saving", unit="B", unit_scale=True, delay=2.0, disable=not progress) as bar,
+        progress_bar(progress=progress, desc="saving", total=x.nbytes, unit="B", unit_scale=True) as bar,
     ):
         for rows, band, block in read_tiles(x.data, tiles, n_workers=n_workers):
             for part in parts[band]:

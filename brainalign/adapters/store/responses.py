@@ -119,7 +119,7 @@ def save_responses(
     name: str,
     overwrite: bool = False,
     max_memory: int = MAX_MEMORY,
-    progress: bool = False,
+    progress: bool | None = False,
 ) -> None:
     """Write a recording into a study.
 
@@ -134,8 +134,7 @@ def save_responses(
         Replace responses of this name.
     max_memory : int
         Bytes that the conversion may take beside what is in memory already.
-    progress : bool
-        Show a progress bar where it takes more than two seconds.
+    progress : bool or None
 
     Raises
     ------

@@ -53,7 +53,7 @@ def attribute(
     store: str | os.PathLike[str] | None = None,
     resume: bool = True,
     random_state: int | np.random.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Attribute responses of neuroids to the parts of the stimuli, or to the units of inner layers, that drive them.
 
@@ -116,8 +116,8 @@ def attribute(
         False where the store must not have attributions yet. Those that were asked for with other arguments are never continued.
     random_state : int, Generator or None
         For baselines and nulls that are drawn.
-    progress : bool
-        Show a progress bar.
+    progress : bool or None
+        Show a progress bar. None: on a terminal or in a notebook, once it takes more than five seconds.
 
     Returns
     -------
@@ -208,7 +208,7 @@ def attribute(
     if chance is None:
         return found
     options = {"method": method, "wrt": layers or "input", "presentations": rows, "baseline": baseline, "n_steps": n_steps, "groups": groups,
-               "domain": domain, "mode": mode, "max_memory": max_memory, "random_state": seed}  # fmt: skip
+               "domain": domain, "mode": mode, "max_memory": max_memory, "random_state": seed, "progress": False}  # fmt: skip
     return with_null(found, lambda other, names: attribute(other, stimuli, neuroid=names, **options), chance, owner="attribute")
 
 

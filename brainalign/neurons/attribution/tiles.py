@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import CapabilityError
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import fingerprint, hash_array, plain, write_step
 from brainalign.dataset.writing import ResultParts
 from brainalign.engine.backend import whole_float32
@@ -40,7 +41,7 @@ class Job:
         Of all presentations.
     params : dict
         For attrs and provenance.
-    progress : bool
+    progress : bool or None
     """
 
     asked: Asked
@@ -48,7 +49,7 @@ class Job:
     coords: dict[str, Any]
     table: pd.DataFrame
     params: dict[str, Any]
-    progress: bool = False
+    progress: bool | None = False
 
     @whole_float32()
     def tile(self, rows: np.ndarray[Any, Any], columns: slice) -> tuple[xr.DataArray, dict[str, Any]]:
@@ -63,12 +64,10 @@ class Job:
         -------
         DataArray, dict
         """
-        from tqdm.auto import tqdm
-
         asked = replace(self.asked, columns=self.asked.columns[columns])
         sums = Sums(rows, len(asked.columns), self.stimuli.sizes["presentation"])
         met = np.zeros(len(rows), dtype=bool)
-        for piece in tqdm(asked.responder.pieces(self.stimuli, rows), desc="attribute", disable=not self.progress):
+        for piece in progress_bar(asked.responder.pieces(self.stimuli, rows), progress=self.progress, desc="attribute"):
             local, positions = sums.wanted(piece.rows)
             if holds_no_stimulus(piece):
                 sums.add_constant(positions, piece.forward(piece.inputs)[local][:, asked.columns])
@@ -144,8 +143,6 @@ def attribute_in_store(job: Job, rows: np.ndarray[Any, Any], store: str | os.Pat
     DataArray
         Lazy.
     """
-    from tqdm.auto import tqdm
-
     with ResultParts(store, "attribute", job.key(rows), resume=resume) as parts:
         if parts.result is not None:
             return _gathered(parts.result)
@@ -154,7 +151,7 @@ def attribute_in_store(job: Job, rows: np.ndarray[Any, Any], store: str | os.Pat
             (i, j, slice(*a), slice(*b)) for i, a in enumerate(pairwise(row_cuts)) for j, b in enumerate(pairwise(column_cuts))
         ]
         quiet = replace(job, progress=False)
-        for i, j, some, columns in tqdm(grid, desc="tiles", disable=not job.progress):
+        for i, j, some, columns in progress_bar(grid, progress=job.progress, desc="tiles"):
             if _PART.format(i, j) not in parts.done:
                 out, tally = quiet.tile(rows[some], columns)
                 parts.write(_PART.format(i, j), _spread(out.assign_attrs(tally=json.dumps(tally))))

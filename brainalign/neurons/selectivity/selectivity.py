@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.engine.auroc import dampening
@@ -38,7 +39,7 @@ def selectivity(
     n_bootstraps: int = 0,
     max_memory: int = 2**30,
     random_state: int | np.random.Generator | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Say of every neuroid how well its response tells each category from all others.
 
@@ -71,7 +72,8 @@ def selectivity(
     max_memory : int
         Bytes for the responses that are held at a time.
     random_state : int, Generator or None
-    progress : bool
+    progress : bool or None
+        Show a progress bar. None: on a terminal or in a notebook, once it takes more than five seconds.
 
     Returns
     -------
@@ -170,10 +172,8 @@ class _Found:
         weights: tuple[Numbers, int] | None,
         threshold: float | None,
         max_memory: int,
-        progress: bool,
+        progress: bool | None,
     ) -> None:
-        from tqdm.auto import tqdm
-
         draws = max(len(orders) if orders is not None else 0, len(weights[0]) if weights is not None else 0, 1)
         together = int(np.clip(_VALUES // (draws * max(1, self.member.shape[1])), 1, 512))
         shape = self.values["score"].shape
@@ -184,7 +184,7 @@ class _Found:
             n = shape[0]
             self.values |= {"probability": np.full((n, len(self.above)), np.nan), "threshold": np.full((n, 1), np.nan)}
         blocks = blocks_of(self.x, max_memory=max_memory, owner="selectivity", together=together)
-        for unit, values in tqdm(blocks, desc="selectivity", disable=not progress):
+        for unit, values in progress_bar(blocks, progress=progress, desc="selectivity"):
             at = slice(unit.start * self.n_times, unit.stop * self.n_times)
             self.status[at] = column_status(values)
             self._score(at, np.where(self.status[at] == "ok", values, 0), orders, weights, threshold)

@@ -81,5 +81,5 @@ def test_an_interruption_leaves_nothing_visible(tmp_path, values):
 
 
 def test_a_short_save_is_silent(tmp_path, capsys, values):
-    ba.save(recording(da.from_array(values[:100], chunks=(10, 2100))), tmp_path / "s", progress=True)
+    ba.save(recording(da.from_array(values[:100], chunks=(10, 2100))), tmp_path / "s")
     assert capsys.readouterr().err == ""
