@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,8 @@ _LEADING = {"score_bootstrap": "bootstrap", "score_drawn": "n_drawn", "score_dra
 
 
 def similarity(
-    source: xr.DataArray,
-    target: xr.DataArray,
+    source: xr.DataArray | Mapping[str, xr.DataArray],
+    target: xr.DataArray | Mapping[str, xr.DataArray],
     *,
     metric: str | SimilarityMetric = "cka-debiased",
     by: tuple[str | None, str | None] | None = None,
@@ -58,8 +59,9 @@ def similarity(
 
     Parameters
     ----------
-    source, target : DataArray, (presentation, neuroid[, time])
-        Repeats are averaged, and the stimuli that both have are used. With time on one side, each of its times is compared with the
+    source, target : DataArray, (presentation, neuroid[, time]), or dict of them
+        Repeats are averaged, and the stimuli that both have are used. Of a dict each system is compared by itself, on the stimuli that it
+        shares with the other side; its names are along the dim ``source`` or ``target`` of the result. With time on one side, each of its times is compared with the
         other side; with time on both, the same times are.
     metric : str or SimilarityMetric
         A name of ``ba.geometry.metrics.METRICS``, or what the functions of that module make: ``ba.geometry.metrics.shape(alpha=0.3)``.
@@ -91,12 +93,13 @@ def similarity(
         ``ci_low``, ``ci_high`` (95%) and the draws, ``score_bootstrap``. With ``n_neuroids`` ``score_drawn`` (n_drawn, ...), the mean
         over draws, and ``score_drawn_low`` and ``score_drawn_high``, which hold 95% of them. With a ceiling ``ceiling`` (target_<b>[,
         time]), the mean over halves or over systems. ``n_features``, ``n_neuroids``, ``n_presentations``. Attrs: ``metric``, ``direction``,
-        ``invariances``, ``report`` (JSON).
+        ``invariances``, ``report`` (JSON). Of dicts everything has their dims first, and is NaN for a group or time that a system lacks;
+        p-values are corrected within each pair of systems.
 
     Raises
     ------
     UnknownNameError, ParameterError
-        No such metric, coordinate or number of neuroids.
+        No such metric, coordinate or number of neuroids; an empty dict.
     AlignmentError
         Too few stimuli in common for the metric, or for halves of them.
     SchemaError
@@ -142,6 +145,11 @@ def similarity(
         raise ParameterError("similarity got n_bootstraps=1. Expected 2 or more: one draw has no spread; 0 for none.")
     names = (None, None) if by is None else check_by(by, owner="similarity", whole=True)
     seed = check_random_state(random_state, owner="similarity")
+    if isinstance(source, Mapping) or isinstance(target, Mapping):
+        return _of_each(source, target, partial(
+            similarity, metric=measure, by=by, n_permutations=n_permutations, n_bootstraps=n_bootstraps, n_neuroids=n_neuroids,
+            n_draws=n_draws, ceiling=ceiling, join=join, random_state=seed,
+        ))  # fmt: skip
     validate(source, name="source")
     validate(target, name="target")
     what_for = f" for the metric {measure.name!r}"
@@ -179,6 +187,28 @@ def similarity(
     params |= {"n_neuroids": sizes, "n_draws": n_draws, "join": join, "ceiling": ceiling if isinstance(ceiling, str) else None}
     others = dict(ceiling) if isinstance(ceiling, Mapping) else {}
     return write_step(out, "similarity", params=params, inputs={"source": source, "target": target, **others}, seed=seed)
+
+
+def _of_each(source: Any, target: Any, compared: Callable[..., xr.Dataset]) -> xr.Dataset:
+    """Compare each system of a dict by itself, with the same draws, and name them along a dim of the result."""
+    sides, name = {"source": source, "target": target}, "source" if isinstance(source, Mapping) else "target"
+    if not sides[name]:
+        raise ParameterError(f"similarity got an empty dict as its {name}. Expected at least one responses array by name.")
+    parts = {str(key): compared(**{**sides, name: x}) for key, x in sides[name].items()}
+    groups = {str(dim) for part in parts.values() for dim in part.dims if str(dim).startswith(("source_", "target_"))}
+    found = {dim: [label for part in parts.values() for label in part[dim].values.tolist()] for dim in groups}
+    labels = {dim: as_labels(list(dict.fromkeys(each))) for dim, each in found.items()}  # joined by xarray they would be sorted
+    out = xr.concat(
+        [part.reindex(labels) for part in parts.values()],
+        xr.Variable(name, as_labels(list(parts))),
+        data_vars="all",
+        coords="different",
+        compat="equals",
+        join="outer",
+        combine_attrs="override",
+    )
+    out.attrs["report"] = json.dumps({"each": {key: json.loads(part.attrs["report"]) for key, part in parts.items()}})
+    return write_step(out, "similarity", params={"each": name}, inputs=parts)
 
 
 def _runs(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:

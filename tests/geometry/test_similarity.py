@@ -221,6 +221,43 @@ def test_subjects_in_one_array_are_not_averaged_unasked(study):
     ba.similarity(study.network, ba.average_repeats(target))
 
 
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_systems_of_a_dict_are_compared_one_by_one_with_the_same_draws(study, side):
+    """People who saw other stimuli, and one who lacks an area: each as if alone, areas in the order in which they come."""
+    people = {
+        "one": study.brain[:, study.brain.region.values != "V1"],
+        "two": study.brain[study.brain.stimulus_id != "stim-0000"],
+        "three": study.brain,
+    }
+    both = {"source": study.network, "target": study.network} | {side: people}
+    by = BY if side == "target" else BY[::-1]
+    options = {"by": by, "n_permutations": 9, "n_bootstraps": 9, "random_state": 0}
+    out = ba.similarity(**both, **options)
+    assert out.score.dims == (side, f"source_{by[0]}", f"target_{by[1]}")
+    assert out[f"{side}_region"].values.tolist() == ["V4", "IT", "V1"]
+    assert np.isnan(out.score).values.sum() == np.isnan(out.p_value).values.sum() == 4
+    assert out.n_presentations.values.tolist() == [60, 59, 60]
+    for name, x in people.items():
+        alone = ba.similarity(**(both | {side: x}), **options)
+        for variable in ("score", "p_value_max", "ci_low", "score_bootstrap"):
+            of_one = out[variable].sel({side: name, f"{side}_region": alone[f"{side}_region"]})
+            np.testing.assert_array_equal(of_one.transpose(*alone[variable].dims), alone[variable])
+    assert json.loads(out.attrs["report"])["each"]["two"]["join"]["n_shared"] == 59
+    step = ba.core.provenance(out).steps[-1]
+    assert (step["verb"], step["params"]["each"]) == ("similarity", side)
+
+
+def test_both_sides_may_be_dicts(study, tmp_path):
+    people = {"one": study.brain, "two": study.brain[::-1]}
+    out = ba.similarity(people, people, metric="cka")
+    assert out.score.dims == ("source", "target")
+    np.testing.assert_allclose(out.score, 1.0)
+    out.to_zarr(tmp_path / "result.zarr", zarr_format=3)
+    assert xr.open_zarr(tmp_path / "result.zarr").target.values.tolist() == ["one", "two"]
+    with pytest.raises(ParameterError, match="similarity got an empty dict as its target"):
+        ba.similarity(study.network, {})
+
+
 def test_bad_input_is_named(study):
     with pytest.raises(UnknownNameError, match="Did you mean 'procrustes'"):
         ba.similarity(study.network, study.brain, metric="procrust")
