@@ -114,6 +114,17 @@ def test_rotations_and_columns_in_any_order(n, p):
     np.testing.assert_allclose(held.loss(tile, 2.0, order), whole[order], rtol=1e-10)
 
 
+def test_a_loss_does_not_depend_on_which_targets_are_asked_for_beside_it():
+    X, Y = problem(600, 500, n_targets=100)
+    order = np.random.default_rng(0).permutation(600)
+    splits = [(order[:300], order[300:]), (order[300:], order[:300])]
+    held = HeldOut(factorise(X.astype(np.float32), dtype="float32"), splits)
+    tile = held.prepare((Y - Y.mean(0)).astype(np.float32))
+    together = held.loss(tile, 1e3, slice(0, 100))
+    for some in ([], [3], [7, 60], list(range(20, 40))):
+        np.testing.assert_array_equal(held.loss(tile, 1e3, np.array(some, dtype=int)), together[some])
+
+
 def test_operators_are_kept_within_their_memory():
     X, Y = problem(60, 20)
     for memory, kept in ((0, 0), (60 * 21 * 8 * 2.5, 2), (1e9, 4)):
