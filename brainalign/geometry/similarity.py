@@ -150,11 +150,9 @@ def similarity(
             similarity, metric=measure, by=by, n_permutations=n_permutations, n_bootstraps=n_bootstraps, n_neuroids=n_neuroids,
             n_draws=n_draws, ceiling=ceiling, join=join, random_state=seed,
         ))  # fmt: skip
-    validate(source, name="source")
-    validate(target, name="target")
-    what_for = f" for the metric {measure.name!r}"
-    averaged = [average_if_repeated(side, owner="similarity") for side in (source, target)]
-    x, y, report = joined(*averaged, measure.least, join=join, what_for=what_for)
+    valid = validate(source, name="source"), validate(target, name="target")
+    averaged = [average_if_repeated(side, owner="similarity") for side in valid]
+    x, y, report = joined(*averaged, measure.least, join=join, what_for=f" for the metric {measure.name!r}")
     first = side_of(x, names[0], "source", trials_of=source if measure.trials else None)
     second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
     most = min(x.shape[-2] for side in (first, second) for x in side.groups.values())
