@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,13 +11,13 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import preview
 from brainalign.core.protocols import Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of, presentation_table, validate_stimuli
-from brainalign.features.chain import flatten_time
+from brainalign.features.chain import Chain, flatten_time
 
 _PREFIX = "source_"
 
@@ -180,3 +181,35 @@ def _as_recording(stimuli: xr.Dataset) -> xr.DataArray:
             "mapping was fitted on: pass a recording."
         )
     return stimuli["values"]
+
+
+def behind_recording(x: xr.DataArray, model: Chain) -> tuple[RecordedResponder, Chain]:
+    """Return a recording as a backbone, and a model whose features are named as those of the recording, at every time.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, neuroid[, time])
+    model : Chain
+        Fitted on responses with these neuroids, and as many times.
+
+    Returns
+    -------
+    RecordedResponder, Chain
+
+    Raises
+    ------
+    AlignmentError
+        It was fitted on other neuroids.
+    """
+    x = validate(x, name="the recording")
+    fitted = getattr(model, "source_neuroids_", {}).get("neuroid_id")
+    own = x["neuroid_id"].values
+    if fitted is not None and (len(fitted) != len(own) or (fitted != own).any()):
+        raise AlignmentError(
+            f"readout got a recording with {len(own)} neuroids ({preview(own)}), and a model fitted on {len(fitted)} ({preview(fitted)}). "
+            "Expected the same in the same order."
+        )
+    if fitted is not None and "time" in x.dims:
+        model = copy.copy(model)
+        model.source_neuroids_ = {"neuroid_id": names_over_time(x)}
+    return RecordedResponder(x), model

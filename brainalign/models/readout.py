@@ -25,10 +25,10 @@ from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
 from brainalign.features.chain import Chain, is_mixing
 from brainalign.features.mixing import table_of
+from brainalign.features.recorded import behind_recording
 from brainalign.models.affine import Affine, Mixing, Network, affine_steps, compose, in_steps, share_of
 from brainalign.models.readout_pieces import Pieces, behind, constant_piece, contribution
 from brainalign.models.readout_refits import Refittable, as_chain
-from brainalign.models.recorded import behind_recording
 
 
 class Readout(Refittable):
