@@ -55,7 +55,7 @@ class TransformersCaptioner:
         config = hub.from_pretrained(library.AutoConfig, folder, **local)
         self._encodes = bool(getattr(config, "is_encoder_decoder", False) or getattr(config, "encoder", None))
         auto = library.AutoModelForImageTextToText if self._encodes else library.AutoModelForCausalLM
-        self.model = hub.from_pretrained(auto, folder, **local).to(device).eval().requires_grad_(False)
+        self.model = hub.from_pretrained(auto, folder, use_safetensors=True, **local).to(device).eval().requires_grad_(False)
         self.tokenizer = hub.from_pretrained(library.AutoTokenizer, folder, **local)
         self.max_new_tokens = max_new_tokens
         inner = self.model.config.encoder if self._encodes else self.model.config

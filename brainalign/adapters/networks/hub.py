@@ -15,7 +15,8 @@ from brainalign.core.errors import CapabilityError, ParameterError, require
 from brainalign.core.parameters import preview
 
 _EXPECTED = (
-    "a folder with config.json and weights, or a name on the Hugging Face hub (HF_HUB_OFFLINE=1 allows only those on disk)"
+    "a folder with config.json and weights as safetensors (`model.save_pretrained(folder)` of transformers writes them), or a name on the "
+    "Hugging Face hub (HF_HUB_OFFLINE=1 allows only those on disk)"
 )
 KINDS = ("hidden", "mlp", "heads")
 INPUTS = ("text", "image", "audio")
@@ -61,7 +62,7 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     Parameters
     ----------
     source : str or Path
-        Folder or hub name. ``HF_HUB_OFFLINE=1`` keeps to what is on disk; safetensors come before other weight files.
+        Folder or hub name. ``HF_HUB_OFFLINE=1`` keeps to what is on disk; only safetensors are read.
     pretrained : bool
         False: the weights are drawn anew from the configuration, by ``seed``.
     seed : int or None
@@ -76,7 +77,7 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     Raises
     ------
     ParameterError
-        Not found, or several towers and no choice.
+        Not found, no weights as safetensors, or several towers and no choice.
     CapabilityError
         It needs code of its own.
     OptionalDependencyError
@@ -84,7 +85,7 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     """
     hub = require("transformers", extra="transformers", purpose="TransformersResponder")
     if pretrained:
-        whole = from_pretrained(hub.AutoModel, source, dtype=getattr(torch, dtype))
+        whole = from_pretrained(hub.AutoModel, source, dtype=getattr(torch, dtype), use_safetensors=True)
     else:
         config = from_pretrained(hub.AutoConfig, source)
         with torch.random.fork_rng(devices=[]):

@@ -190,3 +190,15 @@ def test_untrained_weights_leave_the_random_state_alone(tmp_path):
     assert one.prepare is None
     assert not any(p.requires_grad for p in one.model.parameters())
     assert not one.model.training
+
+
+def test_weights_that_are_pickled_are_not_read(tmp_path):
+    model = transformers.BertModel(
+        transformers.BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    )
+    model.save_pretrained(tmp_path)
+    assert hub.from_pretrained(transformers.AutoModel, tmp_path, use_safetensors=True).config.hidden_size == 8
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ParameterError, match=r"could not load .* weights as safetensors .*save_pretrained"):
+        hub.load(tmp_path, pretrained=True, seed=None, inputs=None, dtype="float32", device="cpu")
