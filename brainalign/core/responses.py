@@ -76,7 +76,7 @@ def responses(
     Raises
     ------
     ParameterError
-        A coordinate of unknown name, of the wrong length, or in the table of the other dim.
+        A coordinate of unknown name, of the wrong length, or in the table of the other dim; a system without a name.
     SchemaError
         Duplicate or missing ids, undeclared NaN, time that does not increase.
 
@@ -93,6 +93,7 @@ def responses(
     tables = {"presentation": _columns(presentation), "neuroid": _columns(neuroid)}
     ids = {"stimulus_id": stimulus_id, "neuroid_id": neuroid_id, "system": system}
     labels = _labels(array.shape, tables, {**{name: value for name, value in coords.items() if value is not None}, **ids})
+    _refuse_unnamed(labels["system"][1], system)
     attrs = {
         "modality": modality, "schema_version": SCHEMA_VERSION, "deterministic": bool(deterministic),
         "allow_nan": bool(allow_nan), **({"units": units} if units else {}),
@@ -191,6 +192,16 @@ def _refuse_misplaced(table: Mapping[str, Any], dim: str, taken: Mapping[str, An
                 f"responses got a column {name!r} in `{dim}=`, where it cannot be: the name labels {dim_of(name) or 'another dim'}. "
                 "Rename the column, or leave it out."
             )
+
+
+def _refuse_unnamed(labels: np.ndarray[Any, Any], given: Any) -> None:
+    """Refuse systems whose names are numbers, empty or missing; among texts NaN and None would become their own names."""
+    missing = pd.isna(np.asarray(getattr(given, "values", given), dtype=object))
+    if labels.dtype.kind != "T" or np.any(missing) or (labels == "").any():
+        raise ParameterError(
+            f"The 'system' parameter of responses must be a name, or one per neuroid. Got {preview(np.ravel(np.asarray(given, dtype=object)))} "
+            "instead: say whose responses these are, as 'sub-01' or 'resnet50'."
+        )
 
 
 def _refuse_unknown(coords: Mapping[str, Any]) -> None:

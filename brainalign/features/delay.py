@@ -30,6 +30,11 @@ class Delay(PresentationMixer):
         Seconds, multiples of the sampling interval. Positive: the output lags the features (a brain lags its
         stimulus); negative: it looks ahead (decoding a stimulus from later volumes).
 
+    Raises
+    ------
+    ParameterError
+        They are no numbers, or not different ones.
+
     Attributes
     ----------
     retimes : bool
@@ -54,6 +59,7 @@ class Delay(PresentationMixer):
 
     def __init__(self, delays_s: Sequence[float]) -> None:
         self.delays_s = delays_s
+        self._delays()  # what is no delay is told where it is written
 
     @property
     def reach_s(self) -> tuple[float, float]:  # type: ignore[override]

@@ -166,3 +166,9 @@ def test_declared_nan_is_kept():
 def test_the_first_step_of_the_provenance_is_written():
     steps = ba.core.provenance(build()).steps
     assert [step["verb"] for step in steps] == ["responses"]
+
+
+@pytest.mark.parametrize("system", [np.nan, "", 3, ["a", np.nan], ["a", None], ["a", ""], [1, 2]])
+def test_a_system_has_a_name(system):
+    with pytest.raises(ParameterError, match="'system' parameter of responses must be a name"):
+        ba.responses([[1.0, 2.0]], stimulus_id=["a"], neuroid_id=[0, 1], modality="ann", system=system)

@@ -101,7 +101,9 @@ def test_delay_between_samples_names_the_nearest_multiples():
 def test_impossible_delays(delays):
     x = recording(np.ones((3, 1)), [0.0, 2.0, 4.0], ["a"] * 3)
     with pytest.raises(ParameterError, match="'delays_s' parameter of Delay"):
-        ba.Delay(delays).fit_transform(x)
+        ba.Delay(delays)
+    with pytest.raises(ParameterError, match="'delays_s' parameter of Delay"):
+        ba.Delay([2]).set_params(delays_s=delays).fit_transform(x)
 
 
 def test_needs_onsets_and_regular_rows():
