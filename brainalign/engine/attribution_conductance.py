@@ -10,7 +10,7 @@ import torch
 from brainalign.engine.attribution import Path, System
 
 Tensor = torch.Tensor
-Reading = Callable[[], AbstractContextManager[Mapping[str, Tensor]]]
+Reading = Callable[[int], AbstractContextManager[Mapping[str, Tensor]]]
 
 
 def conductance(
@@ -26,7 +26,7 @@ def conductance(
         From start to inputs, both among its points, in order.
     layers : sequence of str
     reading : callable
-        Makes a context in which the last forward pass leaves the values of layers, (copy * batch, ...), in the graph.
+        Of a number of inputs: makes a context in which a forward pass of so many leaves the values of layers, (input, ...), in the graph.
     outputs, rows : Tensor of int64
     copies : int
         Points that go through the system at a time, at least two.
@@ -50,7 +50,7 @@ def conductance(
         where, _ = path.part(system.inputs, points)
         once = system.rowwise and first == 0 and bool((where[0] == where[0, :1]).all())
         x = torch.cat([where[0, : 1 if once else None], where[1:].flatten(0, 1)]).detach().requires_grad_(True)
-        with torch.enable_grad(), reading() as seen:
+        with torch.enable_grad(), reading(len(x)) as seen:
             out = system.forward(x)
             values = [seen[name] for name in layers]
         start, others = _apart(out.detach(), len(points), once=once)

@@ -24,7 +24,7 @@ class Read:
         return x
 
     @contextmanager
-    def reading(self):
+    def reading(self, n):
         yield self.seen
 
 

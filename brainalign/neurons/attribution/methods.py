@@ -44,7 +44,7 @@ class Question:
     layers : tuple of str
         Inner layers that the answer is about; empty: the inputs.
     reading : callable, optional
-        Makes a context in which those layers are read.
+        Of a number of inputs: makes a context in which a pass of so many leaves what those layers hold.
     known : dict
         Bytes of a pass by shape of the inputs, of all questions about one layer.
     """
@@ -59,7 +59,7 @@ class Question:
     max_memory: int | None = None
     seed: int = 0
     layers: tuple[str, ...] = ()
-    reading: Callable[[], AbstractContextManager[Mapping[str, Any]]] | None = None
+    reading: Callable[[int], AbstractContextManager[Mapping[str, Any]]] | None = None
     known: dict[Any, int] = field(default_factory=dict)
 
     @property

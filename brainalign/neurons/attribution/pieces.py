@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -130,6 +132,27 @@ def holds_no_stimulus(piece: Piece) -> bool:
     return piece.parts is not None and bool((np.asarray(piece.parts) < 0).all())
 
 
+def check_rows(layer: str, value: torch.Tensor, n: int) -> None:
+    """Check that a layer holds the inputs as rows, with units behind.
+
+    Parameters
+    ----------
+    layer : str
+    value : Tensor
+        Of a pass of n inputs.
+    n : int
+
+    Raises
+    ------
+    UnsupportedModuleError
+    """
+    if value.ndim < 2 or len(value) != n:
+        raise UnsupportedModuleError(
+            f"The layer {layer!r} gives shape {tuple(value.shape)} for {n} inputs. Expected the inputs as its first dim and units behind "
+            "it: name another layer (a recurrent module needs batch_first=True)."
+        )
+
+
 def _less_work(asked: Asked, piece: Piece, rows: torch.Tensor) -> Features | None:
     """Return the features of a readout where they are fewer than what is asked of it, and their attributions fit into memory."""
     features = piece.features
@@ -188,8 +211,8 @@ def _questions(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Te
         yield question(system, starts), found
     elif asked.method.answer is conductances:
         system, _ = _input_system(asked, piece)
-        reading = lambda: asked.responder.reading(asked.layers)  # noqa: E731
-        yield question(system, starts, layers=asked.layers, reading=reading), Found(empty, ("unit",), None, {}, empty)
+        own = question(system, starts, layers=asked.layers, reading=partial(_reading, asked))
+        yield own, Found(empty, ("unit",), None, {}, empty)
     else:
         for layer in asked.layers:
             system, layer_starts = _layer_system(asked, piece, starts, layer)
@@ -223,6 +246,15 @@ def _input_system(asked: Asked, piece: Piece) -> tuple[System, Found]:
     return system, Found(empty, ("group",), None, {"group": labels}, empty)
 
 
+@contextmanager
+def _reading(asked: Asked, n: int) -> Iterator[Mapping[str, torch.Tensor]]:
+    """Read the layers while a pass of n inputs runs, and check that each holds them as rows."""
+    with asked.responder.reading(asked.layers) as seen:
+        yield seen
+    for layer in asked.layers:
+        check_rows(layer, seen[layer], n)
+
+
 def _layer_system(asked: Asked, piece: Piece, starts: Starts, layer: str) -> tuple[System, Starts]:
     """Return a piece as a function of what one of its layers holds, and the baselines there."""
     responder = asked.responder
@@ -240,11 +272,7 @@ def _layer_system(asked: Asked, piece: Piece, starts: Starts, layer: str) -> tup
         return torch.zeros_like(value)[None] if asked.baseline.label == "silent" else torch.stack([read(x) for x in starts(at)])
 
     value = read(piece.inputs)
-    if len(value) != len(piece.inputs):
-        raise UnsupportedModuleError(
-            f"The layer {layer!r} gives shape {tuple(value.shape)} for {len(piece.inputs)} inputs. Expected the inputs as its first dim: name "
-            "another layer."
-        )
+    check_rows(layer, value, len(piece.inputs))
     if piece.parts is None:
         return System(forward, value, len(piece.rows), True), at_layer
     # Where rows share inputs, a unit is one position of the last dim, over all tokens.

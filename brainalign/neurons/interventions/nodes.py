@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
+from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.protocols import InnerResponder, Piece
 from brainalign.engine.patching import blend
+from brainalign.neurons.attribution.pieces import check_rows
 
 
 @dataclass(frozen=True)
@@ -161,17 +162,13 @@ def read_layers(responder: InnerResponder, piece: Piece, layers: Sequence[str]) 
     Raises
     ------
     UnsupportedModuleError
-        A layer is not reached, or its first dim is not that of the inputs.
+        A layer is not reached, or does not hold the inputs as rows.
     """
     with torch.no_grad(), responder.reading(layers) as seen:
         out = piece.forward(piece.inputs)
         values = {layer: seen[layer] for layer in layers}
     for layer, value in values.items():
-        if value.ndim < 2 or len(value) != len(piece.inputs):
-            raise UnsupportedModuleError(
-                f"The layer {layer!r} gives shape {tuple(value.shape)} for {len(piece.inputs)} inputs. Expected the inputs as its first dim "
-                "and units behind it: name another layer."
-            )
+        check_rows(layer, value, len(piece.inputs))
     return values, out
 
 

@@ -16,6 +16,18 @@ class Turned(torch.nn.Module):
         return x.T
 
 
+class Recurrent(torch.nn.Module):
+    """Steps come before rows within it; a scale is one number for all rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.scale, self.last = torch.nn.RNN(1, 3), torch.nn.Identity(), torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        steps, _ = self.rnn(x.T.unsqueeze(-1))
+        return self.last(steps[-1] * self.scale(x.square().mean()))
+
+
 @pytest.fixture
 def case():
     torch.manual_seed(0)
@@ -25,9 +37,9 @@ def case():
     return ba.TorchResponder(net, layers=["1", "2"], system="net"), table
 
 
-def asked(responder, table, columns, **options):
+def asked(responder, table, columns, method="integrated-gradients", **options):
     baseline = Baseline("zero", responder, table, n_draws=1, seed=0)
-    return Asked(responder, METHODS["integrated-gradients"], baseline, np.asarray(columns), 16, "auto", None, 0, **options)
+    return Asked(responder, METHODS[method], baseline, np.asarray(columns), 16, "auto", None, 0, **options)
 
 
 def test_only_the_wanted_rows_are_answered(case):
@@ -72,6 +84,17 @@ def test_each_layer_is_answered_and_one_without_rows_is_refused(case):
     other = ba.TorchResponder(turned, layers="2", system="net")
     with pytest.raises(UnsupportedModuleError, match=r"'0' gives shape \(4, 6\) for 6 inputs"):
         list(ask(asked(other, table, [0], layers=("0",)), other.pieces(table)[0], np.arange(6)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"), [("rnn", (r"\(4, 97, 3\) for 97", r"\(4, 6, 3\) for 6")), ("scale", (r"\(\) for 97", r"\(\) for 6"))]
+)
+def test_a_layer_that_does_not_hold_inputs_as_rows_is_named(case, layer, shapes):
+    _, table = case
+    responder = ba.TorchResponder(Recurrent(), layers="last", system="net")
+    for method, shape in zip(("conductance", "integrated-gradients"), shapes, strict=True):
+        with pytest.raises(UnsupportedModuleError, match=rf"'{layer}' gives shape {shape} inputs.*first dim.*batch_first"):
+            list(ask(asked(responder, table, [0], method, layers=(layer,)), responder.pieces(table)[0], np.arange(6)))
 
 
 def test_constants_hold_no_stimulus(case):
