@@ -76,8 +76,8 @@ def hash_array(values: np.ndarray[Any, Any]) -> str:
     # processors have instructions for SHA-256: twice the speed of BLAKE2
     digest = hashlib.sha256(f"{values.shape}".encode())
     if values.dtype.kind in "TUO":
-        texts = values.ravel().tolist()
-        digest.update("\x00".join(map(str, texts) if values.dtype.kind == "O" else texts).encode())
+        texts, others = values.ravel().tolist(), values.dtype.kind == "O" or hasattr(values.dtype, "na_object")
+        digest.update("\x00".join(map(str, texts) if others else texts).encode())
         return digest.hexdigest()[:_HEX]
     digest.update(values.dtype.str.encode())
     pages = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -50,6 +50,8 @@ def test_text_is_hashed_by_content_whatever_holds_it():
     kinds = (np.array(texts, dtype=np.dtypes.StringDType()), np.array(texts), np.array(texts, dtype=object))
     assert len({hash_array(array) for array in kinds}) == 1
     assert hash_array(np.array(["ab", "c"])) != hash_array(np.array(["a", "bc"]))
+    missing = np.array(["a", None], dtype=np.dtypes.StringDType(na_object=None))
+    assert hash_array(missing) == hash_array(np.array(["a", None], dtype=object))
 
 
 def test_an_empty_array_has_a_hash():
