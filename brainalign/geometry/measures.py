@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from brainalign.core.errors import SchemaError
+from brainalign.core.parameters import preview
 from brainalign.engine.backend import cast, like, move, to_numpy
 from brainalign.engine.crossnobis import differences, poisson_products, poisson_products_across, products_across
 from brainalign.engine.distances import METRICS, SCALED, cross_distances, distances_across, pairwise_distances
@@ -106,7 +107,8 @@ def dissimilarities(
     Raises
     ------
     SchemaError
-        Folds that do not repeat conditions, a noise covariance that cannot be inverted, negative rates.
+        Folds that do not repeat conditions, a noise covariance that cannot be inverted, negative rates, a pattern that is
+        constant (at all times) under a correlation.
     """
     (codes, names), (fold_codes, fold_names) = conditions, folds
     n, n_folds = len(names), len(fold_names)
@@ -118,8 +120,9 @@ def dissimilarities(
     if ask.folds is not None and ask.between is None:
         check_folds(counts, names, fold_names, ask.folds, complete=ask.metric == "poisson-cv", where=cell)
     there = np.flatnonzero(counts.any(axis=0))
+    counts = counts[:, there]
     if len(there) < n:
-        sums, counts = sums[:, there], counts[:, there]
+        sums = sums[:, there]
     if sums.ndim == 4:
         sums = np.moveaxis(sums, 3, 1)  # (fold, time, condition, neuroid)
     alone = ask.folds is None and ask.metric in METRICS
@@ -135,6 +138,7 @@ def dissimilarities(
         ) from error
     if ask.metric in SUMS:
         found /= block.shape[1]
+    refuse_undefined(holes_of(found, everywhere=True) & counts.all(axis=0), names[there], cell, ask.metric)
     if len(there) == n:
         return found
     out = np.full((*found.shape[:-2], n, n), np.nan, dtype=found.dtype)
@@ -166,18 +170,45 @@ def refuse_few(n_neuroids: int, cell: Cell, metric: str) -> None:
         )
 
 
-def holes_of(matrix: Array) -> Array:
-    """Say which conditions have no defined pattern somewhere.
+def refuse_undefined(undefined: Array, names: Array, cell: Cell, metric: str) -> None:
+    """Refuse conditions that were presented and have no direction or no deviation that a measure could scale.
+
+    Parameters
+    ----------
+    undefined : ndarray of bool, (condition,)
+    names : ndarray, (condition,)
+    cell : Cell
+        For the message.
+    metric : str
+
+    Raises
+    ------
+    SchemaError
+        Any of them is undefined, and the measure one that scales patterns.
+    """
+    if metric in SCALED and undefined.any():
+        what = "constant over neuroids" if metric == "correlation" else "zero"
+        raise SchemaError(
+            f"rdm got {int(undefined.sum())} of {len(names)} conditions whose pattern is {what} in {cell}: {preview(names[undefined])}. Expected "
+            f"patterns that vary for metric={metric!r}: leave these conditions out, or use `metric='euclidean'`."
+        )
+
+
+def holes_of(matrix: Array, *, everywhere: bool = False) -> Array:
+    """Say which conditions have no defined pattern somewhere, or anywhere.
 
     Parameters
     ----------
     matrix : ndarray, (..., condition, condition)
+    everywhere : bool
+        Only those without one at all times.
 
     Returns
     -------
     ndarray of bool, (condition,)
     """
-    return np.asarray(np.isnan(np.diagonal(matrix, axis1=-2, axis2=-1)).reshape(-1, matrix.shape[-1]).any(axis=0))
+    missing = np.isnan(np.diagonal(matrix, axis1=-2, axis2=-1)).reshape(-1, matrix.shape[-1])
+    return np.asarray(missing.all(axis=0) if everywhere else missing.any(axis=0))
 
 
 def _matrix(sums: Any, counts: Array, noise: Array | None, unit: float, ask: Settings) -> Any:

@@ -87,7 +87,7 @@ def rdm(
     -------
     DataArray, ([by...,] [time, [time_2,]] stimulus, stimulus_2); unit: that of the metric
         Conditions in the order of first appearance. Coordinate ``n_neuroids``. NaN, never 0, for a condition without a
-        defined pattern: constant over neuroids under ``"correlation"``, or not presented in its group. The attr ``symmetric``
+        defined pattern: not presented in its group, or constant over neuroids at that time under ``"correlation"``. The attr ``symmetric``
         is False where ``between`` made it so. Lazy with ``store``.
 
     Raises
@@ -95,7 +95,7 @@ def rdm(
     ParameterError
         No such coordinate or fold; folds or noise missing, or given to a metric that has none.
     SchemaError
-        Fewer than three conditions, or neuroids under a correlation; a repeated condition under ``repeats="refuse"``; folds
+        Fewer than three conditions, or neuroids under a correlation; a pattern that is constant over neuroids under one; a repeated condition under ``repeats="refuse"``; folds
         that do not repeat the conditions; negative rates; noise that cannot be inverted.
     CapabilityError, StoreError
         A metric that is not made tile by tile; a name that is taken in the study.
@@ -304,8 +304,8 @@ def _warn_of_holes(holes: Sequence[Array], cells: list[Cell], names: Array) -> N
     for hole, cell in zip(holes, cells, strict=True):
         if hole.any():
             warnings.warn(
-                f"{int(hole.sum())} of {len(names)} conditions have no defined pattern in group {cell} (constant over neuroids, "
-                f"not presented, or without neuroids), so that their dissimilarities are NaN: {preview(names[hole])}.",
+                f"{int(hole.sum())} of {len(names)} conditions have no defined pattern in group {cell} (not presented, without "
+                f"neuroids, or constant over them at some times), so that their dissimilarities are NaN: {preview(names[hole])}.",
                 DegenerateNeuroidWarning,
                 stacklevel=3,
             )

@@ -18,7 +18,7 @@ from brainalign.engine.distances import METRICS, cross_distances, pairwise_dista
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
 from brainalign.geometry.conditions import Array, Cell
-from brainalign.geometry.measures import SUMS, Settings, holes_of, refuse_few
+from brainalign.geometry.measures import SUMS, Settings, holes_of, refuse_few, refuse_undefined
 
 #: Conditions along the side of a chunk in the store: 4 MB of float32.
 _CHUNK = 1024
@@ -104,12 +104,14 @@ def _parts(
     blocks = [slice(start, min(start + side, n)) for start in range(0, n, side)]
     places = np.ndindex(template.shape[: template.ndim - 2 - bool(n_times)])
     for at, cell, hole in zip(places, cells, holes, strict=True):
+        undefined = np.isin(np.arange(n), codes[cell.rows]) & bool(len(cell.columns))
         for time in range(n_times) if n_times else [None]:
             lead = at if time is None else (*at, time)
             for i, rows in enumerate(blocks):
                 first = _patterns(responses, cell, codes, rows, time, ask)
                 tile = _tile(first, None, ask)
                 hole[rows] |= holes_of(tile)
+                undefined[rows] &= holes_of(tile)
                 yield (*lead, rows, rows), tile
                 del tile
                 for columns in blocks[i + 1 :]:
@@ -117,6 +119,7 @@ def _parts(
                     yield (*lead, rows, columns), tile
                     yield (*lead, columns, rows), tile.T
                     del tile  # before the next one is made beside it
+        refuse_undefined(undefined, template.coords["stimulus"].values, cell, ask.metric)
 
 
 def _patterns(

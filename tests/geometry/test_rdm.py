@@ -67,15 +67,27 @@ def test_every_time_point_has_its_own_matrix():
         np.testing.assert_allclose(out[i], ba.rdm(recording(x[:, :, i])), rtol=1e-10)
 
 
-def test_constant_pattern_is_nan_and_named():
+@pytest.mark.parametrize(("metric", "value", "what"), [("correlation", 0.3, "constant over neuroids"), ("cosine", 0.0, "zero")])
+def test_a_pattern_that_cannot_be_scaled_is_an_error_that_names_it(metric, value, what, tmp_path):
     x = noise(5, 9)
-    x[2] = 0.3
-    with pytest.warns(DegenerateNeuroidWarning, match=r"1 of 5 conditions .*'s2'"):
-        out = ba.rdm(recording(x))
-    assert np.isnan(out[2]).all()
-    assert np.isnan(out[:, 2]).all()
-    assert np.isfinite(out[[0, 1, 3, 4], [0, 1, 3, 4]]).all()
+    x[2] = value
+    for where in ({}, {"store": tmp_path / "study.zarr"}):
+        with pytest.raises(SchemaError, match=rf"1 of 5 conditions whose pattern is {what} .*'s2'.*metric='euclidean'"):
+            ba.rdm(recording(x), metric=metric, **where)
     assert np.isfinite(ba.rdm(recording(x), metric="euclidean")).all()
+
+
+def test_a_pattern_that_is_constant_at_some_times_is_nan_there_and_named():
+    x = noise(5, 9, 3)
+    x[2, :, 0] = 0.3
+    with pytest.warns(DegenerateNeuroidWarning, match=r"1 of 5 conditions .*'s2'"):
+        out = ba.rdm(recording(x, time=[0.0, 0.1, 0.2]))
+    assert np.isnan(out[0, 2]).all()
+    assert np.isfinite(out[1:]).all()
+    assert np.isfinite(np.delete(np.delete(out[0].values, 2, 0), 2, 1)).all()
+    x[2] = 0.3
+    with pytest.raises(SchemaError, match="constant over neuroids"):
+        ba.rdm(recording(x, time=[0.0, 0.1, 0.2]))
 
 
 def test_nan_neuroids_are_left_out_with_a_warning():

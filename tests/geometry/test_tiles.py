@@ -65,10 +65,9 @@ def test_an_interrupted_run_leaves_nothing_that_opens(tmp_path, small, monkeypat
 
 def test_holes_are_warned_of_once_and_change_nothing_else(tmp_path, small):
     x = recording(subject=["p"] * 30 + ["q"] * 20, ids=[f"s{i % 30:02d}" for i in range(50)])
-    x[3] = 2.0
     with pytest.warns(DegenerateNeuroidWarning) as seen:
         out = ba.rdm(x, by="subject", store=tmp_path / "out.zarr", **small)
-    assert ["1 of 30" in str(w.message) or "10 of 30" in str(w.message) for w in seen] == [True, True]
+    assert ["10 of 30" in str(w.message) for w in seen] == [True]
     with pytest.warns(DegenerateNeuroidWarning):
         expected = ba.rdm(x, by="subject")
     np.testing.assert_allclose(out.values, expected.values, atol=1e-6)
