@@ -22,6 +22,7 @@ from brainalign.models.mapping import as_columns
 from brainalign.scores.draws import Held, bootstrap_scores, interval, units_of
 from brainalign.scores.pairing import Pair, rows_of_fold
 
+_OF_ALL_TIMES = ("n_presentations", "n_units", "chance")
 _CHOICES = ("alpha", "alpha_at_edge", "cv_score")  # learned state of a mapping, one number a target
 
 
@@ -42,7 +43,7 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     Returns
     -------
     Dataset
-        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``; ``alpha``, ``alpha_at_edge`` (1 where
+        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``, ``chance`` of a metric of classes; ``alpha``, ``alpha_at_edge`` (1 where
         it is the first or last candidate) and ``cv_score`` (fold, neuroid[, time]) where the mapping chose by inner folds;
         ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were drawn, ``ci_low`` and ``ci_high``.
     """
@@ -52,8 +53,8 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     for i in range(both.target.sizes["time"]):
         now = replace(both, source=both.source.isel(time=i), target=both.target.isel(time=[i]))
         parts.append(_score(now, metric, n_bootstraps, seed, False))
-    out = xr.concat([part.drop_vars(["status", "n_presentations", "n_units"], errors="ignore") for part in parts], "time")
-    same = {name: parts[0][name] for name in ("n_presentations", "n_units") if name in parts[0]}
+    out = xr.concat([part.drop_vars(["status", *_OF_ALL_TIMES], errors="ignore") for part in parts], "time")
+    same = {name: parts[0][name] for name in _OF_ALL_TIMES if name in parts[0]}
     status = status_of(both.target, out.score.values, [part.status.values for part in parts])
     return out.assign(same).assign_coords(status=("neuroid", status))
 
@@ -71,13 +72,16 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         if n_bootstraps:
             held.append(Held(y, p, units_of(truth)))
     by_fold = np.stack([metric.score(fold) for fold in sums])
-    score = np.asarray(metric.score(metric.pool(sums))).reshape(shape)
+    pooled = metric.pool(sums)
+    score = np.asarray(metric.score(pooled)).reshape(shape)
     variables: dict[str, Any] = {
         "score": (dims, score),
         "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape)),
         "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
         "n_presentations": ((), tested),
     }
+    if (chance := getattr(metric, "chance", None)) is not None:
+        variables["chance"] = ((), float(np.max(chance(pooled))))
     for name in _CHOICES:
         columns = [fold[name] for fold in chosen]
         if all(column is not None and not np.isnan(column).all() for column in columns):

@@ -30,12 +30,15 @@ class FoldMetric:
         A sequence of such sums to the sums of all.
     score : callable
         Sums to scores (column,).
+    chance : callable, optional
+        Sums to the score (column,) of guesses that know how often each class comes. Without one it is 0.
     """
 
     name: str
     sums: Callable[[Numbers, Numbers], Any]
     pool: Callable[[Sequence[Any]], Any]
     score: Callable[[Any], Numbers]
+    chance: Callable[[Any], Numbers] | None = None
 
 
 def class_counts(target: Numbers, prediction: Numbers) -> dict[Any, Numbers]:
@@ -108,6 +111,45 @@ def balanced_accuracy(counts: dict[Any, Numbers]) -> Numbers:
     shown, hits = np.stack(list(counts.values()), axis=1).astype(np.float64)  # each (class, column)
     recall = np.divide(hits, shown, out=np.full(shown.shape, np.nan), where=shown > 0)
     return np.asarray(np.nanmean(recall, axis=0))
+
+
+def largest_share(counts: dict[Any, Numbers]) -> Numbers:
+    """Return the accuracy of always guessing the class that comes most often.
+
+    Parameters
+    ----------
+    counts : dict of class to ndarray, (2, column)
+
+    Returns
+    -------
+    ndarray of float64, (column,)
+
+    Examples
+    --------
+    >>> largest_share({0: np.array([[3], [3]]), 1: np.array([[1], [0]])})
+    array([0.75])
+    """
+    shown = np.stack([shown for shown, _ in counts.values()])
+    return np.asarray(shown.max(axis=0) / shown.sum(axis=0))
+
+
+def equal_share(counts: dict[Any, Numbers]) -> Numbers:
+    """Return the balanced accuracy of any guess: one over the number of classes that came.
+
+    Parameters
+    ----------
+    counts : dict of class to ndarray, (2, column)
+
+    Returns
+    -------
+    ndarray of float64, (column,)
+
+    Examples
+    --------
+    >>> equal_share({0: np.array([[3], [3]]), 1: np.array([[1], [0]])})
+    array([0.5])
+    """
+    return np.asarray(1 / np.sum([shown > 0 for shown, _ in counts.values()], axis=0))
 
 
 def spike_sums(target: Numbers, prediction: Numbers) -> Numbers:
@@ -205,8 +247,8 @@ def pseudo_r2(sums: Numbers) -> Numbers:
 
 PEARSON = FoldMetric("pearson", fold_sums, pool_sums, pooled_pearson)
 R2 = FoldMetric("r2", fold_sums, pool_sums, pooled_r2)
-ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy)
-BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy)
+ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy, largest_share)
+BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy, equal_share)
 BITS_PER_SPIKE = FoldMetric("bits-per-spike", spike_sums, add_sums, bits_per_spike)
 PSEUDO_R2 = FoldMetric("pseudo-r2", spike_sums, add_sums, pseudo_r2)
 

@@ -88,3 +88,16 @@ def test_a_neuroid_whose_predictions_do_not_vary_has_no_score_and_says_so(timed)
     assert np.isfinite(out.score.values[0]).all()
     assert (out.n_undefined_folds[1] == 3).all()
     assert out.status.values.tolist() == ["ok", "undefined"]
+
+
+@pytest.mark.parametrize(("metric", "chance"), [("accuracy", 0.75), ("balanced-accuracy", 0.5)])
+def test_decoded_classes_are_held_against_their_chance_and_not_against_zero(metric, chance):
+    x = np.random.default_rng(0).normal(size=(80, 6))
+    x = ba.responses(x, stimulus_id=range(80), neuroid_id=range(6), modality="ann", system="net")
+    x = x.assign_coords(side=("presentation", np.where(np.arange(80) % 4, "left", "right")))
+    ask = {"model": ba.Classifier("lda"), "cv": 8, "metric": metric, "controls": "none", "random_state": 0}
+    out = ba.evaluate(x, "side", **ask)
+    assert float(out.chance) == chance
+    tested = ba.permutation_test(out, over="fold", random_state=0)
+    assert float(tested.p_value_bound[0]) > 0.05
+    assert float(ba.permutation_test(out, over="fold", against=0.0, random_state=0).p_value_bound[0]) < 0.05
