@@ -35,22 +35,24 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
     leave-one-fold-out splits (Walther et al. 2016), without one product per split. Equal counts also allow each fold to be
     centred, which changes no difference and keeps digits; with other counts a run's own mean would stay, in part.
     """
-    if (counts == counts[0, 0]).all():
-        sums = sums - sums.mean(-2)[..., None, :]
+    equal = (counts == counts[0, 0]).all()
+    folds = (fold - fold.mean(-2)[..., None, :] if equal else fold for fold in sums)  # one at a time: memory that is used again
     total = sums.sum(0)
+    if equal:
+        total -= total.mean(-2)[..., None, :]
     products: Array = 0.0
     if covariances is not None:
-        for f, g in combinations(range(len(counts)), 2):
+        for (f, first), (g, second) in combinations(enumerate(folds), 2):
             noise = (covariances[f] + covariances[g]) / 2
-            one = whiten(sums[f], noise) @ whiten(sums[g], noise).swapaxes(-1, -2)
+            one = whiten(first, noise) @ whiten(second, noise).swapaxes(-1, -2)
             products = products + (one + one.swapaxes(-1, -2))
     elif precision is not None:
-        for fold in sums:
+        for fold in folds:
             half = half_weighted(fold, precision) @ (total - fold).swapaxes(-1, -2)
             products = products + (half + half.swapaxes(-1, -2))
     else:
         products = total @ total.swapaxes(-1, -2)
-        for fold in sums:
+        for fold in folds:
             products -= fold @ fold.swapaxes(-1, -2)
     if is_torch(products):
         products = (products + products.swapaxes(-1, -2)) / 2
