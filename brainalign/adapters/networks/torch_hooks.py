@@ -31,7 +31,7 @@ from brainalign.core.parameters import check_choice, check_number
 from brainalign.core.protocols import Piece
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
-_PIECE_ROWS = 16  # inputs differentiated together: bounds the graph that a backward pass holds
+_PIECE_ROWS = 32  # inputs differentiated together: bounds the graph that a backward pass holds
 _DIMS = {1: ("feature",), 2: ("channel", "sample"), 3: ("channel", "y", "x"), 4: ("channel", "z", "y", "x")}
 
 

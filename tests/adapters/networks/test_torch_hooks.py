@@ -282,10 +282,10 @@ def test_pieces_give_the_responses_and_their_gradients(convnet, pixels):
 
 
 def test_pieces_are_small_and_cover_the_rows(convnet):
-    many = table(np.zeros((40, 3, 8, 8), dtype=np.float32))
+    many = table(np.zeros((80, 3, 8, 8), dtype=np.float32))
     pieces = TorchResponder(convnet, layers="5", system="net").pieces(many)
-    assert np.concatenate([piece.rows for piece in pieces]).tolist() == list(range(40))
-    assert max(len(piece.inputs) for piece in pieces) <= 16
+    assert np.concatenate([piece.rows for piece in pieces]).tolist() == list(range(80))
+    assert max(len(piece.inputs) for piece in pieces) <= 32
 
 
 @pytest.mark.parametrize(("size", "dims"), [((4,), ("feature",)), ((2, 4), ("channel", "sample")), ((1, 2, 3, 4), None)])

@@ -123,17 +123,17 @@ def film(x, n):
 
 
 def test_images_under_a_delay_are_parts_whose_losses_add_up_and_shares_of_variance_do_not(squares, table):
-    x = film(ba.record(squares, table(20), progress=False), 20)
+    x = film(ba.record(squares, table(40), progress=False), 40)
     delayed = ba.readout(squares, ba.chain(ba.Delay([0.0, 1.0]), ba.Ridge(alphas=[1.0])).fit(x, x))
-    options = {"presentations": [16], "neuroid": 0}  # of images 15 and 16, which lie in two pieces
-    lost = ba.attribute(delayed, film(table(20), 20), method="occlusion", **options)
-    shared = ba.attribute(delayed, film(table(20), 20), method="shapley", **options)
-    assert np.flatnonzero(lost.values[0, 0]).tolist() == [15, 16]
+    options = {"presentations": [32], "neuroid": 0}  # of images 31 and 32, which lie in two pieces
+    lost = ba.attribute(delayed, film(table(40), 40), method="occlusion", **options)
+    shared = ba.attribute(delayed, film(table(40), 40), method="shapley", **options)
+    assert np.flatnonzero(lost.values[0, 0]).tolist() == [31, 32]
     np.testing.assert_allclose(lost.values, shared.values, atol=1e-5)
     with pytest.raises(CapabilityError, match="'sobol' and responses that are sums over several"):
-        ba.attribute(delayed, film(table(20), 20), method="sobol", neuroid=0)
+        ba.attribute(delayed, film(table(40), 40), method="sobol", neuroid=0)
     with pytest.raises(CapabilityError, match=r"groups= for inputs with dims .* that several rows share"):
-        ba.attribute(delayed, film(table(20), 20), method="occlusion", groups="feature")
+        ba.attribute(delayed, film(table(40), 40), method="occlusion", groups="feature")
 
 
 def test_what_stands_beside_attributions_is_kept_in_a_study(voxels, table, tmp_path):
