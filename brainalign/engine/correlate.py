@@ -27,7 +27,7 @@ def pearson_columns(A: Numbers, B: Numbers) -> Numbers:
     >>> pearson_columns(np.array([[1.0, 1.0], [2.0, 1.0], [3.0, 1.0]]), np.array([[2.0, 1.0], [4.0, 2.0], [6.0, 0.0]]))
     array([ 1., nan])
     """
-    return pooled_pearson(fold_sums(A, B))
+    return pooled_pearson(fold_sums(A, B, errors=False))
 
 
 def ranks(x: Numbers, *, axis: int = 0) -> Numbers:
