@@ -227,10 +227,8 @@ def _products(patterns: Array, origin: Array | None, dtype: str) -> Array:
             return _gram(patterns)
         origin = cast(origin, dtype)  # or a pass over float32 would be one in float64
     *lead, n, p = patterns.shape
-    width = (
-        p if is_torch(patterns) else max(n, _WIDE // max(1, n * math.prod(lead)))
-    )  # n, and sums of products cost no more memory
-    parts = even_slices(p, width)
+    # At least n channels: then the sum of products takes no more memory than the part.
+    parts = even_slices(p, p if is_torch(patterns) else max(n, _WIDE // max(1, n * math.prod(lead))))
     memory = empty((*lead, n, parts[-1].stop - parts[-1].start), dtype, patterns)
 
     def product(part: slice) -> Array:

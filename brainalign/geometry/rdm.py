@@ -87,16 +87,16 @@ def rdm(
     -------
     DataArray, ([by...,] [time, [time_2,]] stimulus, stimulus_2); unit: that of the metric
         Conditions in the order of first appearance. Coordinate ``n_neuroids``. NaN, never 0, for a condition without a
-        defined pattern: not presented in its group, or constant over neuroids at that time under ``"correlation"``. The attr ``symmetric``
-        is False where ``between`` made it so. Lazy with ``store``.
+        defined pattern: not presented in its group, or constant over neuroids at that time under ``"correlation"``. The attr
+        ``symmetric`` is False where ``between`` made it so. Lazy with ``store``.
 
     Raises
     ------
     ParameterError
         No such coordinate or fold; folds or noise missing, or given to a metric that has none.
     SchemaError
-        Fewer than three conditions, or neuroids under a correlation; a pattern that is constant over neuroids under one; a repeated condition under ``repeats="refuse"``; folds
-        that do not repeat the conditions; negative rates; noise that cannot be inverted.
+        Fewer than three conditions, or neuroids under a correlation; a pattern that is constant over neuroids under one; a repeated
+        condition under ``repeats="refuse"``; folds that do not repeat the conditions; negative rates; noise that cannot be inverted.
     CapabilityError, StoreError
         A metric that is not made tile by tile; a name that is taken in the study.
 

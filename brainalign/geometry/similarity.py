@@ -61,8 +61,8 @@ def similarity(
     ----------
     source, target : DataArray, (presentation, neuroid[, time]), or dict of them
         Repeats are averaged, and the stimuli that both have are used. Of a dict each system is compared by itself, on the stimuli that it
-        shares with the other side; its names are along the dim ``source`` or ``target`` of the result. With time on one side, each of its times is compared with the
-        other side; with time on both, the same times are.
+        shares with the other side; its names are along the dim ``source`` or ``target`` of the result. With time on one side, each of
+        its times is compared with the other side; with time on both, the same times are.
     metric : str or SimilarityMetric
         A name of ``ba.geometry.metrics.METRICS``, or what the functions of that module make: ``ba.geometry.metrics.shape(alpha=0.3)``.
     by : tuple of two str, optional

@@ -110,8 +110,9 @@ def _parts(
             for i, rows in enumerate(blocks):
                 first = _patterns(responses, cell, codes, rows, time, ask)
                 tile = _tile(first, None, ask)
-                hole[rows] |= holes_of(tile)
-                undefined[rows] &= holes_of(tile)
+                missing = holes_of(tile)
+                hole[rows] |= missing
+                undefined[rows] &= missing
                 yield (*lead, rows, rows), tile
                 del tile
                 for columns in blocks[i + 1 :]:

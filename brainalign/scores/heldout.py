@@ -43,8 +43,9 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     Returns
     -------
     Dataset
-        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``, ``chance`` of a metric of classes; ``alpha``, ``alpha_at_edge`` (1 where
-        it is the first or last candidate) and ``cv_score`` (fold, neuroid[, time]) where the mapping chose by inner folds;
+        ``score`` (neuroid[, time]), ``score_by_fold``, ``n_undefined_folds``, ``n_presentations``, ``chance`` of a metric of classes
+        (the highest of several targets); ``alpha``, ``alpha_at_edge`` (1 where it is the first or last candidate) and ``cv_score``
+        (fold, neuroid[, time]) where the mapping chose by inner folds;
         ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were drawn, ``ci_low`` and ``ci_high``.
     """
     if "time" not in both.source.dims or "time" not in both.target.dims:

@@ -113,42 +113,14 @@ def balanced_accuracy(counts: dict[Any, Numbers]) -> Numbers:
     return np.asarray(np.nanmean(recall, axis=0))
 
 
-def largest_share(counts: dict[Any, Numbers]) -> Numbers:
-    """Return the accuracy of always guessing the class that comes most often.
-
-    Parameters
-    ----------
-    counts : dict of class to ndarray, (2, column)
-
-    Returns
-    -------
-    ndarray of float64, (column,)
-
-    Examples
-    --------
-    >>> largest_share({0: np.array([[3], [3]]), 1: np.array([[1], [0]])})
-    array([0.75])
-    """
+def _largest_share(counts: dict[Any, Numbers]) -> Numbers:
+    """Return the accuracy of always guessing the class that comes most often."""
     shown = np.stack([shown for shown, _ in counts.values()])
     return np.asarray(shown.max(axis=0) / shown.sum(axis=0))
 
 
-def equal_share(counts: dict[Any, Numbers]) -> Numbers:
-    """Return the balanced accuracy of any guess: one over the number of classes that came.
-
-    Parameters
-    ----------
-    counts : dict of class to ndarray, (2, column)
-
-    Returns
-    -------
-    ndarray of float64, (column,)
-
-    Examples
-    --------
-    >>> equal_share({0: np.array([[3], [3]]), 1: np.array([[1], [0]])})
-    array([0.5])
-    """
+def _equal_share(counts: dict[Any, Numbers]) -> Numbers:
+    """Return the balanced accuracy of any guess: one over the number of classes that came."""
     return np.asarray(1 / np.sum([shown > 0 for shown, _ in counts.values()], axis=0))
 
 
@@ -247,8 +219,8 @@ def pseudo_r2(sums: Numbers) -> Numbers:
 
 PEARSON = FoldMetric("pearson", fold_sums, pool_sums, pooled_pearson)
 R2 = FoldMetric("r2", fold_sums, pool_sums, pooled_r2)
-ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy, largest_share)
-BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy, equal_share)
+ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy, _largest_share)
+BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy, _equal_share)
 BITS_PER_SPIKE = FoldMetric("bits-per-spike", spike_sums, add_sums, bits_per_spike)
 PSEUDO_R2 = FoldMetric("pseudo-r2", spike_sums, add_sums, pseudo_r2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,11 +120,13 @@ def from_pretrained(
     Raises
     ------
     ParameterError
-        Not found.
+        Not found, or no safetensors where ``use_safetensors`` asks for them.
     CapabilityError
         It needs code of its own.
     """
     try:
+        if options.get("use_safetensors"):
+            _refuse_pickled(source)
         return auto.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
@@ -134,6 +137,19 @@ def from_pretrained(
         raise ParameterError(
             f"{owner} could not load {str(source)!r} with {auto.__name__}: {_first_line(error)} Expected {expected}."
         ) from error
+
+
+def _refuse_pickled(source: str | Path) -> None:
+    """Refuse lists of safetensors that name other files, which transformers and diffusers would unpickle, or read from elsewhere."""
+    from transformers.utils import cached_file
+
+    tables = list(Path(source).rglob("*.safetensors.index.json"))
+    if not Path(source).is_dir():
+        found = cached_file(source, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+        tables = [Path(found)] if found else []
+    files = {Path(file) for table in tables for file in dict(json.loads(table.read_text()))["weight_map"].values()}
+    if wrong := sorted(str(file) for file in files if file.name != str(file) or file.suffix != ".safetensors"):
+        raise ValueError(f"weights in {preview(wrong)}.")
 
 
 def _first_line(error: Exception) -> str:

@@ -107,8 +107,8 @@ def patch(
     Notes
     -----
     Under ``"exact"``, what lies before a layer runs once and what lies behind it once for each of its nodes, many at a time, and on a
-    presentation only for those that differ there between the runs. Sources: Meng et al. 2022; Nanda 2023 (attribution); Hanna et al. 2024 (integrated
-    gradients, on activations); Jafari et al. 2025 (RelP).
+    presentation only for those that differ there between the runs. Sources: Meng et al. 2022; Nanda 2023 (attribution); Hanna et al.
+    2024 (integrated gradients, on activations); Jafari et al. 2025 (RelP).
 
     Examples
     --------

@@ -202,3 +202,7 @@ def test_weights_that_are_pickled_are_not_read(tmp_path):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ParameterError, match=r"could not load .* weights as safetensors .*save_pretrained"):
         hub.load(tmp_path, pretrained=True, seed=None, inputs=None, dtype="float32", device="cpu")
+    table = {"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(model.state_dict(), "pytorch_model.bin")}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(table))  # which transformers would follow
+    with pytest.raises(ParameterError, match=r"weights in 'pytorch_model\.bin'\. .* as safetensors"):
+        hub.load(tmp_path, pretrained=True, seed=None, inputs=None, dtype="float32", device="cpu")
