@@ -550,6 +550,7 @@ def test_labels_are_decoded_from_both_kinds(systems, kind):
     out = ba.evaluate(x.assign_coords(condition=("presentation", half)), "condition", model=ba.Classifier(), cv=3, random_state=0)
     assert out.score.shape == (1,)
     assert 0 <= float(out.score[0]) <= 1
+    assert float(out.chance) == 0.5
 
 
 def test_a_voxel_and_a_unit_are_recorded_and_attributed_by_the_same_calls():
