@@ -1,4 +1,4 @@
-"""``brainalign data check PATH``: opens whatever there is, says why it was opened so, and what stands out in it."""
+"""``brainalign data check PATH`` says what stands out in whatever there is, ``brainalign data add PATH STUDY`` brings it into a study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import xarray as xr
 
-from brainalign.core.errors import FormatError, ParameterError, SchemaError
+from brainalign.core.errors import FormatError, ParameterError, SchemaError, StoreError
 from brainalign.core.parameters import missing_options
 
 
@@ -58,6 +58,47 @@ def check_path(path: str, *, format: str | None = None, options: Sequence[str] =
     return int(any((findings(result).severity == "error").any() for result in results.values()))
 
 
+def add_path(
+    path: str,
+    study: str,
+    *,
+    name: str | None = None,
+    overwrite: bool = False,
+    format: str | None = None,
+    options: Sequence[str] = (),
+) -> None:
+    r"""Open a recording, save it into a study, and print what was saved where.
+
+    Parameters
+    ----------
+    path : str
+        A study of several recordings needs the option ``name=...``, which says which one.
+    study : str
+        Made where there is none.
+    name, overwrite
+        As in :func:`brainalign.save`.
+    format, options
+        As in :func:`check_path`.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = (folder / "rates.csv").write_text("stimulus_id,n1,n2\ncat,4,0.5\ndog,1,2.5\n")
+    >>> add_path(folder / "rates.csv", folder / "study.zarr", options=["modality=spikes", "system=monkey-a"])  # doctest: +ELLIPSIS
+    monkey-a: spikes, 2 presentation × 2 neuroid, 2 stimuli, 1 presentation each; saved in .../study.zarr as responses/monkey-a
+    """
+    from brainalign.dataset.open import save
+
+    x = _open(path, format, read_options(options))
+    try:
+        save(x, study, name=name, overwrite=overwrite)
+    except (ParameterError, StoreError) as error:
+        raise type(error)(f"{error} On the command line these are `--name` and `--overwrite`.") from error
+    name = str(x.system.values.flat[0]) if name is None else name
+    print(f"{name}: {_summary(x)}; saved in {study} as responses/{name}")
+
+
 def read_options(given: Sequence[str]) -> dict[str, Any]:
     """Return ``key=value`` texts as options; values are read as Python literals where they are some, else as text.
 
@@ -83,7 +124,7 @@ def read_options(given: Sequence[str]) -> dict[str, Any]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
-            raise ParameterError(f"brainalign data check got --option {text!r}. Expected key=value, e.g. --option tr_s=2.0.")
+            raise ParameterError(f"brainalign data got --option {text!r}. Expected key=value, e.g. --option tr_s=2.0.")
         try:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
@@ -110,23 +151,31 @@ def _open_with_nan(path: str, format: str | None, options: dict[str, Any]) -> xr
     """Open what may hold NaN that nobody declared: it is to be reported, with all its places, rather than refused at the first one."""
     from brainalign.dataset.open import FORMATS, find_format, open_responses
 
-    with _spoken():
-        name = find_format(path)[0] if format is None and Path(path).exists() else format
-        reader = FORMATS.get(name).open if name is not None else open_responses
-        if "system" in missing_options(reader, options):
-            options = options | {"system": Path(path).name}  # a check asks nothing of whom it was recorded from
-        able = "allow_nan" in signature(reader).parameters and "allow_nan" not in options
-        try:
-            x = open_responses(path, format=format, **options)
-        except ParameterError as error:
-            raise ParameterError(f"{error} On the command line options are given one by one: `--option tr_s=2.0`.") from error
-        except (FormatError, SchemaError):
-            if not able:
-                raise
-        else:
-            if not able or x.chunks is None or x.attrs["allow_nan"]:
-                return x
+    name = find_format(path)[0] if format is None and Path(path).exists() else format
+    reader = FORMATS.get(name).open if name is not None else open_responses
+    if "system" in missing_options(reader, options):
+        options = options | {"system": Path(path).name}  # a check asks nothing of whom it was recorded from
+    able = "allow_nan" in signature(reader).parameters and "allow_nan" not in options
+    try:
+        x = _open(path, format, options)
+    except (FormatError, SchemaError):
+        if not able:
+            raise
+    else:
+        if not able or x.chunks is None or x.attrs["allow_nan"]:
+            return x
     return open_responses(path, format=format, **options, allow_nan=True).assign_attrs(allow_nan=False)
+
+
+def _open(path: str, format: str | None, options: dict[str, Any]) -> xr.DataArray:
+    """Open one recording, and say on the terminal which format was chosen, and why."""
+    from brainalign.dataset.open import open_responses
+
+    with _spoken():
+        try:
+            return open_responses(path, format=format, **options)
+        except (ParameterError, StoreError) as error:
+            raise type(error)(f"{error} On the command line options are given one by one: `--option tr_s=2.0`.") from error
 
 
 def _shared(x: xr.DataArray, table: xr.Dataset) -> bool:

@@ -54,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             demo(arguments.output)
         elif arguments.command == "data":
-            from brainalign.cli.data import check_path
-
-            return check_path(arguments.path, format=arguments.format, options=arguments.option, output=arguments.output)
+            return _data(arguments)
         else:
             _run(arguments)
     except BrainAlignError as error:
@@ -98,16 +96,36 @@ def _keys(command: str) -> str:
 
 
 def _add_data(commands: Any) -> None:
-    text = "look at a recording: `brainalign data check PATH` says what is wrong with it, or seldom meant"
+    text = "look at a recording, or bring it into a study: `brainalign data check PATH`, `brainalign data add PATH STUDY`"
     data = commands.add_parser("data", help=text, description=f"{text[0].upper()}{text[1:]}.")
-    check = data.add_subparsers(dest="data_command", required=True, metavar="check").add_parser("check", help="check one path")
-    check.add_argument("path", help="a study, or a file or folder of any format")
-    check.add_argument("--format", help="name of the format; by default the content decides, and the reason is printed")
-    check.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="option of the format, e.g. tr_s=2.0; may be repeated"
-    )
+    verbs = data.add_subparsers(dest="data_command", required=True, metavar="check | add")
+    check = verbs.add_parser("check", help="say what is wrong with a recording, or seldom meant")
+    add = verbs.add_parser("add", help="save a recording into a study")
+    for command in (check, add):
+        command.add_argument("path", help="a study, or a file or folder of any format")
+        command.add_argument("--format", help="name of the format; by default the content decides, and the reason is printed")
+        command.add_argument(
+            "--option",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="option of the format, e.g. tr_s=2.0; may be repeated",
+        )
+        command.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     check.add_argument("--output", metavar="PAGE.html", help="write the findings with a picture of each")
-    check.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    add.add_argument("study", help="folder of the study; made where there is none")
+    add.add_argument("--name", help="name of the recording in the study (default: its system)")
+    add.add_argument("--overwrite", action="store_true", help="replace a recording of this name")
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from brainalign.cli.data import add_path, check_path
+
+    opened = {"format": arguments.format, "options": arguments.option}
+    if arguments.data_command == "check":
+        return check_path(arguments.path, output=arguments.output, **opened)
+    add_path(arguments.path, arguments.study, name=arguments.name, overwrite=arguments.overwrite, **opened)
+    return 0
 
 
 def _version() -> str:
