@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -139,3 +142,33 @@ def test_bad_input_is_named(rdms):
     missing[2, 1] = np.nan
     with pytest.raises(SchemaError, match="b is undefined in 1 of 24 RDMs that other geometries have"):
         identify_groups({"a": rdms, "b": missing})
+
+
+def test_the_table_of_layers_on_the_page_is_what_the_tutorial_makes():
+    """Its rows before learning, whose networks need no training; the tutorial's own code makes them."""
+    root = Path(__file__).parents[2]
+    cells = (root / "tutorials" / "topological_rsa.py").read_text(encoding="utf-8").split("# %%\n")[1:]
+    networks, asked = (
+        cells[0].partition("# %% [markdown]")[0],
+        next(c for c in cells if c.startswith("def noisy")).partition("rng = ")[0],
+    )
+    assert "in range(4):" in networks
+    made = {}
+    exec(networks.replace("in range(4):", "in range(0):") + asked, made)
+    page = (root / "docs" / "reproduced.md").read_text(encoding="utf-8")
+    rows = {"ranks (RSA)": "ranks, before learning", "topology 0.4-0.6": "topology-sensitive, before learning"}
+    wanted = {
+        name: np.array(re.findall(r"\.\d\d", page.split(f"| {row} |")[1].partition("\n")[0]), float) for name, row in rows.items()
+    }
+    rng = np.random.default_rng(0)
+    for tenths in range(5):
+        geometries = made["transforms"](made["noisy"](made["rdms"], tenths, rng))
+        found = identify_groups(
+            {name: geometries[name] for name in rows}, by="layer", over="seed", n_bootstraps=200, random_state=0
+        )
+        for name, figures in wanted.items():
+            score, low, high = (float(found[part].sel(geometry=name)) for part in ("score", "ci_low", "ci_high"))
+            share, *ends = figures.reshape(5, 3)[tenths]
+            assert ends[0] < score < ends[1]
+            assert score == pytest.approx(share, abs=0.03)  # two RDMs of seventy
+            assert [low, high] == pytest.approx(ends, abs=0.05)
