@@ -1,4 +1,4 @@
-"""What all figures share: the style, the colours, the names of units and of axes."""
+"""What all figures share: the style, the colours, the names of axes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ STYLE = {
     "axes.linewidth": 0.8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
     "svg.hashsalt": "brainalign", "figure.dpi": 120,
 }  # fmt: skip
-UNITS = {
-    "pearson": "Pearson r", "spearman": "Spearman ρ", "r2": "R²", "accuracy": "accuracy", "balanced-accuracy": "balanced accuracy",
-    "auc": "area under the ROC curve", "bits-per-spike": "bits per spike", "pseudo-r2": "pseudo-R²", "rho-a": "rho-a (rank correlation)",
-}  # fmt: skip
+#: Measures of RDMs by what reads better than their name; scores of predictions say their units themselves.
+_UNITS_OF_RDMS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "rho-a": "rho-a (rank correlation)"}
 
 
 def house_style() -> AbstractContextManager[Any]:
@@ -174,10 +172,9 @@ def unit_of(result: xr.Dataset | xr.DataArray, variable: str) -> str:
     """
     if variable == "score_normalized":
         return "score / ceiling"
-    metric = str(result.attrs.get("metric", ""))
-    unit = UNITS.get(metric, metric or "score")
-    aggregate = result.attrs.get("aggregate")
-    return f"{aggregate} {unit}" if aggregate and "neuroid" not in getattr(result, "score", result).dims else unit
+    score, metric, aggregate = getattr(result, "score", result), result.attrs.get("metric"), result.attrs.get("aggregate")
+    unit = score.attrs.get("units") or _UNITS_OF_RDMS.get(metric, metric or "score")
+    return f"{aggregate} {unit}" if aggregate and "neuroid" not in score.dims else unit
 
 
 def write_title(axes: Axes, title: str | None) -> None:

@@ -57,7 +57,7 @@ class Grid:
         cells = [positions[ok[positions]] for positions in self.target_groups.values()]
         scores = np.stack([part.score.values for part in parts])  # (group, neuroid[, time])
         variables: dict[str, Any] = {
-            "score": (cell_dims, self._reduced(scores, cells)),
+            "score": (cell_dims, self._reduced(scores, cells), parts[0].score.attrs),
             "score_neuroid": ((self.rows, *dims), scores),
             "n_features": ((self.rows,), [len(positions) for positions in self.source_groups.values()]),
             "n_neuroids": ((self.columns,), [len(cell) for cell in cells]),

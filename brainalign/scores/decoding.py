@@ -24,6 +24,7 @@ from brainalign.features.chain import Chain, chain
 from brainalign.models.classifier import Classifier
 from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import decisions
+from brainalign.scores.decoding_metrics import METRICS
 from brainalign.scores.decoding_people import check_people, exchange_parts, stack_systems
 from brainalign.scores.decoding_rows import absent_classes, check_rows, decoding_folds, restrict_folds, rows_with
 from brainalign.scores.draws import interval, units_of
@@ -257,7 +258,9 @@ def _labelled(score: Numbers, by_fold: Numbers, both: Pair, task: Task, truth: N
         score, by_fold = known_mean(score), known_mean(by_fold, axis=1)
     share = np.bincount(truth[tested]).max() / len(tested) if task.metric == "accuracy" else None
     chance = {"auc": 0.5, "accuracy": share, "balanced-accuracy": 1 / max(task.n_classes, 1), "pearson": 0.0}[task.metric]
-    return out.assign(score=(dims, score), score_by_fold=(("fold", *dims), by_fold), chance=chance, n_presentations=len(tested))
+    units = {"units": METRICS[task.metric].units}
+    scores = {"score": (dims, score, units), "score_by_fold": (("fold", *dims), by_fold, units)}
+    return out.assign(scores | {"chance": chance, "n_presentations": len(tested)})
 
 
 def _redrawn(both: Pair, asked: _Asked) -> Numbers:

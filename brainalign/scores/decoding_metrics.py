@@ -14,6 +14,7 @@ from brainalign.engine.timewise import area_under_curve
 class Metric(NamedTuple):
     """A score that is made of sums, which add up over folds."""
 
+    units: str  # as an axis names them
     sums: Callable[[Numbers, Numbers, int], Numbers]  # of values (row, labeling, output[, time]), truth and the number of classes
     redrawn: Callable[[Numbers, Numbers, int, Numbers], Numbers]  # of (row, output[, time]), truth, n, and weights (draw, row)
     value: Callable[[Numbers], Numbers]
@@ -93,8 +94,8 @@ def _pearson(sums: Numbers) -> Numbers:
 
 
 METRICS = {
-    "auc": Metric(_auc_sums, _auc_redrawn, _ratio),
-    "accuracy": Metric(_count_sums, _count_redrawn, _accuracy),
-    "balanced-accuracy": Metric(_count_sums, _count_redrawn, _balanced),
-    "pearson": Metric(_pearson_sums, _pearson_redrawn, _pearson),
+    "auc": Metric("area under the ROC curve", _auc_sums, _auc_redrawn, _ratio),
+    "accuracy": Metric("accuracy", _count_sums, _count_redrawn, _accuracy),
+    "balanced-accuracy": Metric("balanced accuracy", _count_sums, _count_redrawn, _balanced),
+    "pearson": Metric("Pearson r", _pearson_sums, _pearson_redrawn, _pearson),
 }

@@ -122,7 +122,7 @@ def evaluate(
     Returns
     -------
     Dataset
-        ``score`` (neuroid[, time]), pooled over folds from fold-centred sums; ``score_by_fold``; ``alpha`` and
+        ``score`` (neuroid[, time]), pooled over folds from fold-centred sums, in its attr ``units``; ``score_by_fold``; ``alpha`` and
         ``cv_score`` (fold, neuroid) where the mapping chooses by inner folds; ``n_presentations``, ``n_undefined_folds``;
         ``chance`` where classes are decoded (of guesses by how often each comes), which :func:`permutation_test` holds scores against;
         ``score_control`` (control, neuroid) and ``score_minus_best_control``; ``score_baseline`` (neuroid) where the mapping names a plainer one

@@ -75,9 +75,10 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     by_fold = np.stack([metric.score(fold) for fold in sums])
     pooled = metric.pool(sums)
     score = np.asarray(metric.score(pooled)).reshape(shape)
+    units = {"units": getattr(metric, "units", metric.name)}
     variables: dict[str, Any] = {
-        "score": (dims, score),
-        "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape)),
+        "score": (dims, score, units),
+        "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape), units),
         "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
         "n_presentations": ((), tested),
     }

@@ -24,6 +24,8 @@ class FoldMetric:
     Attributes
     ----------
     name : str
+    units : str
+        What a score is in, as an axis names it.
     sums : callable
         ``(target, prediction)``, both (row, column), to the sums of one fold.
     pool : callable
@@ -35,6 +37,7 @@ class FoldMetric:
     """
 
     name: str
+    units: str
     sums: Callable[[Numbers, Numbers], Any]
     pool: Callable[[Sequence[Any]], Any]
     score: Callable[[Any], Numbers]
@@ -217,12 +220,14 @@ def pseudo_r2(sums: Numbers) -> Numbers:
     return np.asarray(np.divide(model - null, room, out=np.full(len(room), np.nan), where=known))
 
 
-PEARSON = FoldMetric("pearson", fold_sums, pool_sums, pooled_pearson)
-R2 = FoldMetric("r2", fold_sums, pool_sums, pooled_r2)
-ACCURACY = FoldMetric("accuracy", class_counts, add_counts, accuracy, _largest_share)
-BALANCED_ACCURACY = FoldMetric("balanced-accuracy", class_counts, add_counts, balanced_accuracy, _equal_share)
-BITS_PER_SPIKE = FoldMetric("bits-per-spike", spike_sums, add_sums, bits_per_spike)
-PSEUDO_R2 = FoldMetric("pseudo-r2", spike_sums, add_sums, pseudo_r2)
+PEARSON = FoldMetric("pearson", "Pearson r", fold_sums, pool_sums, pooled_pearson)
+R2 = FoldMetric("r2", "R²", fold_sums, pool_sums, pooled_r2)
+ACCURACY = FoldMetric("accuracy", "accuracy", class_counts, add_counts, accuracy, _largest_share)
+BALANCED_ACCURACY = FoldMetric(
+    "balanced-accuracy", "balanced accuracy", class_counts, add_counts, balanced_accuracy, _equal_share
+)
+BITS_PER_SPIKE = FoldMetric("bits-per-spike", "bits per spike", spike_sums, add_sums, bits_per_spike)
+PSEUDO_R2 = FoldMetric("pseudo-r2", "pseudo-R²", spike_sums, add_sums, pseudo_r2)
 
 METRICS = Registry(
     "brainalign.metrics",

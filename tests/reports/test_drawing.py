@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 import xarray as xr
 
 from brainalign.reports.drawing import PALETTE, colour_cycle, colour_scale, in_words, labels_of, unit_of
@@ -20,13 +19,17 @@ def test_more_lines_than_the_palette_get_ordered_colours():
 def test_names_in_words():
     assert in_words("source_layer") == "layer (source)"
     assert in_words("stimulus_2") == "stimulus 2"
-    x = xr.DataArray(np.zeros((2, 2)), dims=("a", "b"), coords={"a": ["u", "v"]}, attrs={"metric": "r2"})
+    x = xr.DataArray(np.zeros((2, 2)), dims=("a", "b"), coords={"a": ["u", "v"]}, attrs={"units": "R²"})
     assert labels_of(x, "a") == ["u", "v"]
     assert labels_of(x, "b") == ["0", "1"]
     assert unit_of(x, "score") == "R²"
     assert unit_of(x, "score_normalized") == "score / ceiling"
 
 
-@pytest.mark.parametrize("metric", ["pearson", "spearman", "accuracy", "balanced-accuracy"])
-def test_every_metric_has_a_unit_that_reads_well(metric):
-    assert unit_of(xr.DataArray([0.0], attrs={"metric": metric}), "score") != metric or metric == "accuracy"
+def test_a_score_says_its_units_and_a_measure_of_geometry_its_name():
+    score = xr.DataArray([0.0], dims="neuroid", attrs={"units": "bits per spike"})
+    result = xr.Dataset({"score": score}, attrs={"metric": "bits-per-spike", "units": "of something else", "aggregate": "median"})
+    assert unit_of(result, "score") == "bits per spike"
+    assert unit_of(result.mean("neuroid"), "score") == "median bits per spike"
+    for metric, words in (("spearman", "Spearman ρ"), ("cka", "cka"), (None, "score")):
+        assert unit_of(xr.Dataset({"score": 0.0}, attrs={"metric": metric} if metric else {}), "score") == words

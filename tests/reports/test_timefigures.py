@@ -49,7 +49,8 @@ def test_time_course_marks_the_smallest_distance_and_refuses_more_dims_than_it_d
 
 def decoded(**variables):
     times = np.arange(4) / 10
-    return xr.Dataset({"score": ("time", [0.5, 0.6, 0.9, 0.7]), **variables}, coords={"time": times}, attrs={"metric": "auc"})
+    score = ("time", [0.5, 0.6, 0.9, 0.7], {"units": "area under the ROC curve"})
+    return xr.Dataset({"score": score, **variables}, coords={"time": times}, attrs={"metric": "auc"})
 
 
 def test_time_course_has_its_chance_and_says_what_its_marks_are():

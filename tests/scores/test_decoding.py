@@ -49,6 +49,7 @@ def test_a_planted_window_is_found_and_nothing_before_it(model, n):
     assert (out.p_value_cluster.values[planted] == 1 / (n + 1)).all()
     assert out.score.values[planted].min() > 0.75
     assert (out.attrs["metric"], float(out.chance), int(out.n_presentations)) == ("auc", 0.5, N)
+    assert out.score.attrs["units"] == "area under the ROC curve"
 
 
 def test_a_sustained_code_gives_a_square_and_a_rotating_one_a_diagonal():

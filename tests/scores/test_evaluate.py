@@ -228,7 +228,19 @@ def test_a_metric_of_ones_own():
 
     out = ba.evaluate(source, target, model=FIXED, cv=4, metric=WorstError(), random_state=0)
     np.testing.assert_allclose(out.score.values, out.score_by_fold.values.min(axis=0))
-    assert out.attrs["metric"] == "worst-error"
+    assert (out.attrs["metric"], out.score.attrs["units"]) == ("worst-error", "worst-error")
+
+
+def test_scores_say_what_they_are_in_and_what_is_made_of_them_does_not(tmp_path):
+    network, brain = pair_of()
+    for source, target, metric, units in ((network, brain, "pearson", "Pearson r"), (brain, network, "r2", "R²")):
+        ask = {"model": FIXED, "cv": 4, "metric": metric, "n_permutations": 9, "random_state": 0}
+        out = ba.evaluate(source, target, store=tmp_path / metric, **ask)
+        for result in (out, ba.open_study(tmp_path / metric)["results/evaluate"].to_dataset()):
+            said = {name: x.attrs["units"] for name, x in result.data_vars.items() if "units" in x.attrs}
+            assert said == {"score": units, "score_by_fold": units}
+        tested = ba.permutation_test(out, over="fold", n_permutations=9, random_state=0)
+        assert {name for name, x in tested.data_vars.items() if x.attrs.get("units") == units} == {"score"}
 
 
 def test_decodes_a_label_of_the_source():

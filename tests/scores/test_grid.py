@@ -20,6 +20,7 @@ def test_each_cell_is_the_median_of_evaluate(study):
     layer = study.network[:, study.network.layer.values == "layer2"]
     alone = ba.evaluate(layer, study.fmri, model=FIXED, cv=folds)
     np.testing.assert_allclose(out.score_neuroid.sel(source_layer="layer2"), alone.score, atol=1e-6)
+    assert out.score.attrs == alone.score.attrs == {"units": "Pearson r"}
     for region in ("V1", "V4", "IT"):
         expected = np.median(alone.score.values[alone.region.values == region])
         assert float(out.score.sel(source_layer="layer2", target_region=region)) == pytest.approx(expected, abs=1e-6)
