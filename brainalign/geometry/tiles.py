@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.tiles import compact
 from brainalign.dataset.writing import save_parts
 from brainalign.engine.backend import move, to_numpy
-from brainalign.engine.distances import METRICS, cross_distances, pairwise_distances
+from brainalign.engine.distances import METRICS, SCALED, cross_distances, pairwise_distances, scaled_patterns
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
 from brainalign.geometry.conditions import Array, Cell
@@ -67,7 +68,7 @@ def store_tiles(
     ParameterError
         ``max_memory`` holds no tile.
     SchemaError
-        NaN in the responses, or too few neuroids.
+        NaN in the responses, too few neuroids, or patterns that cannot be scaled: told once all are read for the first time (at the last time).
     """
     if ask.metric not in METRICS or ask.folds is not None:
         raise CapabilityError(
@@ -104,23 +105,25 @@ def _parts(
     blocks = [slice(start, min(start + side, n)) for start in range(0, n, side)]
     places = np.ndindex(template.shape[: template.ndim - 2 - bool(n_times)])
     for at, cell, hole in zip(places, cells, holes, strict=True):
-        undefined = np.isin(np.arange(n), codes[cell.rows]) & bool(len(cell.columns))
+        undefined = np.ones(n, dtype=bool)
         for time in range(n_times) if n_times else [None]:
             lead = at if time is None else (*at, time)
-            for i, rows in enumerate(blocks):
-                first = _patterns(responses, cell, codes, rows, time, ask)
-                tile = _tile(first, None, ask)
-                missing = holes_of(tile)
-                hole[rows] |= missing
-                undefined[rows] &= missing
-                yield (*lead, rows, rows), tile
-                del tile
-                for columns in blocks[i + 1 :]:
-                    tile = _tile(first, _patterns(responses, cell, codes, columns, time, ask), ask)
+            for rows, columns in combinations_with_replacement(blocks, 2):
+                second = _patterns(responses, cell, codes, columns, time, ask)
+                if rows is blocks[0]:
+                    undefined[columns] &= _undefined(second, ask)
+                    if columns is blocks[-1] and time in (None, n_times - 1):  # all are read, for the first time
+                        refuse_undefined(undefined, template.coords["stimulus"].values, cell, ask.metric)
+                if rows is columns:
+                    first = second
+                    tile = _tile(first, None, ask)
+                    hole[rows] |= holes_of(tile)
+                    yield (*lead, rows, rows), tile
+                else:
+                    tile = _tile(first, second, ask)
                     yield (*lead, rows, columns), tile
                     yield (*lead, columns, rows), tile.T
-                    del tile  # before the next one is made beside it
-        refuse_undefined(undefined, template.coords["stimulus"].values, cell, ask.metric)
+                del tile, second  # before the next ones are made beside them
 
 
 def _patterns(
@@ -145,6 +148,14 @@ def _patterns(
     if (counts != 1).any():
         sums /= np.where(counts, counts, np.nan)[:, None]
     return move(sums.astype(ask.dtype, copy=False), ask.device), rounding_unit(values)
+
+
+def _undefined(patterns: tuple[Any, float], ask: Settings) -> Array | bool:
+    """Say which patterns were presented and cannot be scaled."""
+    values, unit = patterns
+    return ask.metric in SCALED and to_numpy(
+        scaled_patterns(values, ask.metric, unit=max(unit, float(np.finfo(ask.dtype).eps)))[1]
+    )
 
 
 def _tile(first: Any, second: Any, ask: Settings) -> Array:

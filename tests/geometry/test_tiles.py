@@ -80,6 +80,19 @@ def test_each_pair_of_blocks_is_compared_once(tmp_path, small, monkeypatch):
     assert len(seen) == 4 * 5 / 2
 
 
+@pytest.mark.parametrize("times", [(), (2,)])
+@pytest.mark.parametrize(("metric", "value", "what"), [("correlation", 0.3, "constant over neuroids"), ("cosine", 0.0, "zero")])
+def test_patterns_that_cannot_be_scaled_are_told_once_all_are_read(tmp_path, small, monkeypatch, metric, value, what, times):
+    made, seen = tiles._tile, []
+    monkeypatch.setattr(tiles, "_tile", lambda *args: seen.append(1) or made(*args))
+    x = recording(n=64, times=times)
+    x[3] = x[60] = value
+    with pytest.raises(SchemaError, match=f"rdm got 2 of 64 conditions whose pattern is {what} in all.*: 's03', 's60'"):
+        ba.rdm(x, metric=metric, store=tmp_path / "out.zarr", **small)
+    assert len(seen) == (10 if times else 0) + 3  # of four blocks, and at the first of two times all ten tiles
+    assert not (tmp_path / "out.zarr").exists()
+
+
 def test_what_cannot_be_tiled_is_named(tmp_path, small):
     x = recording(run=["1"] * 25 + ["2"] * 25, ids=[f"s{i % 25}" for i in range(50)])
     with pytest.raises(CapabilityError, match=r"store= with metric='crossnobis' and folds='run'.*'correlation', 'cosine'"):
