@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -92,7 +93,9 @@ def correlations(maps: Numbers, others: Numbers) -> Numbers:
     return out
 
 
-def variogram_surrogates(values: Numbers, places: Numbers, n_draws: int, rng: np.random.Generator) -> Numbers:
+def variogram_surrogates(
+    values: Numbers, places: Numbers, n_draws: int, rng: np.random.Generator, shown: Callable[[Any], Any] = iter
+) -> Numbers:
     """Draw maps that vary over distance as a given one does.
 
     Parameters
@@ -103,6 +106,8 @@ def variogram_surrogates(values: Numbers, places: Numbers, n_draws: int, rng: np
         Coordinates between which distance means something: in a volume, or on a sphere.
     n_draws : int
     rng : Generator
+    shown : callable
+        From an iterable to what goes along it with a bar.
 
     Returns
     -------
@@ -122,7 +127,7 @@ def variogram_surrogates(values: Numbers, places: Numbers, n_draws: int, rng: np
     wanted = _variogram(values[:, None], first, second, bins)[:, 0]
     permuted = np.stack([rng.permutation(values) for _ in range(n_draws)], axis=1)
     best, misfit = np.empty((n, n_draws)), np.full(n_draws, np.inf)
-    for smooth in _smoothers(places, min(n - 1, _NEIGHBOURS)):
+    for smooth in _smoothers(places, min(n - 1, _NEIGHBOURS), shown):
         smoothed = smooth @ permuted
         slope, offset, error = _regress(_variogram(smoothed, first, second, bins), wanted)
         noise = rng.normal(size=smoothed.shape)
@@ -139,9 +144,9 @@ def _random_rotations(n: int, rng: np.random.Generator) -> Numbers:
     return np.asarray(Rotation.from_quat(quaternions).as_matrix())
 
 
-def _smoothers(places: Numbers, n_neighbours: int) -> Iterator[csr_array]:
+def _smoothers(places: Numbers, n_neighbours: int, shown: Callable[[Any], Any]) -> Iterator[csr_array]:
     distance, neighbour = KDTree(places).query(places, n_neighbours + 1)  # itself first
-    for k in np.unique(np.geomspace(min(4, n_neighbours), n_neighbours, _DEGREES).astype(np.int64)) + 1:
+    for k in shown(np.unique(np.geomspace(min(4, n_neighbours), n_neighbours, _DEGREES).astype(np.int64)) + 1):
         relative = distance[:, :k] / np.maximum(distance[:, k - 1 : k], np.finfo(float).tiny)
         start = np.arange(len(places) + 1) * k
         for weights in (np.exp(-relative), np.exp(-2.0 * relative**2)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from brainalign.engine.maps import correlations, spin_orders, spun_correlations,
 from brainalign.engine.moments import Numbers
 from brainalign.scores.inference import with_p_values
 
+_TOGETHER = 50  # rotations between two moves of the bar
 
-def map_test(x: Any, y: Any, null: str, n: int, rng: np.random.Generator) -> xr.Dataset:
+
+def map_test(x: Any, y: Any, null: str, n: int, rng: np.random.Generator, shown: Callable[[Any], Any]) -> xr.Dataset:
     """Test how alike two maps are against maps that vary over distance as the second one does.
 
     Parameters
@@ -24,6 +27,8 @@ def map_test(x: Any, y: Any, null: str, n: int, rng: np.random.Generator) -> xr.
     null : {"spin", "variogram"}
     n : int
     rng : Generator
+    shown : callable
+        From an iterable to what goes along it with a bar.
 
     Returns
     -------
@@ -45,10 +50,12 @@ def map_test(x: Any, y: Any, null: str, n: int, rng: np.random.Generator) -> xr.
     places = _places(x if "x_mm" in x.coords else y)
     maps, other = x.values.reshape(-1, x.shape[-1]).T.astype(np.float64), y.values.astype(np.float64)
     if null == "spin":
-        chance = spun_correlations(maps, other, spin_orders(places, _sides(x if "x_mm" in x.coords else y, places), n, rng))
+        sides = _sides(x if "x_mm" in x.coords else y, places)
+        sizes = [min(_TOGETHER, n - start) for start in range(0, n, _TOGETHER)]
+        chance = np.concatenate([spun_correlations(maps, other, spin_orders(places, sides, size, rng)) for size in shown(sizes)])
     else:
         known = np.flatnonzero(np.isfinite(other))
-        chance = correlations(maps[known], variogram_surrogates(other[known], places[known], n, rng).T).T
+        chance = correlations(maps[known], variogram_surrogates(other[known], places[known], n, rng, shown).T).T
     observed = correlations(maps, other[:, None])[:, 0]
     dims = x.dims[:-1]
     coords = {name: coord for name, coord in x.coords.items() if set(coord.dims) <= set(dims)}

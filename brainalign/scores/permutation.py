@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of, presentation_table
@@ -41,6 +44,7 @@ def permutation_test(
     clusters: str | None = None,
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Test a prediction, a score, a difference of two scores, or the likeness of two maps against chance.
 
@@ -69,6 +73,8 @@ def permutation_test(
     n_permutations : int
         Fewer are made where there are fewer, as of the signs of 8 subjects.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over permutations. Shifts, phases and signs, which are all made at once, have no bar.
 
     Returns
     -------
@@ -118,13 +124,13 @@ def permutation_test(
     check_choice("clusters", clusters, (None, "mass", "tfce"), owner="permutation_test")
     check_number("n_permutations", n_permutations, owner="permutation_test", low=1, integer=True)
     seed = check_random_state(random_state, owner="permutation_test")
-    rng = np.random.default_rng(seed)
+    rng, shown = np.random.default_rng(seed), partial(progress_bar, progress=progress, desc="permutations")
     if any(isinstance(side, xr.DataArray) and "presentation" in side.dims for side in (x, y)):
         _refuse("null", null, _OF_ROWS, "predictions and responses")
-        out = _of_predictions(x, y, null, within, block_s, n_permutations, rng)
+        out = _of_predictions(x, y, null, within, block_s, n_permutations, rng, shown)
     elif null in _OF_MAPS or isinstance(x, xr.DataArray):
         _refuse("null", null, _OF_MAPS, "maps")
-        out = map_test(x, y, "variogram" if null == "auto" else null, n_permutations, rng)
+        out = map_test(x, y, "variogram" if null == "auto" else null, n_permutations, rng, shown)
     else:
         _refuse("null", null, _OF_UNITS, "results")
         out = sign_test(x, y, over, against, n_permutations, rng, clusters=clusters)
@@ -152,8 +158,9 @@ def _refuse(name: str, null: str, known: tuple[str, ...], what: str) -> None:
 
 
 def _of_predictions(
-    x: Any, y: Any, null: str, within: str | None, block_s: float | None, n: int, rng: np.random.Generator
-) -> xr.Dataset:
+    x: Any, y: Any, null: str, within: str | None, block_s: float | None, n: int, rng: np.random.Generator,
+    shown: Callable[[Any], Any],
+) -> xr.Dataset:  # fmt: skip
     validate(x, name="x (predictions)")
     validate(y, name="y (responses)")
     prediction, truth, _ = align(x, y, on=join_key(x, y), source_name="x", target_name="y")
@@ -166,9 +173,9 @@ def _of_predictions(
         groups = pd.factorize(rows["stimulus_id"])[0]
         parts_of = None if within is None else _codes(rows, within)
         orders = exchange_groups(groups, n, rng, owner="permutation_test", within=parts_of)
-        chance = _reordered(y_columns, p_columns, parts, orders)
+        chance = _reordered(y_columns, p_columns, parts, shown(orders))
     else:
-        parts, chance = _in_time(rows, y_columns, p_columns, null, block_s, n, rng)
+        parts, chance = _in_time(rows, y_columns, p_columns, null, block_s, n, rng, shown)
     score = pooled_pearson(pool_sums([fold_sums(y_columns[part], p_columns[part]) for part in parts]))
     shape, dims = truth.shape[1:], truth.dims[1:]
     labels: dict[str, Any] = {name: (dim, v) for dim in dims for name, v in coords_of(truth, dim).items()}
@@ -197,8 +204,9 @@ def _codes(rows: pd.DataFrame, name: str) -> Numbers:
 
 
 def _in_time(
-    rows: pd.DataFrame, truth: Numbers, prediction: Numbers, null: str, block_s: float | None, n: int, rng: np.random.Generator
-) -> tuple[list[Numbers], Numbers]:
+    rows: pd.DataFrame, truth: Numbers, prediction: Numbers, null: str, block_s: float | None, n: int, rng: np.random.Generator,
+    shown: Callable[[Any], Any],
+) -> tuple[list[Numbers], Numbers]:  # fmt: skip
     """Return the rows of each run, and the r that chance gives."""
     if "onset_s" not in rows:
         raise ParameterError(f"permutation_test got null={null!r} for presentations without `onset_s`. Expected null='exchange'.")
@@ -209,16 +217,16 @@ def _in_time(
     if null == "shift":
         return runs, shifted_sums(truth, prediction, runs).at(draw_shifts(lengths, n, rng))
     if null == "runs":
-        return runs, _reordered(truth, prediction, runs, time_orders(runs, null=null, n_permutations=n, rng=rng))
+        return runs, _reordered(truth, prediction, runs, shown(time_orders(runs, null=null, n_permutations=n, rng=rng)))
     step = typical_step(rows, runs)
     block = max(1, round(check_number("block_s", block_s, owner="permutation_test", low=0, low_open=True) / step))
     in_order = np.concatenate(runs)
     orders = np.empty((n, len(in_order)), dtype=np.int64)
     orders[:, in_order] = in_order[block_orders(lengths, block, n, rng)]
-    return runs, _reordered(truth, prediction, runs, orders)
+    return runs, _reordered(truth, prediction, runs, shown(orders))
 
 
-def _reordered(truth: Numbers, prediction: Numbers, parts: list[Numbers], orders: Numbers) -> Numbers:
+def _reordered(truth: Numbers, prediction: Numbers, parts: list[Numbers], orders: Iterable[Numbers]) -> Numbers:
     """Return r of the truth's rows in other orders; each part is centred, and rows change places between parts only whole."""
     y, p = (np.empty(side.shape) for side in (truth, prediction))
     for part in parts:

@@ -4,6 +4,7 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.scores import mapnulls
 
 RNG = np.random.default_rng(0)
 
@@ -47,6 +48,18 @@ def test_scores_of_a_result_are_a_map_and_holes_are_left_out():
     )
     assert out.score.item() == pytest.approx(1)
     assert out.p_value.item() == 0.05
+
+
+@pytest.mark.parametrize("null", ["spin", "variogram"])
+def test_long_draws_show_a_bar_however_many_go_together(null, capsys, monkeypatch):
+    at = places(60)
+    x, y = brain_map(RNG.normal(size=(2, 60)), at), brain_map(RNG.normal(size=60), at)
+    silent = ba.permutation_test(x, y, null=null, n_permutations=30, random_state=0)
+    assert "permutations" not in capsys.readouterr().err  # no terminal
+    monkeypatch.setattr(mapnulls, "_TOGETHER", 7)
+    shown = ba.permutation_test(x, y, null=null, n_permutations=30, random_state=0, progress=True)
+    assert "permutations: 100%" in capsys.readouterr().err
+    xr.testing.assert_equal(shown, silent)
 
 
 def test_messages():

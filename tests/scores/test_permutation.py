@@ -124,6 +124,18 @@ def test_one_seed_one_answer():
     np.testing.assert_array_equal(first.p_value, again.p_value)
 
 
+@pytest.mark.parametrize("null", ["exchange", "runs", "block"])
+def test_long_draws_show_a_bar_which_changes_nothing(null, capsys):
+    x, y = sides(slow(6, 10, 3), slow(6, 10, 3), **({} if null == "exchange" else in_runs(6, 10)))
+    options = {"null": null, "block_s": 6.0 if null == "block" else None, "n_permutations": 30, "random_state": 0}
+    silent = ba.permutation_test(x, y, **options)
+    assert "permutations" not in capsys.readouterr().err  # no terminal
+    shown = ba.permutation_test(x, y, **options, progress=True)
+    assert "permutations: 100%" in capsys.readouterr().err
+    xr.testing.assert_equal(shown, silent)
+    assert "progress" not in ba.core.provenance(shown).steps[-1]["params"]
+
+
 def test_messages():
     x, y = sides(RNG.normal(size=(30, 4)), RNG.normal(size=(30, 4)))
     with pytest.raises(AlignmentError, match=r"predictions of shape \(30, 2\)"):
