@@ -6,6 +6,7 @@ is S / (S + a N), with ``a`` the mean over stimuli of 1 / (presentations average
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from brainalign.engine.moments import Numbers, deviations
 _TILE = 2**22  # values of one half that are worked on at a time: 32 MB
 
 
-def split_half(values: Numbers, codes: Numbers, n_splits: int, rng: np.random.Generator) -> Numbers:
+def split_half(
+    values: Numbers, codes: Numbers, n_splits: int, rng: np.random.Generator, shown: Callable[[Any], Any] = iter
+) -> Numbers:
     """Return the reliability of the averages over all repeats, from random halves of them.
 
     Parameters
@@ -27,6 +30,8 @@ def split_half(values: Numbers, codes: Numbers, n_splits: int, rng: np.random.Ge
         Which stimulus each row presents.
     n_splits : int
     rng : Generator
+    shown : callable
+        From an iterable to what goes along it with a bar.
 
     Returns
     -------
@@ -43,7 +48,7 @@ def split_half(values: Numbers, codes: Numbers, n_splits: int, rng: np.random.Ge
     halves = split_halves(codes, n_splits, rng)
     r = np.zeros(values.shape[1])
     step = max(1, _TILE // halves[0][0].shape[0])
-    for start in range(0, values.shape[1], step):
+    for start in shown(range(0, values.shape[1], step)):
         tile = values[:, start : start + step].astype(np.float64)
         tile = tile - tile.mean(axis=0)
         r[start : start + step] = np.mean([pearson_columns(first @ tile, second @ tile) for first, second in halves], axis=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import xarray as xr
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.grids import grid_attrs
 from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
 from brainalign.dataset.repeats import presentations_in_rows
@@ -42,6 +45,7 @@ def noise_ceiling(
     cv: Any = None,
     floor: float = 0.3,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Return the highest score that a model could reach with the repeat-averaged responses.
 
@@ -67,6 +71,8 @@ def noise_ceiling(
     floor : float
         Reliability below which a correction is not made, but NaN.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over splits.
 
     Returns
     -------
@@ -121,10 +127,12 @@ def noise_ceiling(
     n_splits = (10 if method == "inter-system" else 100) if n_splits is None else n_splits
     check_number("n_splits", n_splits, owner="noise_ceiling", low=1, integer=True)
     seed = check_random_state(random_state, owner="noise_ceiling")
+    shown = partial(progress_bar, progress=progress, desc="splits of repeats")
     if method == "inter-system":
         check_number("floor", floor, owner="noise_ceiling", low=0.0, high=1.0)
         options = {"model": model, "cv": cv, "n_splits": n_splits}
-        return _from_others(responses, check_others(others, responses), options, pool=pool, units=units, floor=floor, seed=seed)
+        groups = check_others(others, responses)
+        return _from_others(responses, groups, options, pool=pool, units=units, floor=floor, seed=seed, shown=shown)
     if others is not None:
         raise ParameterError(
             f"noise_ceiling got `others` for method={method!r}. Expected method='inter-system': other systems are no repeats."
@@ -139,7 +147,7 @@ def noise_ceiling(
         rho, kind = np.ones(values.shape[1]), "deterministic"
     else:
         _refuse_too_few(counts, responses)
-        rho, kind = _reliability(values, codes, method, n_splits, np.random.default_rng(seed)), method
+        rho, kind = _reliability(values, codes, method, n_splits, np.random.default_rng(seed), shown), method
     rho = np.where((status == "ok") & (rho > 0), rho, np.nan)
     status = as_labels(np.where((status == "ok") & np.isnan(rho), "unreliable", status))
     with np.errstate(divide="ignore"):
@@ -190,11 +198,16 @@ def _from_others(
     units: str,
     floor: float,
     seed: int,
+    shown: Callable[..., Any],
 ) -> xr.DataArray:
     """Divide the mean of what others predict by the mean of what noise leaves of it, over those that pass the floor."""
     groups = [others] if pool else [{name: x} for name, x in others.items()]
     streams = np.random.SeedSequence(seed).spawn(len(groups))
-    parts = [consistency(group, responses, **options, seed=stream) for group, stream in zip(groups, streams, strict=True)]
+    n_times = [responses.sizes.get("time", 1) if any("time" in x.dims for x in group.values()) else 1 for group in groups]
+    with shown(total=options["n_splits"] * sum(n_times)) as bar:
+        parts = [
+            consistency(x, responses, **options, seed=stream, step=bar.update) for x, stream in zip(groups, streams, strict=True)
+        ]
     raw, target, source = (np.stack([getattr(part, name) for part in parts]) for name in ("raw", "target", "source"))
     reliable = (target >= floor) & (source >= floor) & np.isfinite(raw)
     with np.errstate(invalid="ignore"):
@@ -245,11 +258,13 @@ def _of_rdms(rdms: xr.DataArray, units: str) -> xr.DataArray:
     return write_step(out, "noise_ceiling", params={"units": units}, inputs={"responses": rdms})
 
 
-def _reliability(values: Numbers, codes: Numbers, method: str, n_splits: int, rng: np.random.Generator) -> Numbers:
+def _reliability(
+    values: Numbers, codes: Numbers, method: str, n_splits: int, rng: np.random.Generator, shown: Callable[..., Any]
+) -> Numbers:
     """Return S / (S + a N) of the averages over all repeats, by one of the methods."""
     counts = np.bincount(codes)
     if method == "split-half":
-        return split_half(values, codes, n_splits, rng)
+        return split_half(values, codes, n_splits, rng, shown)
     if method == "variance":
         signal, noise = signal_and_noise(values, codes)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,14 @@ def check_others(others: Any, target: xr.DataArray) -> dict[str, xr.DataArray]:
 
 
 def consistency(
-    sources: Mapping[str, xr.DataArray], target: xr.DataArray, *, model: Any, cv: Any, n_splits: int, seed: Any
+    sources: Mapping[str, xr.DataArray],
+    target: xr.DataArray,
+    *,
+    model: Any,
+    cv: Any,
+    n_splits: int,
+    seed: Any,
+    step: Callable[[], Any] = lambda: None,
 ) -> Consistency:
     """Predict a target from other systems, from all presentations and from halves of them.
 
@@ -104,6 +111,8 @@ def consistency(
     n_splits : int
         Random halves.
     seed : int or SeedSequence
+    step : callable
+        Called after each split, of each time.
 
     Returns
     -------
@@ -129,10 +138,10 @@ def consistency(
             f"noise_ceiling got model={model!r}. Expected a mapping from stimulus to stimulus, such as `ba.Ridge()`."
         )
     if "time" in target.dims and any("time" in x.dims for x in sources.values()):
-        parts = []
+        parts, options = [], {"model": mapping, "cv": cv, "n_splits": n_splits, "seed": seed, "step": step}
         for i, at in enumerate(target["time"].values):
             now = {name: _at_time(x, at, name) for name, x in sources.items()}
-            parts.append(consistency(now, target.isel(time=i, drop=True), model=mapping, cv=cv, n_splits=n_splits, seed=seed))
+            parts.append(consistency(now, target.isel(time=i, drop=True), **options))
         raw, top, bottom = (np.stack([getattr(p, name) for p in parts], axis=-1) for name in ("raw", "target", "source"))
         return Consistency(raw, top, bottom, parts[0].n_stimuli, parts[0].mean_inverse_repeats)
     ids = _usable_stimuli([target, *sources.values()])
@@ -150,6 +159,7 @@ def consistency(
             *(predict(np.concatenate(half, axis=1), z) for half, z in zip((first, second), of_target, strict=True)), strict=True
         )
         halves.append(pooled_pearson(pool_sums([fold_sums(a, b) for (_, a), (_, b) in pairs])))
+        step()
     # A prediction is an average over the repeats of what it is made from; where that is deterministic, over the target's.
     known, wanted = next((side for side in x if not side.deterministic), y).inverse_repeats
     r = np.mean(halves, axis=0)

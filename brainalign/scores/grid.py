@@ -139,7 +139,7 @@ def compare(
     if store is not None:
         return _in_store(source, target, asked, grid, of_group, finish, store=store, resume=resume, by=by, recovery=recovery)
     if isinstance(ceiling, str) and ceiling == "repeat":  # the same for every source group
-        ceiling = noise_ceiling(target, random_state=seed)
+        ceiling = noise_ceiling(target, random_state=seed, progress=progress)
     here = replace(asked, ceiling=ceiling, progress=False)
     shown = progress_bar(source_groups.items(), progress=progress, desc=f"compare by {by[0]}")
     return finish([score_systems(source.isel(neuroid=at), target, replace(here, controls=of_group[name])) for name, at in shown])

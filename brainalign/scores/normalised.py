@@ -41,7 +41,7 @@ def normalise(out: xr.Dataset, ceiling: Any, target: xr.DataArray, *, metric: st
         raise ParameterError(f"evaluate got a ceiling for metric={metric!r}. Expected 'pearson' or 'r2': leave `ceiling` out.")
     if isinstance(ceiling, str):
         check_choice("ceiling", ceiling, ("repeat",), owner="evaluate")
-        ceiling = noise_ceiling(target, random_state=seed)
+        ceiling = noise_ceiling(target, random_state=seed, progress=False)
     if not isinstance(ceiling, xr.DataArray):
         raise ParameterError(
             f"The 'ceiling' parameter of evaluate must be 'repeat', a DataArray from `ba.noise_ceiling`, or None. Got {ceiling!r} instead."

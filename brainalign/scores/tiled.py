@@ -152,7 +152,8 @@ def score_in_tiles(
 def _ceiling(ceiling: Any, target: Any, tile: Any, columns: slice, seed: int) -> Any:
     """Return the part of a ceiling that a tile has; what does not fit the target stays as it is, to be refused."""
     if isinstance(ceiling, str) and ceiling == "repeat" and isinstance(tile, xr.DataArray):
-        return noise_ceiling(tile, random_state=seed)  # halves are drawn from rows and seed, the same for all tiles
+        # halves are drawn from rows and seed, the same for all tiles
+        return noise_ceiling(tile, random_state=seed, progress=False)
     if isinstance(ceiling, xr.DataArray) and ceiling.sizes.get("neuroid") == target.sizes["neuroid"]:
         return ceiling.isel(neuroid=columns)
     return ceiling

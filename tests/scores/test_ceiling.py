@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -184,6 +186,17 @@ def test_one_seed_one_answer_whatever_the_tiling(monkeypatch):
     assert first.attrs["seed"] == 5
     drawn = ba.noise_ceiling(x, n_splits=10)
     np.testing.assert_array_equal(ba.noise_ceiling(x, n_splits=10, random_state=drawn.attrs["seed"]), drawn)
+
+
+def test_long_splits_show_a_bar_which_changes_nothing(capsys):
+    x = recording([3] * 40, n_neuroids=30)
+    silent = ba.noise_ceiling(x, n_splits=10, random_state=5)
+    assert capsys.readouterr().err == ""  # no terminal
+    xr.testing.assert_identical(ba.noise_ceiling(x, n_splits=10, random_state=5, progress=True).drop_attrs(), silent.drop_attrs())
+    assert "splits of repeats: 100%" in capsys.readouterr().err
+    for verb in (ba.evaluate, partial(ba.compare, by=("neuroid_id", "neuroid_id"))):  # what they do not show, it does not either
+        verb(x[:, :2], x[:, :2], ceiling="repeat", cv=3, progress=False)
+        assert capsys.readouterr().err == ""
 
 
 def test_halves_are_equal_disjoint_and_of_one_stimulus():

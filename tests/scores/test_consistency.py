@@ -136,6 +136,13 @@ def test_each_time_from_the_same_time():
         ceiling(found | {"a": found["a"].isel(time=[0])})
 
 
+@pytest.mark.parametrize("times", [None, [0.0, 0.1]])
+def test_one_bar_goes_along_all_systems_and_times(times, capsys):
+    found = animals(0.5, n_stimuli=20, n_neuroids=4, n_repeats=4, names=("a", "b", "c"), times=times)
+    ceiling(found, n_splits=3, progress=True)
+    assert f"splits of repeats: 100%|██████████| {6 if times is None else 12}/" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_ceiling():
     found = animals(1.0, n_stimuli=40, n_neuroids=4, n_repeats=3, names="abc")
     first = ceiling(found, random_state=5)
