@@ -54,7 +54,7 @@ def join_rdms(sides: Mapping[str, xr.DataArray], join: str) -> JoinedRdms:
     AlignmentError
         Fewer than three stimuli in common; any that is not shared under ``join="exact"``.
     SchemaError
-        A side is no set of symmetric matrices with unique stimuli.
+        A side is no set of symmetric matrices with unique stimuli, or has no matrix.
     """
     ids = {name: _checked_ids(x, name) for name, x in sides.items()}
     shared = _shared(ids, join)
@@ -137,6 +137,8 @@ def _checked_ids(x: Any, name: str) -> list[str]:
             f"{name} has {seen}. Expected a DataArray (..., 'stimulus', 'stimulus_2') labelled on both: make it with `ba.rdm`, or open "
             "it with `ba.open_rdms`."
         )
+    if 0 in x.shape[:-2]:
+        raise SchemaError(f"{name} has no matrix: {dict(x.sizes)}. Expected one at least: look at what was selected.")
     first, second = ([str(i) for i in x.coords[dim].values.tolist()] for dim in SQUARE)
     if first != second:
         at = next((i for i, (u, v) in enumerate(zip(first, second, strict=False)) if u != v), min(len(first), len(second)))

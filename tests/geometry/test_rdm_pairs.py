@@ -3,7 +3,7 @@ import pytest
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError, SchemaError
-from brainalign.geometry.rdm_pairs import join_rdms, label_of, leading
+from brainalign.geometry.rdm_pairs import join_rdms, label_of, leading, pairs_of
 
 
 def rdm_of(ids, **labels):
@@ -54,6 +54,16 @@ def test_a_triangle_alone_is_no_symmetric_matrix(values, message):
     x = rdm_of(list("abcd"))
     with pytest.raises(SchemaError, match=f"target is not symmetric: .*{message}.*or fill the one that is empty"):
         join_rdms({"source": x, "target": x.copy(data=values)}, "inner")
+
+
+def test_no_matrix_at_all_is_an_error():
+    x = rdm_of(list("abcd"), layer=["l1", "l2"])
+    with pytest.raises(
+        SchemaError, match=r"source has no matrix: \{'layer': 0, .*\}\. Expected one at least: look at what was selected"
+    ):
+        join_rdms({"source": x[:0], "target": x}, "inner")
+    with pytest.raises(SchemaError, match="rdms has no matrix"):
+        pairs_of(x[:0], "rdms")
 
 
 def test_names_of_matrices_and_of_dims():
