@@ -332,14 +332,16 @@ def riemannian_distances(a: Numbers, b: Numbers) -> Numbers:
 
 def _nearest(signal: Numbers, noise: Numbers) -> float:
     def spread(share: float) -> float:
-        logs = np.log(np.maximum(np.linalg.eigvalsh(signal + np.exp(share) * noise), np.finfo(np.float64).tiny))
+        of_noise = 1.0 / (1.0 + np.exp(-share))
+        mixed = np.linalg.eigvalsh((1.0 - of_noise) * signal + of_noise * noise)
+        logs = np.log(np.maximum(mixed, np.finfo(np.float64).tiny))
         return float(logs.var() * len(logs))
 
     tried = [spread(share) for share in _NOISE_RANGE]
     best = int(np.argmin(tried))
     around = _NOISE_RANGE[max(best - 1, 0)], _NOISE_RANGE[min(best + 1, len(_NOISE_RANGE) - 1)]
     found = minimize_scalar(spread, bounds=around, method="bounded", options={"xatol": 1e-6})
-    return float(np.sqrt(min(found.fun, tried[best], spread(-np.inf))))
+    return float(np.sqrt(min(found.fun, tried[best], spread(-np.inf), spread(np.inf))))
 
 
 def _cosine_of(features: Callable[..., Numbers], *, takes_covariance: bool = False) -> Comparator:

@@ -96,6 +96,10 @@ def test_noise_of_the_first_matrix_is_nothing_to_riemannian_distance():
     assert compared("riemannian", source, noisy)[0, 0] < 1e-4 < 0.5 < compared("riemannian", noisy, source)[0, 0]
 
 
+def test_noise_alone_is_at_no_riemannian_distance_from_noise():
+    assert compared("riemannian", distances(1), np.ones_like(distances(1)))[0, 0] < 1e-9
+
+
 def test_riemannian_distance_is_at_most_that_of_the_best_scale():
     a, b = distances(1), distances(1, seed=1)
     basis = np.linalg.qr(np.c_[np.ones(N), np.eye(N)[:, 1:]])[0][:, 1:].T
