@@ -137,7 +137,7 @@ def geodesic(
 
 
 def whole(vectors: Numbers, x: xr.DataArray, name: str) -> Numbers:
-    """Return the pairs of matrices after checking that none is missing, for thresholds are taken over all of them.
+    """Return the pairs of matrices after checking that none is missing: thresholds, means and positions are those of all of them.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def whole(vectors: Numbers, x: xr.DataArray, name: str) -> Numbers:
     if missing.any():
         at = int(np.argmax(missing > 0))
         raise SchemaError(
-            f"{name} lacks {missing[at]} of {vectors.shape[1]} pairs{label_of(x, at)}. Expected all of them, of which thresholds are quantiles: "
+            f"{name} lacks {missing[at]} of {vectors.shape[1]} pairs{label_of(x, at)}. Expected all of them: "
             "leave out the stimuli that some matrix lacks, or that matrix."
         )
     return vectors

@@ -75,5 +75,5 @@ def test_bad_input_is_named():
         trajectories(rdms, along="layer")
     with pytest.raises(ParameterError, match="'n_dimensions' parameter"):
         trajectories(rdms, n_dimensions=8)
-    with pytest.raises(SchemaError, match=r"lacks 7 of 28 pairs at time=0\.0"):
+    with pytest.raises(SchemaError, match=r"lacks 7 of 28 pairs at time=0\.0\. Expected all of them: leave out"):
         trajectories(rdms.where((rdms.stimulus != "s1") & (rdms.stimulus_2 != "s1")))
