@@ -44,3 +44,14 @@ def test_negative_rates_and_singular_noise_are_named():
         dissimilarities(block, (codes, NAMES), (one, FOLDS[:1]), None, CELL, settings("poisson"))
     with pytest.raises(SchemaError, match="noise covariance of 5 neuroids in all presentations and neuroids cannot be inverted"):
         dissimilarities(block, (codes, NAMES), (one, FOLDS[:1]), np.ones((5, 5)), CELL, settings("mahalanobis"))
+
+
+def test_what_only_the_rounding_of_float32_left_is_no_pattern():
+    """Two presentations that make a constant mean, but for the last digits of what was stored."""
+    x = np.random.default_rng(0).uniform(size=(4, 9)).astype(np.float32)
+    block, codes, one = np.r_[x, np.float32(2) - x[2:3]], np.array([0, 1, 2, 3, 2]), np.zeros(5, dtype=int)
+    assert np.ptp(block[[2, 4]].mean(axis=0, dtype=np.float64)) > 1e-9
+    with pytest.raises(SchemaError, match=r"1 of 4 conditions whose pattern is constant over neuroids.*'c'"):
+        dissimilarities(
+            block, (codes, np.array(list("abcd"), dtype=object)), (one, FOLDS[:1]), None, CELL, settings("correlation")
+        )
