@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -165,7 +166,9 @@ def grid_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
     return _of_products(metric, _flat(first) @ _flat(second).T)
 
 
-def permuted_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], orders: Numbers) -> Numbers:
+def permuted_scores(
+    metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], orders: Numbers, shown: Callable[[Any], Any] = iter
+) -> Numbers:
     """Score again with the stimuli of the second side in other orders.
 
     Parameters
@@ -175,6 +178,8 @@ def permuted_scores(metric: SimilarityMetric, first: Sequence[Array], second: Se
         From ``metric.prepare``, which is not repeated.
     orders : ndarray of int, (permutation, stimulus)
         One order is the same for all systems.
+    shown : callable
+        From an iterable to what goes along it with a bar.
 
     Returns
     -------
@@ -186,7 +191,7 @@ def permuted_scores(metric: SimilarityMetric, first: Sequence[Array], second: Se
     if swap:  # fewer matrices to move, the other way
         orders = np.argsort(orders, axis=1)
     flat = _flat(still) if metric.inner else None
-    for scores, order in zip(out, orders, strict=True):
+    for scores, order in zip(out, shown(orders), strict=True):
         index = order[:, None] * len(order) + order if metric.pairs else order  # into flat matrices: four times as fast
         moved = [x.take(index, axis=None if metric.pairs else 0) for x in moving]
         if flat is not None:
@@ -234,7 +239,9 @@ def p_of_orders(score: Numbers, null: Numbers, *, higher_is_alike: bool) -> tupl
     return p_values(tied, both[1:]), p_of_the_maximum(z[0] - _TIE * np.abs(z[0]), z[1:])
 
 
-def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], halves: Numbers) -> Numbers:
+def half_scores(
+    metric: SimilarityMetric, first: Sequence[Array], second: Sequence[Array], halves: Numbers, shown: Callable[[Any], Any] = iter
+) -> Numbers:
     """Score again from random halves of the stimuli, everything prepared anew.
 
     Parameters
@@ -244,6 +251,8 @@ def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
         Responses, as ``metric.prepare`` takes them.
     halves : ndarray of bool, (draw, stimulus)
         The same stimuli for all systems.
+    shown : callable
+        From an iterable to what goes along it with a bar; kernels are compared in all draws at once, and have none.
 
     Returns
     -------
@@ -256,7 +265,7 @@ def half_scores(metric: SimilarityMetric, first: Sequence[Array], second: Sequen
     if "rotate" in metric.invariances and not metric.trials:
         first, second = ([_narrowed(x) for x in side] for side in (first, second))
     out = np.empty((len(halves), len(first), len(second)))
-    for scores, rows in zip(out, halves, strict=True):
+    for scores, rows in zip(out, shown(halves), strict=True):
         scale = rows.mean() ** -0.5 if metric.sums else 1.0
         a, b = ([metric.prepare(x[rows] * scale) for x in side] for side in (first, second))
         scores[...] = grid_scores(metric, a, b)

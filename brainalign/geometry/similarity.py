@@ -14,6 +14,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, check_sizes
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import presentation_table
@@ -54,6 +55,7 @@ def similarity(
     ceiling: str | Mapping[str, xr.DataArray] | None = None,
     join: str = "inner",
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compare two systems, or every group of one with every group of the other, by a metric of representational similarity.
 
@@ -83,6 +85,8 @@ def similarity(
     join : {"inner", "exact"}
         Whether stimuli that one side lacks are left out (and reported) or an error.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over permutations and bootstraps; where there are several times, over these.
 
     Returns
     -------
@@ -148,7 +152,7 @@ def similarity(
     if isinstance(source, Mapping) or isinstance(target, Mapping):
         return _of_each(source, target, partial(
             similarity, metric=measure, by=by, n_permutations=n_permutations, n_bootstraps=n_bootstraps, n_neuroids=n_neuroids,
-            n_draws=n_draws, ceiling=ceiling, join=join, random_state=seed,
+            n_draws=n_draws, ceiling=ceiling, join=join, random_state=seed, progress=progress,
         ))  # fmt: skip
     valid = validate(source, name="source"), validate(target, name="target")
     averaged = [average_if_repeated(side, owner="similarity") for side in valid]
@@ -162,8 +166,7 @@ def similarity(
     timed = _runs(x, y)
     orders, units = _orders(timed, n, n_permutations, streams[0]), _units(timed, n)
     halves, n_units = _halves(measure, first, second, units, n_bootstraps, streams[1])
-    parts = [_scores(measure, *both, orders, halves) for both in times_of(first, second)]
-    found = {name: np.stack([part[name] for part in parts], axis=-1) for name in parts[0]}
+    found = _over_times(measure, first, second, orders, halves, progress)
     _warn_of_undefined(found, measure, n, halves.sum(axis=1).max(initial=0))
     found = _with_inference(found, measure, halves, n_units)
     if sizes:
@@ -244,8 +247,24 @@ def _halves(
     return draw_halves(units, n_bootstraps, rng, share_to_draw(measure, systems)), n_units
 
 
+def _over_times(
+    measure: SimilarityMetric, first: Side, second: Side, orders: Numbers, halves: Numbers, progress: bool | None
+) -> dict[str, Numbers]:
+    """Return the scores at every time, along the last axis, with a bar over times, or over the draws of a single one."""
+    n_times = max(1 if side.times is None else len(side.times) for side in (first, second))
+    times = progress_bar(times_of(first, second), progress=n_times > 1 and progress, desc="times", total=n_times)
+    shown = partial(progress_bar, progress=n_times == 1 and progress, desc="draws")
+    parts = [_scores(measure, *both, orders, halves, shown) for both in times]
+    return {name: np.stack([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
 def _scores(
-    measure: SimilarityMetric, first: Sequence[Numbers], second: Sequence[Numbers], orders: Numbers, halves: Numbers
+    measure: SimilarityMetric,
+    first: Sequence[Numbers],
+    second: Sequence[Numbers],
+    orders: Numbers,
+    halves: Numbers,
+    shown: Callable[[Any], Any],
 ) -> dict[str, Numbers]:
     """Return the scores of all cells at one time, in the given order and in others, and those of halves of the stimuli."""
     n, widths = len(first[0]), [[x.shape[-1] for x in side] for side in (first, second)]
@@ -253,9 +272,9 @@ def _scores(
     a, b = ([form.prepare(x) for x in side] for side in (first, second))
     found = {"score": grid_scores(form, a, b)}
     if len(orders):
-        found["null"] = permuted_scores(form, a, b, orders)
+        found["null"] = permuted_scores(form, a, b, orders, shown)
     if len(halves):
-        found["score_bootstrap"] = half_scores(cheapest_form(measure, n, *widths, halves=True), first, second, halves)
+        found["score_bootstrap"] = half_scores(cheapest_form(measure, n, *widths, halves=True), first, second, halves, shown)
     return found
 
 
@@ -359,7 +378,7 @@ def _of_systems(others: Any, target: xr.DataArray, name: str | None, measure: Si
     cells = {}
     for label, columns in positions_of(target, name, "target").items():
         scores = [
-            similarity(x.isel(neuroid=theirs[system][label]), target.isel(neuroid=columns), metric=measure).score
+            similarity(x.isel(neuroid=theirs[system][label]), target.isel(neuroid=columns), metric=measure, progress=False).score
             for system, x in others.items()
             if label in theirs[system]
         ]

@@ -124,7 +124,7 @@ def compare(
             aggregate=aggregate,
         )  # fmt: skip
         options = {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "ceiling": ceiling}
-        return _by_similarity(source, target, by, measure, options, Controls.asked(controls), recovery, random_state)
+        return _by_similarity(source, target, by, measure, options, Controls.asked(controls), recovery, random_state, progress)
     source_groups = positions_of(source, by[0], "source", owner="compare")
     target_groups = positions_of(target, by[1], "target", owner="compare")
     grid = Grid(f"source_{by[0]}", f"target_{by[1]}", source_groups, target_groups, aggregate)
@@ -256,14 +256,15 @@ def _by_similarity(
     controls: Controls,
     recovery: Any,
     random_state: Any,
+    progress: bool | None,
 ) -> xr.Dataset:
     """Compare the groups without a mapping, and their controls with them."""
     seed, sign = seed_of(random_state, None, "compare"), 1.0 if measure.higher_is_alike else -1.0
-    out = similarity(source, target, metric=measure, by=by, random_state=seed, **options)
+    out = similarity(source, target, metric=measure, by=by, random_state=seed, progress=progress, **options)
     beside: dict[str, list[Any]] = {}
     for name, x in (controls.sources or {}).items():
         own = by[0] if by[0] in coords_of(x, "neuroid") else None
-        found = similarity(x, target, metric=measure, by=(own, by[1]), join=options["join"], random_state=seed)
+        found = similarity(x, target, metric=measure, by=(own, by[1]), join=options["join"], random_state=seed, progress=False)
         beside.setdefault(SEED_OF.sub("", name), []).append(_rows_of(found.score, out.score, name))
     if beside:
         scores = np.stack([np.mean(seeds, axis=0) for seeds in beside.values()])
@@ -273,7 +274,7 @@ def _by_similarity(
     if recovery is not False:
 
         def scorer(x: xr.DataArray, y: xr.DataArray) -> float:
-            return sign * float(similarity(x, y, metric=measure).score)
+            return sign * float(similarity(x, y, metric=measure, progress=False).score)
 
         further = {"controls": controls.sources or {}, **({} if recovery is True else recovery)}
         out = _with_recovery(out, source, target, by, scorer, further, seed)

@@ -107,6 +107,23 @@ def test_permutations_move_the_target_once_for_all_cells(study):
     ).all()
 
 
+@pytest.mark.parametrize("metric", ["procrustes", "cka-debiased"])
+def test_long_draws_show_a_bar_which_changes_nothing(study, metric, capsys):
+    sides = study.network[:, :3], study.brain[:, :3]
+    options = {"metric": metric, "n_permutations": 5, "n_bootstraps": 5, "random_state": 0}
+    silent = ba.similarity(*sides, **options)
+    assert "draws" not in capsys.readouterr().err  # no terminal
+    xr.testing.assert_equal(ba.similarity(*sides, **options, progress=True), silent)
+    assert "draws: 100%|██████████| 5/5" in capsys.readouterr().err
+    timed = xr.concat([sides[1]] * 3, xr.Variable("time", [0.0, 0.1, 0.2], {"units": "s"}), coords="minimal").transpose(
+        ..., "time"
+    )
+    ba.similarity(sides[0], timed.assign_attrs(time_reference="stimulus onset"), **options, progress=True)
+    shown = capsys.readouterr().err
+    assert "times: 100%|██████████| 3/3" in shown
+    assert "draws" not in shown
+
+
 def test_a_distance_is_significant_when_it_is_small(study):
     out = ba.similarity(study.network, study.brain, metric="shape-1", by=BY, n_permutations=99, random_state=0)
     assert float(out.p_value_max.sel(source_layer="layer1", target_region="V1")) == 0.01
