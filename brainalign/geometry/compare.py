@@ -44,6 +44,7 @@ def compare_rdms(
     clusters: str | None = None,
     join: str = "inner",
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compare every source RDM with every target RDM.
 
@@ -89,6 +90,8 @@ def compare_rdms(
     join : {"inner", "exact"}
         Whether stimuli that one side lacks are left out (and reported) or an error.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over draws of stimuli and over permutations.
 
     Returns
     -------
@@ -167,6 +170,7 @@ def compare_rdms(
         "null": null,
         "within": within,
         "clusters": clusters,
+        "progress": progress,
         "random_state": random_state,
     }
     sizes = dict(zip(dims + more_dims, shape + more_shape, strict=True))

@@ -12,6 +12,7 @@ import xarray as xr
 from scipy import stats
 
 from brainalign.core.errors import UndefinedDrawsWarning
+from brainalign.core.progress import progress_bar
 from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.clusters import cluster_p_values_along, sign_flip_t
 from brainalign.engine.comparators import COMPARATORS
@@ -171,11 +172,14 @@ def _values(cast: Cast, plan: Plan, counts: Numbers, units: list[Numbers]) -> li
     """Return scores and bounds, (draw, model + bound, group[, unit]), for each set of draws of units."""
     shape = (len(cast.models) + 2 * cast.ceiling, *cast.data.shape[: 1 if plan.averaged else 2])
     out = [np.empty((max(len(counts), len(u)), *shape)) for u in units]
-    for part in _parts(cast, plan, counts):
-        for values, u in zip(out, units, strict=True):
-            draws = part.draws if len(counts) > 1 else slice(None)
-            weights = u[draws] if len(u) > 1 else u
-            values[draws, :, part.group] = _reduced(part, weights, cast.ceiling, plan.averaged)
+    n_parts = len(counts) * len(cast.data)
+    with progress_bar(progress=len(counts) > 1 and plan.progress, desc="draws", total=n_parts) as bar:
+        for part in _parts(cast, plan, counts):
+            for values, u in zip(out, units, strict=True):
+                draws = part.draws if len(counts) > 1 else slice(None)
+                weights = u[draws] if len(u) > 1 else u
+                values[draws, :, part.group] = _reduced(part, weights, cast.ceiling, plan.averaged)
+            bar.update(len(part.scores))
     return out
 
 
@@ -257,8 +261,10 @@ def _renamed(cast: Cast, plan: Plan, rng: np.random.Generator) -> Numbers:
         orders = exchange_orders(stimuli, plan.n_permutations, rng, within=plan.groups)
     null = np.empty((len(orders), *(cast.scores.shape[:2] if plan.averaged else cast.scores.shape)))
     options: dict[str, Any] = {"averaged": plan.averaged, "covariance": plan.covariance}
-    for draws, scores in permuted_scores(cast.models, cast.data, plan.metric, orders, **options):
-        null[draws] = scores
+    with progress_bar(progress=plan.progress, desc="permutations", total=len(orders)) as bar:
+        for draws, scores in permuted_scores(cast.models, cast.data, plan.metric, orders, **options):
+            null[draws] = scores
+            bar.update(len(scores))
     return null
 
 

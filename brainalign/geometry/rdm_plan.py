@@ -21,7 +21,7 @@ _SIDES = ("source", "target")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked for, resolved; the first ten are keywords of :func:`brainalign.compare_rdms`.
+    """What is asked for, resolved; the first eleven are keywords of :func:`brainalign.compare_rdms`.
 
     Attributes
     ----------
@@ -48,6 +48,7 @@ class Plan:
     null: str
     within: str | None
     clusters: str | None
+    progress: bool | None
     ceiling: str | None
     metric: str
     unit: str | None
@@ -84,7 +85,7 @@ def make_plan(
     Parameters
     ----------
     asked : mapping
-        ``n_bootstraps over between level n_permutations null within clusters ceiling random_state``.
+        ``n_bootstraps over between level n_permutations null within clusters progress ceiling random_state``.
     sizes : mapping of str to int
         Dims of the score.
     both : JoinedRdms

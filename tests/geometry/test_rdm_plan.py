@@ -9,7 +9,7 @@ from brainalign.geometry.rdm_plan import make_plan
 
 IDS = [f"s{i}" for i in range(6)]
 NOTHING = {"n_bootstraps": 0, "over": "stimulus", "between": None, "level": 0.95, "ceiling": None, "n_permutations": 0,
-           "null": "exchange", "within": None, "clusters": None, "random_state": 0}  # fmt: skip
+           "null": "exchange", "within": None, "clusters": None, "progress": None, "random_state": 0}  # fmt: skip
 
 
 def rdms(seed=0, **sizes):
