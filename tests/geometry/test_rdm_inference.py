@@ -6,7 +6,8 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, UndefinedDrawsWarning
-from brainalign.engine.bootstrap import Drawn
+from brainalign.engine.bootstrap import Drawn, draw_weights
+from brainalign.engine.rdm_bootstrap import redrawn_scores
 from brainalign.engine.reliability import geometry_bounds
 
 N, N_SUBJECTS = 14, 8
@@ -74,6 +75,21 @@ def test_a_draw_is_the_score_of_the_sample_that_it_draws():
     np.testing.assert_allclose(again.ci_low, each.ci_low)
     without = ba.compare_rdms(layers()[:, 1:, 1:], people()[:, 1:, 1:])
     np.testing.assert_allclose(each.score_left_out[0], without.score, rtol=1e-10)
+
+
+def test_intervals_over_people_and_stimuli_have_the_corrected_variance():
+    """Not that of draws of both, which count the noise of single measurements three times."""
+    source, target, n, pairs = layers(), people(noise=2.0), 200, np.triu_indices(N, 1)
+    out = ba.compare_rdms(source, target, metric="pearson", over=("subject", "stimulus"), n_bootstraps=n, random_state=0)
+    rng = np.random.default_rng(np.random.SeedSequence(0).spawn(2)[0])
+    units, stimuli = draw_weights(N_SUBJECTS, n, rng), draw_weights(N, n, rng)
+    (part,) = redrawn_scores(source.values[:, *pairs], target.values[None, :, *pairs], "pearson", stimuli, ceiling=False)
+    both, of_units = (np.einsum("dms,ds->dm", x, units) / N_SUBJECTS for x in (part.scores, out.score_by_subject.values[None]))
+    np.testing.assert_allclose(out.score_bootstrap, both, rtol=1e-10)
+    drawn = Drawn(out.score.values, both, (of_units, part.scores.mean(axis=-1)), [N_SUBJECTS, N])
+    np.testing.assert_allclose([out.ci_low, out.ci_high], drawn.interval(0.95), rtol=1e-10)
+    apart = Drawn(out.score.values, both, (), [N_SUBJECTS, N])
+    assert (drawn.spread[0] < 0.95 * apart.spread[0]).all()
 
 
 @pytest.mark.parametrize("metric", ["pearson", "spearman", "cosine"])
