@@ -95,7 +95,7 @@ def recovery_study(
     ParameterError
         A control is missing; fewer than two systems; no recording to imitate.
     SchemaError, AlignmentError
-        Systems with repeats or a time dim, or without common stimuli.
+        Systems with repeats or a time dim, or without common stimuli; a recording of stimuli that several subjects saw, in one array.
 
     Notes
     -----
@@ -177,7 +177,7 @@ def recovery_of_grid(
     Raises
     ------
     SchemaError
-        Stimuli of the source that several subjects saw, in one array.
+        Stimuli of a side that several subjects saw, in one array.
     """
     seed = check_random_state(random_state, owner="recovery_study")
     rows, columns = f"source_{by[0]}", f"target_{by[1]}"

@@ -14,7 +14,7 @@ from brainalign.core.parameters import check_number, check_sizes, preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
-from brainalign.dataset.repeats import presentations_in_rows
+from brainalign.dataset.repeats import average_if_repeated, presentations_in_rows
 from brainalign.engine.moments import Numbers, is_constant
 from brainalign.engine.reliability import extrapolate
 from brainalign.scores.ceiling import noise_ceiling
@@ -63,7 +63,7 @@ def likeness(like: Any, n_shared: int, *, n_neuroids: Any, n_stimuli: Any, n_rep
     ParameterError
         Neither a recording nor what would stand for it; more stimuli than there are.
     SchemaError
-        A recording without repeats, whose reliability nobody knows.
+        A recording without repeats, whose reliability nobody knows; stimuli that several subjects saw, in one array.
     """
     if like is None and (n_neuroids is None or reliability is None):
         raise ParameterError(
@@ -74,8 +74,7 @@ def likeness(like: Any, n_shared: int, *, n_neuroids: Any, n_stimuli: Any, n_rep
         repeats = 1 if n_repeats is None else n_repeats
     else:
         validate(like, name="like")
-        each = pd.Series(presentations_in_rows(like), index=like["stimulus_id"].values.astype(object))
-        counts = each.groupby(level=0).sum().to_numpy()
+        counts = presentations_in_rows(average_if_repeated(like, owner="recovery_study"))
         repeats = round(float(counts.mean())) if n_repeats is None else n_repeats
         n_neuroids = like.sizes["neuroid"] if n_neuroids is None else n_neuroids
         n_stimuli = min(len(counts), n_shared) if n_stimuli is None else n_stimuli

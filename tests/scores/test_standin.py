@@ -70,6 +70,19 @@ def test_what_cannot_be_imitated_is_named():
         stand_in(network(40), 31, Likeness((31,), (40,), 1, np.array([1.0])), "units", np.random.default_rng(0))
 
 
+def test_subjects_in_one_array_are_no_repeats():
+    brain = ba.simulate(n_stimuli=20, n_neuroids=4, n_repeats=3, random_state=0).brain
+    people = ("presentation", np.array(["sub-01", "sub-02", "sub-02"])[brain.repetition.values % 3].astype("T"))
+    given = {"n_repeats": 2, "reliability": 0.5}  # what would be read from it otherwise
+    for options in (SIZES, SIZES | given):
+        with pytest.raises(SchemaError, match="recovery_study got stimuli that several subjects saw, 'sub-01', 'sub-02'"):
+            likeness(brain.assign_coords(subject=people), 20, **options)
+    one = likeness(brain.assign_coords(subject=("presentation", ["sub-01"] * len(brain))), 20, **SIZES)
+    assert one.n_repeats == 3
+    averaged = likeness(ba.average_repeats(brain), 20, **SIZES | {"reliability": 0.5})
+    assert averaged.n_repeats == 3  # of rows that are averages, those that are in them
+
+
 def test_systems_are_brought_to_their_common_stimuli():
     a, b = network(40), network(60, seed=1)[::-1]
     shared = on_shared_stimuli({"a": a, "b": b})
