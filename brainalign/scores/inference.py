@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from brainalign.scores.pairing import Pair
 NULLS = ("auto", "exchange", "shift", "runs")
 _LEAST_TIMES = 8  # runs shorter than this many autocorrelation times are no circles: docs/calibration.md
 _LEAST_RUNS = 5  # of one length, for whole runs to be exchanged: 119 other orders
+_LEAST_P = 0.05  # that orders of runs have to be enough for
 _COLUMNS = 1000  # looked at to tell how long a recording is like itself
 _LEAST_STIMULI = 5  # of a fold, for stimuli to be exchanged within it: 120 orders
 _VALUES = 2**24  # of permuted targets that go through the model together: 64 MB
@@ -55,7 +57,8 @@ def choose_null(null: str, x: xr.DataArray) -> str:
     Warns
     -----
     NullWarning
-        Runs are shifted that are shorter than eight times their autocorrelation, for want of runs to exchange.
+        Runs are shifted that are shorter than eight times their autocorrelation, for want of runs to exchange; or runs are exchanged
+        that have fewer than twenty orders.
     """
     timed = "onset_s" in coords_of(x, "presentation")
     if null in ("shift", "runs") and not timed:
@@ -74,6 +77,15 @@ def choose_null(null: str, x: xr.DataArray) -> str:
             f"null='runs' got runs of {', '.join(map(str, lengths.tolist()))} rows. Expected some of one length to exchange: use null='shift'."
         )
     if null == "runs":
+        n_orders = math.prod(map(math.factorial, counts.tolist()))
+        if n_orders * _LEAST_P < 1:
+            warnings.warn(
+                f"null='runs' got {len(runs)} runs of {', '.join(map(str, lengths.tolist()))} rows, which change places with those of their length "
+                f"only: they have {n_orders} orders, so that no p is below {1 / n_orders:.2g}. Expected {_LEAST_RUNS} or more of one length, or "
+                "null='shift'.",
+                NullWarning,
+                stacklevel=2,
+            )
         return null
     lasts = _lasts(x, runs)
     if lengths.mean() >= _LEAST_TIMES * lasts:

@@ -93,7 +93,7 @@ def permutation_test(
     Warns
     -----
     NullWarning
-        Runs are too short to be shifted in a circle.
+        Runs are too short to be shifted in a circle, or too few of one length to be exchanged.
 
     Notes
     -----

@@ -111,6 +111,20 @@ def test_slow_noise_in_short_runs_is_exchanged_by_run_or_named():
         choose_null("runs", target[20:120])
 
 
+@pytest.mark.parametrize(
+    ("lengths", "n_orders"), [([6] * 3, 6), ([6, 6, 5, 5, 4], 4), ([6] * 4, 24), ([6, 6, 6, 5, 5, 4, 4], 24)]
+)
+def test_orders_too_few_for_any_small_p_are_said(lengths, n_orders, recwarn):
+    run = np.repeat([str(i) for i in range(len(lengths))], lengths)
+    at = np.concatenate([np.arange(n) * 2.0 for n in lengths])
+    _, y = sides(np.zeros((len(at), 1)), np.random.default_rng(0).normal(size=(len(at), 2)), run=run, onset_s=at)
+    out = ba.permutation_test(y, y, null="runs", random_state=0)
+    assert float(out.p_value.min()) == pytest.approx(1 / n_orders)
+    said = [str(w.message) for w in recwarn if w.category is NullWarning]
+    assert len(said) == (n_orders < 20)
+    assert not said or f"have {n_orders} orders, so that no p is below {1 / n_orders:.2g}. Expected" in said[0]
+
+
 def test_labels_are_decoded_again():
     rng = np.random.default_rng(1)
     labels = np.repeat(["cat", "dog"], 20)
