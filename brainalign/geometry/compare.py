@@ -197,6 +197,8 @@ def _controls(given: Any, metric: str, partial: str) -> dict[str, xr.DataArray]:
         )
     if given is None:
         return {}
+    if isinstance(given, Mapping) and not given:
+        raise ParameterError("compare_rdms got controlling={}. Expected RDMs by name, or None where nothing is held constant.")
     able = [name for name, measure in COMPARATORS.items() if measure.of_units]
     if metric not in able:
         raise ParameterError(

@@ -186,6 +186,8 @@ def test_several_matrices_are_held_constant_at_once_and_the_one_in_question_leav
         ba.compare_rdms(a, b, metric="tau-a", controlling=c)
     with pytest.raises(ParameterError, match="partial='source' without controlling="):
         ba.compare_rdms(a, b, partial="source")
+    with pytest.raises(ParameterError, match=r"controlling=\{\}\. Expected RDMs by name"):
+        ba.compare_rdms(a, b, controlling={})
 
 
 def test_covariance_is_matched_by_stimulus():
