@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, UnknownNameError
-from brainalign.core.parameters import check_choice, did_you_mean
+from brainalign.core.parameters import check_choice, did_you_mean, preview
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -95,7 +95,7 @@ def compare(
     Raises
     ------
     ParameterError
-        A name in ``by`` is no neuroid coordinate; what only a mapping has use for, beside a metric of similarity.
+        A side is a dict; a name in ``by`` is no neuroid coordinate; what only a mapping has use for, beside a metric of similarity.
     CapabilityError, StoreError
         As in :func:`evaluate`.
 
@@ -113,8 +113,9 @@ def compare(
     >>> forward.score.dims, reverse.score.dims
     (('source_layer', 'target_region'), ('source_region', 'target_layer'))
     """
-    validate(source, name="source")
-    validate(target, name="target")
+    for name, x in (("source", source), ("target", target)):
+        _refuse_dict(name, x)
+        validate(x, name=name)
     check_choice("aggregate", aggregate, ("median", "mean"), owner="compare")
     measure = _measure(metric)
     check_by(by, owner="compare", whole=measure is not None)
@@ -143,6 +144,16 @@ def compare(
     here = replace(asked, ceiling=ceiling, progress=False)
     shown = progress_bar(source_groups.items(), progress=progress, desc=f"compare by {by[0]}")
     return finish([score_systems(source.isel(neuroid=at), target, replace(here, controls=of_group[name])) for name, at in shown])
+
+
+def _refuse_dict(name: str, x: Any) -> None:
+    if isinstance(x, Mapping) and not isinstance(x, xr.Dataset):
+        sides = "x, target" if name == "source" else "source, x"
+        raise ParameterError(
+            f"compare got a dict of {preview(list(x), 8)} as its {name}. Expected one array, whose groups `by` names: compare each by itself, "
+            f"`{{name: ba.compare({sides}, by=by, random_state=0) for name, x in {name}.items()}}`, of which `ba.bootstrap` takes a dict. "
+            "`ba.evaluate` and `ba.similarity` take dicts too."
+        )
 
 
 def _finished(

@@ -65,6 +65,17 @@ def test_an_unknown_group_is_named(study):
         ba.compare(study.network, study.fmri, by=("layer", "regions"))
 
 
+@pytest.mark.parametrize(("side", "call"), [("source", "x, target"), ("target", "source, x")])
+@pytest.mark.parametrize("metric", [None, "cka"])
+def test_a_dict_is_told_how_to_go(study, side, call, metric):
+    sides = {"source": study.network, "target": study.brain}
+    sides[side] = {"early": sides[side], "late": sides[side]}
+    with pytest.raises(
+        ParameterError, match=rf"dict of 'early', 'late' as its {side}.*ba\.compare\({call}, by=by, random_state=0\)"
+    ):
+        ba.compare(**sides, by=("layer", "region"), metric=metric)
+
+
 def test_a_sensor_without_a_ceiling_at_rest_has_one_during_the_response():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(50, 4))
