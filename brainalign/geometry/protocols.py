@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, check_sizes, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
@@ -20,7 +20,7 @@ from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.kernel_analysis import gaussian_error_curve
-from brainalign.engine.moments import Numbers
+from brainalign.engine.moments import Numbers, is_constant
 from brainalign.geometry.sides import check_by, joined, positions_of
 
 METRICS = ("spearman", "pearson")
@@ -71,7 +71,12 @@ def pseudo_depth(
         Fewer than four stimuli in common.
     SchemaError
         A source group of fewer than two neuroids that are finite throughout, or a target group of fewer than three; stimuli that several
-        subjects saw, in one array.
+        subjects saw, in one array; a stimulus to which all neuroids of a group respond alike.
+
+    Warns
+    -----
+    DegenerateNeuroidWarning
+        Neuroids with NaN are left out.
 
     Notes
     -----
@@ -94,6 +99,7 @@ def pseudo_depth(
     source, target, _ = joined(*once, _LEAST_STIMULI)
     layers = _groups(source, by[0], "source", "pseudo_depth", least=2)
     areas = _groups(target, by[1], "target", "pseudo_depth", least=_LEAST_NEUROIDS)
+    _refuse_constant({"source": layers, "target": areas}, source.stimulus_id.values)
     n_all = source.sizes["presentation"]
     n_stimuli = n_all if n_stimuli is None else n_stimuli
     stimuli = check_sizes("n_stimuli", n_stimuli, owner="pseudo_depth", low=_LEAST_STIMULI, high=n_all)
@@ -240,15 +246,31 @@ def _once(x: xr.DataArray, name: str, owner: str) -> xr.DataArray:
 
 def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: int) -> dict[Any, Numbers]:
     """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
-    groups = {label: _finite(x.isel(neuroid=at).values) for label, at in positions_of(x, name, side, owner=owner).items()}
-    for label, values in groups.items():
-        if values.shape[1] < least:
+    groups = {}
+    for label, at in positions_of(x, name, side, owner=owner).items():
+        values = x.isel(neuroid=at).values
+        finite = np.isfinite(values).all(axis=0)
+        if finite.sum() < least:
             raise SchemaError(
-                f"{owner} found {values.shape[1]} neuroids without NaN or infinity in {side} {label!r}. Expected at least {least}: drop the "
+                f"{owner} found {finite.sum()} neuroids without NaN or infinity in {side} {label!r}. Expected at least {least}: drop the "
                 "stimuli for which they have none, or this group."
             )
+        if not finite.all():
+            warnings.warn(
+                f"{owner} leaves out {(~finite).sum()} of {len(finite)} neuroids of {side} {label!r}, which have NaN or infinity.",
+                DegenerateNeuroidWarning,
+                stacklevel=3,
+            )
+        groups[label] = values[:, finite].astype(np.float64)
     return groups
 
 
-def _finite(values: Numbers) -> Numbers:
-    return values[:, np.isfinite(values).all(axis=0)].astype(np.float64)
+def _refuse_constant(sides: dict[str, dict[Any, Numbers]], stimuli: Numbers) -> None:
+    for side, groups in sides.items():
+        for label, values in groups.items():
+            flat = is_constant(values, axis=1, unit=float(np.finfo(np.float32).eps))  # of what was stored
+            if flat.any():
+                raise SchemaError(
+                    f"pseudo_depth got {flat.sum()} stimuli to which all neuroids of {side} {label!r} respond alike: {preview(stimuli[flat])}. "
+                    "Expected patterns that vary, to be correlated: leave these stimuli out."
+                )

@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.geometry.protocols import kernel_analysis, pseudo_depth
 
@@ -55,7 +55,11 @@ def test_one_seed_one_answer_and_neuroids_with_nan_are_left_out(study):
     xr.testing.assert_equal(first, again)
     x = study.brain.copy().assign_attrs(allow_nan=True)
     x[:, 0] = np.nan
-    assert np.isfinite(pseudo_depth(study.network, x, n_draws=2, random_state=0).score).all()
+    with pytest.warns(
+        DegenerateNeuroidWarning, match="pseudo_depth leaves out 1 of 40 neuroids of target 'V1', which have NaN"
+    ) as seen:
+        assert np.isfinite(pseudo_depth(study.network, x, n_draws=2, random_state=0).score).all()
+    assert seen[0].filename == __file__
     pearson = pseudo_depth(study.network, study.brain, n_draws=3, metric="pearson", random_state=4)
     assert not np.allclose(pearson.score, first.score)
 
@@ -65,6 +69,17 @@ def test_draws_in_which_nothing_is_similar_have_no_depth_and_spare_the_others():
     out = pseudo_depth(weak.network, weak.brain, n_neuroids=[4, 8], n_draws=50, random_state=0)
     assert ((out.depth >= 0) & (out.depth <= 1)).all()
     assert (out.depth_low <= out.depth_high).all()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_stimulus_to_which_all_neuroids_respond_alike_is_named(study, side):
+    sides = {"source": study.network, "target": ba.average_repeats(study.brain)}
+    by = {"source": "layer", "target": "region"}[side]
+    x = sides[side].copy()
+    label, stimulus = x[by].values[0], x.stimulus_id.values[3]
+    x[{"presentation": 3, "neuroid": x[by].values == label}] = 0.25
+    with pytest.raises(SchemaError, match=f"1 stimuli to which all neuroids of {side} '{label}' respond alike: '{stimulus}'"):
+        pseudo_depth(**sides | {side: x}, n_draws=1)
 
 
 def test_labels_stay_what_they_are(study):
