@@ -48,9 +48,9 @@ def align(
     source, target : DataArray
         Rows correspond one to one, in the target's order. A side that needs no change is returned as it is.
     report : dict
-        Plain values: ``n_shared`` (ids on both sides), ``n_presentations`` (rows of the result), and for each side what
-        was dropped (``n_dropped_ids``, ``first_dropped``, ``n_dropped_repeats``), duplicated (``n_duplicated`` rows) and
-        unmatched (rows without a value of ``on``); with two time axes also ``time``.
+        Plain values: ``n_shared`` (ids on both sides), ``shared`` (their digest), ``n_presentations`` (rows of the result), and for
+        each side what was dropped (``n_dropped_ids``, ``first_dropped``, ``n_dropped_repeats``), duplicated (``n_duplicated`` rows)
+        and unmatched (rows without a value of ``on``); with two time axes also ``time``.
 
     Raises
     ------
@@ -116,7 +116,14 @@ def _match(
     report: dict[str, Any] = {"on": list(keys), "n_shared": int(shared.size), "n_presentations": int(rows[1].size)}
     for side, table, code, row in zip(("source", "target"), tables, codes, rows, strict=True):
         report[side] = _side_report(table, code, shared, row, keys)
+    report["shared"] = _digest(tables[1].iloc[rows[1]], [key for key in keys if tables[1][key].dtype.kind != "f"])
     return rows, report
+
+
+def _digest(rows: pd.DataFrame, keys: list[str]) -> str:
+    """Return what is the same for the same names, in whatever order and however often; times, which match to 1e-6, are no names."""
+    names = rows[keys].astype(str).drop_duplicates()
+    return f"{pd.util.hash_pandas_object(names, index=False).sum():016x}" if keys else ""
 
 
 def shared_codes(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -67,7 +68,8 @@ def bootstrap(
     Raises
     ------
     SchemaError, ParameterError
-        The result keeps no redrawn stimuli, or results to compare were drawn with different seeds; there is no such dim.
+        The result keeps no redrawn stimuli; there is no such dim; or what is to be compared was drawn with different seeds, or from other
+        stimuli.
 
     Notes
     -----
@@ -109,6 +111,8 @@ def bootstrap(
     inputs = dict(result) if isinstance(result, Mapping) and not isinstance(result, xr.Dataset) else {"result": result}
     joined = _joined(inputs, units) if len(inputs) > 1 else check_result(next(iter(inputs.values()), None), owner="bootstrap")
     between = "result" if len(inputs) > 1 else between
+    if "stimulus" in units and between in ("result", "source", "target"):
+        _refuse_other_stimuli(inputs, between)
     n_folds = next(iter(inputs.values())).sizes.get("fold", 1)
     template, drawn = _draw(joined, units, n_bootstraps, np.random.default_rng(seed))
     training = "as fitted"
@@ -143,6 +147,36 @@ def _joined(results: dict[str, Any], units: tuple[str, ...]) -> xr.Dataset:
         raise ParameterError(
             f"bootstrap got results that differ in their labels ({error}). Expected the same neuroids."
         ) from error
+
+
+def _refuse_other_stimuli(results: Mapping[str, xr.Dataset], between: str) -> None:
+    """Refuse systems that share other stimuli with the other side: their draws are no pairs."""
+    reports = {name: json.loads(part.attrs.get("report", "{}")) for name, part in results.items()}
+    seen: dict[str, list[Any]] = {}
+    for path, found in _joins({"each": reports}, ()):
+        path = path if between == "result" else path[1:]
+        for name in path[-1:] if between == "target" else path[:1]:
+            seen.setdefault(name, []).append(found)
+    if len({json.dumps([[found["n_shared"], found.get("shared")] for found in each]) for each in seen.values()}) < 2:
+        return
+    shared = []
+    for name, (found, *_) in seen.items():
+        sides = [found[side] for side in ("source", "target") if side in found]
+        dropped = [repr(i) for side in sides for i in side["first_dropped"]]
+        dropped += ["..."] * (sum(side["n_dropped_ids"] for side in sides) > len(dropped))
+        shared.append(f"{name!r} on {found['n_shared']}" + f" (without {', '.join(dropped)})" * bool(dropped))
+    raise ParameterError(
+        f"bootstrap got scores on other stimuli along {between!r}: {', '.join(shared[:8])}. Expected the same, so that draws are paired: score "
+        "again on those that all have, `x[x.stimulus_id.isin(ids)]`."
+    )
+
+
+def _joins(report: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Go through what was joined, of one pair of systems or of each, by the names of the systems."""
+    for name, part in report.get("each", {}).items():
+        yield from _joins(part, (*path, name))
+    if "n_shared" in (found := report.get("join", report)):
+        yield path, found
 
 
 def _draw(result: xr.Dataset, units: tuple[str, ...], n_bootstraps: int, rng: np.random.Generator) -> tuple[xr.DataArray, Drawn]:

@@ -37,6 +37,13 @@ def test_rows_correspond_in_the_targets_order():
     assert report["target"]["n_dropped_ids"] == 0
 
 
+def test_the_digest_is_of_what_is_shared_whatever_the_order_and_the_times():
+    same, again, repeated, other = (align(make("abcde"), make(names))[2]["shared"] for names in ("db", "bdx", "bdb", "ad"))
+    assert same == again == repeated != other
+    times = [align(*[make("ab", onset_s=[0.0, end])] * 2, on="onset_s")[2]["shared"] for end in (1.0, 1.0 + 1e-9)]
+    assert times == ["", ""]  # equal ones may differ by rounding
+
+
 def test_report_is_plain_json():
     _, _, report = align(make("abc", time=[0.0, 0.1]), make("bcc", time=[0.1, 0.2]))
     assert json.loads(json.dumps(report)) == report

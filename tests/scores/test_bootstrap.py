@@ -114,6 +114,43 @@ def test_whole_results_are_compared_where_their_draws_are_the_same():
         ba.bootstrap({"small": first.assign_coords(layer=[0, 1]), "large": second.assign_coords(layer=[0, 2])}, over="subject")
 
 
+def some_of_a_study(verb):
+    """Return results of three networks, of which one saw other stimuli than two."""
+    study = ba.simulate(n_stimuli=40, n_neuroids=4, modalities=("fmri",), random_state=0)
+    networks = {"a": study.network[:30], "b": study.network[::-1][10:], "c": study.network[10:]}
+    options = {"evaluate": {"cv": 3, "controls": "none"}, "similarity": {}}[verb] | {"n_bootstraps": 20, "random_state": 0}
+    return networks, study.brain, lambda x, y: getattr(ba, verb)(x, y, **options)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "similarity"])
+def test_systems_with_other_stimuli_are_no_pairs(verb):
+    networks, brain, score = some_of_a_study(verb)
+    other = (
+        r"'a' on 30 \(without 'stim-0[^)]*\), 'c' on 30 \(without 'stim-0[^)]*\)\. Expected the same.*x\.stimulus_id\.isin\(ids\)"
+    )
+    same, two = ({name: networks[name] for name in names} for names in ("ab", "ac"))
+    assert ba.bootstrap(score(same, brain), over="stimulus", between="source").difference.sizes["pair"] == 1  # in another order
+    with pytest.raises(ParameterError, match=f"along 'source': {other}"):
+        ba.bootstrap(score(two, brain), over="stimulus", between="source")
+    apart = {name: score(x, brain) for name, x in two.items()}
+    with pytest.raises(ParameterError, match=f"along 'result': {other}"):
+        ba.bootstrap(apart, over="stimulus")
+    ba.bootstrap(score(two, brain), over="stimulus")  # nothing is compared
+    with pytest.raises(ParameterError, match=r"along 'result'.*'a' on 30.*'c' on 20"):
+        ba.bootstrap({"a": score(two["a"], brain), "c": score(two["c"][:20], brain)}, over="stimulus")
+
+
+def test_targets_with_other_stimuli_are_no_pairs_either():
+    networks, brain, score = some_of_a_study("similarity")
+    names = dict(zip("bc", networks.values(), strict=False))  # as those of the other side: which side is meant is not mistaken
+    both = score(networks, {name: brain for name in "ab"})
+    assert ba.bootstrap(both, over="stimulus", between="target").difference.sizes["pair"] == 1
+    with pytest.raises(ParameterError, match=r"along 'source': 'a' on 30 .*, 'b' on 30 .*, 'c' on 30"):
+        ba.bootstrap(both, over="stimulus", between="source")
+    with pytest.raises(ParameterError, match=r"along 'target': 'b' on 30 .*, 'c' on 20"):
+        ba.bootstrap(score(brain, {"b": names["b"], "c": names["c"][:20]}), over="stimulus", between="target")
+
+
 def test_subjects_may_be_a_label_of_neuroids():
     values = RNG.normal(size=(6, 1)) + 0.1 * RNG.normal(size=(6, 5))
     result = xr.Dataset({"score": ("neuroid", values.ravel())}, {"subject": ("neuroid", np.repeat(list("abcdef"), 5))})
