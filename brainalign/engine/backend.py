@@ -190,12 +190,14 @@ def dtype_name(x: Array) -> str:
     return str(x.dtype).rpartition(".")[2]
 
 
-def even_slices(n: int, size: int) -> list[slice]:
+def even_slices(n: int, size: int, multiple: int = 1) -> list[slice]:
     """Return slices of nearly the same length, as few as are no longer than ``size``; of nothing, an empty one.
 
     Parameters
     ----------
     n, size : int
+    multiple : int
+        Of which their number is one.
 
     Returns
     -------
@@ -206,7 +208,7 @@ def even_slices(n: int, size: int) -> list[slice]:
     >>> even_slices(5, 2)
     [slice(0, 1, None), slice(1, 3, None), slice(3, 5, None)]
     """
-    edges = np.linspace(0, n, max(1, -(-n // size)) + 1).astype(int).tolist()
+    edges = np.linspace(0, n, max(1, -(-n // (size * multiple))) * multiple + 1).astype(int).tolist()
     return [slice(a, b) for a, b in pairwise(edges)]
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg.lapack import get_lapack_funcs
 
 from brainalign.engine.backend import Array, cast, dtype_name, empty, is_torch, like, namespace
 
 _BLOCK = 2**22  # values that are widened to float64 at a time for a matrix product: 32 MB
 _PASS = 2**17  # and for a pass over them: 1 MB, which stays in cache
 _SMALL = 32  # matrices up to this size are inverted all at once
+_WIDE = 128  # and those are multiplied at once, their zeros too
 
 
 def column_gram(X: Array) -> Array:
@@ -158,26 +158,44 @@ def inverse(stack: Array) -> Array:
     -------
     ndarray or Tensor, (matrix, k, k)
         Pseudo-inverses, where rounding left a matrix that is not positive definite.
+
+    Notes
+    -----
+    By products of blocks, as quick as those of LAPACK, which scipy has one thread wait for and runs on other threads than numpy's.
     """
     xp = namespace(stack)
     if is_torch(stack):
         lower, failed = xp.linalg.cholesky_ex(stack)
         return xp.linalg.pinv(stack, hermitian=True) if bool(failed.any()) else xp.cholesky_inverse(lower)
-    if stack.shape[1] <= _SMALL:
-        try:
-            return np.linalg.inv(stack)
-        except np.linalg.LinAlgError:
+    try:
+        return np.linalg.inv(stack) if stack.shape[1] <= _SMALL else _own_products(_inverse_of_lower(np.linalg.cholesky(stack)))
+    except np.linalg.LinAlgError:
+        if len(stack) == 1:
             return np.linalg.pinv(stack, hermitian=True)
-    return np.stack([_inverse(matrix) for matrix in stack])
+        return np.concatenate([inverse(matrix[None]) for matrix in stack])
 
 
-def _inverse(matrix: Array) -> Array:
-    potrf, potri = get_lapack_funcs(("potrf", "potri"), (matrix,))
-    lower, failed = potrf(matrix, lower=1)
-    if failed:
-        return np.linalg.pinv(matrix, hermitian=True)
-    half = np.tril(potri(lower, lower=1)[0])
-    return half + np.tril(half, -1).T
+def _inverse_of_lower(lower: Array) -> Array:
+    """Return L⁻¹ of lower triangles (..., k, k)."""
+    h = lower.shape[-1] // 2
+    if 2 * h <= _SMALL:
+        return np.linalg.inv(lower)
+    out = np.zeros_like(lower)
+    a, c = (_inverse_of_lower(block) for block in (lower[..., :h, :h], lower[..., h:, h:]))
+    out[..., :h, :h], out[..., h:, :h], out[..., h:, h:] = a, -c @ lower[..., h:, :h] @ a, c
+    return out
+
+
+def _own_products(lower: Array) -> Array:
+    """Return LᵀL of lower triangles (..., k, k)."""
+    h = lower.shape[-1] // 2
+    if 2 * h <= _WIDE:
+        return lower.swapaxes(-1, -2) @ lower
+    b, c, out = lower[..., h:, :h], lower[..., h:, h:], np.empty_like(lower)
+    out[..., :h, :h] = _own_products(lower[..., :h, :h]) + b.swapaxes(-1, -2) @ b
+    out[..., h:, :h], out[..., h:, h:] = c.swapaxes(-1, -2) @ b, _own_products(c)
+    out[..., :h, h:] = out[..., h:, :h].swapaxes(-1, -2)
+    return out
 
 
 def eigh(gram: Array) -> tuple[Array, Array]:

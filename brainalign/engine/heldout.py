@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
@@ -32,6 +35,8 @@ class HeldTile:
         Σ_f Σ(y−ȳ_f)² over test rows; 0 where it is rounding.
     truths, moving : list of arrays, (fold, target, row)
         For each group of folds: the test rows, and what its operators are applied to.
+    workers : int
+        Threads that make an operator for it.
     """
 
     rotated: Array
@@ -39,6 +44,7 @@ class HeldTile:
     spread: Numbers
     truths: list[Array]
     moving: list[Array]
+    workers: int
 
 
 class HeldOut:
@@ -60,6 +66,8 @@ class HeldOut:
         Divide the columns by their deviation over the training rows of each fold, which is then decomposed on its own.
     max_memory : float
         Bytes of fold operators that are kept for the next tile.
+    workers : int
+        Threads that ask for losses at a time; what each works with is smaller by that.
     """
 
     def __init__(
@@ -72,8 +80,9 @@ class HeldOut:
         criterion: str = "r2",
         standardize: bool = False,
         max_memory: float = 2.0**28,
+        workers: int = 1,
     ) -> None:
-        source = Source(factor, fit_intercept, weights, standardize)
+        source = Source(factor, fit_intercept, weights, standardize, workers)
         self.groups = group_folds(source, splits)
         self.factor, self.fit_intercept, self.criterion = factor, fit_intercept, criterion
         self.root, self.max_memory = source.root, max_memory
@@ -84,19 +93,23 @@ class HeldOut:
         whole = len(tested) == len(np.unique(tested)) == len(factor.centred)
         self._adds_up = whole and all(isinstance(group, Training) for group in self.groups)
         self._operators: dict[float, list[tuple[Array, ...]]] = {}
+        self._making: defaultdict[float, Lock] = defaultdict(Lock)
+        self._buffer = _BUFFER // workers
 
     @property
     def values_per_target(self) -> int:
         """Numbers that a tile holds of each target."""
         return sum(group.tested.size + group.n_moving for group in self.groups)
 
-    def prepare(self, Y: Array) -> HeldTile:
+    def prepare(self, Y: Array, workers: int = 1) -> HeldTile:
         """Bring some targets into the form that the folds need.
 
         Parameters
         ----------
         Y : array, (row, target)
             Centred, and multiplied by √w.
+        workers : int
+            As in the tile.
 
         Returns
         -------
@@ -112,7 +125,7 @@ class HeldOut:
         for group, truth in zip(self.groups, truths, strict=True):
             apart = self._fold_centred(group, truth)
             spread += _sum_of_products(apart, apart)
-        return HeldTile(rotated.T, norm, np.where(spread > self._rounding * norm, spread, 0.0), truths, moving)
+        return HeldTile(rotated.T, norm, np.where(spread > self._rounding * norm, spread, 0.0), truths, moving, workers)
 
     def unfitted(self, tile: HeldTile) -> Numbers:
         """Return Σ_f Σ(y−ŷ)² over test rows as α → ∞: ŷ is the mean of the other rows, or 0 without an intercept.
@@ -151,10 +164,29 @@ class HeldOut:
         """
         if not isinstance(columns, slice) and 0 < len(columns) < _FEW:
             return self.loss(tile, alpha, np.resize(columns, _FEW))[: len(columns)]
-        buffer = _BUFFER * 16 if is_torch(tile.rotated) else _BUFFER  # tensors may be on a device
+        buffer = _BUFFER * 16 if is_torch(tile.rotated) else self._buffer  # tensors may be on a device
         step = max(64, buffer // sum(group.tested.size for group in self.groups))
-        operators = self._operators_at(alpha)
+        operators = self._operators_at(alpha, tile.workers)
         return np.concatenate([np.empty(0), *(self._loss(tile, operators, some) for some in _pieces(columns, step))])
+
+    def in_turn(self, alphas: Numbers, wanted: Iterable[int]) -> Iterator[int]:
+        """Return positions of alphas in an order in which workers need not wait for one another.
+
+        Parameters
+        ----------
+        alphas : ndarray of float64, (alpha,)
+        wanted : iterable of int
+            Positions in them.
+
+        Yields
+        ------
+        int
+            First those whose operators are there, last those that another worker is making.
+        """
+        left = list(wanted)
+        while left:
+            left.sort(key=lambda at: (float(alphas[at]) not in self._operators, self._making[float(alphas[at])].locked()))
+            yield left.pop(0)
 
     def score(self, loss: Numbers, tile: HeldTile, scale: Numbers) -> Numbers:
         """Return the criterion that losses stand for.
@@ -207,13 +239,14 @@ class HeldOut:
         mean = (root * by_fold).sum(-1) / (root * root).sum(-1)
         return (by_fold - root * mean[..., None]).reshape(values.shape)
 
-    def _operators_at(self, alpha: float) -> list[tuple[Array, ...]]:
-        if alpha in self._operators:
-            return self._operators[alpha]
-        made = [group.operator(alpha) for group in self.groups]
-        size = sum(part.nbytes for operator in made for part in operator)
-        if size * (len(self._operators) + 1) <= self.max_memory:
-            self._operators[alpha] = made
+    def _operators_at(self, alpha: float, workers: int) -> list[tuple[Array, ...]]:
+        with self._making[alpha]:
+            if alpha in self._operators:
+                return self._operators[alpha]
+            made = [group.operator(alpha, workers) for group in self.groups]
+            size = sum(part.nbytes for operator in made for part in operator)
+            if size * (len(self._operators) + 1) <= self.max_memory:
+                self._operators[alpha] = made
         return made
 
 

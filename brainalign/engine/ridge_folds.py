@@ -27,12 +27,14 @@ from brainalign.engine.backend import Array, cast, dtype_name, is_torch, like, n
 from brainalign.engine.factor import RidgeFactor, factorise, intercept_direction, project, shrinkage
 from brainalign.engine.gram import column_mean, column_scale, inverse, standardised
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import side_by_side
 
 Splits = Sequence[tuple[Numbers, Numbers]]  #: (train rows, test rows) of each fold
 
 _WELL_CONDITIONED = 100.0  # entries of an inverse, where only its product is taken in the working dtype
 _HARMLESS = 4.0  # and where it is itself made in the working dtype
 _STACK = 2**22  # values of fold operators that are built at a time
+_WORTH = 5e7  # multiplications that are worth more than one thread
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Source:
     fit_intercept: bool
     weights: Numbers | None
     standardize: bool
+    workers: int = 1
 
     @property
     def dtype(self) -> str:
@@ -107,11 +110,12 @@ class Group:
         """Return what the operator is applied to, (1 or fold, target, k or more)."""
         raise TypeError(f"{type(self).__name__} must define move(turned, rotated).")
 
-    def operator(self, alpha: float) -> tuple[Array, ...]:
+    def operator(self, alpha: float, workers: int = 1) -> tuple[Array, ...]:
         """Return the operator at one alpha, some folds being built at a time."""
-        n_folds, n_rows = self.removed.shape
-        step = max(1, _STACK // (n_rows * (len(self.source.factor.eigenvalues) + 1)))
-        built = [self.build(alpha, slice(at, at + step)) for at in range(0, n_folds, step)]
+        (n_folds, n_rows), k = self.removed.shape, len(self.source.factor.eigenvalues) + 1
+        workers = workers if n_folds * n_rows**2 * k > _WORTH else 1
+        step = max(1, min(_STACK // self.source.workers // (n_rows * k), -(-n_folds // workers)))
+        built = side_by_side(lambda at: self.build(alpha, slice(at, at + step)), range(0, n_folds, step), workers)
         return tuple(_joined(parts) for parts in zip(*built, strict=True))
 
     def build(self, alpha: float, some: slice) -> tuple[Array, ...]:
@@ -290,7 +294,7 @@ class Refitted(Group):
         """Return what ``turn`` made."""
         return turned
 
-    def operator(self, alpha: float) -> tuple[Array, ...]:
+    def operator(self, alpha: float, workers: int = 1) -> tuple[Array, ...]:
         """Return what takes that to the predictions."""
         return (cast(self.projected * shrinkage(self.part, np.array([alpha]))[:, 0], self.source.dtype)[None],)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 
@@ -17,6 +18,7 @@ _DOUBT = 2.0
 _MISLED = 2.0  # Over the root of the number of rows: a best loss that is further above its guess was guessed from rows alike.
 
 Loss = Callable[[int, "Numbers | slice"], Numbers]  #: (position of an alpha, targets) -> what is to be small
+Order = Callable[[Iterable[int]], Iterable[int]]  #: positions of alphas -> the same, in the order in which to evaluate them
 
 
 def generalised_cross_validation(
@@ -98,7 +100,7 @@ def doubts(factor: RidgeFactor, alphas: Numbers) -> Numbers:
     return np.asarray(_DOUBT / len(factor.left) * np.sqrt(2 * np.maximum(squares[:, None] + squares - 2 * products, 0.0)))
 
 
-def climb(evaluate: Loss, guess: Numbers, doubt: Numbers, unit: Numbers) -> Numbers:
+def climb(evaluate: Loss, guess: Numbers, doubt: Numbers, unit: Numbers, order: Order = iter) -> Numbers:
     """Evaluate the best guess, its better neighbour and other contenders, then neighbours until the best lies between two worse.
 
     Where the best is then far worse than its guess, the guess was of no use, and all alphas are evaluated.
@@ -115,6 +117,8 @@ def climb(evaluate: Loss, guess: Numbers, doubt: Numbers, unit: Numbers) -> Numb
         other neighbour loses beyond its guess, if it is little, this one will lose less.
     unit : ndarray of float64, (target,)
         What a loss is at most, over its guess, where the guess is of use.
+    order : callable
+        In which alphas are evaluated.
 
     Returns
     -------
@@ -126,7 +130,7 @@ def climb(evaluate: Loss, guess: Numbers, doubt: Numbers, unit: Numbers) -> Numb
     wanted = guess <= (1 + doubt[:, best(guess)]) * guess.min(axis=0)
     wanted[pair, targets] = wanted[np.minimum(pair + 1, n_alphas - 1), targets] = True
     while True:
-        for alpha in np.flatnonzero(wanted.any(axis=1)).tolist():
+        for alpha in order(np.flatnonzero(wanted.any(axis=1)).tolist()):
             some = np.flatnonzero(wanted[alpha])
             loss[alpha, some], seen[alpha, some] = evaluate(alpha, some), True
         top = best(loss)
@@ -192,15 +196,18 @@ def search_losses(held: HeldOut, tile: HeldTile, alphas: Numbers, *, screen: boo
     def evaluate(alpha: int, columns: Numbers | slice) -> Numbers:
         return held.loss(tile, float(alphas[alpha]), columns)
 
+    order = partial(held.in_turn, alphas)
     if not screen or held.criterion == "pearson":
-        found = np.stack([evaluate(alpha, slice(0, t)) for alpha in range(len(alphas))])
+        found = np.empty((len(alphas), t))
+        for alpha in order(range(len(alphas))):
+            found[alpha] = evaluate(alpha, slice(0, t))
         return found, found
     n = len(held.factor.left)
     guess = generalised_cross_validation(held.factor, tile.rotated, tile.norm, alphas, fit_intercept=held.fit_intercept)
     unfitted = tile.norm * (n / (n - held.fit_intercept)) ** 2  # the criterion, as α → ∞
     unit = np.divide(held.unfitted(tile), unfitted, out=np.full(t, np.inf), where=unfitted > 0)
     unit /= max(1 - _MISLED / n**0.5, 1e-9)
-    found = climb(evaluate, guess, doubts(held.factor, alphas), unit)
+    found = climb(evaluate, guess, doubts(held.factor, alphas), unit, order)
     exhaustive = found.copy()
     for alpha, row in enumerate(exhaustive):
         some = np.flatnonzero(checked & np.isnan(row))

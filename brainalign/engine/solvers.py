@@ -17,6 +17,7 @@ from brainalign.engine.factor import FixedRidge, RidgeFactor, coefficients, fact
 from brainalign.engine.gram import column_mean, deviation, standardised
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side
 from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.screening import best, search_losses
 
@@ -24,6 +25,8 @@ __all__ = [
     "FixedRidge", "RidgeFactor", "RidgeSolution", "RidgeSource", "Splits", "coefficients", "factorise", "fixed_ridge", "ridge_source",
     "solve_ridge",
 ]  # fmt: skip
+
+_LEAST = 256  # targets that are worth a thread of their own
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class RidgeSource:
     device : str
     memory : float
         Bytes to work with.
+    workers : int
+        Tiles of targets that are worked on side by side.
     """
 
     factor: RidgeFactor
@@ -86,6 +91,7 @@ class RidgeSource:
     weights: Numbers | None
     device: str
     memory: float
+    workers: int
 
     def solve(
         self,
@@ -124,12 +130,14 @@ class RidgeSource:
         checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
         index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
         out, means, left = np.empty((n if p > n else p, t), dtype=dtype), np.empty(t), cast(factor.left, dtype)
-        for some in even_slices(t, target_batch or _fitting(factor, held, self.memory / 4)):
+        batch, tiles = target_batch or _fitting(factor, held, self.memory / 4), max(1, min(self.workers, t // _LEAST))
+
+        def fit(some: slice) -> None:
             y, means[some], scale = _unit_targets(move(Y[:, some], self.device), self.fit_intercept, self.weights, dtype)
             if held is None:
                 rotated = left.T @ y
             else:
-                tile = held.prepare(y)
+                tile = held.prepare(y, self.workers // tiles)
                 rotated = tile.rotated
                 found, exhaustive = search_losses(held, tile, grid, screen=search == "screen", checked=checked[some])
                 index[some], scores[:, some] = best(found), held.score(found, tile, scale)
@@ -137,6 +145,9 @@ class RidgeSource:
             shrunk = shrink(factor, rotated, grid[index[some]])
             shrunk *= cast(like(scale, left), dtype)
             out[:, some] = to_numpy(_weights(factor, left, shrunk, dual=p > n))
+
+        with one_thread_each(self.workers):
+            side_by_side(fit, even_slices(t, -(-batch // tiles), tiles), tiles)
         return RidgeSolution(
             source_mean=to_numpy(factor.mean),
             target_mean=means,
@@ -194,7 +205,7 @@ def ridge_source(
     RidgeSource
     """
     X = move(X, device)
-    memory = working_memory(X) if max_memory is None else max_memory
+    memory, workers = working_memory(X) if max_memory is None else max_memory, n_workers(X)
     if factor is None:
         complete = X.shape[1] >= smallest_fit(len(X), splits)
         factor = factorise(X, fit_intercept=fit_intercept, dtype=dtype, complete=complete, weights=weights)
@@ -202,9 +213,9 @@ def ridge_source(
     if splits is not None:
         held = HeldOut(
             factor, splits, fit_intercept=fit_intercept, weights=weights, criterion=criterion, standardize=standardize,
-            max_memory=memory / 2,
+            max_memory=memory / 2, workers=workers,
         )  # fmt: skip
-    return RidgeSource(factor, held, fit_intercept, weights, device, memory)
+    return RidgeSource(factor, held, fit_intercept, weights, device, memory, workers)
 
 
 def solve_ridge(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
+from threadpoolctl import threadpool_limits
 
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.solvers import coefficients, factorise, solve_ridge
@@ -113,6 +114,22 @@ def test_tiles_change_nothing(p):
     np.testing.assert_array_equal(whole.alpha_index, tiled.alpha_index)
     np.testing.assert_allclose(whole.coef, tiled.coef, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(whole.heldout_score, tiled.heldout_score, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "p", "n_folds"), [(60, 20, 5), (60, 90, 5), (60, 8, 60)])
+@pytest.mark.parametrize("search", ["screen", "all"])
+def test_workers_change_nothing(monkeypatch, n, p, n_folds, search):
+    monkeypatch.setattr("brainalign.engine.solvers._LEAST", 10)
+    monkeypatch.setattr("brainalign.engine.ridge_folds._WORTH", 0)
+    X, Y = problem(n, p, 45)
+    folds = [(np.setdiff1d(np.arange(n), test), test) for test in np.array_split(np.arange(n), n_folds)]
+    with threadpool_limits(1, user_api="blas"):
+        alone = solve_ridge(X, Y, ALPHAS, folds, dtype="float64", search=search, criterion="mse")
+    with threadpool_limits(4, user_api="blas"):
+        for t in (45, 15):  # some tiles, each of a worker; or one, of which the workers make the operators
+            beside = solve_ridge(X, Y[:, :t], ALPHAS, folds, dtype="float64", search=search, criterion="mse")
+            np.testing.assert_array_equal(beside.alpha_index, alone.alpha_index[:t])
+            np.testing.assert_allclose(beside.coef, alone.coef[:, :t], atol=1e-10)
 
 
 def test_ties_take_the_largest_alpha():
