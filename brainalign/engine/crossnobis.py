@@ -8,7 +8,7 @@ import numpy as np
 
 from brainalign.engine.backend import Array, cast, dtype_name, is_torch, like, namespace
 from brainalign.engine.moments import Numbers
-from brainalign.engine.precision import half_weighted, whiten
+from brainalign.engine.precision import weighed_across, whiten
 
 
 def products_across(sums: Array, counts: Numbers, covariances: Array | None = None, *, precision: Array | None = None) -> Array:
@@ -35,11 +35,8 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
     leave-one-fold-out splits (Walther et al. 2016), without one product per split. Equal counts also allow each fold to be
     centred, which changes no difference and keeps digits; with other counts a run's own mean would stay, in part.
     """
-    equal = (counts == counts[0, 0]).all()
-    folds = (fold - fold.mean(-2)[..., None, :] if equal else fold for fold in sums)  # one at a time: memory that is used again
-    total = sums.sum(0)
-    if equal:
-        total -= total.mean(-2)[..., None, :]
+    means = sums.mean(-2)[..., None, :] if (counts == counts[0, 0]).all() else 0 * sums[..., :1, :]
+    folds = (fold - mean for fold, mean in zip(sums, means, strict=True))  # one at a time: memory that is used again
     products: Array = 0.0
     if covariances is not None:
         for (f, first), (g, second) in combinations(enumerate(folds), 2):
@@ -47,10 +44,9 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
             one = whiten(first, noise) @ whiten(second, noise).swapaxes(-1, -2)
             products = products + (one + one.swapaxes(-1, -2))
     elif precision is not None:
-        for fold in folds:
-            half = half_weighted(fold, precision) @ (total - fold).swapaxes(-1, -2)
-            products = products + (half + half.swapaxes(-1, -2))
+        products = weighed_across(sums, means, precision)
     else:
+        total = sums.sum(0) - means.sum(0)
         products = total @ total.swapaxes(-1, -2)
         for fold in folds:
             products -= fold @ fold.swapaxes(-1, -2)

@@ -132,31 +132,42 @@ def whiten(patterns: Array, covariance: Array) -> Array:
     return out
 
 
-def half_weighted(patterns: Array, precision: Array) -> Array:
-    """Return patterns times H, where H + Hᵀ is the precision: with K = x H xᵀ, the product x Λ xᵀ is K + Kᵀ.
+def weighed_across(patterns: Array, means: Array, precision: Array) -> Array:
+    """Return Σ (x_f − m_f) Λ (x_g − m_g)ᵀ over all pairs of different folds f and g.
 
     Parameters
     ----------
-    patterns : ndarray or Tensor, (..., pattern, channel)
+    patterns : ndarray or Tensor, (fold, ..., pattern, channel)
+    means : ndarray or Tensor, (fold, ..., 1, channel)
+        What is taken off.
     precision : ndarray or Tensor, (..., channel, channel)
-        Symmetric, of the same library, device and dtype; leading axes as those of the patterns, or missing.
+        Symmetric, of the same library, device and dtype; leading axes as those of a fold, or missing.
 
     Returns
     -------
-    ndarray or Tensor, (..., pattern, channel)
+    ndarray or Tensor, (..., pattern, pattern)
 
     Notes
     -----
-    A triangular H takes half the multiplications, and unlike whitening no factor of the precision.
+    With a triangular H of which H + Hᵀ is Λ, the sum is K + Kᵀ with K = Σ x_f H x_gᵀ: half the multiplications, and unlike whitening no
+    factor of the precision. All products are scipy's: the threads of numpy's wait for a while at the cost of those of another library.
 
     Examples
     --------
-    >>> half_weighted(np.array([[2.0, 3.0]]), np.array([[4.0, 0.0], [0.0, 2.0]]))
-    array([[4., 3.]])
+    >>> weighed_across(np.array([[[2.0, 3.0]], [[1.0, 1.0]]]), np.zeros((2, 1, 2)), np.array([[4.0, 0.0], [0.0, 2.0]]))
+    array([[28.]])
     """
+    half = patterns - means
+    total = half.sum(0)
     if is_torch(patterns) or precision.ndim > 2:
-        return patterns @ (precision / 2)
-    rows = patterns.reshape(-1, patterns.shape[-1])
-    out = get_blas_funcs("trmm", (rows, precision))(1.0, precision.T, rows.T).T
-    out -= rows * (np.diagonal(precision) / 2)
-    return out.reshape(patterns.shape)
+        return (half @ precision @ (total - half).swapaxes(-1, -2)).sum(0)
+    trmm, gemm = get_blas_funcs(("trmm", "gemm"), (half, precision))
+    half = trmm(1.0, precision.T, half.reshape(-1, half.shape[-1]).T, overwrite_b=True).T.reshape(half.shape)
+    out, diagonal = np.zeros((*half.shape[1:-1], half.shape[-2]), dtype=half.dtype), np.diagonal(precision) / 2
+    for fold, mean, part in zip(patterns, means, half, strict=True):
+        fold = fold - mean  # once more: not all folds twice in memory
+        part -= fold * diagonal
+        others = total - fold
+        for at in np.ndindex(out.shape[:-2]):
+            out[at] = gemm(1.0, others[at].T, part[at].T, trans_a=True, beta=1.0, c=out[at].T, overwrite_c=True).T
+    return out + out.swapaxes(-1, -2)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.covariance import ledoit_wolf
 
-from brainalign.engine.precision import METHODS, half_weighted, noise_covariance, whiten
+from brainalign.engine.precision import METHODS, noise_covariance, weighed_across, whiten
 
 
 def residuals(n=40, p=12, seed=0):
@@ -61,14 +61,17 @@ def test_white_patterns_have_the_inner_products_of_the_precision():
     np.testing.assert_allclose(tensor.numpy(), whiten(x, covariance), rtol=1e-9, atol=1e-12)
 
 
-def test_half_of_the_precision_and_its_transpose_are_the_whole():
-    x, precision = np.random.default_rng(0).normal(size=(3, 2, 5, 12)), np.stack([np.cov(residuals(seed=s).T) for s in range(2)])
+def test_patterns_of_different_folds_are_weighed_by_the_precision():
+    rng = np.random.default_rng(0)
+    x, precision = rng.normal(size=(3, 2, 5, 12)), np.stack([np.cov(residuals(seed=s).T) for s in range(2)])
+    means = rng.normal(size=(3, 2, 1, 12))
     torch = pytest.importorskip("torch")
     for one in (precision[0], precision):
-        kept, expected = one.copy(), x @ one @ x.swapaxes(-1, -2)
-        for found in (half_weighted(x, one), half_weighted(torch.from_numpy(x), torch.from_numpy(one)).numpy()):
-            product = found @ x.swapaxes(-1, -2)
-            np.testing.assert_allclose(product + product.swapaxes(-1, -2), expected, atol=1e-12)
+        kept, apart = one.copy(), x - means
+        expected = sum(apart[f] @ one @ apart[g].swapaxes(-1, -2) for f in range(3) for g in range(3) if f != g)
+        tensors = (torch.from_numpy(values) for values in (x, means, one))
+        for found in (weighed_across(x, means, one), weighed_across(*tensors).numpy()):
+            np.testing.assert_allclose(found, expected, atol=1e-11)
         np.testing.assert_array_equal(one, kept)
 
 
