@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,14 @@ def test_mean_over_all_pairs_of_presentations_in_different_folds(balanced):
     np.testing.assert_allclose(differences(products_across(sums, counts, same)), differences(expected), atol=1e-12)
     found = products_across(sums, counts, precision=np.eye(6))
     np.testing.assert_allclose(differences(found), differences(expected), atol=1e-12)
+    noise = np.stack([np.cov(np.random.default_rng(f).normal(size=(6, 20))) for f in range(4)])
+    sums_of_pairs[:] = 0
+    for f, g in itertools.permutations(range(4), 2):
+        weights = np.linalg.inv((noise[f] + noise[g]) / 2)
+        sums_of_pairs += [[(values[f][i] @ weights @ values[g][j].T).sum() for j in range(5)] for i in range(5)]
+    np.testing.assert_allclose(
+        differences(products_across(sums, counts, noise)), differences(sums_of_pairs / n_pairs), atol=1e-11
+    )
 
 
 def test_an_offset_far_larger_than_the_signal_costs_no_digits():

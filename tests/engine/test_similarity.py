@@ -103,3 +103,7 @@ def test_orders_that_score_alike_are_ties_and_cells_of_any_size_are_one_family()
     low, low_max = p_of_orders(-np.array([0.9 + 1e-13, 0.4]), -null, higher_is_alike=False)
     np.testing.assert_allclose([low, low_max], [p, p_max])
     assert np.isnan(p_of_orders(np.array([np.nan, 0.4]), null, higher_is_alike=True)[1]).tolist() == [True, False]
+    rng = np.random.default_rng(0)
+    wide, narrow = rng.normal(size=(99, 1)), 0.5 + 1e-3 * rng.normal(size=(99, 1))
+    p_max = p_of_orders(np.array([0.0, 0.51]), np.hstack([wide, narrow]), higher_is_alike=True)[1]
+    assert p_max[1] == 0.01 < 0.5 < p_max[0]  # ten of its own standard deviations, not a hundredth of the other's
