@@ -200,6 +200,10 @@ def test_covariance_is_matched_by_stimulus():
     shuffled = covariance.isel(stimulus=order, stimulus_2=order)
     np.testing.assert_allclose(ba.compare_rdms(a, b, metric="whitened-cosine", covariance=shuffled).score, out.score, rtol=1e-10)
     assert (abs(out.score - ba.compare_rdms(a, b, metric="whitened-cosine").score) > 1e-3).all()
+    rest = {"stimulus": IDS[1:], "stimulus_2": IDS[1:]}
+    holed = a.where((a.stimulus != "s00") & (a.stimulus_2 != "s00"))  # its rows leave the covariance, too
+    found, wanted = (ba.compare_rdms(x, b, metric="whitened-cosine", covariance=covariance).score for x in (holed, a.sel(rest)))
+    np.testing.assert_allclose(found, wanted, rtol=1e-10)
     identity = covariance.copy(data=3 * np.eye(14))
     plain = ba.compare_rdms(a, b, metric="whitened-pearson").score
     np.testing.assert_allclose(ba.compare_rdms(a, b, metric="whitened-pearson", covariance=identity).score, plain, rtol=1e-10)

@@ -92,6 +92,13 @@ def test_riemannian_distance_is_never_above_theirs(sides):
     a, b = sides
     ours = ba.compare_rdms(labelled(a), labelled(b), metric="riemannian").score.values
     assert (ours <= peers(a, b, "neg_riem_dist") + 1e-9).all()
+    covariance = np.cov(np.random.default_rng(1).normal(size=(N, 50)))
+    named = xr.DataArray(covariance, dims=("stimulus", "stimulus_2"), coords={"stimulus": IDS, "stimulus_2": IDS})
+    weighed = ba.compare_rdms(labelled(a), labelled(b), metric="riemannian", covariance=named).score.values
+    theirs = peers(a, b, "neg_riem_dist", sigma_k=covariance)
+    assert (weighed <= theirs + 1e-9).all()
+    np.testing.assert_allclose(weighed, theirs, atol=1e-4)
+    assert (np.abs(weighed - ours) > 1e-3).any()
 
 
 def golden_pair():
