@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
 
 import numpy as np
 
@@ -30,6 +32,7 @@ from brainalign.engine.factor import RidgeFactor, coefficients, factorise
 from brainalign.engine.gram import column_gram, column_mean, deviation, eigh, null_floor, row_gram, standardised, wide_matmul
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side
 from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.screening import best, search_losses
 from brainalign.engine.simplex import finalists, midpoints, simplex_lattice
@@ -116,30 +119,38 @@ def solve_banded(
     BandedSolution
     """
     X, Y, alphas = move(X, device), move(Y, device), np.array(alphas, dtype=np.float64)
-    memory = working_memory(X) if max_memory is None else max_memory
+    memory, workers = working_memory(X) if max_memory is None else max_memory, n_workers(X)
     source = _Source.of(X, bands, fit_intercept, dtype, memory / 2)
     mean = column_mean(Y) if fit_intercept else 0 * cast(Y[0], "float64")
     spread = to_numpy(deviation(Y, mean))
     spread = np.where(spread > 0, spread, 1.0)
     values = standardised(Y, mean, dtype, scale=like(spread, Y))
-    tiles = even_slices(Y.shape[1], target_batch or max(64, int(memory / (64 * len(X)))))
-    race = _Race(source, [columns_of(values, tile) for tile in tiles], alphas)
-    if isinstance(candidates, int):
-        race.refine(candidates)
-    elif len(candidates) > 1:
-        race.run(candidates)
+    tiles = even_slices(Y.shape[1], -(-(target_batch or max(64, int(memory / (64 * len(X))))) // workers))
+    race = _Race(source, [columns_of(values, tile) for tile in tiles], alphas, workers)
+    with one_thread_each(workers):
+        if isinstance(candidates, int):
+            race.refine(candidates)
+        elif len(candidates) > 1:
+            race.run(candidates)
     tried = race.tried if len(race.tried) else np.asarray(candidates)
     every = search == "all" or len(tried) == 1
     entries = np.ones((len(tried), Y.shape[1]), dtype=bool) if every else finalists(tried, race.loss)
-    fit = _Best(X.shape[1], Y.shape[1], dtype)
-    for k in np.flatnonzero(entries.any(axis=1)):
+    fit, left = _Best(X.shape[1], Y.shape[1], dtype), np.flatnonzero(entries.any(axis=1)).tolist()
+    beside = max(1, min(workers, len(left)))
+    held_out = partial(HeldOut, fit_intercept=fit_intercept, max_memory=memory / 4 / beside, workers=workers)
+
+    def score(k: int) -> None:
         factor = source.factor(tried[k], splits)
-        held = None if splits is None else HeldOut(factor, splits, fit_intercept=fit_intercept, max_memory=memory / 4)
+        held = None if splits is None else held_out(factor, splits)
         for tile in tiles:
             targets = np.flatnonzero(entries[k, tile]) + tile.start
             if len(targets):
-                found = _Found.of(factor, held, columns_of(values, targets), alphas, screen=not every)
-                fit.update(int(k), targets, found, factor, alphas, *source.weighted(tried[k]))
+                y = columns_of(values, targets)
+                found = _Found.of(factor, held, y, alphas, screen=not every, workers=workers // beside)
+                fit.update(k, targets, found, factor, alphas, *source.weighted(tried[k]))
+
+    with one_thread_each(workers):
+        side_by_side(score, left, beside)
     return BandedSolution(
         coef=fit.coef * spread.astype(dtype),
         source_mean=to_numpy(source.mean),
@@ -234,15 +245,15 @@ class _Race:
     ``loss`` is (candidate, target), the smallest log GCV over alphas.
     """
 
-    def __init__(self, source: _Source, tiles: list[Array], alphas: Numbers) -> None:
-        self.source, self.alphas, dual = source, alphas, source.gram.ndim == 3
+    def __init__(self, source: _Source, tiles: list[Array], alphas: Numbers, workers: int) -> None:
+        self.source, self.alphas, self.workers, dual = source, alphas, workers, source.gram.ndim == 3
         self.products = tiles if dual else [source.values.T @ tile for tile in tiles]
         self.norms = [cast((tile * tile).sum(0), "float64") for tile in tiles]
         self.tried, self.loss = np.zeros((0, len(source.bands))), np.zeros((0, sum(tile.shape[1] for tile in tiles)))
 
     def run(self, candidates: Numbers) -> None:
         """Compare more candidates."""
-        self.loss = np.concatenate([self.loss, [self._screen(gamma) for gamma in candidates]])
+        self.loss = np.concatenate([self.loss, side_by_side(self._screen, candidates, self.workers)])
         self.tried = np.concatenate([self.tried, candidates])
 
     def refine(self, n_candidates: int) -> None:
@@ -292,12 +303,12 @@ class _Found:
     rotated: Array
 
     @classmethod
-    def of(cls, factor: RidgeFactor, held: HeldOut | None, y: Array, alphas: Numbers, *, screen: bool) -> _Found:
+    def of(cls, factor: RidgeFactor, held: HeldOut | None, y: Array, alphas: Numbers, *, screen: bool, workers: int) -> _Found:
         t = y.shape[1]
         if held is None:
             nothing = np.full(t, np.nan)
             return cls(np.zeros(t, dtype=np.int64), np.zeros(t), nothing, cast(factor.left, dtype_name(y)).T @ y)
-        tile = held.prepare(y)
+        tile = held.prepare(y, workers)
         losses, _ = search_losses(held, tile, alphas, screen=screen, checked=np.zeros(t, dtype=bool))
         index = best(losses)
         error = losses[index, np.arange(t)]
@@ -311,15 +322,20 @@ class _Best:
         self.coef = np.zeros((n_columns, n_targets), dtype=dtype)
         self.error, self.r2 = np.full(n_targets, np.inf), np.full(n_targets, np.nan)
         self.alpha, self.candidate = np.zeros(n_targets, dtype=np.int64), np.zeros(n_targets, dtype=np.int64)
+        self.lock = Lock()
 
     def update(
         self, k: int, targets: Numbers, found: _Found, factor: RidgeFactor, alphas: Numbers, columns: Numbers, root: Numbers
     ) -> None:
-        """Take candidate ``k`` for those targets that it serves better than the ones before."""
-        some = np.flatnonzero(found.error < self.error[targets])
-        better = targets[some]
+        """Take candidate ``k`` for those targets that it serves better than all others, the first of those that tie."""
+        some = np.flatnonzero(found.error <= self.error[targets])  # errors fall only: none is missed that another worker is at
         fitted = to_numpy(coefficients(factor, columns_of(found.rotated, some), alphas[found.alpha[some]]))
-        self.coef[:, better] = 0
-        self.coef[np.ix_(columns, better)] = fitted * root[:, None].astype(self.coef.dtype)
-        self.error[better], self.r2[better] = found.error[some], found.r2[some]
-        self.alpha[better], self.candidate[better] = found.alpha[some], k
+        fitted = fitted * root[:, None].astype(self.coef.dtype)
+        with self.lock:
+            at, error = targets[some], found.error[some]
+            won = (error < self.error[at]) | ((error == self.error[at]) & (k < self.candidate[at]))
+            some, at = some[won], at[won]
+            self.coef[:, at] = 0
+            self.coef[np.ix_(columns, at)] = fitted[:, won]
+            self.error[at], self.r2[at] = found.error[some], found.r2[some]
+            self.alpha[at], self.candidate[at] = found.alpha[some], k

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from scipy.stats import rankdata
 
+from brainalign.engine.backend import even_slices
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import n_workers, side_by_side
 from brainalign.engine.precision import shrink_to_identity
 
 Fold = tuple[Numbers, Numbers]  # training and test rows
@@ -42,11 +44,12 @@ def decode_times(
     -------
     ndarray of float64, (fold, time, ...)
     """
-    found = [
-        np.stack([score(x[test] @ weights + offset, test) for (weights, offset), (_, test) in zip(rules(x), folds, strict=True)])
-        for x in times_of(X, dtype)
-    ]
-    return np.stack(found, axis=1).astype(np.float64)
+
+    def scored(x: Numbers) -> Numbers:
+        learned = zip(rules(x), folds, strict=True)
+        return np.stack([score(x[test] @ weights + offset, test) for (weights, offset), (_, test) in learned])
+
+    return np.stack(_each_time(scored, X, dtype), axis=1).astype(np.float64)
 
 
 def generalize_times(
@@ -68,7 +71,7 @@ def generalize_times(
     -------
     ndarray of float64, (fold, time, ..., test time)
     """
-    learned = [list(rules(x)) for x in times_of(X, dtype)]
+    learned = _each_time(lambda x: list(rules(x)), X, dtype)
     _, channels, times = X.shape
     copy = np.empty((max(len(test) for _, test in folds), times, channels), dtype=dtype or X.dtype)  # of one fold at a time
     found = []
@@ -76,13 +79,22 @@ def generalize_times(
         for row, trial in enumerate(test):
             copy[row] = X[trial].T
         flat, shape = copy[: len(test)].reshape(-1, channels), (len(test), times)
-        scores = []
-        for rule in learned:
+
+        def scored(
+            rule: list[Rule], flat: Numbers = flat, shape: tuple[int, int] = shape, k: int = k, test: Numbers = test
+        ) -> Numbers:
             weights, offset = rule[k]
-            values = (flat @ weights + offset).reshape(*shape, -1)
-            scores.append(score(values.swapaxes(1, 2), test))
-        found.append(np.stack(scores))
+            return score((flat @ weights + offset).reshape(*shape, -1).swapaxes(1, 2), test)
+
+        found.append(np.stack(side_by_side(scored, learned, n_workers(X))))
     return np.stack(found).astype(np.float64)
+
+
+def _each_time(work: Callable[[Numbers], Any], X: Numbers, dtype: Any) -> list[Any]:
+    """Return what some work makes of the trials of each time: some times side by side."""
+    pieces = even_slices(X.shape[2], _TIMES)
+    done = side_by_side(lambda some: [work(x) for x in times_of(X[:, :, some], dtype)], pieces, n_workers(X))
+    return [result for piece in done for result in piece]
 
 
 def times_of(X: Numbers, dtype: Any = None) -> Iterator[Numbers]:
@@ -139,7 +151,7 @@ def ridge_rules(x: Numbers, Y: Numbers, folds: Sequence[Fold], *, alpha: float =
         scale = _deviation(gram, n)
         gram /= np.outer(scale, scale)
         gram.flat[:: len(gram) + 1] += alpha
-        weights = cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), cross / scale[:, None], check_finite=False)
+        weights = cho_solve((np.linalg.cholesky(gram), True), cross / scale[:, None], check_finite=False)
         weights /= scale[:, None]
         yield weights, y_mean - (mean + middle) @ weights
 
@@ -183,7 +195,7 @@ def lda_rules(x: Numbers, codes: Numbers, folds: Sequence[Fold]) -> Iterator[Rul
             share[k], means[k] = len(some) / len(train), total / len(some)
             pooled += share[k] * _shrunk(gram - np.outer(total, means[k]), x[some] - means[k])
         pooled.flat[:: len(pooled) + 1] += np.diagonal(pooled) == 0  # channels that vary in no class: they have no weight
-        weights = cho_solve(cho_factor(pooled, overwrite_a=True, check_finite=False), means.T, check_finite=False)
+        weights = cho_solve((np.linalg.cholesky(pooled), True), means.T, check_finite=False)
         offset = -0.5 * np.einsum("kc,ck->k", means, weights) + np.log(share) - middle @ weights
         yield (weights[:, 1:] - weights[:, :1], offset[1:] - offset[:1]) if len(classes) == 2 else (weights, offset)
 

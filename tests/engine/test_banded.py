@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from brainalign.engine.banded import solve_banded
 from brainalign.engine.solvers import solve_ridge
@@ -112,6 +113,19 @@ def test_precision_tiles_and_order_of_targets_change_nothing():
     np.testing.assert_allclose(backward.heldout_r2[::-1], wide.heldout_r2, atol=0.01)
     narrow = solve_banded(X.astype("float32"), Y.astype("float32"), BANDS, ALPHAS, folds(120), wide.candidates)
     np.testing.assert_allclose(narrow.heldout_r2, wide.heldout_r2, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [120, 50])
+@pytest.mark.parametrize("search", ["screen", "all"])
+def test_workers_change_nothing(n, search):
+    X, Y, _ = problem(n)
+    found = []
+    for threads in (1, 4):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(solve_banded(X, Y, BANDS, ALPHAS, folds(n), candidates=12, search=search, dtype="float64"))
+    for name in ("alpha_index", "candidate_index"):
+        np.testing.assert_array_equal(*(getattr(solution, name) for solution in found))
+    np.testing.assert_allclose(*(solution.coef for solution in found), atol=1e-8)
 
 
 def test_torch_and_numpy_agree():
