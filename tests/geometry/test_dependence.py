@@ -67,6 +67,15 @@ def test_flat_rdms_say_nothing(sides):
     assert np.isnan(out.p_value).all()
 
 
+def test_what_is_below_0_counts_as_0(sides):
+    """Cross-validated distances are, where there is no difference."""
+    some = sides[1][:1] - 0.5 * (1 - np.eye(30))
+    assert some.min() < 0
+    below, at = (adaptive_dependence(sides[0], x, n_permutations=9, random_state=0) for x in (some, some.clip(0)))
+    for name in ("score", "distance_correlation", "p_value"):
+        np.testing.assert_allclose(below[name], at[name], rtol=1e-12)
+
+
 def test_bad_input_is_named(sides):
     with pytest.raises(ParameterError, match="'statistic' parameter"):
         adaptive_dependence(*sides, statistic="max")
