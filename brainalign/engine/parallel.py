@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -39,7 +39,9 @@ def n_workers(x: Array) -> int:
     return min((_MOST, *(library.num_threads for library in libraries))) if libraries else 1
 
 
-def side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece], workers: int) -> list[Done]:
+def side_by_side(
+    work: Callable[[Piece], Done], pieces: Iterable[Piece], workers: int, shown: Callable[[Any], Any] = iter
+) -> list[Done]:
     """Return what some work makes of each piece.
 
     Parameters
@@ -49,6 +51,8 @@ def side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece], workers
     pieces : iterable
     workers : int
         With 1 the pieces are taken in turn, and products share all threads.
+    shown : callable
+        From a list to what goes along it with a bar.
 
     Returns
     -------
@@ -58,10 +62,11 @@ def side_by_side(work: Callable[[Piece], Done], pieces: Iterable[Piece], workers
     pieces = list(pieces)
     workers = min(workers, len(pieces))
     if workers <= 1:
-        return [work(piece) for piece in pieces]
+        return [work(piece) for piece in shown(pieces)]
     # again in each thread: where products are run by OpenMP the limit is a thread's own
     with one_thread_each(workers), ThreadPoolExecutor(workers, initializer=one_thread_each, initargs=(workers,)) as pool:
-        return list(pool.map(work, pieces))
+        done = pool.map(work, pieces)
+        return [next(done) for _ in shown(pieces)]
 
 
 def one_thread_each(workers: int) -> AbstractContextManager[object]:

@@ -11,11 +11,13 @@ import numpy as np
 from brainalign.engine.backend import Array, cast
 from brainalign.engine.cka import subset_alignments
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import n_workers, side_by_side
 from brainalign.engine.resample import p_of_the_maximum, p_values
 
 _GATHER = 100.0  # multiplications of matrix products in the time that a number of a permuted matrix takes to be fetched
 _TIE = 1e-9  # scores that differ by rounding are equally high
 _KERNELS = 2.0**31  # bytes that the kernels of all groups may take
+_WORTH = 2**14  # values of a system whose scores are worth more than one thread
 
 
 @dataclass(frozen=True)
@@ -185,21 +187,25 @@ def permuted_scores(
     -------
     ndarray of float64, (permutation, first, second)
     """
-    out = np.empty((len(orders), len(first), len(second)))
     swap = metric.pairs and len(first) < len(second)
     moving, still = (first, second) if swap else (second, first)
     if swap:  # fewer matrices to move, the other way
         orders = np.argsort(orders, axis=1)
     flat = _flat(still) if metric.inner else None
-    for scores, order in zip(out, shown(orders), strict=True):
+
+    def scored(order: Numbers) -> Numbers:
         index = order[:, None] * len(order) + order if metric.pairs else order  # into flat matrices: four times as fast
         moved = [x.take(index, axis=None if metric.pairs else 0) for x in moving]
-        if flat is not None:
-            products = _of_products(metric, flat @ _flat(moved).T)
-            scores[...] = products.T if swap else products
-        else:
-            scores[...] = grid_scores(metric, *((moved, still) if swap else (still, moved)))
-    return out
+        if flat is None:
+            return grid_scores(metric, *((moved, still) if swap else (still, moved)))
+        products = _of_products(metric, flat @ _flat(moved).T)
+        return products.T if swap else products
+
+    return np.stack(side_by_side(scored, orders, _workers(first), shown))
+
+
+def _workers(systems: Sequence[Array]) -> int:
+    return n_workers(systems[0]) if systems[0].size > _WORTH else 1
 
 
 def _narrowed(x: Array) -> Array:
@@ -264,12 +270,13 @@ def half_scores(
         return _of_products(metric, products)
     if "rotate" in metric.invariances and not metric.trials:
         first, second = ([_narrowed(x) for x in side] for side in (first, second))
-    out = np.empty((len(halves), len(first), len(second)))
-    for scores, rows in zip(out, shown(halves), strict=True):
+
+    def scored(rows: Numbers) -> Numbers:
         scale = rows.mean() ** -0.5 if metric.sums else 1.0
         a, b = ([metric.prepare(x[rows] * scale) for x in side] for side in (first, second))
-        scores[...] = grid_scores(metric, a, b)
-    return out
+        return grid_scores(metric, a, b)
+
+    return np.stack(side_by_side(scored, halves, _workers(first), shown))
 
 
 def share_to_draw(metric: SimilarityMetric, systems: Iterable[Array]) -> float:
