@@ -40,6 +40,17 @@ def test_symmetric_with_exact_zeros_on_the_diagonal(metric, patterns):
     assert not (distance < 0).any()
 
 
+@pytest.mark.parametrize("metric", ["correlation", "cosine"])
+def test_rounding_takes_no_distance_out_of_its_range(metric):
+    x = np.random.default_rng(0).normal(size=(200, 7))
+    same = pairwise_distances(np.r_[x, 3 * x, -x], metric)
+    assert same.min() >= 0
+    assert same.max() <= 2
+    across = cross_distances(x, np.r_[3 * x, -x], metric)
+    assert across.min() >= 0
+    assert across.max() <= 2
+
+
 def test_close_pairs_keep_their_digits():
     patterns = np.random.default_rng(0).normal(size=(8, 50)) * 1e3
     patterns[1] = patterns[0]
