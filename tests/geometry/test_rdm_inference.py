@@ -182,6 +182,22 @@ def test_renamed_stimuli_say_what_is_more_than_chance():
     assert ba.compare_rdms(layers().isel(tiny), people()[0].isel(tiny), n_permutations=500).attrs["n_permutations"] == 23
 
 
+@pytest.mark.parametrize("metric", ["pearson", "spearman", "whitened-pearson"])
+def test_names_that_a_model_does_not_tell_apart_are_ties(metric):
+    """Of the 24 orders of two pairs of stimuli, 8 keep the pairs; their scores differ by rounding."""
+    ids = list("abcd")
+    model, data = np.ones((4, 4)) - np.eye(4), np.zeros((4, 4))
+    model[0, 1] = model[1, 0] = model[2, 3] = model[3, 2] = 0.3
+    data[np.triu_indices(4, 1)] = [0.11, 0.83, 0.79, 0.97, 0.71, 0.13]
+    source, target = (
+        xr.DataArray(x, dims=("stimulus", "stimulus_2"), coords={"stimulus": ids, "stimulus_2": ids})
+        for x in (model, data + data.T)
+    )
+    out = ba.compare_rdms(source, target, metric=metric, n_permutations=99, random_state=0)
+    assert out.attrs["n_permutations"] == 23
+    assert out.p_value.item() == out.p_value_max.item() == pytest.approx(8 / 24)
+
+
 def test_within_groups_only_what_groups_do_not_explain_counts():
     """Both sides know two categories, and share nothing else."""
     category = np.repeat(["x", "y"], 15)
