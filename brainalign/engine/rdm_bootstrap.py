@@ -21,7 +21,7 @@ from brainalign.engine.rdm_ranks import Bounds, Sorted, compare_ranks
 from brainalign.engine.rdm_sums import SUMMED, compare_sums
 
 RANKED = ("spearman", "rho-a")
-_BUDGET = 2**22  # numbers in each of the few arrays that are held at a time: 32 MB
+_BUDGET = 2**20  # numbers in each of the few arrays that a worker holds at a time: 8 MB, more were slower
 _LEAST_STIMULI = 3  # distinct ones, for a draw to have a score
 
 
@@ -62,7 +62,7 @@ class Held:
     of_data: bool = True
 
 
-def redrawn_scores(
+def redrawn_parts(
     models: Numbers,
     data: Numbers,
     metric: str,
@@ -71,8 +71,8 @@ def redrawn_scores(
     ceiling: bool = True,
     covariance: Numbers | None = None,
     held: Held | None = None,
-) -> Iterator[Part]:
-    """Compare every model with every matrix of the data, under each draw of stimuli.
+) -> list[Callable[[], Part]]:
+    """Compare every model with every matrix of the data, under each draw of stimuli: what is to be called, in any order.
 
     Parameters
     ----------
@@ -90,9 +90,10 @@ def redrawn_scores(
     held : Held, optional
         Matrices that are held constant; under whitened measures with ``counts`` of 1 only.
 
-    Yields
-    ------
-    Part
+    Returns
+    -------
+    list of callable
+        Each returns a :class:`Part`, some draws of one group.
 
     Notes
     -----
@@ -113,10 +114,28 @@ def redrawn_scores(
     ready: Any = (models, data)
     if compare is _from_ranks:  # sorted once for all draws
         ready = [Sorted.of(x) for x in models], [[Sorted.of(x) for x in group] for group in data]
-    for start in range(0, len(counts), step):
-        draws = slice(start, min(start + step, len(counts)))
-        for group, matrices in enumerate(ready[1]):
-            yield Part(draws, group, *compare(ready[0], matrices, metric, counts[draws], ceiling))
+
+    def made(draws: slice, group: int) -> Part:
+        return Part(draws, group, *compare(ready[0], ready[1][group], metric, counts[draws], ceiling))
+
+    starts = range(0, len(counts), step)
+    return [partial(made, slice(at, min(at + step, len(counts))), group) for at in starts for group in range(len(data))]
+
+
+def redrawn_scores(*args: Any, **options: Any) -> Iterator[Part]:
+    """Compare every model with every matrix of the data, under each draw of stimuli, part by part.
+
+    Parameters
+    ----------
+    *args, **options
+        As in :func:`redrawn_parts`.
+
+    Yields
+    ------
+    Part
+    """
+    for made in redrawn_parts(*args, **options):
+        yield made()
 
 
 def pair_weights(counts: Numbers) -> Numbers:
@@ -138,7 +157,7 @@ def pair_weights(counts: Numbers) -> Numbers:
     """
     first, second = np.triu_indices(counts.shape[1], 1)
     counts = counts.astype(np.float64)
-    return np.asarray(counts[:, first] * counts[:, second])
+    return np.asarray(counts.take(first, axis=1) * counts.take(second, axis=1))
 
 
 def _from_ranks(models: Any, data: Any, metric: str, counts: Numbers, ceiling: bool) -> tuple[Numbers, Bounds]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from brainalign.engine.backend import even_slices
 from brainalign.engine.comparators import COMPARATORS, inner_products, n_conditions
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import n_workers, side_by_side
 
 _BUDGET = 2**22  # numbers of permuted matrices that are held at a time: 32 MB
 
@@ -20,7 +23,8 @@ def permuted_scores(
     *,
     averaged: bool = False,
     covariance: Numbers | None = None,
-) -> Iterator[tuple[slice, Numbers]]:
+    shown: Callable[[Any], Any] = iter,
+) -> Numbers:
     """Compare every model, its stimuli in other orders, with every matrix of the data.
 
     Parameters
@@ -35,11 +39,12 @@ def permuted_scores(
         Whether the mean score over subjects is wanted.
     covariance : ndarray, (stimulus, stimulus), optional
         As the measure takes it.
+    shown : callable
+        From a list to what goes along it with a bar.
 
-    Yields
-    ------
-    draws : slice
-    scores : ndarray of float64, (draw, model, group[, subject])
+    Returns
+    -------
+    ndarray of float64, (draw, model, group[, subject])
 
     Notes
     -----
@@ -52,16 +57,19 @@ def permuted_scores(
     x, shape = measure.prepare(models) if moves else models, data.shape[:2]
     if moves and averaged:  # a mean of products is the product with the mean
         of_data, shape = of_data.reshape(*shape, -1).mean(axis=1), (shape[0], 1)
-    step = max(1, _BUDGET // (x.shape[1] * len(models)))
-    for start in range(0, len(orders), step):
-        draws = slice(start, min(start + step, len(orders)))
-        moved = x[:, moved_entries(orders[draws], x.shape[1])].swapaxes(0, 1)
+    workers = n_workers(x)
+
+    def scored(draws: slice) -> Numbers:
+        moved = x.take(moved_entries(orders[draws], x.shape[1]), axis=1).swapaxes(0, 1)
         if moves:
             scores = inner_products(moved.reshape(-1, x.shape[1]), of_data)
         else:
             scores = np.stack([measure.product(measure.prepare(m, covariance), of_data) for m in moved])
         scores = scores.reshape(len(moved), len(x), *shape)
-        yield draws, scores.mean(axis=-1) if averaged else scores
+        return np.asarray(scores.mean(axis=-1) if averaged else scores)
+
+    pieces = even_slices(len(orders), max(1, _BUDGET // workers // (x.shape[1] * len(models))))
+    return np.concatenate(side_by_side(scored, pieces, workers, shown))
 
 
 def moved_entries(orders: Numbers, width: int) -> Numbers:

@@ -59,14 +59,14 @@ def ranks_in_draws(matrices: Sequence[Sorted], weights: Numbers) -> Numbers:
     n = whole.sum(axis=1, keepdims=True, dtype=np.int32)
     out = np.empty((len(weights), len(matrices), weights.shape[1]))
     for k, x in enumerate(matrices):
-        own = whole[:, x.order]
+        own = whole.take(x.order, axis=1)  # several times as fast as an index
         if len(x.starts) < len(x.order):
             own = np.add.reduceat(own, x.starts, axis=1)
         twice = np.cumsum(own, axis=1, dtype=np.int32)
         twice *= 2
         twice -= own
         twice -= n
-        out[:, k] = (0.5 * twice)[:, x.group]
+        out[:, k] = (0.5 * twice).take(x.group, axis=1)
     return out
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.clusters import cluster_p_values_along, sign_flip_t
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.moments import Numbers
-from brainalign.engine.rdm_bootstrap import Held, Part, redrawn_scores
+from brainalign.engine.parallel import n_workers, side_by_side
+from brainalign.engine.rdm_bootstrap import Held, Part, redrawn_parts
 from brainalign.engine.rdm_permutation import permuted_scores
 from brainalign.engine.resample import (
     distinct_orders,
@@ -172,22 +174,25 @@ def _values(cast: Cast, plan: Plan, counts: Numbers, units: list[Numbers]) -> li
     """Return scores and bounds, (draw, model + bound, group[, unit]), for each set of draws of units."""
     shape = (len(cast.models) + 2 * cast.ceiling, *cast.data.shape[: 1 if plan.averaged else 2])
     out = [np.empty((max(len(counts), len(u)), *shape)) for u in units]
-    n_parts = len(counts) * len(cast.data)
-    with progress_bar(progress=len(counts) > 1 and plan.progress, desc="draws", total=n_parts) as bar:
-        for part in _parts(cast, plan, counts):
-            for values, u in zip(out, units, strict=True):
-                draws = part.draws if len(counts) > 1 else slice(None)
-                weights = u[draws] if len(u) > 1 else u
-                values[draws, :, part.group] = _reduced(part, weights, cast.ceiling, plan.averaged)
-            bar.update(len(part.scores))
+
+    def fill(made: Callable[[], Part]) -> None:
+        part = made()
+        for values, u in zip(out, units, strict=True):
+            draws = part.draws if len(counts) > 1 else slice(None)
+            weights = u[draws] if len(u) > 1 else u
+            values[draws, :, part.group] = _reduced(part, weights, cast.ceiling, plan.averaged)
+
+    shown = partial(progress_bar, progress=len(counts) > 1 and plan.progress, desc="draws")
+    side_by_side(fill, _parts(cast, plan, counts), n_workers(cast.models), shown)
     return out
 
 
-def _parts(cast: Cast, plan: Plan, counts: Numbers) -> Iterable[Part]:
+def _parts(cast: Cast, plan: Plan, counts: Numbers) -> list[Callable[[], Part]]:
     if len(counts) == 1 and not cast.ceiling:  # the scores that there are
-        return [Part(slice(1), group, cast.scores[None, :, group], _no_bounds) for group in range(len(cast.data))]
+        groups = range(len(cast.data))
+        return [partial(Part, slice(1), group, cast.scores[None, :, group], _no_bounds) for group in groups]
     options: dict[str, Any] = {"ceiling": cast.ceiling, "covariance": plan.covariance, "held": cast.held}
-    return redrawn_scores(cast.models, cast.data, plan.metric, counts, **options)
+    return redrawn_parts(cast.models, cast.data, plan.metric, counts, **options)
 
 
 def _no_bounds(units: Numbers) -> tuple[Numbers, Numbers]:
@@ -259,13 +264,9 @@ def _renamed(cast: Cast, plan: Plan, rng: np.random.Generator) -> Numbers:
         orders = distinct_orders(stimuli, plan.n_permutations, rng)
     else:
         orders = exchange_orders(stimuli, plan.n_permutations, rng, within=plan.groups)
-    null = np.empty((len(orders), *(cast.scores.shape[:2] if plan.averaged else cast.scores.shape)))
-    options: dict[str, Any] = {"averaged": plan.averaged, "covariance": plan.covariance}
-    with progress_bar(progress=plan.progress, desc="permutations", total=len(orders)) as bar:
-        for draws, scores in permuted_scores(cast.models, cast.data, plan.metric, orders, **options):
-            null[draws] = scores
-            bar.update(len(scores))
-    return null
+    shown = partial(progress_bar, progress=plan.progress, desc="permutations")
+    options: dict[str, Any] = {"averaged": plan.averaged, "covariance": plan.covariance, "shown": shown}
+    return permuted_scores(cast.models, cast.data, plan.metric, orders, **options)
 
 
 def _clusters(cast: Cast, observed: Numbers, null: Numbers, method: str, threshold: float) -> Numbers:

@@ -20,8 +20,8 @@ def test_equal_to_matrices_whose_rows_and_columns_were_moved(metric, monkeypatch
     models, data, measure = geometries(2), geometries(3), COMPARATORS[metric]
     orders = np.stack([RNG.permutation(N) for _ in range(5)])
     monkeypatch.setattr(rdm_permutation, "_BUDGET", 130)
-    found = np.concatenate([scores for _, scores in permuted_scores(models, data[None], metric, orders)])[:, :, 0]
-    means = np.concatenate([scores for _, scores in permuted_scores(models, data[None], metric, orders, averaged=True)])
+    found = permuted_scores(models, data[None], metric, orders)[:, :, 0]
+    means = permuted_scores(models, data[None], metric, orders, averaged=True)
     np.testing.assert_allclose(means[..., 0], found.mean(axis=-1), rtol=1e-9)
     for order, scores in zip(orders, found, strict=True):
         moved = square(models)[:, order][:, :, order][:, FIRST, SECOND]
@@ -32,7 +32,7 @@ def test_a_covariance_of_the_stimuli_stays_where_it_is():
     models, data, measure = geometries(2), geometries(3), COMPARATORS["whitened-cosine"]
     covariance = np.cov(RNG.normal(size=(N, 30)))
     order = RNG.permutation(N)
-    ((_, found),) = permuted_scores(models, data[None], "whitened-cosine", order[None], covariance=covariance)
+    found = permuted_scores(models, data[None], "whitened-cosine", order[None], covariance=covariance)
     moved = square(models)[:, order][:, :, order][:, FIRST, SECOND]
     wanted = measure.product(measure.prepare(moved, covariance), measure.prepare(data, covariance))
     np.testing.assert_allclose(found[0, :, 0], wanted, rtol=1e-10)

@@ -273,15 +273,15 @@ def test_what_is_held_constant_is_redrawn_too(metric, partial):
     assert signs.p_value[0] == 1 / 256
 
 
-@pytest.mark.parametrize(("over", "n_draws"), [("stimulus", [20, N]), ("subject", []), (("subject", "stimulus"), [20])])
-def test_long_draws_show_a_bar_which_changes_nothing(over, n_draws, capsys):
+@pytest.mark.parametrize(("over", "drawn"), [("stimulus", True), ("subject", False), (("subject", "stimulus"), True)])
+def test_long_draws_show_a_bar_which_changes_nothing(over, drawn, capsys):
     options = {"over": over, "n_bootstraps": 20, "n_permutations": 30, "random_state": 0}
     silent = ba.compare_rdms(layers(), people(), **options)
     assert capsys.readouterr().err == ""  # no terminal
     shown = ba.compare_rdms(layers(), people(), **options, progress=True)
     bars = capsys.readouterr().err
-    assert [f"draws: 100%|██████████| {n}/" in bars for n in (20, N)] == [n in n_draws for n in (20, N)]
-    assert "permutations: 100%|██████████| 30/" in bars
+    assert ("draws: 100%" in bars) == drawn
+    assert "permutations: 100%" in bars
     xr.testing.assert_equal(shown, silent)
     assert "progress" not in ba.core.provenance(shown).steps[-1]["params"]
 
