@@ -78,7 +78,7 @@ def open_dataset(
     with naming("the data set"):
         x = responses(
             np.asarray(dataset.measurements), stimulus_id=ids[0], neuroid_id=ids[1], presentation=rows, neuroid=columns, time=time,
-            units=units or whole.get("units"), allow_nan=allow_nan, **given,
+            units=units or whole.get("units"), allow_nan=allow_nan, deterministic=bool(whole.get("deterministic")), **given,
         )  # fmt: skip
     return record_opening(
         x, "rsatoolbox", [type(dataset).__name__], {"modality": given["modality"], "units": x.attrs.get("units")}
@@ -161,7 +161,7 @@ def to_rsatoolbox(x: xr.DataArray) -> Any:
     validate(x)
     data = require("rsatoolbox.data", extra="dev", purpose="handing responses to rsatoolbox")
     parts = {dim: {name: values.tolist() for name, values in coords_of(x, str(dim)).items()} for dim in x.dims}
-    whole = {name: x.attrs[name] for name in ("modality", "units") if name in x.attrs}
+    whole = {name: x.attrs[name] for name in ("modality", "units", "deterministic") if name in x.attrs}
     sides = {"descriptors": whole, "obs_descriptors": parts["presentation"], "channel_descriptors": parts["neuroid"]}
     if "time" in x.dims:
         return data.TemporalDataset(x.values, time_descriptors=parts["time"], **sides)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from scipy.linalg.blas import get_blas_funcs
 
-from brainalign.engine.backend import Array, is_torch, namespace
+from brainalign.engine.backend import Array, dtype_name, is_torch, namespace
 from brainalign.engine.moments import Numbers
 
 METHODS = ("full", "diagonal", "shrinkage-eye", "shrinkage-diagonal")
@@ -104,7 +104,7 @@ def whiten(patterns: Array, covariance: Array) -> Array:
     Raises
     ------
     LinAlgError
-        The covariance is not positive definite.
+        The covariance is not positive definite, but for rounding.
 
     Examples
     --------
@@ -120,9 +120,11 @@ def whiten(patterns: Array, covariance: Array) -> Array:
         factor, failed = linalg.cholesky_ex(covariance)
         if failed.any():
             raise np.linalg.LinAlgError("the covariance is not positive definite")
+        _refuse_singular(factor, covariance)
         return linalg.solve_triangular(factor, patterns.swapaxes(-1, -2), upper=False).swapaxes(-1, -2)
     if covariance.ndim == 2:
         factor = cholesky(covariance, lower=True, check_finite=False)  # a third faster than numpy's
+        _refuse_singular(factor, covariance)
         rows = patterns.reshape(-1, patterns.shape[-1])
         return solve_triangular(factor, rows.T, lower=True, check_finite=False).T.reshape(patterns.shape)
     out = np.empty_like(patterns)
@@ -130,6 +132,14 @@ def whiten(patterns: Array, covariance: Array) -> Array:
         at = (..., *index, slice(None), slice(None))
         out[at] = whiten(patterns[at], covariance[index])
     return out
+
+
+def _refuse_singular(factor: Array, covariance: Array) -> None:
+    """Refuse a covariance in which others tell all of a channel but for rounding, which whitening would divide by."""
+    at = np.arange(covariance.shape[-1])
+    left = factor[..., at, at] ** 2 / covariance[..., at, at]  # of a channel's variance, without what those before it tell
+    if (left < float(np.finfo(dtype_name(covariance)).eps) ** 0.5).any():
+        raise np.linalg.LinAlgError("channels are sums of one another")
 
 
 def weighed_across(patterns: Array, means: Array, precision: Array) -> Array:

@@ -18,6 +18,9 @@ from brainalign.engine.gram import inverse
 from brainalign.engine.groups import group_sums
 from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
 
+_ROWS = 16  # of a noise covariance that are held against its columns
+_UNEVEN = 1e-6  # by which they may differ, relative to the largest entry: float32, or an inverse
+
 
 def noise_covariance(
     responses: xr.DataArray,
@@ -212,11 +215,27 @@ def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds:
             f"noise has {noise.sizes.get('neuroid_2', len(own))} columns and {int((~np.isfinite(noise.values)).sum())} entries that are NaN or "
             f"infinite. Expected {len(own)} columns, all finite: leave neuroids without a covariance out of both."
         )
+    if "neuroid_2" in noise.dims:
+        _check_symmetric(noise.transpose(..., "neuroid", "neuroid_2").values, inverse=bool(noise.attrs.get("inverse")))
     if "time" in noise.dims and not np.array_equal(noise.coords["time"].values, responses.coords["time"].values):
         raise ParameterError("noise has other times than the responses. Expected the same: select them on both sides.")
     if "neuroid_2" not in noise.dims and noise.attrs.get("inverse"):
         noise = (1 / noise).drop_attrs()
     return noise.transpose(*(dim for dim in (*lead, folds, "time", "neuroid", "neuroid_2") if dim in noise.dims))
+
+
+def _check_symmetric(values: Array, *, inverse: bool) -> None:
+    """Refuse what is no covariance, or no inverse of one, so far as some rows and the diagonal tell: the whole would take as long as its use."""
+    some = np.linspace(0, values.shape[-1] - 1, _ROWS).astype(int)
+    rows, columns = values[..., some, :], values[..., some].swapaxes(-1, -2)
+    if np.abs(rows - columns).max() > _UNEVEN * np.abs(rows).max():
+        raise ParameterError("noise is not symmetric. Expected rows and columns of the same neuroids, in the same order.")
+    least = float(np.diagonal(values, axis1=-2, axis2=-1).min())
+    if inverse and least <= 0:
+        raise ParameterError(
+            f"noise with inverse=True has {least:.4g} on its diagonal. Expected the inverse of a covariance, which is positive definite: give the "
+            "covariance itself, without the attr `inverse`."
+        )
 
 
 def noise_of(noise: xr.DataArray, cell: Cell, columns: Array, folds: str | None, names: Array) -> Array:

@@ -23,6 +23,7 @@ def test_responses_return_as_they_left(study, kind):
     assert back.dtype == x.dtype
     assert back.attrs["modality"] == x.attrs["modality"]
     assert back.attrs.get("units") == x.attrs.get("units")
+    assert back.attrs["deterministic"] == x.attrs["deterministic"]
 
 
 def test_a_data_set_of_theirs_is_labelled_by_its_descriptors():

@@ -93,6 +93,13 @@ def test_a_covariance_must_be_of_these_responses(brain):
     holed[1, 3] = np.nan  # above the diagonal, where no factorisation looks
     with pytest.raises(ParameterError, match="1 entries that are NaN or infinite"):
         ba.rdm(brain, noise=holed, **options)
+    for uneven in (good + np.triu(np.ones((6, 6)), 1), good[:, ::-1].copy(data=good.values[:, ::-1])):
+        with pytest.raises(ParameterError, match=r"noise is not symmetric. Expected rows and columns of the same neuroids"):
+            ba.rdm(brain, noise=uneven.assign_attrs(inverse=True), **options)
+        with pytest.raises(ParameterError, match="noise is not symmetric"):
+            ba.rdm(brain, noise=uneven, **options)
+    with pytest.raises(ParameterError, match=r"inverse=True has -.* on its diagonal. Expected the inverse of a covariance"):
+        ba.rdm(brain, noise=(-good).assign_attrs(inverse=True), **options)
     with pytest.raises(ParameterError, match="noise has other times"):
         ba.rdm(brain[:, :, :2], noise=noise_covariance(brain, time="each"), **options)
     with pytest.raises(ParameterError, match=r"Got ndarray instead"):

@@ -327,6 +327,12 @@ def test_bad_input_is_named():
         ba.rdm(x, metric="crossnobis", folds="run", repeats="refuse")
     with pytest.raises(SchemaError, match=r"noise covariance of 10 neuroids .* cannot be inverted .*shrink it"):
         ba.rdm(x[:14], metric="mahalanobis", noise="full")
+    for seed in range(8):  # eight residuals of nine neuroids, whose covariance passes a factorisation by rounding
+        values = np.random.default_rng(seed).normal(size=(16, 9))
+        singular = ba.responses(values, stimulus_id=list("abcdefgh") * 2, neuroid_id=range(9), modality="fmri", system="s")
+        for dtype in ("float64", "float32"):
+            with pytest.raises(SchemaError, match=r"noise covariance of 9 neuroids .* cannot be inverted"):
+                ba.rdm(singular, metric="mahalanobis", noise="full", dtype=dtype)
 
 
 def test_nothing_of_the_input_is_changed():
