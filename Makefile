@@ -44,7 +44,7 @@ docs: $(VENV)/.docs ## build the documentation into docs/_build/html
 
 bench: install encoder ## measure time and memory, and write docs/benchmarks.md
 	@mkdir -p .benchmarks
-	$(bin)/python -m pytest tests/benchmarks -m bench --benchmark-json .benchmarks/latest.json
+	$(one_thread) $(bin)/python -m pytest tests/benchmarks -m bench --benchmark-json .benchmarks/latest.json
 	$(bin)/python tests/benchmarks/write_table.py .benchmarks/latest.json docs/benchmarks.md
 
 calibrate: install ## see how often noise passes each p-value, and write docs/calibration.md (some minutes)

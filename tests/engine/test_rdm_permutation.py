@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from brainalign.engine import rdm_permutation
 from brainalign.engine.comparators import COMPARATORS, square
@@ -8,6 +9,13 @@ from brainalign.engine.rdm_permutation import permuted_scores
 RNG = np.random.default_rng(0)
 N = 8
 FIRST, SECOND = np.triu_indices(N, 1)
+
+
+@pytest.fixture(autouse=True)
+def workers():
+    """Pieces go side by side, whatever this run allows products."""
+    with threadpool_limits(3, user_api="blas"):
+        yield
 
 
 def geometries(n_rdms):

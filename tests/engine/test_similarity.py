@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from brainalign.engine.similarity import (
     cheapest_form,
@@ -12,6 +13,14 @@ from brainalign.engine.similarity import (
     spread_of_halves,
 )
 from brainalign.geometry.metrics import METRICS, similarity_metric
+
+
+@pytest.fixture(autouse=True)
+def workers(monkeypatch):
+    """Pieces go side by side, whatever this run allows products."""
+    monkeypatch.setattr("brainalign.engine.similarity._WORTH", 0)
+    with threadpool_limits(3, user_api="blas"):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from brainalign.engine.timewise import (
     area_under_curve,
@@ -22,6 +23,13 @@ N, C, T = 60, 12, 7
 RNG = np.random.default_rng(0)
 LABEL = RNG.permutation(np.repeat([0, 1], N // 2))
 SIGNS = (2.0 * LABEL - 1)[:, None]
+
+
+@pytest.fixture(autouse=True)
+def workers():
+    """Pieces go side by side, whatever this run allows products."""
+    with threadpool_limits(3, user_api="blas"):
+        yield
 
 
 def recording(n_channels=C, offset=5.0, strength=1.0):

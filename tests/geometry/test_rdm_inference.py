@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+from threadpoolctl import threadpool_limits
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, UndefinedDrawsWarning
@@ -11,6 +12,13 @@ from brainalign.engine.rdm_bootstrap import redrawn_scores
 from brainalign.engine.reliability import geometry_bounds
 
 N, N_SUBJECTS = 14, 8
+
+
+@pytest.fixture(autouse=True)
+def workers():
+    """Pieces go side by side, whatever this run allows products."""
+    with threadpool_limits(3, user_api="blas"):
+        yield
 
 
 def geometries(shape, *, noise, stream, n=N, shared=0, signal=1.0, **coords):
