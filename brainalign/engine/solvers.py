@@ -130,7 +130,8 @@ class RidgeSource:
         checked = np.random.default_rng(seed).permutation(t) < np.ceil(verify * t)
         index, scores, missed = np.zeros(t, dtype=np.int64), np.full((len(grid), t), np.nan), np.zeros(t)
         out, means, left = np.empty((n if p > n else p, t), dtype=dtype), np.empty(t), cast(factor.left, dtype)
-        batch, tiles = target_batch or _fitting(factor, held, self.memory / 4), max(1, min(self.workers, t // _LEAST))
+        share = 4 if self.workers == 1 else 6  # what workers have under way at a time takes memory too
+        batch, tiles = target_batch or _fitting(factor, held, self.memory / share), max(1, min(self.workers, t // _LEAST))
 
         def fit(some: slice) -> None:
             y, means[some], scale = _unit_targets(move(Y[:, some], self.device), self.fit_intercept, self.weights, dtype)
