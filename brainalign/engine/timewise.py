@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -74,19 +75,17 @@ def generalize_times(
     learned = _each_time(lambda x: list(rules(x)), X, dtype)
     _, channels, times = X.shape
     copy = np.empty((max(len(test) for _, test in folds), times, channels), dtype=dtype or X.dtype)  # of one fold at a time
+
+    def scored(rule: list[Rule], k: int, test: Numbers) -> Numbers:
+        weights, offset = rule[k]
+        values = copy[: len(test)].reshape(-1, channels) @ weights + offset
+        return score(values.reshape(len(test), times, -1).swapaxes(1, 2), test)
+
     found = []
     for k, (_, test) in enumerate(folds):
         for row, trial in enumerate(test):
             copy[row] = X[trial].T
-        flat, shape = copy[: len(test)].reshape(-1, channels), (len(test), times)
-
-        def scored(
-            rule: list[Rule], flat: Numbers = flat, shape: tuple[int, int] = shape, k: int = k, test: Numbers = test
-        ) -> Numbers:
-            weights, offset = rule[k]
-            return score((flat @ weights + offset).reshape(*shape, -1).swapaxes(1, 2), test)
-
-        found.append(np.stack(side_by_side(scored, learned, n_workers(X))))
+        found.append(np.stack(side_by_side(partial(scored, k=k, test=test), learned, n_workers(X))))
     return np.stack(found).astype(np.float64)
 
 
