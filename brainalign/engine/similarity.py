@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast
+from brainalign.engine.backend import Array, cast, even_slices
 from brainalign.engine.cka import subset_alignments
 from brainalign.engine.moments import Numbers
 from brainalign.engine.parallel import n_workers, side_by_side
@@ -18,6 +18,7 @@ _GATHER = 100.0  # multiplications of matrix products in the time that a number 
 _TIE = 1e-9  # scores that differ by rounding are equally high
 _KERNELS = 2.0**31  # bytes that the kernels of all groups may take
 _WORTH = 2**14  # values of a system whose scores are worth more than one thread
+_DRAWS = 16  # that a worker takes at a time
 
 
 @dataclass(frozen=True)
@@ -193,19 +194,28 @@ def permuted_scores(
         orders = np.argsort(orders, axis=1)
     flat = _flat(still) if metric.inner else None
 
-    def scored(order: Numbers) -> Numbers:
-        index = order[:, None] * len(order) + order if metric.pairs else order  # into flat matrices: four times as fast
-        moved = [x.take(index, axis=None if metric.pairs else 0) for x in moving]
-        if flat is None:
-            return grid_scores(metric, *((moved, still) if swap else (still, moved)))
-        products = _of_products(metric, flat @ _flat(moved).T)
-        return products.T if swap else products
+    def fill(out: Numbers, orders: Numbers) -> None:
+        for scores, order in zip(out, orders, strict=True):
+            index = order[:, None] * len(order) + order if metric.pairs else order  # into flat matrices: four times as fast
+            moved = [x.take(index, axis=None if metric.pairs else 0) for x in moving]
+            if flat is not None:
+                products = _of_products(metric, flat @ _flat(moved).T)
+                scores[...] = products.T if swap else products
+            else:
+                scores[...] = grid_scores(metric, *((moved, still) if swap else (still, moved)))
 
-    return np.stack(side_by_side(scored, orders, _workers(first), shown))
+    return _of_draws(fill, orders, (first, second), shown)
 
 
-def _workers(systems: Sequence[Array]) -> int:
-    return n_workers(systems[0]) if systems[0].size > _WORTH else 1
+def _of_draws(
+    fill: Callable[[Numbers, Numbers], None], draws: Numbers, sides: tuple[Sequence[Array], ...], shown: Any
+) -> Numbers:
+    """Return scores, (draw, first, second), some draws being filled in by one worker: each draw by itself would ask for its memory anew."""
+    out, one = np.empty((len(draws), *map(len, sides))), sides[0][0]
+    workers = n_workers(one) if one.size > _WORTH else 1
+    pieces = even_slices(len(draws), max(1, min(_DRAWS, len(draws) // workers)))
+    side_by_side(lambda some: fill(out[some], draws[some]), pieces, workers, shown)
+    return out
 
 
 def _narrowed(x: Array) -> Array:
@@ -271,12 +281,13 @@ def half_scores(
     if "rotate" in metric.invariances and not metric.trials:
         first, second = ([_narrowed(x) for x in side] for side in (first, second))
 
-    def scored(rows: Numbers) -> Numbers:
-        scale = rows.mean() ** -0.5 if metric.sums else 1.0
-        a, b = ([metric.prepare(x[rows] * scale) for x in side] for side in (first, second))
-        return grid_scores(metric, a, b)
+    def fill(out: Numbers, halves: Numbers) -> None:
+        for scores, rows in zip(out, halves, strict=True):
+            scale = rows.mean() ** -0.5 if metric.sums else 1.0
+            a, b = ([metric.prepare(x[rows] * scale) for x in side] for side in (first, second))
+            scores[...] = grid_scores(metric, a, b)
 
-    return np.stack(side_by_side(scored, halves, _workers(first), shown))
+    return _of_draws(fill, halves, (first, second), shown)
 
 
 def share_to_draw(metric: SimilarityMetric, systems: Iterable[Array]) -> float:

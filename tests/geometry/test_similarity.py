@@ -114,7 +114,7 @@ def test_long_draws_show_a_bar_which_changes_nothing(study, metric, capsys):
     silent = ba.similarity(*sides, **options)
     assert "draws" not in capsys.readouterr().err  # no terminal
     xr.testing.assert_equal(ba.similarity(*sides, **options, progress=True), silent)
-    assert "draws: 100%|██████████| 5/5" in capsys.readouterr().err
+    assert "draws: 100%" in capsys.readouterr().err
     timed = xr.concat([sides[1]] * 3, xr.Variable("time", [0.0, 0.1, 0.2], {"units": "s"}), coords="minimal").transpose(
         ..., "time"
     )
