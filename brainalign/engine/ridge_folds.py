@@ -114,7 +114,8 @@ class Group:
         """Return the operator at one alpha, some folds being built at a time."""
         (n_folds, n_rows), k = self.removed.shape, len(self.source.factor.eigenvalues) + 1
         workers = workers if n_folds * n_rows**2 * k > _WORTH else 1
-        step = max(1, min(_STACK // self.source.workers // (n_rows * k), -(-n_folds // workers)))
+        # workers share the memory of one, and leave some for the threads that they are
+        step = max(1, min(_STACK // self.source.workers**2 // (n_rows * k), -(-n_folds // workers)))
         built = side_by_side(lambda at: self.build(alpha, slice(at, at + step)), range(0, n_folds, step), workers)
         return tuple(_joined(parts) for parts in zip(*built, strict=True))
 
