@@ -26,12 +26,12 @@ def problem(n, p, t):
 
 def ridge(n, p, t):
     X, Y = problem(n, p, t)
-    return lambda: ba.Ridge(alphas=ALPHAS, cv=list(KFold(5).split(X))).fit(X, Y)
+    return lambda: ba.Ridge(alphas=ALPHAS, cv=list(KFold(5).split(X))).fit(X, Y).predict(X)
 
 
 def banded():
     X, Y = problem(1000, 600, 1000)
-    return lambda: ba.BandedRidge(alphas=ALPHAS, bands=np.repeat(["a", "b", "c"], 200), candidates=20, cv=5).fit(X, Y)
+    return lambda: ba.BandedRidge(alphas=ALPHAS, bands=np.repeat(["a", "b", "c"], 200), candidates=20, cv=5).fit(X, Y).predict(X)
 
 
 def decoding():
@@ -40,14 +40,14 @@ def decoding():
                      neuroid_id=range(300), time=np.arange(100) / 100, modality="meg", system="sub-01",
                      condition=np.tile(["a", "b"], 150))  # fmt: skip
     folds = ba.split(x, stratify="condition", n_splits=5, random_state=0)
-    return lambda: ba.decode_time(x, "condition", cv=folds, random_state=0, model=ba.Classifier("ridge"))
+    return lambda: ba.decode_time(x, "condition", cv=folds, random_state=0, model=ba.Classifier("ridge")).score.values
 
 
 def rank_correlations():
     rng = np.random.default_rng(0)
     sides = [ba.rdm(ba.responses(rng.normal(size=(400, 100)), stimulus_id=range(400), neuroid_id=range(100), modality="fmri", system=s))
              for s in "ab"]  # fmt: skip
-    return lambda: ba.compare_rdms(*sides, metric="spearman", n_bootstraps=100, random_state=0)
+    return lambda: ba.compare_rdms(*sides, metric="spearman", n_bootstraps=100, random_state=0).ci_low.values
 
 
 CASES = {
@@ -59,19 +59,25 @@ CASES = {
 }
 
 
-def wall(function, threads=THREADS):
+def wall(function, into, threads=THREADS):
     with threadpool_limits(threads):  # whatever OMP_NUM_THREADS says
         start = perf_counter()
-        function()
-        return perf_counter() - start
+        found = function()
+        into.append(perf_counter() - start)
+    return found
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_threads(benchmark, case):
     run = CASES[case]()
-    run()
     one, all_of_them = [], []
-    benchmark.pedantic(lambda: all_of_them.append(wall(run)), setup=lambda: one.append(wall(run, 1)), rounds=ROUNDS)
+    expected = wall(run, [], 1)
+
+    def alone():
+        wall(run, one, 1)
+
+    found = benchmark.pedantic(lambda: wall(run, all_of_them), setup=alone, rounds=ROUNDS)
+    assert np.abs(found - expected).mean() <= 1e-4  # a target whose best alphas tie but for rounding may have the other
     benchmark.extra_info |= {
         "target": "threads cost nothing",
         "threads": THREADS,
@@ -97,12 +103,16 @@ def test_crossnobis_with_a_precision_and_all_threads(benchmark):
     peer, ours = [], []
 
     def of_peer():
-        peer.append(wall(lambda: calc_rdm(theirs, "crossnobis", "condition", noise=precision, cv_descriptor="run")))
+        expected[:] = wall(
+            lambda: calc_rdm(theirs, "crossnobis", "condition", noise=precision, cv_descriptor="run"), peer
+        ).dissimilarities
 
     def of_ours():
-        ours.append(wall(lambda: ba.rdm(x, metric="crossnobis", folds="run", noise=noise)))
+        return wall(lambda: ba.rdm(x, metric="crossnobis", folds="run", noise=noise), ours).values
 
+    expected = np.empty((1, 200 * 199 // 2))
     of_peer()
     of_ours()
-    benchmark.pedantic(of_ours, setup=of_peer, rounds=2 * ROUNDS)
+    found = benchmark.pedantic(of_ours, setup=of_peer, rounds=2 * ROUNDS)
+    assert np.abs(found[np.triu_indices(200, 1)] - expected).max() <= 1e-10
     benchmark.extra_info |= {"target": "2 times", "threads": THREADS, "wall-clock ratio": round(median(peer) / median(ours), 1)}
