@@ -6,7 +6,7 @@ pair. ``models`` are (model, pair), ``data`` (group, subject, pair): subjects ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -120,22 +120,6 @@ def redrawn_parts(
 
     starts = range(0, len(counts), step)
     return [partial(made, slice(at, min(at + step, len(counts))), group) for at in starts for group in range(len(data))]
-
-
-def redrawn_scores(*args: Any, **options: Any) -> Iterator[Part]:
-    """Compare every model with every matrix of the data, under each draw of stimuli, part by part.
-
-    Parameters
-    ----------
-    *args, **options
-        As in :func:`redrawn_parts`.
-
-    Yields
-    ------
-    Part
-    """
-    for made in redrawn_parts(*args, **options):
-        yield made()
 
 
 def pair_weights(counts: Numbers) -> Numbers:

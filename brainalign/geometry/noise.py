@@ -190,7 +190,7 @@ def check_noise(noise: Any, responses: xr.DataArray, lead: Sequence[str], folds:
     Raises
     ------
     ParameterError
-        Neither, or of other neuroids, times or dims.
+        Neither, or of other neuroids, times or dims, or not symmetric; an inverse with a diagonal that is not positive.
     """
     if noise is None or isinstance(noise, str):
         return noise if noise is None else check_choice("noise", noise, precision.METHODS, owner="rdm")

@@ -16,7 +16,8 @@ from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.families import FAMILIES, family_of, family_scores, grid, standardised
 from brainalign.engine.moments import Numbers
-from brainalign.engine.rdm_bootstrap import redrawn_scores
+from brainalign.engine.parallel import n_workers, side_by_side
+from brainalign.engine.rdm_bootstrap import redrawn_parts
 from brainalign.engine.resample import distinct_orders, false_discovery_rate, p_of_the_maximum, p_values
 from brainalign.engine.topology import geo_topological, rescale
 from brainalign.geometry.rdm_pairs import join_rdms, leading
@@ -175,8 +176,8 @@ def _redrawn(
     scaled = [rescale(side, scale) for side in (source, target)]
     for k, between in enumerate(zip(lower, upper, strict=True)):
         models, data = (geo_topological(side, *between, scale="raw", threshold=threshold) for side in scaled)
-        for part in redrawn_scores(models, data[None], metric, counts, ceiling=False):
-            out[part.draws, k] = part.scores
+        made = redrawn_parts(models, data[None], metric, counts, ceiling=False)
+        out[:, k] = np.concatenate(side_by_side(lambda part: part().scores, made, n_workers(models)))
     return out
 
 

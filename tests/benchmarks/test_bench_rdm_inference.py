@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 
 import brainalign as ba
 from brainalign.engine.bootstrap import draw_weights
-from brainalign.engine.rdm_bootstrap import redrawn_scores
+from brainalign.engine.rdm_bootstrap import redrawn_parts
 
 pytestmark = pytest.mark.bench
 
@@ -66,7 +66,7 @@ def peer_samples(vectors, method, n, function="eval_bootstrap"):
 def our_samples(vectors, metric, units, counts):
     """Return scores of samples, and the bounds of their ceilings."""
     scores, bounds = [], []
-    for part in redrawn_scores(vectors[0], vectors[1][None], metric, counts):
+    for part in (made() for made in redrawn_parts(vectors[0], vectors[1][None], metric, counts)):
         scores.append((part.scores * units[part.draws, None]).mean(axis=-1))
         bounds.append([np.nanmean(bound, axis=1) for bound in part.bounds(units[part.draws])])
     return np.concatenate(scores), np.concatenate(bounds, axis=1)

@@ -4,7 +4,7 @@ import pytest
 from brainalign.engine import rdm_bootstrap
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.correlate import ranks
-from brainalign.engine.rdm_bootstrap import Held, pair_weights, redrawn_scores
+from brainalign.engine.rdm_bootstrap import Held, pair_weights, redrawn_parts
 from brainalign.engine.rdm_models import residual_units
 
 RNG = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def pooled(vectors, metric):
 def test_weights_do_what_samples_with_copies_do(metric):
     models, data, (counts, units) = geometries(2), geometries(N_SUBJECTS, seed=1), draws()
     measure = COMPARATORS[metric]
-    (part,) = redrawn_scores(models, data[None], metric, counts)
+    (part,) = (made() for made in redrawn_parts(models, data[None], metric, counts))
     lower, upper = part.bounds(units)
     assert part.scores.shape == (len(counts), 2, N_SUBJECTS)
     for draw, (count, unit) in enumerate(zip(counts, units, strict=True)):
@@ -77,7 +77,7 @@ def test_as_they_are_for_every_measure(metric):
     first, second = np.triu_indices(N, 1)
     vectors = np.square(x[:, first] - x[:, second]).sum(axis=2)
     models, data, measure = vectors[:2], vectors[2:], COMPARATORS[metric]
-    (part,) = redrawn_scores(models, data[None], metric, np.ones((1, N), dtype=int))
+    (part,) = (made() for made in redrawn_parts(models, data[None], metric, np.ones((1, N), dtype=int)))
     np.testing.assert_allclose(part.scores[0], measure.product(measure.prepare(models), measure.prepare(data)), rtol=1e-9)
     lower, upper = part.bounds(np.array([[1, 1, 1, 1], [2, 0, 1, 1], [4, 0, 0, 0]]))
     assert np.isfinite(upper[0]).all()
@@ -90,10 +90,10 @@ def test_as_they_are_for_every_measure(metric):
 @pytest.mark.parametrize("metric", ["cosine", "whitened-pearson", "spearman"])
 def test_tiles_change_nothing(metric, monkeypatch):
     models, data, (counts, units) = geometries(3), geometries(2 * N_SUBJECTS, seed=1).reshape(2, N_SUBJECTS, -1), draws()
-    whole = list(redrawn_scores(models, data, metric, counts))
+    whole = [made() for made in redrawn_parts(models, data, metric, counts)]
     assert [part.group for part in whole] == [0, 1]
     monkeypatch.setattr(rdm_bootstrap, "_BUDGET", 300)
-    tiles = list(redrawn_scores(models, data, metric, counts))
+    tiles = [made() for made in redrawn_parts(models, data, metric, counts)]
     assert len(tiles) > 2
     for tile in tiles:
         np.testing.assert_allclose(tile.scores, whole[tile.group].scores[tile.draws], rtol=1e-12)
@@ -107,7 +107,7 @@ def test_a_draw_of_two_stimuli_or_of_a_flat_matrix_has_no_score(metric):
     counts = np.array([[5, 4, 0, 0, 0, 0, 0, 0, 0], [1] * 9, [3, 3, 3, 0, 0, 0, 0, 0, 0]])
     models = geometries(2)
     models[1] = 1.0 * (np.triu_indices(N, 1)[0] > 2)  # the first three stimuli are all alike
-    (part,) = redrawn_scores(models, geometries(N_SUBJECTS, seed=1)[None], metric, counts)
+    (part,) = (made() for made in redrawn_parts(models, geometries(N_SUBJECTS, seed=1)[None], metric, counts))
     assert np.isnan(part.scores[0]).all()
     assert np.isfinite(part.scores[1]).all()
     assert np.isnan(part.scores[2, 1]).all()
@@ -127,7 +127,9 @@ def test_pair_weights_leave_a_stimulus_with_itself_out():
 def test_a_covariance_goes_to_the_measure_and_its_bounds():
     models, data, measure = geometries(2), geometries(3, seed=1), COMPARATORS["whitened-cosine"]
     covariance = np.cov(RNG.normal(size=(N, 30)))
-    (part,) = redrawn_scores(models, data[None], "whitened-cosine", np.ones((1, N), dtype=int), covariance=covariance)
+    (part,) = (
+        made() for made in redrawn_parts(models, data[None], "whitened-cosine", np.ones((1, N), dtype=int), covariance=covariance)
+    )
     np.testing.assert_allclose(part.scores[0], measure.product(*(measure.prepare(x, covariance) for x in (models, data))))
     wanted = measure.product(*(measure.prepare(x, covariance) for x in (pooled(data[1:], "whitened-cosine")[None], data[:1])))
     np.testing.assert_allclose(part.bounds(np.ones((1, 3)))[0][0, 0], wanted[0, 0])
@@ -137,7 +139,7 @@ def test_a_covariance_goes_to_the_measure_and_its_bounds():
 def test_what_is_held_constant_is_taken_out_of_each_sample(metric):
     models, data, controls, (counts, _) = geometries(2), geometries(3, seed=1), geometries(2, seed=2), draws()
     measure = COMPARATORS[metric]
-    (part,) = redrawn_scores(models, data[None], metric, counts, held=Held(controls, of_data=False))
+    (part,) = (made() for made in redrawn_parts(models, data[None], metric, counts, held=Held(controls, of_data=False)))
     lower, _ = part.bounds(np.ones((len(counts), 3), dtype=int))
     for draw, count in enumerate(counts):
         x, y, c = (measure.prepare(sample(side, count)) for side in (models, data, controls))

@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_limits
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, UndefinedDrawsWarning
 from brainalign.engine.bootstrap import Drawn, draw_weights
-from brainalign.engine.rdm_bootstrap import redrawn_scores
+from brainalign.engine.rdm_bootstrap import redrawn_parts
 from brainalign.engine.reliability import geometry_bounds
 
 N, N_SUBJECTS = 14, 8
@@ -91,7 +91,10 @@ def test_intervals_over_people_and_stimuli_have_the_corrected_variance():
     out = ba.compare_rdms(source, target, metric="pearson", over=("subject", "stimulus"), n_bootstraps=n, random_state=0)
     rng = np.random.default_rng(np.random.SeedSequence(0).spawn(2)[0])
     units, stimuli = draw_weights(N_SUBJECTS, n, rng), draw_weights(N, n, rng)
-    (part,) = redrawn_scores(source.values[:, *pairs], target.values[None, :, *pairs], "pearson", stimuli, ceiling=False)
+    (part,) = (
+        made()
+        for made in redrawn_parts(source.values[:, *pairs], target.values[None, :, *pairs], "pearson", stimuli, ceiling=False)
+    )
     both, of_units = (np.einsum("dms,ds->dm", x, units) / N_SUBJECTS for x in (part.scores, out.score_by_subject.values[None]))
     np.testing.assert_allclose(out.score_bootstrap, both, rtol=1e-10)
     drawn = Drawn(out.score.values, both, (of_units, part.scores.mean(axis=-1)), [N_SUBJECTS, N])

@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 import brainalign as ba
 from brainalign.engine.bootstrap import Drawn, draw_weights, two_factor_variance
 from brainalign.engine.clusters import cluster_mass, cluster_p_values, sign_flip_t, tfce
-from brainalign.engine.rdm_bootstrap import redrawn_scores
+from brainalign.engine.rdm_bootstrap import redrawn_parts
 from brainalign.engine.resample import draw_signs
 
 N, N_SUBJECTS, N_MODELS, N_DRAWS = 20, 6, 3, 8
@@ -70,7 +70,7 @@ def redrawn_by_rsatoolbox(models, data, method, monkeypatch, function="eval_boot
 def test_every_draw_and_its_ceiling_are_those_of_rsatoolbox(vectors, metric, monkeypatch):
     models, data = vectors
     theirs, units, counts = redrawn_by_rsatoolbox(models, data, NAMES[metric], monkeypatch)
-    (part,) = redrawn_scores(models, data[None], metric, counts)
+    (part,) = (made() for made in redrawn_parts(models, data[None], metric, counts))
     np.testing.assert_allclose((part.scores * units[:, None]).mean(axis=-1), theirs.evaluations, atol=1e-10)
     for bound, wanted in zip(part.bounds(units), theirs.noise_ceiling, strict=True):
         np.testing.assert_allclose(np.nanmean(bound, axis=1), wanted, atol=1e-10)
@@ -156,7 +156,7 @@ def test_clusters_are_those_of_mne(shape, tail):
 def test_draws_of_subjects_need_no_pairs(vectors):
     """Weights of 0 and more are what a resampled list of subjects is."""
     models, data = vectors
-    (part,) = redrawn_scores(models, data[None], "pearson", np.ones((1, N), dtype=int))
+    (part,) = (made() for made in redrawn_parts(models, data[None], "pearson", np.ones((1, N), dtype=int)))
     units = draw_weights(N_SUBJECTS, 50, np.random.default_rng(0))
     r = np.array([[stats.pearsonr(m, d)[0] for d in data] for m in models])
     np.testing.assert_allclose((part.scores * units[:, None]).mean(axis=-1), units @ r.T / N_SUBJECTS, rtol=1e-10)
