@@ -113,22 +113,6 @@ def whole_float32() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def working_memory(x: Array) -> float:
-    """Return the bytes that may be worked with beside ``x``: 512 MB, or a quarter of what is free on a CUDA device.
-
-    Parameters
-    ----------
-    x : ndarray or Tensor
-
-    Returns
-    -------
-    float
-    """
-    if is_torch(x) and x.device.type == "cuda":
-        return float(namespace(x).cuda.mem_get_info(x.device)[0]) / 4
-    return 2.0**29
-
-
 def cast(x: Array, dtype: str) -> Array:
     """Return ``x`` in a dtype, without a copy where it has it already.
 

@@ -26,13 +26,12 @@ from brainalign.engine.backend import (
     namespace,
     rows_of,
     to_numpy,
-    working_memory,
 )
 from brainalign.engine.factor import RidgeFactor, coefficients, factorise
 from brainalign.engine.gram import column_gram, column_mean, deviation, eigh, null_floor, row_gram, standardised, wide_matmul
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
-from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side
+from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side, working_memory
 from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.screening import best, search_losses
 from brainalign.engine.simplex import finalists, midpoints, simplex_lattice
@@ -119,7 +118,7 @@ def solve_banded(
     BandedSolution
     """
     X, Y, alphas = move(X, device), move(Y, device), np.array(alphas, dtype=np.float64)
-    memory, workers = working_memory(X) if max_memory is None else max_memory, n_workers(X)
+    memory, workers = working_memory(X, max_memory), n_workers(X)
     source = _Source.of(X, bands, fit_intercept, dtype, memory / 2)
     mean = column_mean(Y) if fit_intercept else 0 * cast(Y[0], "float64")
     spread = to_numpy(deviation(Y, mean))

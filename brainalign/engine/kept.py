@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class Kept:
     def __init__(self, max_memory: float) -> None:
         self.max_memory = max_memory
         self._values: dict[Hashable, Any] = {}
+        self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """Return the value of a key.
@@ -49,11 +51,14 @@ class Kept:
         object
             It may grow while it is used: what it takes is counted when the next value is asked for.
         """
-        while self._values and bytes_held(self._values) > self.max_memory:
-            self._values.popitem()
-        if key not in self._values:
-            self._values[key] = make()
-        return self._values[key]
+        with self._lock:
+            while self._values and bytes_held(self._values) > self.max_memory:
+                self._values.popitem()
+            if key in self._values:
+                return self._values[key]
+        made = make()  # others need not wait for it
+        with self._lock:
+            return self._values.setdefault(key, made)
 
 
 def content_key(*arrays: Numbers | None) -> bytes:

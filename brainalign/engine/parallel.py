@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from threading import local
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-from brainalign.engine.backend import Array, is_torch
+from brainalign.engine.backend import Array, is_torch, namespace
 
 Piece = TypeVar("Piece")
 Done = TypeVar("Done")
 
 _MOST = 8  # with more, pieces that fit into the same memory are too small for quick products
+
+_here = local()  # how many workers this thread is one of
 
 
 def n_workers(x: Array) -> int:
@@ -63,8 +66,7 @@ def side_by_side(
     workers = min(workers, len(pieces))
     if workers <= 1:
         return [work(piece) for piece in shown(pieces)]
-    # again in each thread: where products are run by OpenMP the limit is a thread's own
-    with one_thread_each(workers), ThreadPoolExecutor(workers, initializer=one_thread_each, initargs=(workers,)) as pool:
+    with one_thread_each(workers), ThreadPoolExecutor(workers, initializer=_begin, initargs=(workers,)) as pool:
         done = pool.map(work, pieces)
         return [next(done) for _ in shown(pieces)]
 
@@ -81,6 +83,30 @@ def one_thread_each(workers: int) -> AbstractContextManager[object]:
     context manager
     """
     return _products().limit(limits=1) if workers > 1 else nullcontext()
+
+
+def working_memory(x: Array, limit: float | None = None) -> float:
+    """Return the bytes that may be worked with beside ``x``; those who work side by side share them.
+
+    Parameters
+    ----------
+    x : ndarray or Tensor
+    limit : float, optional
+        Default: 512 MB, or a quarter of what is free on a CUDA device.
+
+    Returns
+    -------
+    float
+    """
+    if limit is None and is_torch(x) and x.device.type == "cuda":
+        limit = float(namespace(x).cuda.mem_get_info(x.device)[0]) / 4
+    return (2.0**29 if limit is None else limit) / getattr(_here, "workers", 1)
+
+
+def _begin(workers: int) -> None:
+    """Make a thread one of some workers."""
+    _here.workers = workers
+    one_thread_each(workers)  # again: where products are run by OpenMP the limit is a thread's own
 
 
 @cache

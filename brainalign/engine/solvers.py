@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from brainalign.engine.backend import Array, cast, dtype_name, even_slices, like, move, to_numpy, working_memory
+from brainalign.engine.backend import Array, cast, dtype_name, even_slices, like, move, to_numpy
 from brainalign.engine.factor import FixedRidge, RidgeFactor, coefficients, factorise, fixed_ridge, shrink
 from brainalign.engine.gram import column_mean, deviation, standardised
 from brainalign.engine.heldout import HeldOut
 from brainalign.engine.moments import Numbers
-from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side
+from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side, working_memory
 from brainalign.engine.ridge_folds import Splits
 from brainalign.engine.screening import best, search_losses
 
@@ -206,7 +206,7 @@ def ridge_source(
     RidgeSource
     """
     X = move(X, device)
-    memory, workers = working_memory(X) if max_memory is None else max_memory, n_workers(X)
+    memory, workers = working_memory(X, max_memory), n_workers(X)
     if factor is None:
         complete = X.shape[1] >= smallest_fit(len(X), splits)
         factor = factorise(X, fit_intercept=fit_intercept, dtype=dtype, complete=complete, weights=weights)

@@ -125,6 +125,12 @@ class Chain(BaseEstimator):
         alone = bool(getattr(self.steps[-1], "separate_targets", False))
         return alone and not any(isinstance(step, (SelectorMixin, RegressorMixin, ClassifierMixin)) for step in self.steps[:-1])
 
+    @property
+    def in_threads(self) -> bool:
+        """True where several fits may run in threads at once: steps of scikit-learn and of ours, and a mapping that says so."""
+        known = {type(step).__module__.partition(".")[0] for step in self.steps[:-1]} <= {"brainalign", "sklearn"}
+        return known and getattr(self.steps[-1], "in_threads", False) and self.steps[-1].device == "cpu"
+
     def __getattr__(self, name: str) -> Any:
         # Learned state of the mapping (alpha_, coef_, status_, classes_) reads through the chain.
         if name.endswith("_") and not name.startswith("_") and "steps_" in self.__dict__ and name != "steps_":

@@ -75,6 +75,8 @@ class BandedRidge(LinearMapping):
     ((2, 200, 2), True)
     """
 
+    in_threads = True
+
     def __init__(
         self,
         alphas: Any = None,

@@ -62,6 +62,7 @@ class KernelRidge(LabelledMapping):
     """
 
     separate_targets = True
+    in_threads = True
 
     def __init__(
         self,

@@ -34,11 +34,14 @@ class LabelledMapping(BaseEstimator):
         flat, in this order.
     separate_targets : bool
         True where each target is fitted as if it were the only one, so that they may be fitted in any portions.
+    in_threads : bool
+        True where fits may run in threads at once if ``device`` is ``"cpu"``: by numpy, with all state in the mapping.
     is_classifier : bool
         True where targets are labels, and need not be numbers.
     """
 
     separate_targets = False
+    in_threads = False
     is_classifier = False
 
     def fit(self, X: Any, Y: Any) -> Self:

@@ -68,6 +68,8 @@ class PLS(LinearMapping):
     (True, (20, 3))
     """
 
+    in_threads = True
+
     def __init__(
         self, n_components: Any = None, cv: Any = 5, groups: Any = None, device: str = "cpu", dtype: str = "float32"
     ) -> None:

@@ -110,6 +110,7 @@ class Ridge(LinearMapping):
     """
 
     separate_targets = True
+    in_threads = True
     _kept: Kept | None = None
     _rows: Any = None  # of the dual form, with their weights
     _dual: Any = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 from brainalign.dataset.folds import Fold
 from brainalign.engine.moments import Numbers, column_status
+from brainalign.engine.parallel import n_workers, side_by_side, working_memory
 from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import as_columns
 from brainalign.scores.draws import Held, bootstrap_scores, interval, units_of
 from brainalign.scores.pairing import Pair, rows_of_fold
 
 _OF_ALL_TIMES = ("n_presentations", "n_units", "chance")
+_COPIES = 4  # of both sides, that a fit makes
 _CHOICES = ("alpha", "alpha_at_edge", "cv_score")  # learned state of a mapping, one number a target
 
 
@@ -62,16 +65,16 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
 
 def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool | None) -> xr.Dataset:
     dims, shape = both.target.dims[1:], both.target.shape[1:]
-    sums, chosen, held, tested, status = [], [], [], 0, []
-    for fold in progress_bar(both.folds, progress=progress, desc="folds"):
+
+    def of_fold(fold: Fold) -> tuple[Any, ...]:
         model, prediction, truth = fit_fold(both, fold)
         y, p = _defined(as_columns(truth), as_columns(prediction))
-        sums.append(metric.sums(y, p))
-        tested += len(y)
-        chosen.append({name: _per_target(getattr(model, f"{name}_", None), shape) for name in _CHOICES})
-        status.append(np.asarray(getattr(model, "status_", ())))
-        if n_bootstraps:
-            held.append(Held(y, p, units_of(truth)))
+        choices = {name: _per_target(getattr(model, f"{name}_", None), shape) for name in _CHOICES}
+        held = Held(y, p, units_of(truth)) if n_bootstraps else None
+        return metric.sums(y, p), len(y), choices, np.asarray(getattr(model, "status_", ())), held
+
+    bar = partial(progress_bar, progress=progress, desc="folds")
+    sums, tested, chosen, status, held = zip(*side_by_side(of_fold, both.folds, _at_once(both), bar), strict=True)
     by_fold = np.stack([metric.score(fold) for fold in sums])
     pooled = metric.pool(sums)
     score = np.asarray(metric.score(pooled)).reshape(shape)
@@ -80,7 +83,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         "score": (dims, score, units),
         "score_by_fold": (("fold", *dims), by_fold.reshape(-1, *shape), units),
         "n_undefined_folds": (dims, np.isnan(by_fold).sum(axis=0).reshape(shape)),
-        "n_presentations": ((), tested),
+        "n_presentations": ((), sum(tested)),
     }
     if (chance := getattr(metric, "chance", None)) is not None:
         variables["chance"] = ((), float(np.max(chance(pooled))))
@@ -89,7 +92,7 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
         if all(column is not None and not np.isnan(column).all() for column in columns):
             variables[name] = (("fold", *dims), np.stack(columns))
     out = xr.Dataset(variables, coords=_labels(both, score, status))
-    if not held:
+    if not n_bootstraps:
         return out
     draws = bootstrap_scores(held, metric, n_bootstraps, seed).reshape(-1, *shape)
     out["score_bootstrap"] = (("bootstrap", *dims), draws)
@@ -97,7 +100,15 @@ def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: b
     return out.assign(interval(out.score_bootstrap))
 
 
-def _labels(both: Pair, score: Numbers, status: list[Numbers]) -> dict[str, Any]:
+def _at_once(both: Pair) -> int:
+    """Return how many folds are fitted at once: where all of them take little memory, each in a thread of its own; else one."""
+    if not both.model.in_threads:
+        return 1
+    each = _COPIES * (both.source.nbytes + both.target.nbytes)
+    return max(1, min(n_workers(both.target.values), int(working_memory(both.target.values) // each)))
+
+
+def _labels(both: Pair, score: Numbers, status: Sequence[Numbers]) -> dict[str, Any]:
     labels: dict[str, Any] = {name: ("neuroid", v) for name, v in coords_of(both.target, "neuroid").items()}
     labels["neuroid_id"] = (*labels["neuroid_id"], grid_attrs(both.target))
     labels |= {name: ("time", v) for name, v in coords_of(both.target, "time").items()}

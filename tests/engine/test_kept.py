@@ -1,9 +1,12 @@
 """What is kept is what fits, and the last to come is the first to go."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from brainalign.engine.kept import Kept, bytes_held, content_key
+from brainalign.engine.parallel import side_by_side
 
 
 def asked(kept, names):
@@ -30,6 +33,17 @@ def test_what_grows_is_counted_when_the_next_is_asked_for():
     kept.get("b", lambda: [np.zeros(10)]).append(np.zeros(10))
     assert asked(kept, "a") == ""
     assert asked(kept, "b") == "b"
+
+
+def test_those_who_ask_at_once_need_not_wait_for_one_another_and_share_what_the_first_has_made():
+    kept, barrier = Kept(10**6), threading.Barrier(2, timeout=30)
+
+    def ask(key):
+        return kept.get(key, lambda: barrier.wait() or np.zeros(3))
+
+    side_by_side(ask, "ab", 2)
+    one, other = side_by_side(lambda key: kept.get(key, lambda: barrier.wait() or np.zeros(3)), "cc", 2)
+    assert one is other
 
 
 def test_bytes_are_those_of_arrays_wherever_they_are_and_each_counts_once():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side
+from brainalign.engine.parallel import n_workers, one_thread_each, side_by_side, working_memory
 
 X = np.ones((2, 2))
 
@@ -49,3 +49,10 @@ def test_an_error_is_raised_and_what_was_not_begun_is_dropped():
     with pytest.raises(ValueError, match="piece 0"):
         side_by_side(work, range(200), 2)
     assert len(begun) < 200
+
+
+def test_those_who_work_side_by_side_share_memory():
+    assert working_memory(X) == 2**29
+    assert working_memory(X, 100) == 100
+    assert side_by_side(lambda _: (working_memory(X), working_memory(X, 100)), range(4), 2) == [(2**28, 50)] * 4
+    assert working_memory(X) == 2**29

@@ -135,3 +135,14 @@ def test_says_what_is_wrong(rng):
 def test_a_class_in_the_place_of_a_step_is_named():
     with pytest.raises(ParameterError, match=r"holds the class StandardScaler.*`StandardScaler\(...\)`"):
         ba.chain(StandardScaler, ba.Ridge())
+
+
+def test_fits_run_in_threads_where_all_steps_are_known_and_the_mapping_says_so():
+    class Mine(StandardScaler):
+        pass
+
+    assert ba.chain(StandardScaler(), ba.Reduce(2), ba.Ridge()).in_threads
+    assert not ba.chain(Mine(), ba.Ridge()).in_threads
+    assert not ba.chain(ba.Ridge(device="auto")).in_threads
+    assert not ba.chain(SklearnRidge()).in_threads
+    assert not ba.chain(ba.SpatialReadout()).in_threads

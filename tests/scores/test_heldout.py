@@ -1,12 +1,16 @@
 """The loop over folds: what a mapping chose on inner folds is kept, and a choice of the best of many null sources scores nothing."""
 
+import threading
+
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 import brainalign as ba
 from brainalign.dataset.folds import Fold
 from brainalign.features.chain import chain
 from brainalign.models.inner_folds import inner_splits
+from brainalign.scores import heldout
 from brainalign.scores.heldout import predict_training
 from brainalign.scores.pairing import Pair
 
@@ -101,3 +105,66 @@ def test_decoded_classes_are_held_against_their_chance_and_not_against_zero(metr
     tested = ba.permutation_test(out, over="fold", random_state=0)
     assert float(tested.p_value_bound[0]) > 0.05
     assert float(ba.permutation_test(out, over="fold", against=0.0, random_state=0).p_value_bound[0]) < 0.05
+
+
+class Meeting(ba.Ridge):
+    """Three fits at once, or an error."""
+
+    barrier = threading.Barrier(3, timeout=30)
+
+    def _fit_values(self, x, y, rows):
+        self.barrier.wait()
+        super()._fit_values(x, y, rows)
+
+
+class Alone(ba.Ridge):
+    """A mapping that does not say that its fits may run at once."""
+
+    in_threads = False
+
+    def _fit_values(self, x, y, rows):
+        assert threading.current_thread() is threading.main_thread()
+        super()._fit_values(x, y, rows)
+
+
+MAPPINGS = {
+    "ridge": lambda: ba.Ridge(cv=3),
+    "kernel": lambda: ba.KernelRidge(cv=3),
+    "pls": lambda: ba.PLS(cv=3),
+    "banded": lambda: ba.BandedRidge(bands=["a"] * 24 + ["b"] * 24, candidates=5, cv=3),
+    "reduced": lambda: chain(ba.Reduce(4), ba.Ridge(cv=3)),
+}
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_folds_that_are_fitted_at_once_score_the_same(name):
+    x, y = null_study()
+    options = {"model": MAPPINGS[name](), "cv": 4, "n_bootstraps": 20, "n_permutations": 3, "random_state": 0}
+    with threadpool_limits(1):
+        expected = ba.evaluate(x, y, **options)
+    with threadpool_limits(3):
+        found = ba.evaluate(x, y, **options)
+    assert found.drop_attrs().equals(expected.drop_attrs())
+
+
+def test_folds_are_fitted_at_once_where_the_mapping_allows_it_and_memory_does(monkeypatch):
+    x, y = null_study()
+    options = {"cv": 3, "controls": "none", "random_state": 0}
+    with threadpool_limits(3):
+        ba.evaluate(x, y, model=Meeting(alphas=[1.0]), **options)
+        ba.evaluate(x, y, model=Alone(alphas=[1.0]), **options)
+        monkeypatch.setattr(heldout, "_COPIES", 2**29 / (x.nbytes + y.nbytes))
+        assert heldout._at_once(Pair(x, y, chain(ba.Ridge()), [])) == 1
+        monkeypatch.setattr(heldout, "_COPIES", 2**29 / (x.nbytes + y.nbytes) / 2)
+        assert heldout._at_once(Pair(x, y, chain(ba.Ridge()), [])) == 2
+
+
+def test_an_error_in_one_of_the_folds_at_once_is_raised():
+    x, y = null_study()
+
+    class Failing(ba.Ridge):
+        def _fit_values(self, x, y, rows):
+            raise ValueError("no fit")
+
+    with threadpool_limits(3), pytest.raises(ValueError, match="no fit"):
+        ba.evaluate(x, y, model=Failing(), cv=3, random_state=0)

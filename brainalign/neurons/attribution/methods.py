@@ -18,7 +18,7 @@ from brainalign.engine.attribution import NoForwardMode, Path, System, path_sums
 from brainalign.engine.attribution_conductance import conductance
 from brainalign.engine.attribution_cost import choose_mode, graph_bytes
 from brainalign.engine.attribution_paths import end_point, even_grid, gauss_legendre, stratified
-from brainalign.engine.backend import working_memory
+from brainalign.engine.parallel import working_memory
 
 #: How many times the bytes of a graph a pass takes: the graph, and gradients on their way through it.
 _PASSES = 2

@@ -14,7 +14,7 @@ import torch
 from brainalign.core.errors import CapabilityError, UnsupportedModuleError
 from brainalign.core.protocols import Features, Piece
 from brainalign.engine.attribution import System
-from brainalign.engine.backend import working_memory
+from brainalign.engine.parallel import working_memory
 from brainalign.neurons.attribution.groups import find_groups
 from brainalign.neurons.attribution.inputs import Baseline, Starts
 from brainalign.neurons.attribution.methods import Method, Question, conductances

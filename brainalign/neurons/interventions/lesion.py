@@ -14,7 +14,7 @@ from brainalign.core.errors import AlignmentError, CapabilityError, ParameterErr
 from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.engine.backend import working_memory
+from brainalign.engine.parallel import working_memory
 from brainalign.engine.lesioning import balanced_accuracies, change, correlations, random_sets, through_origin
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import false_discovery_rate, p_values
@@ -215,7 +215,7 @@ def _random_effects(
     max_memory: float | None,
 ) -> Numbers:
     """Return the effects of several lesions, (draw, ...), some at a time."""
-    room = working_memory(subject.intact) if max_memory is None else max_memory
+    room = working_memory(subject.intact, max_memory)
     n, step = len(next(iter(sets.values()))), max(1, min(_SETS, int(room // (4 * subject.intact.nbytes))))
     found = [scored(subject.run({k: rows[at : at + step] for k, rows in sets.items()}, max_memory)) for at in range(0, n, step)]
     scores = np.concatenate(found)

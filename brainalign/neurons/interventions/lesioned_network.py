@@ -12,7 +12,7 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.protocols import InnerResponder, Piece
 from brainalign.core.tables import validate_stimuli
-from brainalign.engine.backend import working_memory
+from brainalign.engine.parallel import working_memory
 from brainalign.engine.lesioning import replacements
 from brainalign.engine.moments import Numbers
 from brainalign.engine.patching import n_copies
@@ -154,7 +154,7 @@ class LesionedNetwork:
                 total[:, piece.rows] += self._columns_of(piece.forward(piece.inputs))
                 continue
             widest = max(value[0].numel() * value.element_size() for value in (*new.values(), piece.inputs))
-            room = working_memory(piece.inputs) if max_memory is None else max_memory
+            room = working_memory(piece.inputs, max_memory)
             step = n_copies(widest, len(piece.inputs), room, min(n, _MOST_COPIES))
             for start in range(0, n, step):
                 some = {layer: rows[start : start + step] for layer, rows in sets.items()}

@@ -18,7 +18,8 @@ from brainalign.core.protocols import Features, InnerResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
-from brainalign.engine.backend import whole_float32, working_memory
+from brainalign.engine.backend import whole_float32
+from brainalign.engine.parallel import working_memory
 from brainalign.engine.patching import n_copies, node_sums
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.nulls import Null, with_null
@@ -245,7 +246,7 @@ def _exact(
     order = differs.byte().argsort(dim=1, descending=True, stable=True)[:, : differs.sum(1).max()].T
     rows, columns = torch.arange(len(out), device=device), torch.as_tensor(asked.columns, device=device)
     widest = max(value[0].nbytes for value in (*values.values(), piece.inputs, out))
-    room = working_memory(out) if asked.max_memory is None else asked.max_memory
+    room = working_memory(out, asked.max_memory)
     late: bool | None = None  # the first copies tell whether they may part at the layer
     for some in order.split(n_copies(widest, len(piece.inputs), room, _MOST_COPIES)):
         masks, other = {layer: codes == some[..., None]}, {layer: others[layer]}
@@ -284,7 +285,7 @@ def _less_work(asked: _Asked, piece: Piece, n_nodes: int) -> Features | None:
     if features is None:
         return None
     inner, outer = (1, 1) if piece.parts is None else (len(features.piece.rows), len(piece.rows))
-    room = working_memory(piece.inputs) if asked.max_memory is None else asked.max_memory
+    room = working_memory(piece.inputs, asked.max_memory)
     fits = 8 * len(features.piece.rows) * n_nodes * features.n <= room
     return features if fits and inner * features.n < outer * len(asked.columns) else None
 
