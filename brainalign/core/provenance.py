@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -231,7 +232,7 @@ def _lineage(x: xr.DataArray | xr.Dataset) -> dict[str, Any]:
 
 @cache  # reading the packages' metadata costs more than most steps
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the versions of those packages that are installed.
+    """Return the versions of those packages that are installed, or were imported from a folder of theirs.
 
     Parameters
     ----------
@@ -247,7 +248,8 @@ def versions(packages: tuple[str, ...]) -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            continue
+            if (own := getattr(sys.modules.get(package), "__version__", None)) is not None:
+                found[package] = own
     return found
 
 

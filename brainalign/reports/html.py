@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import preview
-from brainalign.core.provenance import provenance
+from brainalign.core.provenance import provenance, versions
 from brainalign.reports import figures, geometryfigures, selectivityfigures
 from brainalign.reports.claims import claim_of, evidence
 from brainalign.reports.datacheck import findings
@@ -89,7 +88,7 @@ def report(
     headings = [name or _heading(item) for name, item in items]
     sections = [_section(i, heading, item) for i, (heading, (_, item)) in enumerate(zip(headings, items, strict=True))]
     links = "".join(f'<a href="#s{i}">{escape(heading)}</a>' for i, heading in enumerate(headings))
-    stamp = f"brainalign {version('brainalign')} · {datetime.now(UTC).isoformat(sep=' ', timespec='minutes')}"
+    stamp = f"brainalign {versions(('brainalign',))['brainalign']} · {datetime.now(UTC).isoformat(sep=' ', timespec='minutes')}"
     page = [
         "<!DOCTYPE html>",
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>',

@@ -15,6 +15,7 @@ from brainalign.core.progress import progress_bar
 from brainalign.core.tables import coords_of
 from brainalign.dataset.folds import Fold
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import n_workers, side_by_side
 from brainalign.engine.timewise import (
     Rule,
     decode_times,
@@ -224,15 +225,18 @@ def _in_a_loop(task: Task, targets: Numbers, score: Callable[[Numbers, Numbers],
     y = xr.DataArray(
         values, dims=("presentation", "neuroid"), coords=labels | {"neuroid_id": ("neuroid", np.arange(values.shape[1]))}
     )
-    found = []
-    for i in progress_bar(range(n), progress=progress, desc="times"):
+
+    def at_time(i: int) -> list[Numbers]:
         here = []
         for fold in task.folds:
             model = clone(task.model).fit(now[i][fold.train], y[fold.train])
             times = range(n) if task.generalize else [i]
             decided = np.stack([_decide(model, now[j][fold.test], task) for j in times], axis=-1)
             here.append(score(decided if task.generalize else decided[..., 0], fold.test))
-        found.append(here)
+        return here
+
+    workers = n_workers(values) if task.model.in_threads else 1
+    found = side_by_side(at_time, range(n), workers, partial(progress_bar, progress=progress, desc="times"))
     return np.array(found, dtype=np.float64).swapaxes(0, 1)
 
 

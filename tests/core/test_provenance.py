@@ -1,5 +1,7 @@
 import importlib
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +70,11 @@ def test_a_large_array_is_sampled_and_says_so(monkeypatch):
         changed = values.copy()
         changed[position] += 1
         assert hash_array(changed) != hash_array(values)
+
+
+def test_a_package_that_was_imported_from_its_folder_has_a_version_too(monkeypatch):
+    monkeypatch.setitem(sys.modules, "not_installed", SimpleNamespace(__version__="1.2"))
+    assert module.versions(("not_installed", "not_there")) == {"not_installed": "1.2"}
 
 
 def test_a_step_holds_what_the_design_asks_for(x):

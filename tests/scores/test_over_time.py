@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
 
 import brainalign as ba
 import brainalign.scores.over_time as module
@@ -69,6 +70,18 @@ def test_labelings_side_by_side_are_those_one_by_one(model, monkeypatch):
     together = score_times(ask, targets)[0]
     monkeypatch.setattr(module, "_VALUES", 1)
     np.testing.assert_allclose(score_times(ask, targets)[0], together, atol=1e-10)
+
+
+def test_times_that_are_fitted_at_once_score_the_same():
+    ask = task(ba.Ridge(alphas=[1.0, 100.0], cv=3, dtype="float64"), 0, generalize=True)
+    targets = labelings(0)
+    assert fast_rules(ask) is None
+    with threadpool_limits(1):
+        expected = score_times(ask, targets)
+    with threadpool_limits(3):
+        found = score_times(ask, targets)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 @pytest.mark.parametrize(

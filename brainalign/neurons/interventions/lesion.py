@@ -14,9 +14,9 @@ from brainalign.core.errors import AlignmentError, CapabilityError, ParameterErr
 from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.engine.parallel import working_memory
 from brainalign.engine.lesioning import balanced_accuracies, change, correlations, random_sets, through_origin
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import working_memory
 from brainalign.engine.resample import false_discovery_rate, p_values
 from brainalign.neurons.interventions.lesion_modes import MODES
 from brainalign.neurons.interventions.lesioned_network import LesionedNetwork

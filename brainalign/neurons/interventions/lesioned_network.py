@@ -12,9 +12,9 @@ import xarray as xr
 from brainalign.core.errors import ParameterError
 from brainalign.core.protocols import InnerResponder, Piece
 from brainalign.core.tables import validate_stimuli
-from brainalign.engine.parallel import working_memory
 from brainalign.engine.lesioning import replacements
 from brainalign.engine.moments import Numbers
+from brainalign.engine.parallel import working_memory
 from brainalign.engine.patching import n_copies
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.pieces import holds_no_stimulus

@@ -56,7 +56,8 @@ def test_a_node_that_leads_nowhere_has_no_effect():
         net.model[2].weight[:, 3] = 0
     for estimator in ("exact", "attribution"):
         effect = ba.patch(net, clean, corrupt, nodes={"1": [3, 4]}, by="unit", estimator=estimator)
-        assert (effect.sel(node=effect.node_unit == 3).values == 0).all()
+        # products of some processors are rounded otherwise in a larger batch
+        np.testing.assert_allclose(effect.sel(node=effect.node_unit == 3), 0, atol=1e-6)
         assert np.abs(effect.sel(node=effect.node_unit == 4)).max() > 1e-3
 
 
