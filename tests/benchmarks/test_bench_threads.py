@@ -50,11 +50,20 @@ def rank_correlations():
     return lambda: ba.compare_rdms(*sides, metric="spearman", n_bootstraps=100, random_state=0).ci_low.values
 
 
+def evaluation():
+    X, Y = problem(1000, 500, 100)
+    rows = {"stimulus_id": [f"s{i}" for i in range(1000)]}
+    x = ba.responses(X, neuroid_id=range(500), modality="ann", system="net", **rows)
+    y = ba.responses(Y, neuroid_id=range(100), modality="fmri", system="sub-01", **rows)
+    return lambda: ba.evaluate(x, y, model=ba.Ridge(alphas=ALPHAS), random_state=0).score.values
+
+
 CASES = {
     "ridge, 200 targets": lambda: ridge(2000, 1000, 200),
     "ridge, 5,000 targets": lambda: ridge(2000, 1000, 5000),
     "banded ridge": banded,
     "decoding over time": decoding,
+    "evaluation": evaluation,
     "bootstrap of Spearman": rank_correlations,
 }
 
