@@ -67,12 +67,28 @@ def projection_weighted(X: Array, Y: Array) -> float:
     α_i = Σ_j |⟨h_i, x_j⟩| over neuroids j, h_i being the canonical variates, of unit length (Morcos, Raghu and Bengio 2018).
     """
     a, b = orthonormal(X), orthonormal(Y)
-    if _say_nothing(a, b):
+    return variate_weighted(b, a, X) if a.shape[1] < b.shape[1] else variate_weighted(a, b, Y)
+
+
+def variate_weighted(A: Array, B: Array, Y: Array) -> float:
+    """Return the mean canonical correlation, weighted by how much each canonical variate of ``B`` says of its neuroids.
+
+    Parameters
+    ----------
+    A, B : ndarray or Tensor of float64, (stimulus, component)
+        Orthonormal.
+    Y : ndarray or Tensor, (stimulus, neuroid)
+        What ``B`` is the basis of.
+
+    Returns
+    -------
+    float
+        NaN where :func:`canonical_correlations` are.
+    """
+    if _say_nothing(A, B):
         return np.nan
-    if a.shape[1] < b.shape[1]:
-        a, b, Y = b, a, X
-    _, rho, right = namespace(a).linalg.svd(a.T @ b, full_matrices=False)
-    weights = abs((b @ right.T).T @ centred(Y)).sum(1)
+    _, rho, right = namespace(A).linalg.svd(A.T @ B, full_matrices=False)
+    weights = abs((B @ right.T).T @ centred(Y)).sum(1)
     return float((weights * rho).sum() / weights.sum())
 
 

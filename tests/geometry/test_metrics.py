@@ -7,6 +7,7 @@ import pytest
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, UnknownNameError
+from brainalign.engine.cca import orthonormal, variate_weighted
 from brainalign.engine.similarity import grid_scores
 from brainalign.geometry.metrics import METRICS, SIMILARITIES, mutual_knn, rsa, shape, similarity_metric
 
@@ -53,6 +54,17 @@ def test_golden_values(pair, name):
     places = 1e-10 if len(str(GOLDEN[name])) > 6 else 1e-15
     assert scored(metric, *pair) == pytest.approx(GOLDEN[name], abs=places)
     assert scored(metric, *pair[::-1]) == pytest.approx(GOLDEN[name], abs=places)
+
+
+@pytest.mark.parametrize(
+    ("turned", "by_second", "explained"), [(1, 0.9329110284, 0.9651368732), (-1, 0.8267225991, 0.6165781897)]
+)
+def test_golden_values_of_either_direction(pair, turned, by_second, explained):
+    """Canonical correlations weighted by either side, and what least squares explain in the sample itself."""
+    x, y = pair[::turned]
+    assert variate_weighted(orthonormal(x), orthonormal(y), y) == pytest.approx(by_second, abs=1e-10)
+    rest = y - ba.Ridge(alphas=[0.0], dtype="float64").fit(x, y).predict(x)
+    assert 1 - (rest**2).sum() / ((y - y.mean(0)) ** 2).sum() == pytest.approx(explained, abs=1e-10)
 
 
 def test_a_name_or_a_record_stands_for_a_metric():
