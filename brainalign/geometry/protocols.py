@@ -21,7 +21,7 @@ from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.engine.moments import Numbers, is_constant
-from brainalign.geometry.sides import check_by, joined, positions_of
+from brainalign.geometry.sides import check_by, joined, order_of_names, positions_of
 
 METRICS = ("spearman", "pearson")
 SUMMARIES = ("argmax", "centre-of-mass")
@@ -108,8 +108,9 @@ def pseudo_depth(
     neuroids = check_sizes("n_neuroids", n_neuroids, owner="pseudo_depth", low=_LEAST_NEUROIDS, high=smallest)
     matrices = np.stack([pairwise_distances(values) for values in layers.values()])
     streams = np.random.SeedSequence(seed).spawn(n_draws)
+    names = order_of_names(source)
     draws = np.stack(
-        [_one_draw(matrices, list(areas.values()), stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
+        [_one_draw(matrices, list(areas.values()), names, stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
     )
     out = _summarised(draws, {"n_stimuli": list(stimuli), "n_neuroids": list(neuroids)}, by, list(layers), list(areas))
     params = {"by": by, "n_draws": n_draws, "metric": metric}
@@ -197,10 +198,16 @@ def _targets(x: xr.DataArray, name: str) -> Numbers:
 
 
 def _one_draw(
-    matrices: Numbers, areas: list[Numbers], stimuli: list[int], neuroids: list[int], metric: str, rng: np.random.Generator
+    matrices: Numbers,
+    areas: list[Numbers],
+    names: Numbers,
+    stimuli: list[int],
+    neuroids: list[int],
+    metric: str,
+    rng: np.random.Generator,
 ) -> Numbers:
-    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones."""
-    rows = rng.permutation(matrices.shape[1])
+    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones, and stimuli drawn by name."""
+    rows = rng.permutation(names)
     columns = [rng.permutation(area.shape[1]) for area in areas]
     out = np.full((len(stimuli), len(neuroids), len(matrices), len(areas)), np.nan)
     for i, n in enumerate(stimuli):

@@ -26,6 +26,7 @@ class Side:
     ----------
     groups : dict of str to ndarray, (stimulus, [repeat,] neuroid, time)
         By label, in order of first appearance; without a coordinate to group by there is one, ``""``. One time where there are none.
+        Stimuli are in the order of their names, so that neither draws nor folds depend on the order of presentations.
     dim : str or None
         What the groups lie along in a result: ``"source_layer"``.
     times : DataArray or None
@@ -57,7 +58,7 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     Parameters
     ----------
     x : DataArray, (presentation, neuroid[, time])
-        One row a stimulus.
+        One row a stimulus, or presentations, which keep their order within a stimulus.
     name : str or None
         Neuroid coordinate to group by.
     side : {"source", "target"}
@@ -80,10 +81,10 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     DegenerateNeuroidWarning
         Neuroids with NaN are left out.
     """
-    groups = {}
+    groups, order = {}, order_of_names(x)
     for label, positions in positions_of(x, name, side).items():
         part = x.isel(neuroid=positions)
-        values = part.values if part.dtype.kind == "f" else part.values.astype(np.float64)
+        values = part.values[order].astype(part.dtype if part.dtype.kind == "f" else np.float64, copy=False)
         finite = np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
         if not finite.any():
             raise SchemaError(
@@ -97,12 +98,26 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
                 DegenerateNeuroidWarning,
                 stacklevel=4,
             )
-        values = values[:, finite]
+            values = values[:, finite]
         if trials_of is not None:
-            values = _trials(trials_of.isel(neuroid=positions[finite]), x.stimulus_id.values, side)
+            values = _trials(trials_of.isel(neuroid=positions[finite]), x.stimulus_id.values[order], side)
         groups[label] = values if "time" in x.dims else values[..., None]
     dim = None if name is None else f"{side}_{name}"
     return Side(groups, dim, x.coords["time"] if "time" in x.dims else None)
+
+
+def order_of_names(x: xr.DataArray) -> Numbers:
+    """Return the order that sorts rows by stimulus; presentations of one keep theirs.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, ...)
+
+    Returns
+    -------
+    ndarray of int, (presentation,)
+    """
+    return np.argsort(x.stimulus_id.values.astype(object), kind="stable")
 
 
 def times_of(first: Side, second: Side) -> Iterator[tuple[list[Numbers], list[Numbers]]]:

@@ -37,7 +37,7 @@ from brainalign.engine.similarity import (
 from brainalign.features.timing import rows_by_run, run_codes
 from brainalign.geometry.compare import DIRECTIONS
 from brainalign.geometry.metrics import similarity_metric
-from brainalign.geometry.sides import Side, check_by, joined, positions_of, side_of, times_of
+from brainalign.geometry.sides import Side, check_by, joined, order_of_names, positions_of, side_of, times_of
 
 _LEADING = {"score_bootstrap": "bootstrap", "score_drawn": "n_drawn", "score_drawn_low": "n_drawn", "score_drawn_high": "n_drawn"}
 
@@ -213,8 +213,9 @@ def _of_each(source: Any, target: Any, compared: Callable[..., xr.Dataset]) -> x
 
 
 def _runs(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
-    """Return the run and the onset of each row, from the side that has times; None where rows have none."""
-    rows = next((rows for rows in map(presentation_table, (y, x)) if "onset_s" in rows), None)
+    """Return the run and the onset of each stimulus, from the side that has times; None where there are none."""
+    tables = (presentation_table(side).iloc[order_of_names(side)] for side in (y, x))
+    rows = next((rows for rows in tables if "onset_s" in rows), None)
     return None if rows is None else (run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64))
 
 
@@ -348,9 +349,9 @@ def _of_repeats(
         raise ParameterError(
             f"similarity got ceiling='repeat' for {measure.name!r}, which compares repeats. Expected other systems."
         )
-    codes = pd.Index(y.stimulus_id.values.astype(object)).get_indexer(target.stimulus_id.values.astype(object))
+    codes = pd.Index(np.sort(y.stimulus_id.values.astype(object))).get_indexer(target.stimulus_id.values.astype(object))
     rows = np.flatnonzero(np.isin(codes, np.flatnonzero(np.bincount(codes[codes >= 0]) > 1)))
-    codes = np.unique(codes[rows], return_inverse=True)[1]
+    codes = np.sort(np.unique(codes[rows], return_inverse=True)[1])  # as the rows of a side are
     if codes.max(initial=-1) + 1 < measure.least:
         raise SchemaError(
             f"similarity got ceiling='repeat', and {codes.max(initial=-1) + 1} of the {y.sizes['presentation']} stimuli are repeated in the "

@@ -105,6 +105,13 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network, study.meg)
 
 
+def test_draws_go_by_stimulus_and_not_by_the_order_of_presentations(study):
+    options = {"n_stimuli": 20, "n_neuroids": 10, "n_draws": 3, "random_state": 0}
+    out = pseudo_depth(study.network, study.brain, **options)
+    order = np.random.default_rng(0).permutation(study.brain.sizes["presentation"])
+    xr.testing.assert_allclose(pseudo_depth(study.network, study.brain[order], **options), out, rtol=1e-5)
+
+
 def stacked(x):
     """Call the repeats of each stimulus two subjects."""
     return x.assign_coords(subject=("presentation", np.where(x.repetition == 0, "p", "q")))

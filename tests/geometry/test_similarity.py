@@ -9,7 +9,7 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError, UnknownNameError
-from brainalign.geometry.metrics import METRICS, similarity_metric
+from brainalign.geometry.metrics import METRICS, cka_minibatch, similarity_metric
 
 BY = ("layer", "region")
 #: Metrics of averaged responses; others take single presentations.
@@ -262,6 +262,37 @@ def test_systems_of_a_dict_are_compared_one_by_one_with_the_same_draws(study, si
     assert json.loads(out.attrs["report"])["each"]["two"]["join"]["n_shared"] == 59
     step = ba.core.provenance(out).steps[-1]
     assert (step["verb"], step["params"]["each"]) == ("similarity", side)
+
+
+def shuffled(x, seed):
+    """Present the stimuli in another order, the repeats of each in theirs."""
+    order = np.random.default_rng(seed).permutation(sorted(set(x.stimulus_id.values.tolist()))).tolist()
+    return x[np.argsort([order.index(name) for name in x.stimulus_id.values.tolist()], kind="stable")]
+
+
+@pytest.mark.parametrize(
+    "metric", ["cka-debiased", "procrustes", "rsa", "linear-predictivity", "stochastic-energy", cka_minibatch(20)]
+)
+def test_draws_and_folds_go_by_stimulus_and_not_by_the_order_of_presentations(study, metric):
+    options = {"metric": metric, "n_permutations": 9, "n_bootstraps": 9, "n_neuroids": 6, "n_draws": 2, "random_state": 0}
+    sides = study.brain[:, study.brain.region == "V1"], study.brain[:, study.brain.region == "IT"]
+    options |= {} if metric == "stochastic-energy" else {"ceiling": "repeat"}
+    out = ba.similarity(*sides, **options)
+    again = ba.similarity(*(shuffled(side, seed) for seed, side in enumerate(sides)), **options)
+    xr.testing.assert_allclose(again, out, rtol=1e-6)
+
+
+def test_draws_of_recordings_in_time_do_not_depend_on_the_order_of_volumes(study):
+    options = {"n_permutations": 9, "n_bootstraps": 9, "random_state": 0}
+    sides = study.bold[:, :3], study.bold[:, 3:6]
+    out = ba.similarity(*sides, **options)
+    xr.testing.assert_allclose(ba.similarity(*(shuffled(x, seed) for seed, x in enumerate(sides)), **options), out, rtol=1e-6)
+
+
+def test_people_who_saw_the_same_stimuli_in_other_orders_have_the_same_draws(study):
+    people = {"one": study.brain, "two": shuffled(study.brain, 0)}
+    out = ba.similarity(study.network, people, n_bootstraps=9, n_permutations=9, random_state=0)
+    xr.testing.assert_allclose(out.sel(target="two", drop=True), out.sel(target="one", drop=True), rtol=1e-6)
 
 
 def test_both_sides_may_be_dicts(study, tmp_path):
