@@ -16,6 +16,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.dataset.repeats import average_if_repeated
+from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
@@ -113,6 +114,7 @@ def pseudo_depth(
         [_one_draw(matrices, list(areas.values()), names, stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
     )
     out = _summarised(draws, {"n_stimuli": list(stimuli), "n_neuroids": list(neuroids)}, by, list(layers), list(areas))
+    out.score.attrs["units"] = COMPARATORS[metric].units
     params = {"by": by, "n_draws": n_draws, "metric": metric}
     return write_step(
         out.assign_attrs(metric=metric), "pseudo_depth", params=params, inputs={"source": source, "target": target}, seed=seed

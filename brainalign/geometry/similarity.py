@@ -192,6 +192,7 @@ def similarity(
     found = _with_inference(found, measure, halves, n_units) | drawn
     further = {"n_units": n_units} if n_bootstraps else {}
     out = _labelled(found, first, second, sizes).assign(n_presentations=n, **further, **bound)
+    out.score.attrs["units"] = measure.name
     out.attrs = {"metric": measure.name, "direction": DIRECTIONS[measure.higher_is_alike]}
     out.attrs |= {"invariances": ", ".join(measure.invariances), "report": json.dumps({"join": report})}
     params: dict[str, Any] = {"metric": measure.name, "by": by, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps}
