@@ -71,8 +71,8 @@ def pseudo_depth(
     AlignmentError
         Fewer than four stimuli in common.
     SchemaError
-        A source group of fewer than two neuroids that are finite throughout, or a target group of fewer than three; stimuli that several
-        subjects saw, in one array; a stimulus to which all neuroids of a group respond alike.
+        A group of fewer than three neuroids that are finite throughout; stimuli that several subjects saw, in one array; a stimulus to
+        which all neuroids of a group respond alike.
 
     Warns
     -----
@@ -98,7 +98,7 @@ def pseudo_depth(
     seed = check_random_state(random_state, owner="pseudo_depth")
     once = _once(source, "source", "pseudo_depth"), _once(target, "target", "pseudo_depth")
     source, target, _ = joined(*once, _LEAST_STIMULI)
-    layers = _groups(source, by[0], "source", "pseudo_depth", least=2)
+    layers = _groups(source, by[0], "source", "pseudo_depth", least=_LEAST_NEUROIDS)
     areas = _groups(target, by[1], "target", "pseudo_depth", least=_LEAST_NEUROIDS)
     _refuse_constant({"source": layers, "target": areas}, source.stimulus_id.values)
     n_all = source.sizes["presentation"]

@@ -101,6 +101,8 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network, study.brain, by="layer")
     with pytest.raises(SchemaError, match=r"2 neuroids without NaN or infinity in target 'V1'. Expected at least 3"):
         pseudo_depth(study.network, study.brain[:, :2])
+    with pytest.raises(SchemaError, match=r"2 neuroids without NaN or infinity in source 'layer1'. Expected at least 3"):
+        pseudo_depth(study.network[:, :2], study.brain)
     with pytest.raises(ParameterError, match="Expected no time"):
         pseudo_depth(study.network, study.meg)
 
