@@ -89,14 +89,36 @@ def average_if_repeated(x: xr.DataArray, *, owner: str = "repeats='average'") ->
     """
     if not pd.Index(x.stimulus_id.values.astype(object)).has_duplicates:
         return x
-    averaged = average_repeats(x)
-    if "subject" in coords_of(x, "presentation") and "subject" not in averaged.coords:
+    mend = "repeats='keep', where a verb has it, and `ba.average_repeats(x, by=('stimulus_id', 'subject'))` keep subjects apart, and "
+    refuse_several_subjects(x, x.stimulus_id.values.astype(object), owner=owner, mend=f"{mend}`ba.average_repeats(x)` does not.")
+    return average_repeats(x)
+
+
+def refuse_several_subjects(x: xr.DataArray, groups: np.ndarray[Any, Any], *, owner: str, mend: str) -> None:
+    """Refuse means over presentations to several subjects, which nobody asked for.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, ...)
+    groups : ndarray, (presentation,)
+        What is averaged with what.
+    owner, mend : str
+        What averages, and what to do instead, for the message.
+
+    Raises
+    ------
+    SchemaError
+        Presentations of a group have more than one ``subject``.
+    """
+    subjects = coords_of(x, "presentation").get("subject")
+    if subjects is None:
+        return
+    codes = pd.factorize(groups)[0]
+    if not is_constant(subjects, codes, np.unique(codes, return_index=True)[1]):
         raise SchemaError(
-            f"{owner} got stimuli that several subjects saw, {preview(np.unique(x.subject.values))}, whose neuroids are not the same. Expected "
-            "each subject by itself, or means that are asked for: repeats='keep', where a verb has it, and `ba.average_repeats(x, "
-            "by=('stimulus_id', 'subject'))` keep subjects apart, and `ba.average_repeats(x)` does not."
+            f"{owner} got stimuli that several subjects saw, {preview(np.unique(subjects))}, whose neuroids are not the same. Expected each "
+            f"subject by itself, or means that are asked for: {mend}"
         )
-    return averaged
 
 
 def presentations_in_rows(x: xr.DataArray) -> np.ndarray[Any, Any]:

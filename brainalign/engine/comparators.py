@@ -25,6 +25,8 @@ class Comparator:
 
     Attributes
     ----------
+    units : str
+        What a score is in, as an axis names it.
     prepare : callable, (vectors, covariance=None) -> ndarray of float64, (rdm, ...)
         ``vectors`` (rdm, pair) are the pairs above the diagonal, row by row; NaN in the same pairs of all of them, which are left
         out. ``covariance`` (condition, condition) is that of the estimates of the conditions; None: independent, one variance.
@@ -48,6 +50,7 @@ class Comparator:
         The lowest and the highest score that there can be.
     """
 
+    units: str
     prepare: Callable[..., Numbers]
     product: Callable[[Numbers, Numbers], Numbers]
     higher_is_alike: bool = True
@@ -344,25 +347,26 @@ def _nearest(signal: Numbers, noise: Numbers) -> float:
     return float(np.sqrt(min(found.fun, tried[best], spread(-np.inf), spread(np.inf))))
 
 
-def _cosine_of(features: Callable[..., Numbers], *, takes_covariance: bool = False) -> Comparator:
+def _cosine_of(name: str, features: Callable[..., Numbers], *, takes_covariance: bool = False) -> Comparator:
     def prepare(vectors: Numbers, covariance: Numbers | None = None) -> Numbers:
         return units(features(vectors, covariance))
 
-    return Comparator(prepare, inner_products, of_units=True, features=features, takes_covariance=takes_covariance)
+    return Comparator(name, prepare, inner_products, of_units=True, features=features, takes_covariance=takes_covariance)
 
 
 #: Every measure by its name.
 COMPARATORS = {
-    "cosine": _cosine_of(_kept),
-    "pearson": _cosine_of(around_mean),
-    "spearman": Comparator(_spearman, inner_products, of_units=True),
-    "rho-a": Comparator(_rho_a, inner_products),
-    "tau-a": Comparator(_tau_ranks, tau_a),
-    "tau-b": Comparator(_tau_ranks, tau_b),
-    "whitened-cosine": _cosine_of(_whitened, takes_covariance=True),
-    "whitened-pearson": _cosine_of(_whitened_centred, takes_covariance=True),
-    "bures": Comparator(_bures, nuclear_products, complete=True, from_patterns=True, limits=(0.0, 1.0)),
+    "cosine": _cosine_of("cosine", _kept),
+    "pearson": _cosine_of("Pearson r", around_mean),
+    "spearman": Comparator("Spearman ρ", _spearman, inner_products, of_units=True),
+    "rho-a": Comparator("rho-a (rank correlation)", _rho_a, inner_products),
+    "tau-a": Comparator("Kendall τ-a", _tau_ranks, tau_a),
+    "tau-b": Comparator("Kendall τ-b", _tau_ranks, tau_b),
+    "whitened-cosine": _cosine_of("whitened cosine", _whitened, takes_covariance=True),
+    "whitened-pearson": _cosine_of("whitened Pearson r", _whitened_centred, takes_covariance=True),
+    "bures": Comparator("Bures similarity", _bures, nuclear_products, complete=True, from_patterns=True, limits=(0.0, 1.0)),
     "riemannian": Comparator(
+        "Riemannian distance",
         _riemannian,
         riemannian_distances,
         higher_is_alike=False,

@@ -73,6 +73,9 @@ class SimilarityMetric:
     directions : callable, optional
         How many directions of a system, (stimulus, neuroid), it uses, where a score says less the nearer these come to the stimuli in
         number, and with as many nothing: those of canonical correlations.
+    distance : str, optional
+        That of :func:`brainalign.engine.distances.pairwise_distances` which the metric begins with: by a correlation a stimulus to which all
+        neuroids respond alike has none.
     kernel : KernelForm, optional
     of_features : SimilarityMetric, optional
         The same metric without a stimulus × stimulus matrix, for many stimuli and few neuroids.
@@ -92,6 +95,7 @@ class SimilarityMetric:
     least: int = 4
     grid: Callable[[Sequence[Array], Sequence[Array]], Numbers] | None = None
     directions: Callable[[Array], int] | None = None
+    distance: str | None = None
     kernel: KernelForm | None = None
     of_features: SimilarityMetric | None = None
 

@@ -96,7 +96,7 @@ def compare_rdms(
     Returns
     -------
     Dataset
-        ``score`` (source_<dim>, target_<dim>), for every leading dim of the two sides; ``n_stimuli``, ``n_pairs`` and
+        ``score`` (source_<dim>, target_<dim>), for every leading dim of the two sides, in its attr ``units``; ``n_stimuli``, ``n_pairs`` and
         ``n_pairs_dropped`` (pairs that are NaN on a side) of the same shape. NaN where fewer than three pairs are left, or
         where a side does not vary. Attrs: ``direction``; ``report`` (JSON) counts the stimuli of one side only. A dim in ``over``
         is averaged over: ``score_by_<dim>`` has it.
@@ -183,10 +183,12 @@ def compare_rdms(
     params = {"metric": metric, "join": join} | ({"controlling": list(controls), "partial": partial} if controls else {})
     out.attrs = params | {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
     inputs = sides | controls | ({} if covariance is None else {"covariance": covariance})
-    if plan is None:
-        return write_step(out, "compare_rdms", params=params, inputs=inputs)
-    out = with_inference(out.assign_attrs(plan.params), both.vectors, plan)
-    return write_step(out, "compare_rdms", params=params | plan.params, inputs=inputs, seed=plan.seed)
+    if plan is not None:
+        out, params = with_inference(out.assign_attrs(plan.params), both.vectors, plan), params | plan.params
+    for name in out.data_vars:
+        if name == "score" or str(name).startswith("score_by_"):
+            out[name].attrs["units"] = COMPARATORS[metric].units
+    return write_step(out, "compare_rdms", params=params, inputs=inputs, seed=plan.seed if plan else None)
 
 
 def _controls(given: Any, metric: str, partial: str) -> dict[str, xr.DataArray]:

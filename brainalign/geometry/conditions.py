@@ -16,6 +16,8 @@ from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import as_labels
 
 Array = np.ndarray[Any, Any]
+#: What to do instead of averaging over subjects.
+APART = "`by='subject'` keeps subjects apart, and `x.drop_vars('subject')` does not."
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,8 @@ def fit_rdms(
     means = out.mean("fold").rename(score_by_fold="score")  # of the folds in which a score is defined
     out = means.assign(score_by_fold=out.score_by_fold, n_undefined_folds=out.score_by_fold.isnull().sum("fold"))
     out = out.assign(tested=(["fold", "stimulus"], np.stack(tested))).assign_coords(stimulus=as_labels(both.stimuli))
+    for name in ("score", "score_by_fold", "score_source"):
+        out[name].attrs["units"] = COMPARATORS[metric].units
     out.attrs = {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
     params = {"model": model, "metric": metric, "subjects": subjects, "cv": n_folds, "n_repeats": n_repeats, "join": join}
     params |= {"n_permutations": len(orders)} if n_permutations else {}

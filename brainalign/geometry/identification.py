@@ -13,7 +13,6 @@ from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
-from brainalign.engine.comparators import n_conditions
 from brainalign.engine.identification import distance_ratio, nearest, share_found, squared_to_centroids
 from brainalign.engine.moments import Numbers
 from brainalign.engine.rdm_bootstrap import pair_weights
@@ -110,7 +109,8 @@ def identify_groups(
     patterns = [whole(np.where(there[:, None], x, 0.0), named[name], name)[there] for name, x in vectors.items()]
     out = _scored(patterns, units, groups, there, first, by).assign_coords(geometry=as_labels(list(named)))
     if n_bootstraps:
-        found = _redrawn(out.score, patterns, units, groups, n_bootstraps, level, np.random.default_rng(seed))
+        names = first["stimulus"].values.astype(object)
+        found = _redrawn(out.score, patterns, units, groups, names, n_bootstraps, level, np.random.default_rng(seed))
         out = out.assign(found).set_coords([name for name in ("first", "second") if name in found])
     params = {"by": by, "over": over, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "chance": 1.0 / len(set(groups))}
@@ -173,11 +173,19 @@ def _scored(patterns: list[Numbers], units: Numbers, groups: Numbers, there: Num
 
 
 def _redrawn(
-    score: xr.DataArray, patterns: list[Numbers], units: Numbers, groups: Numbers, n: int, level: float, rng: np.random.Generator
+    score: xr.DataArray,
+    patterns: list[Numbers],
+    units: Numbers,
+    groups: Numbers,
+    names: Numbers,
+    n: int,
+    level: float,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Return intervals of shares and of their differences, over units and stimuli."""
-    n_units, n_stimuli = int(units.max()) + 1, n_conditions(patterns[0].shape[1])
-    of_units, of_stimuli = draw_weights(n_units, n, rng), draw_weights(n_stimuli, n, rng)
+    """Return intervals of shares and of their differences, over units and stimuli, which are drawn by name."""
+    n_units, n_stimuli = int(units.max()) + 1, len(names)
+    of_units = draw_weights(n_units, n, rng)
+    of_stimuli = draw_weights(n_stimuli, n, rng)[:, np.argsort(np.argsort(names))]
     once = np.ones((1, n_units))
     draws = np.empty((3, n, len(patterns)))  # of units, of stimuli, of both
 

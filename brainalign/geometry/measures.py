@@ -46,6 +46,8 @@ MEASURES = {
     "poisson-cv": Measure("nats per neuroid", folds="must"),
 }
 LEAST = 3  #: conditions, and neuroids under a correlation
+#: What needs no pattern to vary, as each verb calls it.
+_UNSCALED = {"rdm": "metric='euclidean'", "similarity": "metric=ba.geometry.metrics.rsa('euclidean')"}
 #: Those that are sums over neuroids, of which the mean is taken.
 SUMS = ("sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv")
 
@@ -146,16 +148,20 @@ def dissimilarities(
     return out
 
 
-def refuse_few(n_neuroids: int, cell: Cell, metric: str) -> None:
+def refuse_few(n_neuroids: int, where: Any, metric: str, *, owner: str = "rdm", name: str | None = None) -> None:
     """Refuse neuroids too few for the measure.
 
     Parameters
     ----------
     n_neuroids : int
         Without those that have NaN.
-    cell : Cell
-        For the message.
+    where : Cell or str
+        Whose, for the message.
     metric : str
+    owner : {"rdm", "similarity"}
+        The verb, for the message.
+    name : str, optional
+        What the verb calls the metric.
 
     Raises
     ------
@@ -164,22 +170,23 @@ def refuse_few(n_neuroids: int, cell: Cell, metric: str) -> None:
     """
     least = LEAST if metric in SCALED else 1
     if n_neuroids < least:
-        instead = ", or use `metric='euclidean'`" if n_neuroids else ""
+        instead = f", or use `{_UNSCALED[owner]}`" if n_neuroids else ""
         raise SchemaError(
-            f"rdm has {n_neuroids} finite neuroids in {cell} for metric={metric!r}. Expected at least {least}: choose others{instead}."
+            f"{owner} has {n_neuroids} finite neuroids in {where} for metric={name or metric!r}. Expected at least {least}: choose others{instead}."
         )
 
 
-def refuse_undefined(undefined: Array, names: Array, cell: Cell, metric: str) -> None:
+def refuse_undefined(
+    undefined: Array, names: Array, where: Any, metric: str, *, owner: str = "rdm", name: str | None = None
+) -> None:
     """Refuse conditions that were presented and have no direction or no deviation that a measure could scale.
 
     Parameters
     ----------
     undefined : ndarray of bool, (condition,)
     names : ndarray, (condition,)
-    cell : Cell
-        For the message.
-    metric : str
+    where, metric, owner, name
+        As in :func:`refuse_few`.
 
     Raises
     ------
@@ -189,8 +196,8 @@ def refuse_undefined(undefined: Array, names: Array, cell: Cell, metric: str) ->
     if metric in SCALED and undefined.any():
         what = "constant over neuroids" if metric == "correlation" else "zero"
         raise SchemaError(
-            f"rdm got {int(undefined.sum())} of {len(names)} conditions whose pattern is {what} in {cell}: {preview(names[undefined])}. Expected "
-            f"patterns that vary for metric={metric!r}: leave these conditions out, or use `metric='euclidean'`."
+            f"{owner} got {int(undefined.sum())} of {len(names)} conditions whose pattern is {what} in {where}: {preview(names[undefined])}. "
+            f"Expected patterns that vary for metric={name or metric!r}: leave these conditions out, or use `{_UNSCALED[owner]}`."
         )
 
 

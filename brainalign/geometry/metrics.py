@@ -27,6 +27,7 @@ from brainalign.engine.cka import (
 from brainalign.engine.comparators import COMPARATORS, square
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.matching import assigned_product, best_match, soft_distance, soft_product, unit_columns
+from brainalign.engine.moments import rounding_unit
 from brainalign.engine.neighbours import nearest, neighbour_overlap
 from brainalign.engine.predictivity import linear_predictivities
 from brainalign.engine.shape import (
@@ -283,7 +284,7 @@ def rsa(distance: str = "correlation", measure: str = "spearman") -> SimilarityM
     check_choice("measure", measure, ("spearman", "pearson", "cosine"), owner="rsa")
 
     def prepare(x: Array) -> Array:
-        distances = pairwise_distances(x, distance)
+        distances = pairwise_distances(x, distance, unit=rounding_unit(x))
         pairs = distances[np.triu_indices(len(x), 1)][None]
         if np.isnan(pairs).any():
             return np.full_like(distances, np.nan)
@@ -291,7 +292,7 @@ def rsa(distance: str = "correlation", measure: str = "spearman") -> SimilarityM
 
     blind = ("scale", "permute") if distance == "correlation" else _SHAPES
     name = full_name("rsa", distance, measure, usual=("correlation", "spearman"))
-    return SimilarityMetric(name, prepare, _cosine, blind, is_metric=True, pairs=True, inner=True)
+    return SimilarityMetric(name, prepare, _cosine, blind, is_metric=True, pairs=True, inner=True, distance=distance)
 
 
 def predictivity(n_folds: int = 5) -> SimilarityMetric:

@@ -13,10 +13,11 @@ from brainalign.core.parameters import check_choice, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of
+from brainalign.dataset.repeats import refuse_several_subjects
 from brainalign.engine import precision
 from brainalign.engine.gram import inverse
 from brainalign.engine.groups import group_sums
-from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
+from brainalign.geometry.conditions import APART, Array, Cell, cells_of, labels_of
 
 _ROWS = 16  # of a noise covariance that are held against its columns
 _UNEVEN = 1e-6  # by which they may differ, relative to the largest entry: float32, or an inverse
@@ -62,7 +63,8 @@ def noise_covariance(
     ParameterError
         No such coordinate.
     SchemaError
-        No condition is repeated; neuroids with NaN, or without any noise.
+        No condition is repeated; neuroids with NaN, or without any noise; presentations of a condition to several subjects, whose
+        differences are no noise: ``by="subject"`` keeps them apart.
 
     Examples
     --------
@@ -90,6 +92,8 @@ def noise_covariance(
     for cell in cells:
         block = responses[cell.rows].values
         _refuse_nan(responses, block, cell)
+        if condition is not None:
+            refuse_several_subjects(responses.stimulus_id[cell.rows], codes[cell.rows], owner="noise_covariance", mend=APART)
         parts = np.moveaxis(block, 2, 0) if each else [block]
         found.append([covariance_of(part, codes[cell.rows], method, ids, cell, dof=dof) for part in parts])
     lead = {**dims, **({"time": responses.coords["time"].values} if each else {})}

@@ -16,12 +16,13 @@ from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
 from brainalign.dataset.repeats import average_if_repeated
+from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.correlate import correlation_matrix, ranks
 from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.engine.moments import Numbers, is_constant
-from brainalign.geometry.sides import check_by, joined, positions_of
+from brainalign.geometry.sides import check_by, joined, order_of_names, positions_of
 
 METRICS = ("spearman", "pearson")
 SUMMARIES = ("argmax", "centre-of-mass")
@@ -70,8 +71,8 @@ def pseudo_depth(
     AlignmentError
         Fewer than four stimuli in common.
     SchemaError
-        A source group of fewer than two neuroids that are finite throughout, or a target group of fewer than three; stimuli that several
-        subjects saw, in one array; a stimulus to which all neuroids of a group respond alike.
+        A group of fewer than three neuroids that are finite throughout; stimuli that several subjects saw, in one array; a stimulus to
+        which all neuroids of a group respond alike.
 
     Warns
     -----
@@ -97,7 +98,7 @@ def pseudo_depth(
     seed = check_random_state(random_state, owner="pseudo_depth")
     once = _once(source, "source", "pseudo_depth"), _once(target, "target", "pseudo_depth")
     source, target, _ = joined(*once, _LEAST_STIMULI)
-    layers = _groups(source, by[0], "source", "pseudo_depth", least=2)
+    layers = _groups(source, by[0], "source", "pseudo_depth", least=_LEAST_NEUROIDS)
     areas = _groups(target, by[1], "target", "pseudo_depth", least=_LEAST_NEUROIDS)
     _refuse_constant({"source": layers, "target": areas}, source.stimulus_id.values)
     n_all = source.sizes["presentation"]
@@ -108,10 +109,12 @@ def pseudo_depth(
     neuroids = check_sizes("n_neuroids", n_neuroids, owner="pseudo_depth", low=_LEAST_NEUROIDS, high=smallest)
     matrices = np.stack([pairwise_distances(values) for values in layers.values()])
     streams = np.random.SeedSequence(seed).spawn(n_draws)
+    names = order_of_names(source)
     draws = np.stack(
-        [_one_draw(matrices, list(areas.values()), stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
+        [_one_draw(matrices, list(areas.values()), names, stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
     )
     out = _summarised(draws, {"n_stimuli": list(stimuli), "n_neuroids": list(neuroids)}, by, list(layers), list(areas))
+    out.score.attrs["units"] = COMPARATORS[metric].units
     params = {"by": by, "n_draws": n_draws, "metric": metric}
     return write_step(
         out.assign_attrs(metric=metric), "pseudo_depth", params=params, inputs={"source": source, "target": target}, seed=seed
@@ -197,10 +200,16 @@ def _targets(x: xr.DataArray, name: str) -> Numbers:
 
 
 def _one_draw(
-    matrices: Numbers, areas: list[Numbers], stimuli: list[int], neuroids: list[int], metric: str, rng: np.random.Generator
+    matrices: Numbers,
+    areas: list[Numbers],
+    names: Numbers,
+    stimuli: list[int],
+    neuroids: list[int],
+    metric: str,
+    rng: np.random.Generator,
 ) -> Numbers:
-    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones."""
-    rows = rng.permutation(matrices.shape[1])
+    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones, and stimuli drawn by name."""
+    rows = rng.permutation(names)
     columns = [rng.permutation(area.shape[1]) for area in areas]
     out = np.full((len(stimuli), len(neuroids), len(matrices), len(areas)), np.nan)
     for i, n in enumerate(stimuli):

@@ -15,8 +15,9 @@ from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, Sch
 from brainalign.core.parameters import check_choice, check_device, check_number, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
+from brainalign.dataset.repeats import refuse_several_subjects
 from brainalign.engine.backend import resolve_device
-from brainalign.geometry.conditions import Array, Cell, cells_of, labels_of
+from brainalign.geometry.conditions import APART, Array, Cell, cells_of, labels_of
 from brainalign.geometry.measures import LEAST, MEASURES, Settings, dissimilarities, holes_of, refuse_few
 from brainalign.geometry.noise import check_noise, covariance_of, noise_of
 from brainalign.geometry.tiles import store_tiles
@@ -48,7 +49,9 @@ def rdm(
     metric : {"correlation", "cosine", "euclidean", "sqeuclidean", "mahalanobis", "crossnobis", "poisson", "poisson-cv"}
         1 − Pearson r over neuroids; 1 − cosine; √Σ(a−b)²; and, as means over neuroids: squared differences; these in units
         of noise; their product between folds, which is 0 on average where there is no difference; the symmetrised
-        Kullback–Leibler divergence of Poisson rates, and its product between folds.
+        Kullback–Leibler divergence of Poisson rates, and its product between folds. The first two need three neuroids, as the direction
+        of a pattern over fewer says little or nothing; for differences one is enough, such as a neuron, the mean of an area or a reaction
+        time.
     by : str or sequence of str, optional
         One matrix for each value of this coordinate: of neuroids (``"layer"``, ``"region"``, ``"system"``) or of
         presentations (``"subject"``, ``"session"``). Several make a grid.
@@ -96,7 +99,8 @@ def rdm(
         No such coordinate or fold; folds or noise missing, or given to a metric that has none.
     SchemaError
         Fewer than three conditions, or neuroids under a correlation; a pattern that is constant over neuroids under one; a repeated
-        condition under ``repeats="refuse"``; folds that do not repeat the conditions; negative rates; noise that cannot be inverted.
+        condition under ``repeats="refuse"``; presentations of a condition to several subjects, which would be averaged: ``by="subject"``
+        or ``folds="subject"`` keep them apart; folds that do not repeat the conditions; negative rates; noise that cannot be inverted.
     CapabilityError, StoreError
         A metric that is not made tile by tile; a name that is taken in the study.
 
@@ -126,9 +130,9 @@ def rdm(
             f"rdm got {len(conditions[1])} conditions ({preview(conditions[1])}). Expected at least {LEAST}: look at `x.{condition}`."
         )
     runs = _folds(responses, folds, between)
-    if repeats == "refuse":
-        _refuse_repeats(conditions, runs[0])
     lead, cells = cells_of(responses, by)
+    for cell in cells:
+        _check_means(responses.coords["stimulus_id"], cell, conditions, runs[0], repeats)
     noise = check_noise(noise, responses, tuple(lead), folds)
     by_fold = isinstance(noise, xr.DataArray) and folds is not None and folds in noise.dims
     inverse = isinstance(noise, xr.DataArray) and bool(noise.attrs.get("inverse"))
@@ -225,14 +229,20 @@ def _folds(responses: xr.DataArray, folds: str | None, between: Any) -> tuple[Ar
     return new[codes], names[chosen]
 
 
-def _refuse_repeats(conditions: tuple[Array, Array], folds: Array) -> None:
-    codes, names = conditions
-    twice = np.unique(codes[pd.DataFrame({"condition": codes, "fold": folds}).duplicated().to_numpy()])
-    if len(twice):
+def _check_means(presentations: xr.DataArray, cell: Cell, conditions: tuple[Array, Array], folds: Array, repeats: str) -> None:
+    """Refuse means over subjects, and under ``repeats="refuse"`` over anything."""
+    if repeats == "average" and "subject" not in presentations.coords:
+        return
+    rows = cell.rows[folds[cell.rows] >= 0]
+    codes, names = conditions[0][rows], conditions[1]
+    groups = folds[rows] * len(names) + codes
+    twice = np.unique(codes[pd.Series(groups).duplicated().to_numpy()])
+    if repeats == "refuse" and len(twice):
         raise SchemaError(
             f"rdm got {len(twice)} conditions that are presented more than once: {preview(names[twice])}. Expected one presentation each: use "
             "`repeats='average'`, or name another `condition`."
         )
+    refuse_several_subjects(presentations[rows], groups, owner="rdm", mend=APART)
 
 
 def _one(

@@ -23,7 +23,7 @@ class JoinedRdms:
     Attributes
     ----------
     stimuli : list of str
-        In the order of the target.
+        In the order of their names, so that draws of them depend neither on the order nor on which side is which.
     vectors : dict of str to ndarray of float64, (rdm, pair)
         Of each side, the pairs above the diagonal, row by row; leading dims are flattened.
     report : dict
@@ -174,7 +174,7 @@ def _checked_ids(x: Any, name: str) -> list[str]:
 def _shared(ids: Mapping[str, list[str]], join: str) -> list[str]:
     sets = {name: set(names) for name, names in ids.items()}
     everywhere = set.intersection(*sets.values())
-    shared = [i for i in ids["target"] if i in everywhere]
+    shared = sorted(everywhere)
     sizes = " / ".join(str(len(names)) for names in ids.values())
     who = " and ".join(ids)
     if len(shared) < 3:

@@ -13,9 +13,14 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, presentation_table
 from brainalign.dataset.align import align
-from brainalign.engine.moments import Numbers
+from brainalign.engine.distances import SCALED
+from brainalign.engine.moments import Numbers, is_constant
+from brainalign.engine.resample import BLOCK_S
+from brainalign.engine.similarity import SimilarityMetric
+from brainalign.features.timing import run_codes
+from brainalign.geometry.measures import refuse_few, refuse_undefined
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Side:
     ----------
     groups : dict of str to ndarray, (stimulus, [repeat,] neuroid, time)
         By label, in order of first appearance; without a coordinate to group by there is one, ``""``. One time where there are none.
+        Stimuli are in the order of their names, so that neither draws nor folds depend on the order of presentations.
     dim : str or None
         What the groups lie along in a result: ``"source_layer"``.
     times : DataArray or None
@@ -57,7 +63,7 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     Parameters
     ----------
     x : DataArray, (presentation, neuroid[, time])
-        One row a stimulus.
+        One row a stimulus, or presentations, which keep their order within a stimulus.
     name : str or None
         Neuroid coordinate to group by.
     side : {"source", "target"}
@@ -80,10 +86,10 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     DegenerateNeuroidWarning
         Neuroids with NaN are left out.
     """
-    groups = {}
+    groups, order = {}, order_of_names(x)
     for label, positions in positions_of(x, name, side).items():
         part = x.isel(neuroid=positions)
-        values = part.values if part.dtype.kind == "f" else part.values.astype(np.float64)
+        values = part.values[order].astype(part.dtype if part.dtype.kind == "f" else np.float64, copy=False)
         finite = np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
         if not finite.any():
             raise SchemaError(
@@ -97,12 +103,102 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
                 DegenerateNeuroidWarning,
                 stacklevel=4,
             )
-        values = values[:, finite]
+            values = values[:, finite]
         if trials_of is not None:
-            values = _trials(trials_of.isel(neuroid=positions[finite]), x.stimulus_id.values, side)
+            values = _trials(trials_of.isel(neuroid=positions[finite]), x.stimulus_id.values[order], side)
         groups[label] = values if "time" in x.dims else values[..., None]
     dim = None if name is None else f"{side}_{name}"
     return Side(groups, dim, x.coords["time"] if "time" in x.dims else None)
+
+
+def refuse_flat(first: Side, second: Side, stimuli: Numbers, measure: SimilarityMetric) -> None:
+    """Refuse what a metric that begins with a correlation over neuroids cannot take, as ``rdm`` does.
+
+    Parameters
+    ----------
+    first, second : Side
+        Source and target.
+    stimuli : ndarray, (stimulus,)
+        Their names, in order.
+    measure : SimilarityMetric
+
+    Raises
+    ------
+    SchemaError
+        A group of fewer than three neuroids, or a stimulus to which all of them respond alike (at all times).
+    """
+    if measure.distance not in SCALED:
+        return
+    for which, side in (("source", first), ("target", second)):
+        for label, values in side.groups.items():
+            where, asked = f"{which} {label!r}" if side.dim else which, {"owner": "similarity", "name": measure.name}
+            refuse_few(values.shape[1], where, measure.distance, **asked)
+            refuse_undefined(is_constant(values, axis=1).all(axis=-1), stimuli, where, measure.distance, **asked)
+
+
+def refuse_flat_draws(draws: Numbers, measure: SimilarityMetric, what: str, mend: str) -> None:
+    """Refuse draws in which a correlation over neuroids is undefined (at all times), as it is not of what they are drawn from.
+
+    Parameters
+    ----------
+    draws : ndarray, (draw, cell, time)
+        Scores.
+    measure : SimilarityMetric
+    what, mend : str
+        What was drawn, and what to do instead, for the message.
+
+    Raises
+    ------
+    SchemaError
+        There are any.
+    """
+    flat = np.isnan(draws).all(axis=-1).any(axis=-1)
+    if measure.distance in SCALED and flat.any():
+        raise SchemaError(
+            f"similarity drew {what}, and in {flat.sum()} of {len(flat)} draws {measure.name!r} is undefined, as to some stimulus all neuroids "
+            f"respond alike. Expected patterns that vary: {mend}, or use `metric=ba.geometry.metrics.rsa('euclidean')`."
+        )
+
+
+def warn_of_undefined(scores: Numbers, measure: SimilarityMetric, n: int, *, stacklevel: int) -> None:
+    """Say how many scores are NaN, and why that may be.
+
+    Parameters
+    ----------
+    scores : ndarray
+    measure : SimilarityMetric
+    n : int
+        Stimuli that they are of.
+    stacklevel : int
+        Of the line that the warning names, as seen from here.
+
+    Warns
+    -----
+    DegenerateNeuroidWarning
+        Any is.
+    """
+    if np.isnan(scores).any():
+        warnings.warn(
+            f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN: with {n} stimuli {measure.name!r} is undefined for a group "
+            "whose stimuli are all alike, that has as many independent neuroids as stimuli, or, where responses are correlated, for a "
+            "stimulus to which all neuroids respond alike. Reduce it (`ba.Reduce`), draw more neuroids, or choose another metric.",
+            DegenerateNeuroidWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def order_of_names(x: xr.DataArray) -> Numbers:
+    """Return the order that sorts rows by stimulus; presentations of one keep theirs.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, ...)
+
+    Returns
+    -------
+    ndarray of int, (presentation,)
+    """
+    return np.argsort(x.stimulus_id.values.astype(object), kind="stable")
 
 
 def times_of(first: Side, second: Side) -> Iterator[tuple[list[Numbers], list[Numbers]]]:
@@ -120,6 +216,44 @@ def times_of(first: Side, second: Side) -> Iterator[tuple[list[Numbers], list[Nu
     times = first.times if first.times is not None else second.times
     for time in range(1 if times is None else len(times)):
         yield first.at(time), second.at(time)
+
+
+def runs_of(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
+    """Return the run and the onset of each stimulus, from the side that has times.
+
+    Parameters
+    ----------
+    x, y : DataArray, (presentation, ...)
+        One row a stimulus, the same on both.
+
+    Returns
+    -------
+    tuple of ndarray, (stimulus,), or None
+        In the order of names; None where neither side has times.
+    """
+    tables = (presentation_table(side).iloc[order_of_names(side)] for side in (y, x))
+    rows = next((rows for rows in tables if "onset_s" in rows), None)
+    return None if rows is None else (run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64))
+
+
+def units_of(timed: tuple[Numbers, Numbers] | None, n: int) -> Numbers:
+    """Say what is drawn as one: each stimulus by itself, or stretches of a recording in time.
+
+    Parameters
+    ----------
+    timed : tuple of ndarray, (stimulus,), or None
+        From :func:`runs_of`.
+    n : int
+        Stimuli.
+
+    Returns
+    -------
+    ndarray of int, (stimulus,)
+    """
+    if timed is None:
+        return np.arange(n)
+    run, onset = timed
+    return np.unique(np.stack([run, np.floor(onset / BLOCK_S)]), axis=1, return_inverse=True)[1]
 
 
 def positions_of(x: xr.DataArray, name: str | None, side: str, *, owner: str = "similarity") -> dict[Any, Numbers]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -12,14 +11,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, check_sizes
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import presentation_table
 from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.bootstrap import Drawn
+from brainalign.engine.distances import SCALED
 from brainalign.engine.moments import Numbers
 from brainalign.engine.reliability import split_halves
 from brainalign.engine.resample import BLOCK_S, false_discovery_rate, time_orders
@@ -34,10 +33,23 @@ from brainalign.engine.similarity import (
     share_to_draw,
     spread_of_halves,
 )
-from brainalign.features.timing import rows_by_run, run_codes
+from brainalign.features.timing import rows_by_run
 from brainalign.geometry.compare import DIRECTIONS
+from brainalign.geometry.measures import LEAST
 from brainalign.geometry.metrics import similarity_metric
-from brainalign.geometry.sides import Side, check_by, joined, positions_of, side_of, times_of
+from brainalign.geometry.sides import (
+    Side,
+    check_by,
+    joined,
+    positions_of,
+    refuse_flat,
+    refuse_flat_draws,
+    runs_of,
+    side_of,
+    times_of,
+    units_of,
+    warn_of_undefined,
+)
 
 _LEADING = {"score_bootstrap": "bootstrap", "score_drawn": "n_drawn", "score_drawn_low": "n_drawn", "score_drawn_high": "n_drawn"}
 
@@ -108,13 +120,15 @@ def similarity(
         Too few stimuli in common for the metric, or for halves of them.
     SchemaError
         A group without a neuroid that is finite throughout; no repeats where they are needed; stimuli that several subjects saw, in one
-        array.
+        array. Where responses are correlated over neuroids, as under ``"rsa"``: a group of fewer than three, a stimulus to which all
+        of them respond alike, or draws of neuroids or halves of repeats in which they do.
 
     Warns
     -----
     DegenerateNeuroidWarning
         Neuroids with NaN are left out; scores are NaN where the metric is undefined, as canonical correlations are with as many
-        independent neuroids as stimuli, and so are intervals where it is in a draw.
+        independent neuroids as stimuli, and ``"rsa"`` is at a time at which all respond alike to a stimulus; so are intervals where
+        it is in a draw.
 
     Notes
     -----
@@ -159,29 +173,26 @@ def similarity(
     x, y, report = joined(*averaged, measure.least, join=join, what_for=f" for the metric {measure.name!r}")
     first = side_of(x, names[0], "source", trials_of=source if measure.trials else None)
     second = side_of(y, names[1], "target", trials_of=target if measure.trials else None)
-    most = min(x.shape[-2] for side in (first, second) for x in side.groups.values())
-    sizes = [] if n_neuroids is None else check_sizes("n_neuroids", n_neuroids, owner="similarity", low=1, high=most)
+    refuse_flat(first, second, np.sort(y.stimulus_id.values.astype(object)), measure)
+    least, most = (
+        LEAST if measure.distance in SCALED else 1,
+        min(x.shape[-2] for side in (first, second) for x in side.groups.values()),
+    )
+    sizes = [] if n_neuroids is None else check_sizes("n_neuroids", n_neuroids, owner="similarity", low=least, high=most)
     n = y.sizes["presentation"]
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)]
-    timed = _runs(x, y)
-    orders, units = _orders(timed, n, n_permutations, streams[0]), _units(timed, n)
+    drawn = _of_neuroids(measure, first, second, sizes, n_draws, streams[2]) if sizes else {}
+    bound = _ceiling(ceiling, target, y, names[1], measure, n_draws, streams[3])
+    timed = runs_of(x, y)
+    orders, units = _orders(timed, n, n_permutations, streams[0]), units_of(timed, n)
     halves, n_units = _halves(measure, first, second, units, n_bootstraps, streams[1])
     found = _over_times(measure, first, second, orders, halves, progress)
-    _warn_of_undefined(found, measure, n, halves.sum(axis=1).max(initial=0))
-    found = _with_inference(found, measure, halves, n_units)
-    if sizes:
-        drawn = np.stack([_drawn(measure, *both, sizes, n_draws, streams[2]) for both in times_of(first, second)], axis=-1)
-        _warn_of_undefined({"score": drawn}, measure, n, n)
-        low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
-        found |= {"score_drawn": drawn.mean(axis=1), "score_drawn_low": low, "score_drawn_high": high}
-    out = _labelled(found, first, second, sizes).assign(n_presentations=n)
-    if n_bootstraps:
-        out["n_units"] = n_units
-    if isinstance(ceiling, str):
-        check_choice("ceiling", ceiling, ("repeat",), owner="similarity")
-        out["ceiling"] = _of_repeats(target, y, names[1], measure, n_draws, streams[3])
-    elif ceiling is not None:
-        out["ceiling"] = _of_systems(ceiling, target, names[1], measure)
+    warn_of_undefined(found["score"], measure, n, stacklevel=3)
+    warn_of_undefined(found.get("score_bootstrap", np.zeros(0)), measure, halves.sum(axis=1).max(initial=0), stacklevel=3)
+    found = _with_inference(found, measure, halves, n_units) | drawn
+    further = {"n_units": n_units} if n_bootstraps else {}
+    out = _labelled(found, first, second, sizes).assign(n_presentations=n, **further, **bound)
+    out.score.attrs["units"] = measure.name
     out.attrs = {"metric": measure.name, "direction": DIRECTIONS[measure.higher_is_alike]}
     out.attrs |= {"invariances": ", ".join(measure.invariances), "report": json.dumps({"join": report})}
     params: dict[str, Any] = {"metric": measure.name, "by": by, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps}
@@ -212,25 +223,11 @@ def _of_each(source: Any, target: Any, compared: Callable[..., xr.Dataset]) -> x
     return write_step(out, "similarity", params={"each": name}, inputs=parts)
 
 
-def _runs(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
-    """Return the run and the onset of each row, from the side that has times; None where rows have none."""
-    rows = next((rows for rows in map(presentation_table, (y, x)) if "onset_s" in rows), None)
-    return None if rows is None else (run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64))
-
-
 def _orders(timed: tuple[Numbers, Numbers] | None, n: int, n_permutations: int, rng: np.random.Generator) -> Numbers:
     """Return other orders of the stimuli: exchanged, or each run of a recording in time shifted in a circle."""
     if timed is None:
         return rng.permuted(np.tile(np.arange(n), (n_permutations, 1)), axis=1)
     return time_orders(rows_by_run(*timed), null="shift", n_permutations=n_permutations, rng=rng)
-
-
-def _units(timed: tuple[Numbers, Numbers] | None, n: int) -> Numbers:
-    """Say what is drawn as one: each stimulus by itself, or stretches of a recording in time."""
-    if timed is None:
-        return np.arange(n)
-    run, onset = timed
-    return np.unique(np.stack([run, np.floor(onset / BLOCK_S)]), axis=1, return_inverse=True)[1]
 
 
 def _halves(
@@ -310,6 +307,18 @@ def _drawn(
     return out
 
 
+def _of_neuroids(
+    measure: SimilarityMetric, first: Side, second: Side, sizes: Sequence[int], n_draws: int, rng: np.random.Generator
+) -> dict[str, Numbers]:
+    """Return the mean score of some neuroids of each group, and what holds 95% of the draws."""
+    drawn = np.stack([_drawn(measure, *both, sizes, n_draws, rng) for both in times_of(first, second)], axis=-1)
+    for size, draws in zip(sizes, drawn, strict=True):
+        refuse_flat_draws(draws.reshape(n_draws, -1, draws.shape[-1]), measure, f"{size} neuroids", "draw more")
+    warn_of_undefined(drawn, measure, len(first.at(0)[0]), stacklevel=4)
+    low, high = np.quantile(drawn, [0.025, 0.975], axis=1)
+    return {"score_drawn": drawn.mean(axis=1), "score_drawn_low": low, "score_drawn_high": high}
+
+
 def _labelled(found: dict[str, Numbers], first: Side, second: Side, sizes: list[int]) -> xr.Dataset:
     """Return a dataset without the dims along which there are no labels."""
     times = first.times if first.times is not None else second.times
@@ -328,16 +337,16 @@ def _labelled(found: dict[str, Numbers], first: Side, second: Side, sizes: list[
     return out.squeeze([dim for dim in dims if dim not in coords], drop=True)
 
 
-def _warn_of_undefined(found: dict[str, Numbers], measure: SimilarityMetric, n: int, n_drawn: int) -> None:
-    for values, many in ((found["score"], n), (found.get("score_bootstrap", np.zeros(0)), n_drawn)):
-        if np.isnan(values).any():
-            warnings.warn(
-                f"{int(np.isnan(values).sum())} of {values.size} scores are NaN: with {many} stimuli {measure.name!r} is undefined for a group "
-                "whose stimuli are all alike, that has as many independent neuroids as stimuli, or, where responses are correlated, for a "
-                "stimulus to which all neuroids respond alike. Reduce it (`ba.Reduce`), draw more neuroids, or choose another metric.",
-                DegenerateNeuroidWarning,
-                stacklevel=3,
-            )
+def _ceiling(
+    asked: Any, target: xr.DataArray, y: xr.DataArray, name: str | None, measure: SimilarityMetric, n_draws: int, rng: Any
+) -> dict[str, xr.DataArray]:
+    """Return the ceiling, if one is asked for."""
+    if asked is None:
+        return {}
+    if not isinstance(asked, str):
+        return {"ceiling": _of_systems(asked, target, name, measure)}
+    check_choice("ceiling", asked, ("repeat",), owner="similarity")
+    return {"ceiling": _of_repeats(target, y, name, measure, n_draws, rng)}
 
 
 def _of_repeats(
@@ -348,9 +357,9 @@ def _of_repeats(
         raise ParameterError(
             f"similarity got ceiling='repeat' for {measure.name!r}, which compares repeats. Expected other systems."
         )
-    codes = pd.Index(y.stimulus_id.values.astype(object)).get_indexer(target.stimulus_id.values.astype(object))
+    codes = pd.Index(np.sort(y.stimulus_id.values.astype(object))).get_indexer(target.stimulus_id.values.astype(object))
     rows = np.flatnonzero(np.isin(codes, np.flatnonzero(np.bincount(codes[codes >= 0]) > 1)))
-    codes = np.unique(codes[rows], return_inverse=True)[1]
+    codes = np.sort(np.unique(codes[rows], return_inverse=True)[1])  # as the rows of a side are
     if codes.max(initial=-1) + 1 < measure.least:
         raise SchemaError(
             f"similarity got ceiling='repeat', and {codes.max(initial=-1) + 1} of the {y.sizes['presentation']} stimuli are repeated in the "
@@ -359,12 +368,15 @@ def _of_repeats(
     side = side_of(target.isel(presentation=rows), name, "target")
     halves = split_halves(codes, n_draws, rng)
 
-    def score(x: Numbers) -> float:
-        return float(np.mean([grid_scores(measure, *([measure.prepare(half @ x)] for half in both))[0, 0] for both in halves]))
+    def scores(x: Numbers) -> list[Numbers]:
+        pairs = ([measure.prepare((half @ x).astype(x.dtype, copy=False)) for half in both] for both in halves)
+        return [grid_scores(measure, [a], [b])[0, 0] for a, b in pairs]
 
-    scores = np.array([[score(x) for x in groups] for groups, _ in times_of(side, side)])
+    draws = np.array([[scores(x) for x in groups] for groups, _ in times_of(side, side)]).T  # (draw, group, time)
+    refuse_flat_draws(draws, measure, "halves of the repeats", "leave out stimuli that hardly any neuroid responds to")
+    warn_of_undefined(draws, measure, halves[0][0].shape[0], stacklevel=5)
     alone = Side({"": side.at(0)[0]}, None, None)
-    out: xr.DataArray = _labelled({"score": scores.T[None]}, alone, side, []).score
+    out: xr.DataArray = _labelled({"score": draws.mean(axis=0)[None]}, alone, side, []).score
     return out
 
 

@@ -14,6 +14,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
+from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.families import FAMILIES, family_of, family_scores, grid, standardised
 from brainalign.engine.moments import Numbers
 from brainalign.engine.parallel import n_workers, side_by_side
@@ -133,6 +134,7 @@ def trsa(
         columns["ci_low"], columns["ci_high"] = Drawn(score, draws, (), [n], left_out=left_out).interval(level)
         columns |= {"score_bootstrap": draws, "score_left_out": left_out}
     out = _labelled(columns, source, target, low, high).assign({"n_units": n} if n_bootstraps else {})
+    out.score.attrs["units"] = COMPARATORS[metric].units
     params = options | {"join": join, "n_permutations": n_permutations, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "report": json.dumps(both.report)}
     params |= {"lower": low, "upper": high}

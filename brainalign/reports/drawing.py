@@ -12,6 +12,7 @@ import xarray as xr
 from brainalign.core.errors import ParameterError, require
 from brainalign.core.parameters import did_you_mean
 from brainalign.core.schema import group_label
+from brainalign.engine.comparators import COMPARATORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,6 @@ STYLE = {
     "axes.linewidth": 0.8, "legend.frameon": False, "axes.spines.top": False, "axes.spines.right": False,
     "svg.hashsalt": "brainalign", "figure.dpi": 120,
 }  # fmt: skip
-#: Measures of RDMs by what reads better than their name; scores of predictions say their units themselves.
-_UNITS_OF_RDMS = {"pearson": "Pearson r", "spearman": "Spearman ρ", "rho-a": "rho-a (rank correlation)"}
 
 
 def house_style() -> AbstractContextManager[Any]:
@@ -173,7 +172,8 @@ def unit_of(result: xr.Dataset | xr.DataArray, variable: str) -> str:
     if variable == "score_normalized":
         return "score / ceiling"
     score, metric, aggregate = getattr(result, "score", result), result.attrs.get("metric"), result.attrs.get("aggregate")
-    unit = score.attrs.get("units") or _UNITS_OF_RDMS.get(metric, metric or "score")
+    named = COMPARATORS[metric].units if metric in COMPARATORS else metric  # arithmetic may have lost what the score said
+    unit = score.attrs.get("units") or named or "score"
     return f"{aggregate} {unit}" if aggregate and "neuroid" not in score.dims else unit
 
 

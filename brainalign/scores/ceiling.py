@@ -17,6 +17,7 @@ from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
 from brainalign.dataset.repeats import presentations_in_rows
+from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.moments import Numbers, column_status
 from brainalign.engine.reliability import (
     explainable_variance,
@@ -30,7 +31,7 @@ from brainalign.scores.consistency import check_others, consistency
 
 METHODS = ("split-half", "variance", "signal-power", "explainable-variance", "inter-system")
 _UNITS = {"r": "Pearson r", "r2": "R²"}
-_RDM_UNITS = {"spearman": "Spearman r", "pearson": "Pearson r", "cosine": "cosine"}
+_OF_RDMS = ("spearman", "pearson", "cosine")
 
 
 def noise_ceiling(
@@ -236,7 +237,7 @@ def _from_others(
 
 
 def _of_rdms(rdms: xr.DataArray, units: str) -> xr.DataArray:
-    check_choice("units", units, tuple(_RDM_UNITS), owner="noise_ceiling")
+    check_choice("units", units, _OF_RDMS, owner="noise_ceiling")
     leading = [str(dim) for dim in rdms.dims[:-2]]
     over = next((dim for dim in leading if dim == "subject" or len(leading) == 1), None)
     if over is None or rdms.sizes[over] < 2:
@@ -254,7 +255,7 @@ def _of_rdms(rdms: xr.DataArray, units: str) -> xr.DataArray:
             bounds[(slice(None), *cell)] = [side.mean() for side in geometry_bounds(pairs[cell][known], units)]
     coords = {name: c for name, c in rdms.coords.items() if set(c.dims) <= set(rest)}
     out = xr.DataArray(bounds, dims=("bound", *rest), coords=coords | {"bound": as_labels(["lower", "upper"])}, name="ceiling")
-    out.attrs = {"kind": units, "units": _RDM_UNITS[units], "method": "rdm", "n_subjects": rdms.sizes[over]}
+    out.attrs = {"kind": units, "units": COMPARATORS[units].units, "method": "rdm", "n_subjects": rdms.sizes[over]}
     return write_step(out, "noise_ceiling", params={"units": units}, inputs={"responses": rdms})
 
 

@@ -118,6 +118,16 @@ def test_the_result_says_what_was_compared():
     assert set(step["inputs"]) == {"source", "target"}
 
 
+@pytest.mark.parametrize(
+    ("metric", "units"), [("pearson", "Pearson r"), ("spearman", "Spearman ρ"), ("cosine", "cosine"), ("tau-a", "Kendall τ-a")]
+)
+def test_scores_say_what_they_are_in_and_what_is_made_of_them_does_not(metric, units):
+    a, b = matrices(leading=(3,)), matrices(leading=(4,), seed=1).rename(layer="subject")
+    drawn = ba.compare_rdms(a, b, metric=metric, over="subject", n_bootstraps=9, n_permutations=9, random_state=0)
+    for out, named in ((ba.compare_rdms(a, b, metric=metric), {"score"}), (drawn, {"score", "score_by_subject"})):
+        assert {name: x.attrs["units"] for name, x in out.data_vars.items() if "units" in x.attrs} == dict.fromkeys(named, units)
+
+
 @pytest.mark.parametrize("metric", COMPARATORS)
 def test_every_measure_compares_all_pairs_of_matrices_by_stimulus_and_says_its_direction(metric):
     a, b = squared_distances(leading=(3,)), squared_distances(leading=(2,), seed=1)

@@ -70,6 +70,12 @@ def test_the_order_of_dims_and_of_units_does_not_matter(rdms):
     assert identify_groups(sessions).identified.sizes == {"geometry": 1, "session": 2, "subject": 6, "region": 4}
 
 
+def test_stimuli_are_drawn_by_name(rdms):
+    order = np.random.default_rng(0).permutation(N_STIMULI)
+    out, again = (identify_groups(x, n_bootstraps=9, random_state=0) for x in (rdms, rdms[..., order, order]))
+    xr.testing.assert_allclose(again, out)
+
+
 def test_geometries_are_compared_in_the_same_draws():
     rdms = population(noise=7.0)
     named = {"rdm": rdms, "graph": ba.geometry.geo_topological(rdms, 0.5, 0.5), "again": rdms}

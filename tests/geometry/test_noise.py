@@ -55,6 +55,14 @@ def test_residuals_have_no_conditions(brain):
     )
 
 
+def test_differences_between_subjects_are_no_noise(brain):
+    both = brain.assign_coords(subject=("presentation", ["p"] * 20 + ["q"] * 20))
+    with pytest.raises(SchemaError, match="noise_covariance got stimuli that several subjects saw, 'p', 'q'"):
+        noise_covariance(both)
+    assert noise_covariance(both, by="subject").dims == ("subject", "neuroid", "neuroid_2")
+    assert noise_covariance(both, condition=None).dims == ("neuroid", "neuroid_2")
+
+
 def test_bad_input_is_named(brain):
     with pytest.raises(ParameterError, match="must be one of 'full', 'diagonal', 'shrinkage-eye', 'shrinkage-diagonal'"):
         noise_covariance(brain, method="shrunk")

@@ -101,8 +101,17 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network, study.brain, by="layer")
     with pytest.raises(SchemaError, match=r"2 neuroids without NaN or infinity in target 'V1'. Expected at least 3"):
         pseudo_depth(study.network, study.brain[:, :2])
+    with pytest.raises(SchemaError, match=r"2 neuroids without NaN or infinity in source 'layer1'. Expected at least 3"):
+        pseudo_depth(study.network[:, :2], study.brain)
     with pytest.raises(ParameterError, match="Expected no time"):
         pseudo_depth(study.network, study.meg)
+
+
+def test_draws_go_by_stimulus_and_not_by_the_order_of_presentations(study):
+    options = {"n_stimuli": 20, "n_neuroids": 10, "n_draws": 3, "random_state": 0}
+    out = pseudo_depth(study.network, study.brain, **options)
+    order = np.random.default_rng(0).permutation(study.brain.sizes["presentation"])
+    xr.testing.assert_allclose(pseudo_depth(study.network, study.brain[order], **options), out, rtol=1e-5)
 
 
 def stacked(x):

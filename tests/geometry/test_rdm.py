@@ -37,6 +37,22 @@ def test_repeats_are_averaged_in_order_of_first_appearance():
         ba.rdm(recording(x, stimulus_id=["b", "a", "b", "c", "a", "b"]), repeats="refuse")
 
 
+def test_subjects_in_one_array_are_not_averaged_unasked():
+    x = noise(8, 12)
+    people = recording(x, stimulus_id=list("abcd") * 2, subject=["p"] * 4 + ["q"] * 4)
+    with pytest.raises(
+        SchemaError, match=r"rdm got stimuli that several subjects saw, 'p', 'q', .*`by='subject'` keeps subjects apart"
+    ):
+        ba.rdm(people)
+    whole = ba.average_repeats(people)
+    np.testing.assert_allclose(ba.rdm(people.drop_vars("subject")), ba.rdm(whole), rtol=1e-6)
+    assert ba.rdm(people, folds="subject").shape == (4, 4)  # compared with each other, not averaged
+    once = ba.rdm(people, by="subject", repeats="refuse")  # nobody saw anything twice
+    np.testing.assert_array_equal(once, ba.rdm(people, by="subject"))
+    with pytest.raises(SchemaError, match="4 conditions that are presented more than once"):
+        ba.rdm(people.drop_vars("subject"), repeats="refuse")
+
+
 def test_one_matrix_per_layer_and_per_subject():
     x = noise(8, 12)
     layered = recording(x, layer=["u"] * 5 + ["v"] * 7)
@@ -273,6 +289,21 @@ def test_what_switches_is_repeats_and_not_a_kind(modality, metric):
     x, _ = trials(modality=modality)
     options = {} if metric == "correlation" else {"noise": "shrinkage-diagonal", "folds": "run"}
     np.testing.assert_array_equal(ba.rdm(x, metric=metric, **options), ba.rdm(trials()[0], metric=metric, **options))
+
+
+def test_one_neuroid_has_differences_but_no_direction():
+    """An area's mean, a neuron, a reaction time: squared differences of means, over the variance of the noise where it is given."""
+    x, _ = trials()
+    one, means = x[:, :1], ba.average_repeats(x[:, :1]).values.astype(float)
+    apart, noise = (means - means.T) ** 2, ba.geometry.noise_covariance(one, method="full").values
+    np.testing.assert_allclose(ba.rdm(one, metric="euclidean"), np.sqrt(apart), atol=1e-6)
+    np.testing.assert_allclose(ba.rdm(one, metric="sqeuclidean"), apart, atol=1e-6)
+    np.testing.assert_allclose(ba.rdm(one, metric="mahalanobis", noise="full"), apart / noise, atol=1e-6)
+    plain, white = (ba.rdm(one, metric="crossnobis", folds="run", noise=noise) for noise in (None, "shrinkage-diagonal"))
+    np.testing.assert_allclose(white, plain / noise, rtol=1e-6, atol=1e-9)
+    for metric in ("correlation", "cosine"):
+        with pytest.raises(SchemaError, match=f"rdm has 1 finite neuroids in .*metric='{metric}'. Expected at least 3"):
+            ba.rdm(one, metric=metric)
 
 
 def test_float32_is_near_and_half_the_size():

@@ -69,6 +69,17 @@ def test_sides_swap_whoever_was_measured_several_times(metric, dim):
         np.testing.assert_allclose(x.transpose(*forward[name].dims), forward[name], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
+def test_stimuli_are_drawn_by_name_whatever_their_order():
+    source, target = layers(), people()
+    options = {"metric": "pearson", "over": ("stimulus", "subject"), "n_bootstraps": 12, "n_permutations": 12, "random_state": 0}
+    out = ba.compare_rdms(source, target, **options)
+    orders = [np.random.default_rng(seed).permutation(N) for seed in range(2)]
+    moved = [x[..., order, order] for x, order in zip((source, target), orders, strict=True)]
+    xr.testing.assert_allclose(ba.compare_rdms(*moved, **options), out)
+    trsa = {"step": 0.25, "n_permutations": 9, "n_bootstraps": 9, "random_state": 0}
+    xr.testing.assert_allclose(ba.trsa(*moved, **trsa), ba.trsa(source, target, **trsa))
+
+
 def test_a_draw_is_the_score_of_the_sample_that_it_draws():
     """Of subjects alone, the draws are weighted means of scores by subject; of stimuli alone, each subject has its own."""
     out = ba.compare_rdms(layers(), people(), over="subject", n_bootstraps=500, random_state=0)

@@ -14,11 +14,11 @@ def rdm_of(ids, **labels):
     return xr.DataArray(values, dims=(*labels, "stimulus", "stimulus_2"), coords={**labels, "stimulus": ids, "stimulus_2": ids})
 
 
-def test_sides_are_joined_in_the_order_of_the_target():
+def test_sides_are_joined_in_the_order_of_names():
     joined = join_rdms({"source": rdm_of(list("abcde"), layer=["l1", "l2"]), "target": rdm_of(list("xdcb"))}, "inner")
-    assert joined.stimuli == ["d", "c", "b"]
-    assert joined.vectors["source"].tolist() == [[5.0, 4.0, 3.0]] * 2
-    assert joined.vectors["target"].tolist() == [[5.0, 4.0, 3.0]]
+    assert joined.stimuli == ["b", "c", "d"]
+    assert joined.vectors["source"].tolist() == [[3.0, 4.0, 5.0]] * 2
+    assert joined.vectors["target"].tolist() == [[3.0, 4.0, 5.0]]
     assert joined.report == {
         "n_shared": 3,
         "source_only": 2,

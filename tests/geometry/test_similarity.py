@@ -9,7 +9,7 @@ import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError, UnknownNameError
-from brainalign.geometry.metrics import METRICS, similarity_metric
+from brainalign.geometry.metrics import METRICS, cka_minibatch, rsa, similarity_metric
 
 BY = ("layer", "region")
 #: Metrics of averaged responses; others take single presentations.
@@ -218,10 +218,55 @@ def test_intervals_of_canonical_correlations_need_no_more_than_twice_as_many_sti
     assert ((out.ci_low < out.score) & (out.score < out.ci_high)).all()
 
 
-def test_draws_of_too_few_neuroids_are_undefined_and_said_to_be(study):
-    with pytest.warns(DegenerateNeuroidWarning, match="2 of 4 scores are NaN: .* to which all neuroids respond alike"):
-        out = ba.similarity(study.network, study.brain, metric="rsa", n_neuroids=[1, 4], n_draws=2, random_state=0)
-    assert np.isnan(out.score_drawn.values).tolist() == [True, False]
+def flat_in(x, stimulus="stim-0003"):
+    """Let all neuroids respond alike to a stimulus."""
+    return x.copy(data=np.where(x.stimulus_id.values[:, None].astype(object) == stimulus, np.float32(1.0), x.values))
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_a_pattern_that_cannot_be_correlated_is_an_error_as_in_rdm(study, side):
+    both = {"source": study.network, "target": study.brain, "by": BY}
+    part = "source 'layer1'" if side == "source" else "target 'V1'"
+    both[side] = flat_in(both[side])
+    with pytest.raises(
+        SchemaError, match=f"similarity got 1 of 60 conditions whose pattern is constant over neuroids in {part}: 'stim-0003'"
+    ):
+        ba.similarity(**both, metric="rsa", n_bootstraps=9)
+    with pytest.raises(
+        SchemaError, match=r"metric='rsa-correlation-pearson': .* or use `metric=ba.geometry.metrics.rsa\('euclidean'\)`"
+    ):
+        ba.similarity(**both, metric=rsa(measure="pearson"))
+    assert np.isfinite(ba.similarity(**both, metric=rsa("euclidean")).score).all()
+    both[side] = study.brain[:, :2]
+    with pytest.raises(SchemaError, match=f"similarity has 2 finite neuroids in {side} .*for metric='rsa'. Expected at least 3"):
+        ba.similarity(both["source"], both["target"], metric="rsa")
+
+
+def test_a_pattern_that_is_constant_at_some_times_has_no_score_there_and_is_said(study):
+    meg = study.meg.copy()
+    meg[meg.stimulus_id.values.astype(object) == "stim-0003", :, 1] = 0.0
+    with pytest.warns(DegenerateNeuroidWarning, match="scores are NaN: .* to which all neuroids respond alike") as seen:
+        out = ba.similarity(study.network, meg, metric="rsa")
+    assert seen[0].filename == __file__
+    assert np.flatnonzero(np.isnan(out.score.values)).tolist() == [1]
+    meg[meg.stimulus_id.values.astype(object) == "stim-0003"] = 0.0
+    with pytest.raises(SchemaError, match="1 of 60 conditions whose pattern is constant over neuroids in target: 'stim-0003'"):
+        ba.similarity(study.network, meg, metric="rsa")
+
+
+def test_draws_that_cannot_be_correlated_are_errors(study):
+    """Neuroids that respond to one stimulus each: of few that are drawn, none responds to most stimuli."""
+    with pytest.raises(ParameterError, match=r"'n_neuroids' parameter of similarity .*\[3, 36\]. Got 1"):
+        ba.similarity(study.network, study.brain, metric="rsa", n_neuroids=[1, 4])
+    labels = {"stimulus_id": [f"s{i}" for i in range(20)], "neuroid_id": range(20), "modality": "ann", "system": "n"}
+    sparse = ba.responses(np.eye(20) * np.arange(1, 21), **labels)
+    with pytest.raises(SchemaError, match=r"similarity drew 5 neuroids, and in 3 of 3 draws 'rsa' is undefined.*: draw more"):
+        ba.similarity(sparse, sparse, metric="rsa", n_neuroids=5, n_draws=3)
+    repeated = np.repeat(np.random.default_rng(0).normal(size=(20, 20)), 2, axis=0)
+    repeated[6] = 0.0
+    twice = ba.responses(repeated, **(labels | {"stimulus_id": [f"s{i // 2}" for i in range(40)]}))
+    with pytest.raises(SchemaError, match="similarity drew halves of the repeats, and in 4 of 4 draws 'rsa' is undefined"):
+        ba.similarity(sparse, twice, metric="rsa", ceiling="repeat", n_draws=4)
 
 
 def test_a_ceiling_of_systems_with_some_of_the_times_has_all_that_any_has(study, recwarn):
@@ -262,6 +307,37 @@ def test_systems_of_a_dict_are_compared_one_by_one_with_the_same_draws(study, si
     assert json.loads(out.attrs["report"])["each"]["two"]["join"]["n_shared"] == 59
     step = ba.core.provenance(out).steps[-1]
     assert (step["verb"], step["params"]["each"]) == ("similarity", side)
+
+
+def shuffled(x, seed):
+    """Present the stimuli in another order, the repeats of each in theirs."""
+    order = np.random.default_rng(seed).permutation(sorted(set(x.stimulus_id.values.tolist()))).tolist()
+    return x[np.argsort([order.index(name) for name in x.stimulus_id.values.tolist()], kind="stable")]
+
+
+@pytest.mark.parametrize(
+    "metric", ["cka-debiased", "procrustes", "rsa", "linear-predictivity", "stochastic-energy", cka_minibatch(20)]
+)
+def test_draws_and_folds_go_by_stimulus_and_not_by_the_order_of_presentations(study, metric):
+    options = {"metric": metric, "n_permutations": 9, "n_bootstraps": 9, "n_neuroids": 6, "n_draws": 2, "random_state": 0}
+    sides = study.brain[:, study.brain.region == "V1"], study.brain[:, study.brain.region == "IT"]
+    options |= {} if metric == "stochastic-energy" else {"ceiling": "repeat"}
+    out = ba.similarity(*sides, **options)
+    again = ba.similarity(*(shuffled(side, seed) for seed, side in enumerate(sides)), **options)
+    xr.testing.assert_allclose(again, out, rtol=1e-6)
+
+
+def test_draws_of_recordings_in_time_do_not_depend_on_the_order_of_volumes(study):
+    options = {"n_permutations": 9, "n_bootstraps": 9, "random_state": 0}
+    sides = study.bold[:, :3], study.bold[:, 3:6]
+    out = ba.similarity(*sides, **options)
+    xr.testing.assert_allclose(ba.similarity(*(shuffled(x, seed) for seed, x in enumerate(sides)), **options), out, rtol=1e-6)
+
+
+def test_people_who_saw_the_same_stimuli_in_other_orders_have_the_same_draws(study):
+    people = {"one": study.brain, "two": shuffled(study.brain, 0)}
+    out = ba.similarity(study.network, people, n_bootstraps=9, n_permutations=9, random_state=0)
+    xr.testing.assert_allclose(out.sel(target="two", drop=True), out.sel(target="one", drop=True), rtol=1e-6)
 
 
 def test_both_sides_may_be_dicts(study, tmp_path):
