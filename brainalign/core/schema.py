@@ -230,7 +230,7 @@ def _presentation_problems(x: xr.DataArray) -> list[str]:
         return [
             f"has `stimulus_id` of dtype {ids.dtype}. Expected strings: `x.assign_coords(stimulus_id=x.stimulus_id.astype(str))`."
         ]
-    missing = _missing_labels(ids.values)
+    missing = missing_labels(ids.values)
     if missing.size:
         return [
             f"has no `stimulus_id` at presentations {preview(missing)}. Expected a name for each: drop these rows or name them."
@@ -246,7 +246,7 @@ def _neuroid_problems(x: xr.DataArray) -> list[str]:
         return []
     if ids.dtype.kind not in "TUiu":
         return [f"has `neuroid_id` of dtype {ids.dtype}. Expected strings or integers: use `.astype(str)`."]
-    missing = _missing_labels(ids.values)
+    missing = missing_labels(ids.values)
     if missing.size:
         return [
             f"has no `neuroid_id` at neuroids {preview(missing)}. Expected a name for each: name them, or number them from 0."
@@ -261,11 +261,28 @@ def _neuroid_problems(x: xr.DataArray) -> list[str]:
     ]
 
 
-def _missing_labels(ids: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Positions of labels that are empty, or the text that a missing value turns into."""
-    if ids.dtype.kind in "iu":
+def missing_labels(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the positions of labels that are missing: NaN, empty, or the text that a missing value turns into.
+
+    Parameters
+    ----------
+    labels : ndarray, (row,)
+        As of :func:`as_labels`.
+
+    Returns
+    -------
+    ndarray of int
+
+    Examples
+    --------
+    >>> missing_labels(as_labels(["face", None, "house", ""])).tolist()
+    [1, 3]
+    """
+    if labels.dtype.kind in "fM":
+        return np.flatnonzero(np.isnan(labels) if labels.dtype.kind == "f" else np.isnat(labels))
+    if labels.dtype.kind not in "TU":
         return np.array([], dtype=np.intp)
-    return np.flatnonzero(np.isin(ids, ["", "nan", "n/a", "None", "<NA>"]))
+    return np.flatnonzero(np.isin(labels, ["", "nan", "n/a", "None", "<NA>"]))
 
 
 def _first_repeat(x: xr.DataArray) -> tuple[int, int, int] | None:

@@ -17,6 +17,7 @@ import xarray as xr
 
 from brainalign.core.errors import SchemaError
 from brainalign.core.parameters import preview
+from brainalign.core.schema import missing_labels
 
 CONTENT = ("text", "path", "values")
 KINDS = ("text", "word", "image", "audio", "array")
@@ -60,7 +61,7 @@ def validate_stimuli(stimuli: xr.Dataset, *, name: str = "stimuli") -> xr.Datase
     if stimuli.attrs.get("kind") not in KINDS:
         raise SchemaError(f"{name} has kind {stimuli.attrs.get('kind')!r}. Expected one of {KINDS}: set `stimuli.attrs['kind']`.")
     ids = stimuli.coords["stimulus_id"].values
-    missing = np.flatnonzero(np.isin(ids, ["", "nan", "n/a", "None", "<NA>"]))
+    missing = missing_labels(ids)
     if missing.size:
         raise SchemaError(f"{name} has no `stimulus_id` in rows {preview(missing)}. Expected a name for each.")
     for coord in ("onset_s", "duration_s"):
@@ -138,3 +139,33 @@ def coords_of(x: xr.DataArray | xr.Dataset, dim: str, *, as_object: bool = False
     if as_object:
         found = {name: values.astype(object) if values.dtype.kind in "TU" else values for name, values in found.items()}
     return found
+
+
+def numbered(labels: Any, name: str, dim: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the number of each label, and the labels in the order in which they first appear.
+
+    Parameters
+    ----------
+    labels : array_like, (row,)
+    name, dim : str
+        What they are called, and what they label, for the message.
+
+    Returns
+    -------
+    codes : ndarray of int, (row,)
+    names : ndarray, (label,)
+        Strings as Python objects.
+
+    Raises
+    ------
+    SchemaError
+        A label is missing. (Of :func:`pandas.factorize` it is number -1, which is the last one to whoever takes it as a position.)
+    """
+    values = np.asarray(labels)
+    codes, names = pd.factorize(values.astype(object) if values.dtype.kind in "TU" else values)
+    lost = np.flatnonzero(codes < 0)
+    if lost.size:
+        raise SchemaError(
+            f"{lost.size} of {len(codes)} {dim}s have no `{name}`, first {preview(lost)}. Expected one for each: drop them, or name them."
+        )
+    return codes, np.asarray(names)

@@ -58,8 +58,8 @@ def split(
     stratify : str, optional
         Coordinate whose values are spread evenly over the folds.
     shuffle : bool, optional
-        Draw the folds at random; default for folds over stimuli that have neither onset nor run, or repeats. Otherwise they
-        follow the order of the rows.
+        Draw the folds at random, by name: rows in another order get the same ones. Default for folds over stimuli that have neither
+        onset nor run, or repeats. Otherwise they follow the order of time, or of the rows.
     random_state : int, Generator or None
         For folds that are drawn.
     force : bool
@@ -213,11 +213,17 @@ def _folded(table: pd.DataFrame, ask: _Request) -> _Plan:
     shuffle = (not grouped and not in_time) if ask.shuffle is None else ask.shuffle
     forced = shuffle and in_time and timed and _refuse_shuffle(table, units, by, ask.force)
     seed = check_random_state(ask.random_state, owner="split") if shuffle else None
-    order = np.arange(len(first)) if seed is None else np.random.default_rng(seed).permutation(len(first))
+    order = np.arange(len(first)) if seed is None else np.random.default_rng(seed).permutation(_by_name(table, by, first))
     strata = _strata(table, ask.stratify, units, first, by, n_splits) if ask.stratify else np.zeros(len(first), dtype=np.int64)
     fold = _spread(strata, order, n_splits)[units]
     kind = f"{'stratified ' if ask.stratify else ''}K-fold over {'+'.join(by)}"
     return _Plan(kind, _numbered(n_splits), fold, by, seed=seed, forced=forced)
+
+
+def _by_name(table: pd.DataFrame, names: Sequence[str], first: Array) -> Array:
+    """Return groups in the order of their names: rows in another order are still dealt to the same folds."""
+    ranks = [pd.factorize(table[name].iloc[first], sort=True)[0] for name in names]
+    return np.lexsort(ranks[::-1])
 
 
 def _spread(strata: Array, order: Array, n_splits: int) -> Array:
@@ -236,7 +242,10 @@ def _spread(strata: Array, order: Array, n_splits: int) -> Array:
 
 def _blocks(table: pd.DataFrame, runs: tuple[str, ...], n_splits: int, timed: bool) -> _Plan:
     """Cut the presentations, in the order of runs and of onsets or rows, into contiguous blocks."""
-    run = group_rows(table, runs, owner="split")[0] if runs else np.zeros(len(table), dtype=np.int64)
+    run = np.zeros(len(table), dtype=np.int64)
+    if runs:
+        codes, first = group_rows(table, runs, owner="split")
+        run = np.argsort(_by_name(table, runs, first))[codes]
     _refuse_few(len(table), n_splits, ("onset_s" if timed else "stimulus_id",))
     order = np.lexsort((table["onset_s"].to_numpy(dtype=np.float64) if timed else np.arange(len(table)), run))
     fold = np.empty(len(table), dtype=np.int64)
@@ -333,7 +342,7 @@ def _strata(table: pd.DataFrame, name: str, units: Array, first: Array, by: tupl
             f"stratify={name!r}: the value {rare!r} occurs in {counts.min()} {'+'.join(by)} groups, fewer than the {n_splits} folds. Expected "
             f"one for each fold: use n_splits={max(int(counts.min()), 2)} or fewer, or drop it."
         )
-    return strata[first]
+    return np.argsort(_by_name(table, (name,), starts))[strata[first]]
 
 
 def _refuse_few(n_groups: int, n_splits: int, by: tuple[str, ...]) -> None:

@@ -143,7 +143,9 @@ def column_scale(X: Array, weights: Array | None = None) -> Array:
     """
     mean = column_mean(X, weights)
     spread = deviation(X, mean, weights)
-    still = spread <= 10 * float(np.finfo(dtype_name(X)).eps) * abs(mean)
+    name = dtype_name(X)
+    unit = float(np.finfo(name).eps) if name.startswith("float") else 0.0  # counts are exact
+    still = spread <= 10 * unit * abs(mean)
     return spread * ~still + still * 1.0
 
 

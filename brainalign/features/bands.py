@@ -12,7 +12,7 @@ from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import NEUROID_COORDS, STRING, as_labels, check_array, validate
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, numbered
 from brainalign.dataset.folds import RUN_LABELS
 from brainalign.features.mixing import table_of
 from brainalign.features.timing import ticks
@@ -116,7 +116,7 @@ def band_labels(bands: Any, X: Any, *, owner: str) -> tuple[Array, Array]:
             f"The 'bands' parameter of {owner} has the shape {labels.shape}. Expected one label for each of {n_features} features, or the "
             "name of a neuroid coordinate."
         )
-    codes, names = pd.factorize(labels.astype(object))
+    codes, names = numbered(labels.astype(object), bands if isinstance(bands, str) else "bands", "feature")
     return as_labels([str(name) for name in names]), codes
 
 

@@ -8,12 +8,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.schema import as_labels
+from brainalign.core.tables import numbered
 
 Array = np.ndarray[Any, Any]
 #: What to do instead of averaging over subjects.
@@ -69,7 +69,7 @@ def labels_of(responses: xr.DataArray, name: str, *, parameter: str) -> tuple[Ar
         raise ParameterError(
             f"{parameter}={name!r} is no presentation coordinate. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
         )
-    codes, labels = _numbered(responses.coords[name])
+    codes, labels = numbered(responses.coords[name].values, name, str(responses.coords[name].dims[0]))
     return codes, np.asarray(labels if labels.dtype == object else labels.astype(str), dtype=object)
 
 
@@ -106,8 +106,8 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
             raise ParameterError(
                 f"by={name!r} is no coordinate of neuroids or presentations. Expected one of {', '.join(known)}.{did_you_mean(name, known)}"
             )
-        codes, values = _numbered(responses.coords[name])
         dim = str(responses.coords[name].dims[0])
+        codes, values = numbered(responses.coords[name].values, name, dim)
         members.append([(name, label, dim, codes == code) for code, label in enumerate(values)])
     cells = []
     for chosen in product(*members):
@@ -117,17 +117,6 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
         labels = {name: label for name, label, _, _ in chosen}
         cells.append(Cell(labels, np.flatnonzero(kept["presentation"]), np.flatnonzero(kept["neuroid"])))
     return {group[0][0]: as_labels([label for _, label, _, _ in group]) for group in members}, cells
-
-
-def _numbered(coord: xr.DataArray) -> tuple[Array, Array]:
-    """Return the number of each label, and the labels in the order in which they first appear."""
-    codes, labels = pd.factorize(coord.values.astype(object) if coord.dtype.kind in "TUO" else coord.values)
-    if (codes < 0).any():
-        raise SchemaError(
-            f"{int((codes < 0).sum())} of {len(codes)} {coord.dims[0]}s have no `{coord.name}`, first {preview(np.flatnonzero(codes < 0))}. "
-            "Expected one for each: drop them."
-        )
-    return codes, np.asarray(labels)
 
 
 def check_folds(counts: Array, conditions: Array, folds: Array, name: str, *, complete: bool, where: Cell) -> None:

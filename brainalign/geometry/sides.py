@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
-from brainalign.core.tables import coords_of, presentation_table
+from brainalign.core.tables import coords_of, numbered, presentation_table
 from brainalign.dataset.align import align
 from brainalign.engine.distances import SCALED
 from brainalign.engine.moments import Numbers, is_constant
@@ -276,6 +276,8 @@ def positions_of(x: xr.DataArray, name: str | None, side: str, *, owner: str = "
     ------
     ParameterError
         No such coordinate.
+    SchemaError
+        A neuroid has no label.
     """
     if name is None:
         return {"": np.arange(x.sizes["neuroid"])}
@@ -285,7 +287,7 @@ def positions_of(x: xr.DataArray, name: str | None, side: str, *, owner: str = "
             f"{owner} got by={name!r} for {side}, which has the neuroid coordinates {', '.join(sorted(labels))}. Expected one of "
             f"them: assign it with `{side}.assign_coords({name}=('neuroid', labels))`.{did_you_mean(name, labels)}"
         )
-    codes, names = pd.factorize(labels[name].astype(object))
+    codes, names = numbered(labels[name].astype(object), name, "neuroid")
     return {label: np.flatnonzero(codes == code) for code, label in enumerate(names)}
 
 

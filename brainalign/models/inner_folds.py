@@ -42,9 +42,8 @@ def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Spl
 
     Notes
     -----
-    A number of folds is dealt by :func:`split`, with seed 0. Like the outer ones, these folds follow the order of rows where
-    neither runs nor onsets order them: the same rows in another order give other folds, and alphas that differ a little. With
-    ``groups``, with a ``Folds``, and in time they do not.
+    A number of folds is dealt by :func:`split`, with seed 0: to names, so that the same rows in another order give the same alphas.
+    Rows of a plain array have none, and are cut into blocks.
     """
     if hasattr(cv, "on"):
         if rows is None:
@@ -61,7 +60,14 @@ def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Spl
     if groups is not None:
         return _grouped(np.asarray(groups), int(cv), n)
     if rows is not None:
-        return _checked([(fold.train, fold.test) for fold in split(rows, n_splits=int(cv), random_state=0).on(rows)], n)
+        try:
+            folds = split(rows, n_splits=int(cv), random_state=0).on(rows)
+        except SplitError as error:
+            raise SplitError(
+                f"{n} training rows cannot make the {cv} inner folds on which alphas are compared: {error} Or lower `cv` of the mapping, or give "
+                "one alpha."
+            ) from error
+        return _checked([(fold.train, fold.test) for fold in folds], n)
     if n < cv:
         raise SplitError(
             f"{n} training rows cannot make {cv} inner folds. Expected at least {cv}: lower `cv`, or give one alpha."

@@ -23,6 +23,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
+from brainalign.core.tables import numbered
 from brainalign.features.chain import Chain, is_mixing
 from brainalign.features.mixing import table_of
 from brainalign.features.recorded import behind_recording
@@ -358,7 +359,7 @@ def _groups(coords: dict[str, Any]) -> list[tuple[str, np.ndarray[Any, Any], dic
     label = next((coords[name] for name in ("layer", "region") if name in coords), None)
     if label is None:
         return [("readout", np.arange(len(coords["neuroid_id"])), coords)]
-    codes, names = pd.factorize(label.astype(object))
+    codes, names = numbered(label.astype(object), "layer or region", "neuroid")
     found = [(str(name), np.flatnonzero(codes == k)) for k, name in enumerate(names)]
     return [(name, columns, {key: values[columns] for key, values in coords.items()}) for name, columns in found]
 

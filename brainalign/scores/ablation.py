@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from sklearn.base import BaseEstimator, clone
 
@@ -15,7 +14,7 @@ from brainalign.core.parameters import check_choice, check_number, check_options
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, numbered
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
 from brainalign.engine.retrieval import SIGNS
@@ -202,7 +201,7 @@ def _groups(source: xr.DataArray, by: str) -> tuple[Numbers, list[str]]:
             f"ablate got by={by!r}, which is no neuroid coordinate of the source. Expected one of {', '.join(sorted(known))}."
             f"{did_you_mean(by, known)}"
         )
-    codes, names = pd.factorize(known[by].astype(object))
+    codes, names = numbered(known[by].astype(object), by, "neuroid")
     if len(names) < 2:
         raise ParameterError(f"ablate got by={by!r}, which names the single group {names[0]!s}. Expected two or more.")
     return codes, [str(name) for name in names]

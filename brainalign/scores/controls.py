@@ -251,7 +251,7 @@ def _half_a_run_later(target: xr.DataArray) -> xr.DataArray:
 
 def _projection(source: xr.DataArray, seed: int) -> xr.DataArray:
     """One row of Gaussian features for each stimulus: a random projection of which stimulus it is."""
-    codes = pd.factorize(source.stimulus_id.values.astype(object))[0]
+    codes = pd.factorize(source.stimulus_id.values.astype(object), sort=True)[0]
     rows = np.random.default_rng(seed).standard_normal((codes.max() + 1, *source.shape[1:]), dtype=np.float32)
     return source.copy(data=rows[codes])
 

@@ -203,7 +203,7 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
     model = _as_chain(asked.model, by_label)
     timed = borrow_times(y, source)
     n_classes = len(json.loads(y.attrs["classes"])) if by_label else 0
-    metric = _metric(asked.metric, target, n_classes)
+    metric = _metric(asked.metric, n_classes)
     folds = decoding_folds(timed, target if by_label else None, asked.cv, asked.groups, asked.seed)
     both = pair(source, timed, model, folds, join="inner", repeats="keep")
     sides = restrict_folds(both.folds, both.source, asked.train_on, asked.test_on)
@@ -309,9 +309,7 @@ def _pattern(both: Pair, task: Task, truth: Numbers) -> xr.DataArray:
     return xr.DataArray(found, dims=(dim, "neuroid", "time"), coords=labels | {dim: names, "time": task.source.time})
 
 
-def _metric(metric: str | None, target: Any, n_classes: int) -> str:
-    if isinstance(target, str) and n_classes < 2:
-        raise ParameterError(f"target={target!r} has the same label in all presentations. Expected two classes or more.")
+def _metric(metric: str | None, n_classes: int) -> str:
     suitable = ("pearson",) if not n_classes else _OF_LABELS if n_classes == 2 else _OF_LABELS[1:]
     if metric is not None and metric not in suitable:
         what = f"{n_classes} classes" if n_classes else "numbers"

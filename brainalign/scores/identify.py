@@ -17,7 +17,7 @@ from brainalign.core.errors import DegeneratePredictionWarning, LeakWarning, Par
 from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, numbered
 from brainalign.dataset.align import SAME_TIME_S
 from brainalign.dataset.split import folds_of
 from brainalign.engine.moments import Numbers
@@ -265,8 +265,9 @@ def _check_labels(x: xr.DataArray, by: str, side: str) -> None:
             f"identify got by={by!r}, which is no presentation coordinate of the {side} (repeats of a stimulus that differ in it lose it). "
             f"Expected one of {', '.join(sorted(known))}.{did_you_mean(by, known)}"
         )
-    if side == "target" and len(set(known[by].tolist())) < 2:
-        raise ParameterError(f"identify got by={by!r}, which has one value, {known[by][0]!s}. Expected classes to tell apart.")
+    classes = numbered(known[by], by, "presentation")[1]
+    if side == "target" and len(classes) < 2:
+        raise ParameterError(f"identify got by={by!r}, which has one value, {classes[0]!s}. Expected classes to tell apart.")
 
 
 def _warn(out: xr.Dataset, leaks: list[str], rescale: str) -> None:

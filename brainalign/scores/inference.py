@@ -128,7 +128,7 @@ def null_orders(both: Pair, *, null: str, n_permutations: int, seed: int, within
     fold_of = np.full(len(rows), -1)
     for number, fold in enumerate(both.folds):
         fold_of[fold.test] = number
-    stimulus = pd.factorize(rows["stimulus_id"])[0]
+    stimulus = pd.factorize(rows["stimulus_id"], sort=True)[0]
     whole = np.zeros(len(rows), dtype=np.int64) if within is None else within
     parts = np.unique(np.stack([fold_of, whole]), axis=1, return_inverse=True)[1]
     if min(len(np.unique(stimulus[parts == part])) for part in np.unique(parts[fold_of >= 0])) < _LEAST_STIMULI:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import ParameterError
-from brainalign.core.parameters import did_you_mean
+from brainalign.core.errors import ParameterError, SchemaError
+from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.provenance import all_steps, provenance
-from brainalign.core.schema import SCHEMA_VERSION, as_labels
+from brainalign.core.schema import SCHEMA_VERSION, as_labels, missing_labels
 from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_if_repeated, presentations_in_rows
@@ -209,7 +209,9 @@ def labels_as_target(source: xr.DataArray, name: str) -> xr.DataArray:
     Raises
     ------
     ParameterError
-        No such coordinate.
+        No such coordinate, or one with a single label.
+    SchemaError
+        A presentation without a label.
     """
     coords = coords_of(source, "presentation")
     if name not in coords:
@@ -217,7 +219,18 @@ def labels_as_target(source: xr.DataArray, name: str) -> xr.DataArray:
             f"target={name!r} is no presentation coordinate. Expected responses, or one of {', '.join(sorted(coords))}."
             f"{did_you_mean(name, coords)}"
         )
-    classes, codes = np.unique(coords[name], return_inverse=True)
+    given = as_labels(coords[name])
+    lost = missing_labels(given)
+    if lost.size:
+        raise SchemaError(
+            f"target={name!r} has no label at {lost.size} of {len(given)} presentations, first {preview(lost)}. Expected one for each, as what is "
+            "missing is no class: drop these rows, or name them."
+        )
+    classes, codes = np.unique(given, return_inverse=True)
+    if len(classes) < 2:
+        raise ParameterError(
+            f"target={name!r} has the same label in all presentations, {classes[0]!s}. Expected two classes or more."
+        )
     labels: dict[str, Any] = {key: ("presentation", values) for key, values in coords.items()}
     labels |= {"neuroid_id": ("neuroid", as_labels([name])), "system": ("neuroid", as_labels(["stimulus"]))}
     attrs = {"modality": "behaviour", "schema_version": SCHEMA_VERSION, "classes": json.dumps([str(c) for c in classes.tolist()])}

@@ -170,7 +170,7 @@ def _of_predictions(
     y_columns, p_columns = (side.values.reshape(len(side), -1) for side in (truth, prediction))
     if null == "exchange":
         parts = [np.arange(len(rows))]
-        groups = pd.factorize(rows["stimulus_id"])[0]
+        groups = pd.factorize(rows["stimulus_id"], sort=True)[0]
         parts_of = None if within is None else _codes(rows, within)
         orders = exchange_groups(groups, n, rng, owner="permutation_test", within=parts_of)
         chance = _reordered(y_columns, p_columns, parts, shown(orders))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from scipy import stats
 
@@ -14,7 +13,7 @@ from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, did_you_mean
 from brainalign.core.provenance import provenance
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, numbered
 from brainalign.engine.bootstrap import training_variance
 from brainalign.engine.clusters import cluster_p_values_along, sign_flip_t
 from brainalign.engine.moments import Numbers
@@ -243,7 +242,7 @@ def _difference(x: xr.DataArray, y: xr.DataArray, over: str) -> xr.DataArray:
 
 def _averaged(scores: xr.DataArray, over: str, result: xr.Dataset) -> xr.DataArray:
     """Return the mean score of each unit's neuroids; those without a score to find take no part, those that a model left without do."""
-    codes, labels = pd.factorize(scores.coords[over].values.astype(object))
+    codes, labels = numbered(scores.coords[over].values.astype(object), over, "neuroid")
     status = coords_of(result, "neuroid").get("status", np.full(len(codes), "ok"))
     there = (status == "ok") | (status == "undefined")
     where = [np.flatnonzero((codes == code) & there) for code in range(len(labels))]

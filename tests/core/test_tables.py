@@ -5,7 +5,7 @@ import xarray as xr
 import brainalign as ba
 from brainalign.core.errors import SchemaError
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import content_of, coords_of, presentation_table, validate_stimuli
+from brainalign.core.tables import content_of, coords_of, numbered, presentation_table, validate_stimuli
 
 
 def stimuli(ids=("a", "b", "a"), text=("one", "two", "one"), **changes):
@@ -81,3 +81,11 @@ def test_what_has_no_labels_is_named():
             coords_of(x, "presentation")
     with pytest.raises(SchemaError, match="Got a ndarray without labels"):
         ba.split(np.ones((2, 3)))
+
+
+def test_labels_are_numbered_as_they_come_and_none_may_lack():
+    codes, names = numbered(as_labels(["V2", "V1", "V2"]), "region", "neuroid")
+    assert (codes.tolist(), names.tolist()) == ([0, 1, 0], ["V2", "V1"])
+    for labels in (np.array(["V1", None, "V2", None], dtype=object), np.array([1.0, np.nan, 2.0, np.nan])):
+        with pytest.raises(SchemaError, match=r"2 of 4 neuroids have no `region`, first 1, 3"):
+            numbered(labels, "region", "neuroid")

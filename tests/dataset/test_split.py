@@ -276,6 +276,24 @@ def test_the_seed_decides():
     assert json.loads(json.dumps(first.describe())) == first.describe()
 
 
+@pytest.mark.parametrize(
+    ("labels", "options"),
+    [
+        ({}, {}),
+        ({"condition": np.tile(["face", "house", "cat"], 20)}, {"stratify": "condition", "n_splits": 4}),
+        ({"subject": np.repeat(["10", "9", "8"], 20)}, {"by": ["subject", "stimulus_id"], "n_splits": 4, "shuffle": True}),
+        ({"run": np.repeat(["b", "a"], 30), "onset_s": np.tile(np.arange(30.0), 2)}, {"n_splits": 5, "gap_s": 0}),
+    ],
+    ids=["stimuli", "strata", "groups", "blocks"],
+)
+def test_folds_follow_names_and_not_rows(labels, options):
+    """Two recordings of the same stimuli, each in an order of its own, are scored on the same folds."""
+    x = events([f"s{i}" for i in range(60)], **labels)
+    mixed = x.sample(frac=1, random_state=1)
+    found = [sides_by_label(split(table, random_state=0, **options), x) for table in (x, mixed)]
+    assert found[0] == found[1]
+
+
 # properties
 
 tables = st.builds(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from brainalign.engine import gram
-from brainalign.engine.gram import column_gram, inverse, row_gram, wide_matmul
+from brainalign.engine.gram import column_gram, column_scale, inverse, row_gram, wide_matmul
 
 
 @pytest.mark.parametrize("block", [1, 64, 2**24])
@@ -19,6 +19,13 @@ def test_accumulates_in_float64():
     x = np.full((10**6, 1), 1.1, dtype=np.float32)
     assert column_gram(x).dtype == np.float64
     np.testing.assert_allclose(column_gram(x)[0, 0], 10**6 * float(np.float32(1.1)) ** 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float32"])
+def test_deviations_of_counts(dtype):
+    x = np.array([[0, 3, 1], [1, 3, 0], [1, 3, 0]]).astype(dtype)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(column_scale(x), np.where(np.ptp(wide, axis=0) > 0, wide.std(axis=0), 1.0))
 
 
 @pytest.mark.parametrize("k", [1, 31, 32, 33, 64, 65, 129, 300])

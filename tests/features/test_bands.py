@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, ParameterError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.provenance import is_lazy, provenance
 from brainalign.features.bands import band_labels
 
@@ -113,5 +113,7 @@ def test_each_feature_has_its_band():
         band_labels("lag", x, owner="F")
     with pytest.raises(ParameterError, match=r"'bands' parameter of F is 'band', .*none: the source is a plain array"):
         band_labels("band", x.values, owner="F")
+    with pytest.raises(SchemaError, match="1 of 3 features have no `bands`"):
+        band_labels(["a", None, "b"], x, owner="F")
     with pytest.raises(ParameterError, match=r"has the shape \(2,\)\. Expected one label for each of 3 features"):
         band_labels([1, 2], x, owner="F")

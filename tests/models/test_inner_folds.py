@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import ParameterError, SplitError
 from brainalign.models.inner_folds import inner_splits, restricted, row_weights
 
 
@@ -42,6 +42,24 @@ def test_labelled_rows_are_split_by_their_labels():
         ba.Ridge(groups="runs").fit(X, Y)
     grouped = inner_splits(2, "stimulus_id", 60, Y)
     assert len(grouped) == 2
+
+
+def test_too_few_rows_for_inner_folds_are_told_from_those_of_outer_ones():
+    y = ba.responses(np.eye(3), stimulus_id=list("abc"), neuroid_id=range(3), modality="meg", system="p")
+    with pytest.raises(SplitError, match=r"3 training rows cannot make the 5 inner folds .* found 3 values .* give one alpha"):
+        ba.Ridge().fit(y, y)
+
+
+def test_alphas_do_not_depend_on_the_order_of_the_rows():
+    X, Y = problem(60, n_targets=40)
+    ids = [f"s{i:02d}" for i in range(60)]
+    x = ba.responses(X, stimulus_id=ids, neuroid_id=range(20), modality="ann", system="net")
+    y = ba.responses(Y, stimulus_id=ids, neuroid_id=range(40), modality="meg", system="p")
+    mixed = np.random.default_rng(1).permutation(60)
+    first, again = ba.Ridge(dtype="float64").fit(x, y), ba.Ridge(dtype="float64").fit(x[mixed], y[mixed])
+    assert len(np.unique(first.alpha_)) > 5
+    np.testing.assert_allclose(again.alpha_, first.alpha_)
+    np.testing.assert_allclose(again.coef_, first.coef_, atol=1e-8)
 
 
 def test_folds_among_some_of_the_rows_are_numbered_anew():

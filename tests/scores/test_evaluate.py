@@ -57,6 +57,17 @@ def test_row_order_does_not_matter_and_ids_do():
     assert ba.evaluate(wrong, target, model=FIXED, cv=folds).score.mean() < 0.3 * straight.score.mean()
 
 
+def test_what_is_drawn_does_not_depend_on_the_order_of_the_rows():
+    """Folds, alphas, controls, nulls and intervals: every draw is of names."""
+    source, target = pair_of()
+    rng = np.random.default_rng(1)
+    options = {"model": ba.Ridge(dtype="float64"), "n_permutations": 20, "n_bootstraps": 20, "n_refits": 2, "random_state": 0}
+    straight = ba.evaluate(source, target, **options)
+    mixed = ba.evaluate(source[rng.permutation(120)], target[rng.permutation(120)], **options)
+    for name, values in straight.items():
+        np.testing.assert_allclose(mixed[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 def test_noise_scores_around_zero_even_when_one_is_left_out():
     source, target = pair_of(n=60, v=200, seed=3)
     noise = target.copy(data=np.random.default_rng(4).normal(size=target.shape).astype("float32"))

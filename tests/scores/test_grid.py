@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError, UnknownNameError
+from brainalign.core.errors import ParameterError, SchemaError, UnknownNameError
 
 FIXED = ba.Ridge(alphas=[10.0], dtype="float64")
 
@@ -63,6 +63,13 @@ def test_time_is_kept():
 def test_an_unknown_group_is_named(study):
     with pytest.raises(ParameterError, match=r"by='regions' for target.*Did you mean 'region'"):
         ba.compare(study.network, study.fmri, by=("layer", "regions"))
+
+
+@pytest.mark.parametrize("metric", ["pearson", "cka"])
+def test_neuroids_without_a_group_are_not_left_out_in_silence(study, metric):
+    depth = np.where(np.arange(study.fmri.sizes["neuroid"]) > 1, 1.0, np.nan)
+    with pytest.raises(SchemaError, match=r"2 of \d+ neuroids have no `depth`, first 0, 1"):
+        ba.compare(study.network, study.fmri.assign_coords(depth=("neuroid", depth)), by=("layer", "depth"), metric=metric)
 
 
 @pytest.mark.parametrize(("side", "call"), [("source", "x, target"), ("target", "source, x")])

@@ -232,6 +232,9 @@ def test_a_class_is_not_told_by_the_stimulus_itself():
         ba.identify(embedding, alone, model=ba.Ridge(alphas=[1e-3]), by="condition", cv=4, random_state=0)
     with pytest.raises(ba.errors.ParameterError, match="by='conditon', which is no presentation coordinate of the target"):
         ba.identify(embedding, embedding, by="conditon")
+    some = np.array(["a", None] * 60, dtype=object)
+    with pytest.raises(ba.errors.SchemaError, match="60 of 120 presentations have no `condition`"):
+        ba.identify(embedding, embedding.assign_coords(condition=("presentation", some)), by="condition")
     with pytest.raises(ba.errors.ParameterError, match="has one value, all"):
         ba.identify(embedding, embedding.assign_coords(condition=("presentation", ["all"] * 120)), by="condition")
 

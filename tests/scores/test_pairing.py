@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.scores.pairing import join_key, labels_as_target, leaks_of, pair, straddles
 
 
@@ -59,6 +59,25 @@ def test_labels_become_codes_in_sorted_order():
     assert target.attrs["classes"] == '["body", "face"]'
     with pytest.raises(ParameterError, match="Did you mean 'condition'"):
         labels_as_target(x, "conditions")
+
+
+@pytest.mark.parametrize(
+    "labels", [["face", None, "body"], ["face", "nan", "body"], [1.0, np.nan, 2.0]], ids=["object", "text", "number"]
+)
+def test_a_missing_label_is_no_class(labels):
+    x = make(["a", "b", "c"])
+    own, known = ({"condition": ("presentation", np.asarray(some))} for some in (labels, np.asarray(labels)[[0, 0, 2]]))
+    with pytest.raises(SchemaError, match=r"target='condition' has no label at 1 of 3 presentations, first 1"):
+        labels_as_target(x.assign_coords(own), "condition")
+    assert labels_as_target(x.assign_coords(known), "condition").values.ravel().tolist() in ([1, 1, 0], [0, 0, 1])
+
+
+def test_labels_of_several_types_are_text_and_one_label_is_none():
+    x = make(["a", "b", "c"])
+    mixed = x.assign_coords(condition=("presentation", np.array([1, "face", 1], dtype=object)))
+    assert labels_as_target(mixed, "condition").attrs["classes"] == '["1", "face"]'
+    with pytest.raises(ParameterError, match="the same label in all presentations, face"):
+        labels_as_target(x.assign_coords(condition=("presentation", ["face"] * 3)), "condition")
 
 
 def test_sides_that_share_time_alone_are_joined_for_any_mapping():
