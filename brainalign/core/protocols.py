@@ -146,7 +146,11 @@ class InnerResponder(DifferentiableResponder, Protocol):
 
 @runtime_checkable
 class Mapping(Protocol):
-    """Fits targets from sources, sklearn-style: a :class:`Ridge`, a :class:`Classifier`, a chain."""
+    """Fits targets from sources, sklearn-style: a :class:`Ridge`, a :class:`Classifier`, a chain.
+
+    It is cloned for every fold, for which ``get_params`` and ``set_params`` are needed: those of ``sklearn.base.BaseEstimator`` will do,
+    with a constructor that only stores its arguments.
+    """
 
     @abstractmethod
     def fit(self, X: Any, Y: Any) -> Any:

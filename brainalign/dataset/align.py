@@ -257,8 +257,9 @@ def _nothing_shared(tables: Any, codes: Any, keys: Sequence[str], sides: tuple[s
     )
     if "onset_s" in keys:
         mend += (
-            ". Events that have times of their own, such as words, are brought to volumes or samples by the model's first step: "
-            "`ba.chain(ba.WordsToVolumes(), ba.Delay([2, 4, 6, 8]), ba.Ridge())`"
+            ". Events that have times of their own, such as words, are brought to volumes or samples by the model's first step, "
+            "`ba.chain(ba.WordsToVolumes(), ba.Delay([2, 4, 6, 8]), ba.Ridge())`; where they are what is predicted, beforehand: "
+            f"`{sides[1]} = ba.WordsToVolumes().transform({sides[1]}, {sides[0]})`"
         )
     return (
         f"{sides[0]} and {sides[1]} share 0 of {n_ids[0]} / {n_ids[1]} {', '.join(keys)} values ({', '.join(starts)}). They must name "

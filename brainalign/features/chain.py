@@ -45,7 +45,7 @@ def chain(*steps: Any) -> Chain:
     Raises
     ------
     ParameterError
-        A step cannot transform or is a class, or the last one cannot predict.
+        A step cannot transform, is a class or has no `get_params`, or the last one cannot predict.
 
     Examples
     --------
@@ -62,6 +62,11 @@ def chain(*steps: Any) -> Chain:
     for step in steps:
         if isinstance(step, type):
             raise ParameterError(f"chain holds the class {step.__name__}. Expected an estimator: write `{step.__name__}(...)`.")
+        if not hasattr(step, "get_params"):
+            raise ParameterError(
+                f"chain holds {type(step).__name__}, which has no `get_params`. Expected an estimator that can be made anew for every fold, "
+                f"and named in the provenance: `class {type(step).__name__}(sklearn.base.BaseEstimator)`, whose constructor only stores."
+            )
     if not steps or not hasattr(steps[-1], "predict"):
         last = type(steps[-1]).__name__ if steps else "nothing"
         raise ParameterError(
@@ -70,8 +75,7 @@ def chain(*steps: Any) -> Chain:
     for step in steps[:-1]:
         if not hasattr(step, "transform"):
             raise ParameterError(
-                f"chain holds {type(step).__name__}, which has no `transform`. Expected feature steps and scikit-learn transformers "
-                "before the mapping: move the mapping to the last place."
+                f"chain holds {type(step).__name__}, which has no `transform`. Expected transformers: move the mapping to the last place."
             )
     return Chain(tuple(steps))
 
@@ -117,7 +121,8 @@ class Chain(BaseEstimator):
     @property
     def is_classifier(self) -> bool:
         """True where the mapping predicts labels."""
-        return bool(getattr(self.steps[-1], "is_classifier", False)) or is_classifier(self.steps[-1])
+        last = self.steps[-1]
+        return bool(getattr(last, "is_classifier", False)) or (hasattr(last, "__sklearn_tags__") and is_classifier(last))
 
     @property
     def separate_targets(self) -> bool:
@@ -335,8 +340,7 @@ def _training_masks(matrices: Sequence[list[Any] | None], rows: Rows, n_source: 
     """Rows that each step may learn from: walked backward from the target's training rows."""
     if rows is None:
         return [None] * len(matrices)
-    mask = np.zeros(n_target, dtype=bool)
-    mask[rows] = True
+    mask = np.isin(np.arange(n_target), rows)
     masks: list[Rows] = []
     for mixing in reversed(matrices):
         if mixing is not None:
@@ -381,8 +385,7 @@ def _relabelled(X: xr.DataArray, values: np.ndarray[Any, Any], neuroids: dict[st
 
 
 def _flat(X: Any) -> np.ndarray[Any, Any]:
-    values = np.asarray(X)
-    return values.reshape(len(values), -1)
+    return np.asarray(X).reshape(len(X), -1)
 
 
 def _flat_labels(X: xr.DataArray) -> dict[str, np.ndarray[Any, Any]]:
@@ -400,5 +403,4 @@ def _flat_labels(X: xr.DataArray) -> dict[str, np.ndarray[Any, Any]]:
 def _new_labels(step: Any, labels: dict[str, np.ndarray[Any, Any]], width: int) -> dict[str, np.ndarray[Any, Any]]:
     """Name features that are mixtures: ``pca/0``; a coordinate survives where it is the same for all."""
     kept = {name: np.full(width, v[0], dtype=v.dtype) for name, v in labels.items() if name != "neuroid_id" and (v == v[0]).all()}
-    stem = type(step).__name__.lower()
-    return {**kept, "neuroid_id": as_labels([f"{stem}/{i}" for i in range(width)])}
+    return {**kept, "neuroid_id": as_labels([f"{type(step).__name__.lower()}/{i}" for i in range(width)])}

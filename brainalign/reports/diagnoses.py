@@ -140,12 +140,29 @@ def _scores(result: xr.Dataset) -> list[str]:
         few = [str(name) for name, n in _by_label(result["n_neuroids"]) if n < FEW_NEUROIDS]
         if few:
             found.append(f"Fewer than {FEW_NEUROIDS} neuroids have a score in {preview(few, 5)}.")
+    found += _gaps(result)
     if "n_undefined_folds" in result and int(result["n_undefined_folds"].max()) > 0:
         n = int((result["n_undefined_folds"] > 0).sum())
         found.append(f"{_count(n, 'score')} undefined in at least one fold; those folds were left out, not counted as 0.")
     if "ceiling" in result:
         found += _over_ceiling(result)
     return [*found, *_at_the_edge(result), *_best_of_many(result)]
+
+
+def _gaps(result: xr.Dataset) -> list[str]:
+    """Say of which source groups neuroids have no score that they have of others: their cells are of other neuroids."""
+    if "score_neuroid" not in result or "status" not in result.coords:
+        return []
+    scores = result["score_neuroid"]
+    rows = str(scores.dims[0])
+    missing = np.isnan(scores.values[:, np.asarray(result["status"].values) == "ok"])
+    gone = missing.reshape(len(missing), -1).any(axis=1)
+    if not gone.any():
+        return []
+    return [
+        f"{100 * missing.mean():.0f}% of the scores of neuroids are undefined, all of them from {preview(result[rows].values[gone], 3)}, "
+        "whose cells are then of fewer neuroids than the others, or NaN. Where predictions do not vary, `alphas` are too high for that source."
+    ]
 
 
 def _left_out(result: xr.Dataset) -> list[str]:

@@ -81,7 +81,8 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
         for axes in figure.axes[len(stack) : n_rows * columns]:
             axes.set_visible(False)
         label = f"{rdm.attrs.get('metric', 'dissimilarity')} ({rdm.attrs['units']})" if rdm.attrs.get("units") else ""
-        figure.supxlabel(f"{square.shape[-1]} stimuli  ·  {label or rdm.attrs.get('metric', 'dissimilarity')}", size=8, color=INK)
+        caption = f"{square.shape[-1]} stimuli  ·  {label or rdm.attrs.get('metric', 'dissimilarity')}"
+        figure.supxlabel(caption, size=8, color=INK, wrap=True)  # one matrix is narrower than most units
         if title:
             figure.suptitle(title, size=10)
     return figure

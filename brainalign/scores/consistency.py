@@ -236,8 +236,9 @@ def _usable_stimuli(sides: list[xr.DataArray]) -> pd.Index:
         n_ids = [len(np.unique(x["stimulus_id"].values)) for x in sides]
         raise AlignmentError(
             f"{0 if shared is None else len(shared)} stimuli are repeated in each of the {len(sides)} systems, which saw {n_ids}. Expected at "
-            f"least {_LEAST_STIMULI}: consistency is corrected with repeats on both sides. A system that a second presentation would not "
-            "change is marked with `x.attrs['deterministic'] = True`."
+            f"least {_LEAST_STIMULI}: consistency is corrected with repeats on both sides. People who saw everything once are repeats of each "
+            "other where their neuroids are the same, as regions are: join them under one `system`, and take method='split-half'. A system "
+            "that a second presentation would not change is marked with `x.attrs['deterministic'] = True`."
         )
     return shared
 

@@ -300,7 +300,7 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     model = keeping_sources(model) if asked.n_permutations else model
     metric, repeats = _check(asked, model)
     seed = check_random_state(asked.random_state, owner="evaluate")
-    timed = borrow_times(target, source)
+    timed = borrow_times(target.compute(), source)  # read once, for all controls
     null = choose_null(asked.null, timed) if asked.n_permutations else None
     folds = folds_of(timed, asked.cv, asked.groups, owner="evaluate", random_state=seed)
     beside = None if asked.nuisance is None else with_nuisance

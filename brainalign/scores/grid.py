@@ -143,7 +143,8 @@ def compare(
         ceiling = noise_ceiling(target, random_state=seed, progress=progress)
     here = replace(asked, ceiling=ceiling, progress=False)
     shown = progress_bar(source_groups.items(), progress=progress, desc=f"compare by {by[0]}")
-    return finish([score_systems(source.isel(neuroid=at), target, replace(here, controls=of_group[name])) for name, at in shown])
+    held = target.compute()  # read once, for all source groups
+    return finish([score_systems(source.isel(neuroid=at), held, replace(here, controls=of_group[name])) for name, at in shown])
 
 
 def _refuse_dict(name: str, x: Any) -> None:
@@ -151,8 +152,9 @@ def _refuse_dict(name: str, x: Any) -> None:
         sides = "x, target" if name == "source" else "source, x"
         raise ParameterError(
             f"compare got a dict of {preview(list(x), 8)} as its {name}. Expected one array, whose groups `by` names: compare each by itself, "
-            f"`{{name: ba.compare({sides}, by=by, random_state=0) for name, x in {name}.items()}}`, of which `ba.bootstrap` takes a dict. "
-            "`ba.evaluate` and `ba.similarity` take dicts too."
+            f"`grids = {{name: ba.compare({sides}, by=by, random_state=0) for name, x in {name}.items()}}`. `ba.bootstrap(grids, over='stimulus')` compares "
+            "them; `xr.concat([x[['score']] for x in grids.values()], pd.Index(list(grids), name='subject'))` joins them for over='subject'. "
+            "`ba.evaluate` and `ba.similarity` take dicts."
         )
 
 

@@ -60,14 +60,14 @@ def hierarchy(
     Raises
     ------
     SchemaError
-        No grid of :func:`compare`; fewer than three units.
+        No grid of :func:`compare`; a source group without any score; fewer than three units.
     ParameterError
         ``order`` names other groups than the result.
 
     Notes
     -----
     Where scores are noisy, their peak is close to random and the centre of mass is not (a planted hierarchy under scores of .03 ± .03
-    correlates .49 by the one and .69 by the other): report both. A unit whose scores are all ≤ 0 has no depth.
+    correlates .49 by the one and .69 by the other): report both. A unit whose scores are all ≤ 0, or not all known, has no depth.
 
     Examples
     --------
@@ -86,6 +86,7 @@ def hierarchy(
     if over not in (columns, "neuroid"):
         raise ParameterError(f"hierarchy got over={over!r}. Expected {columns!r} or 'neuroid'.")
     scores = (result["score_neuroid"] if over == "neuroid" else result["score"]).transpose(rows, over, ...)
+    _refuse_empty(scores, rows)
     named = columns if over == columns else columns.removeprefix("target_") if by_name else None
     groups = None if named is None else scores.coords[named].values
     numbers = _numbers(order, groups if by_name else None, scores.sizes[over])
@@ -117,6 +118,16 @@ def _sides(result: Any) -> tuple[str, str]:
             "by a likeness, such as metric='cka-debiased'."
         )
     return dims[0], dims[1]
+
+
+def _refuse_empty(scores: xr.DataArray, rows: str) -> None:
+    """Refuse source groups without any score: every unit lacks one of them then, and none has a depth."""
+    empty = scores[rows].values[scores.isnull().all([dim for dim in scores.dims if dim != rows]).values].tolist()
+    if empty:
+        raise SchemaError(
+            f"hierarchy got no score at all of {preview(empty, 3)}. Expected scores of every source group, which depth lies between: see "
+            f"`result.status` for the reason, or leave them out, `result.sel({rows}=result.score.notnull().any(result.score.dims[1:]))`."
+        )
 
 
 def _numbers(order: Any, groups: Any, n: int) -> Numbers:

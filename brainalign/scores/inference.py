@@ -166,7 +166,7 @@ def null_scores(
     then factorised once for all of them, and a penalty chosen for each. Moving only the rows of held-out predictions would be cheaper
     and wrong: the folds' models share training rows, and noise then passes p ≤ .05 in 8 to 12% of cases (ridge, 3 to 10 folds).
     """
-    target = both.target.compute()  # once, where it is lazy
+    target = both.target
     shape = target.shape[1:] if shape is None else shape
     together = max(1, _VALUES // target.size) if both.model.separate_targets else 1
     out = []

@@ -32,6 +32,7 @@ class Pair:
     Attributes
     ----------
     source, target : DataArray
+        In memory.
     model : Chain
         The steps that are still to be fitted.
     folds : list
@@ -91,7 +92,8 @@ def pair(
         prepared, target, report["join"] = align(prepared, target, on=join_key(prepared, target), join=join)
         prepared = prepared.assign_coords(stimulus_id=target.stimulus_id)  # other names for the same times, where time is shared
     report["folds"] = folds.describe()
-    return Pair(prepared, target, rest, list(folds.on(target)), report)
+    # Every fold takes rows of both: what is lazy would be read, and averaged and delayed, anew for each.
+    return Pair(prepared.compute(), target.compute(), rest, list(folds.on(target)), report)
 
 
 def join_key(source: xr.DataArray, target: xr.DataArray) -> Any:

@@ -109,6 +109,9 @@ def test_words_that_meet_volumes_are_told_of_the_step_between():
     )
     with pytest.raises(ba.errors.AlignmentError, match=r"ba.chain\(ba.WordsToVolumes\(\), ba.Delay"):
         align(words, volumes, on=("run", "onset_s"))
+    with pytest.raises(ba.errors.AlignmentError, match=r"`target = ba.WordsToVolumes\(\).transform\(target, source\)`"):
+        align(volumes, words, on=("run", "onset_s"))
+    assert align(volumes, ba.WordsToVolumes().transform(words, volumes), on=("run", "onset_s"))[2]["n_shared"] == 2
 
 
 def test_exact_raises_where_inner_drops():

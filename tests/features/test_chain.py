@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.pipeline import make_pipeline
@@ -130,6 +131,48 @@ def test_says_what_is_wrong(rng):
         ba.chain(ba.Delay([2]), ba.Ridge()).fit(X.values, X.values)
     with pytest.raises(AlignmentError, match="40 source and 20 target"):
         ba.chain(StandardScaler(), ba.Ridge()).fit(X, Y)
+    with pytest.raises(ParameterError, match=r"Nearest, which has no `get_params`.*class Nearest\(sklearn.base.BaseEstimator\)"):
+        ba.chain(StandardScaler(), Nearest())
+
+
+class Nearest:
+    """A mapping of one's own: it fits and predicts, and is no estimator of scikit-learn."""
+
+    def __init__(self, k=1):
+        self.k = k
+
+    def fit(self, X, Y):
+        self.x_, self.y_ = np.asarray(X), np.asarray(Y)
+        return self
+
+    def predict(self, X):
+        far = ((np.asarray(X)[:, None] - self.x_) ** 2).sum(axis=-1)
+        return self.y_[np.argsort(far, axis=1)[:, : self.k]].mean(axis=1)
+
+
+class NearestWithParameters(Nearest):
+    def get_params(self, deep=True):
+        return {"k": self.k}
+
+    def set_params(self, k):
+        self.k = k
+        return self
+
+
+class NearestEstimator(BaseEstimator, Nearest):
+    def __init__(self, k=1):
+        self.k = k
+
+
+def test_a_mapping_of_ones_own_needs_no_more_than_its_parameters():
+    study = ba.simulate(n_stimuli=40, n_repeats=1, snr=4.0, random_state=0)
+    options = {"cv": 4, "controls": "none", "random_state": 0}
+    one, other = (
+        ba.evaluate(study.network, study.fmri, model=x(k=3), **options) for x in (NearestWithParameters, NearestEstimator)
+    )
+    np.testing.assert_array_equal(one.score, other.score)
+    assert float(one.score.median()) > 0.2
+    assert "NearestEstimator(k=3)" in ba.core.provenance(other).steps[-1]["params"]["model"]
 
 
 def test_a_class_in_the_place_of_a_step_is_named():

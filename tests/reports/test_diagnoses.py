@@ -21,6 +21,19 @@ def test_everything_that_stands_out_is_said(grid, scores, attributions):
     assert "2.0%" in " ".join(diagnose(attributions))
 
 
+def test_source_groups_that_some_neuroids_have_no_score_from_are_named(grid):
+    """A median over the neuroids that are left is no cell to compare with others."""
+    grid = grid.assign_coords(status=("neuroid", ["ok", "ok", "ok", "nan"]))
+    grid.score_neuroid[:, 3] = np.nan
+    assert "undefined" not in " ".join(diagnose(grid))
+    grid.score_neuroid[1, :2] = np.nan
+    told = [line for line in diagnose(grid) if "undefined" in line]
+    assert len(told) == 1
+    assert told[0].startswith(
+        f"22% of the scores of neuroids are undefined, all of them from '{grid.source_layer.values[1]}', whose"
+    )
+
+
 def test_dropped_presentations_and_stimuli_are_counted(scores):
     join = {"join": {"source": {"n_dropped_presentations": 4, "n_dropped_ids": 2}, "target": {"n_dropped_presentations": 0}}}
     told = diagnose(scores.assign_attrs(report=json.dumps(join | {"target_only": 7})))

@@ -53,6 +53,17 @@ def test_comparison_says_what_its_marks_are(compared):
     assert "line: 90% interval" in geometryfigures.comparison(compared.assign_attrs(level=0.9)).get_supxlabel()
 
 
+def test_the_caption_of_a_single_matrix_is_not_cut(rdms):
+    one = rdms[0].assign_attrs(metric="crossnobis", units="squared response units per neuroid")
+    figure = geometryfigures.rdm_panel(one)
+    figure.draw_without_rendering()
+    (caption,) = [text for text in figure.texts if "crossnobis" in text.get_text()]
+    seen = caption.get_window_extent()
+    assert seen.x0 >= 0
+    assert seen.x1 <= figure.bbox.width
+    assert seen.y0 >= 0
+
+
 def test_few_stimuli_are_named(rdms):
     few = rdms.isel(stimulus=slice(6), stimulus_2=slice(6))
     names = [text.get_text() for text in geometryfigures.rdm_panel(few).axes[0].get_yticklabels()]

@@ -1,7 +1,9 @@
 """compare: every source group against every target group, from the same folds and with honest aggregates."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError, UnknownNameError
@@ -81,6 +83,16 @@ def test_a_dict_is_told_how_to_go(study, side, call, metric):
         ParameterError, match=rf"dict of 'early', 'late' as its {side}.*ba\.compare\({call}, by=by, random_state=0\)"
     ):
         ba.compare(**sides, by=("layer", "region"), metric=metric)
+
+
+def test_grids_of_people_join_as_the_message_says(study):
+    """People have other numbers of voxels; their cells are the same."""
+    people = {"early": study.fmri, "late": study.fmri[:, 1:]}
+    options = {"model": FIXED, "cv": 3, "controls": "none", "n_bootstraps": 20, "random_state": 0}
+    grids = {name: ba.compare(study.network, x, by=("layer", "region"), **options) for name, x in people.items()}
+    joined = xr.concat([x[["score"]] for x in grids.values()], pd.Index(list(grids), name="subject"))
+    assert ba.bootstrap(joined, over="subject", random_state=0).score.dims == ("source_layer", "target_region")
+    assert ba.bootstrap(grids, over="stimulus").difference.dims == ("pair", "source_layer", "target_region")
 
 
 def test_a_sensor_without_a_ceiling_at_rest_has_one_during_the_response():

@@ -50,6 +50,18 @@ def test_regions_follow_the_planted_order():
     xr.testing.assert_equal(hierarchy(grid(), [0.0, 4.0, 5.0, 10.0], over="target_region"), named)
 
 
+def test_a_source_group_without_any_score_is_named():
+    broken = grid()
+    broken.score[3] = np.nan
+    with pytest.raises(
+        SchemaError, match=r"no score at all of 'l3'.*`result.sel\(source_layer=result.score.notnull\(\).any"
+    ) as told:
+        hierarchy(broken, REGIONS)
+    mended = broken.sel(source_layer=broken.score.notnull().any(broken.score.dims[1:]))
+    assert "l3" in str(told.value)
+    assert hierarchy(mended, REGIONS).depth.notnull().all()
+
+
 @pytest.mark.parametrize(("peak", "by_peak", "by_mass"), [(1.0, 0.99, 0.99), (0.1, 0.92, 0.96), (0.03, 0.49, 0.69)])
 def test_every_neuroid_has_a_depth_and_the_centre_of_mass_keeps_more_of_it(peak, by_peak, by_mass):
     x = grid(peak, n_per_region=300)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
@@ -29,6 +30,31 @@ def test_long_recordings_are_joined_in_passing():
     timed = {"run": "1", "onset_s": np.arange(n) / 1000}
     a, b = (make([f"{name}/{i}" for i in range(n)], width=1, **timed) for name in "ab")
     assert (join_key(a, a), join_key(a, b)) == ("stimulus_id", ("run", "onset_s"))
+
+
+def test_what_is_lazy_is_read_once_for_all_folds_controls_and_source_groups():
+    labels = {"neuroid": {"region": ["a", "a"]}}
+    ids = [f"s{i}" for i in range(30)]
+    source, target = make(ids, **labels), make(ids * 2, system="brain", **labels)
+    reads = []
+
+    def lazy(x, name):
+        def read(block):
+            reads.append(name)
+            return block
+
+        blocks = x.chunk({"presentation": -1, "neuroid": -1})
+        return x.copy(data=blocks.data.map_blocks(read, dtype=x.dtype, meta=np.empty((0, 0), x.dtype)))
+
+    here, stored = (source, target), (lazy(source, "source"), lazy(target, "target"))
+    both = pair(*stored, ba.chain(ba.Ridge()), ba.split(target, n_splits=3, random_state=0), join="inner", repeats="average")
+    assert all(isinstance(x.data, np.ndarray) for x in (both.source, both.target))
+    options = {"model": ba.Ridge(alphas=[1.0]), "cv": 3, "n_permutations": 3, "random_state": 0}
+    for verb, further in ((ba.evaluate, {}), (ba.compare, {"by": ("region", "region")})):
+        reads.clear()
+        xr.testing.assert_equal(verb(*stored, **options, **further).score, verb(*here, **options, **further).score)
+        assert reads.count("target") == 1
+        assert reads.count("source") < 6  # for the fit, its controls and what is said of it; not for each fold
 
 
 def test_repeats_are_averaged_before_the_join_where_no_fold_splits_them():
