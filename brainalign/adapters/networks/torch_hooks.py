@@ -261,7 +261,10 @@ class TorchResponder(Inside, Untrainable):
         return Piece(inputs, self._forward, rows, None, dims)
 
     def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        found = self._run(inputs, lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)]))
+        # A network may scale its input in place.
+        found = self._run(
+            inputs.clone(), lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)])
+        )
         return torch.cat(list(found.values()), dim=1)
 
     def _run(self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:

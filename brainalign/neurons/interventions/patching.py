@@ -23,8 +23,8 @@ from brainalign.engine.patching import n_copies, node_sums
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.nulls import Null, with_null
 from brainalign.neurons.attribution.pieces import holds_no_stimulus
-from brainalign.neurons.interventions.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 from brainalign.neurons.interventions.relevance import lrp_rules
+from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 
 ESTIMATORS = ("exact", "attribution", "integrated-gradients", "relp")
 DIRECTIONS = ("noising", "denoising")

@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.protocols import InnerResponder, Piece
 from brainalign.engine.patching import blend
-from brainalign.neurons.attribution.pieces import check_rows
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,27 @@ def _some(layer: str, names: Sequence[str], codes: Any, labels: Any, wanted: Any
     return to[codes], [chosen]
 
 
+def check_rows(layer: str, value: torch.Tensor, n: int) -> None:
+    """Check that a layer holds the inputs as rows, with units behind.
+
+    Parameters
+    ----------
+    layer : str
+    value : Tensor
+        Of a pass of n inputs.
+    n : int
+
+    Raises
+    ------
+    UnsupportedModuleError
+    """
+    if value.ndim < 2 or len(value) != n:
+        raise UnsupportedModuleError(
+            f"The layer {layer!r} gives shape {tuple(value.shape)} for {n} inputs. Expected the inputs as its first dim and units behind "
+            "it: name another layer (a recurrent module needs batch_first=True)."
+        )
+
+
 def read_layers(responder: InnerResponder, piece: Piece, layers: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Return what some layers hold, and the responses, without a graph.
 
@@ -240,3 +260,24 @@ def run_late(
     ends = runs[[0, -1]]
     alike = ends.shape == (2, *out.shape) and torch.allclose(ends, out.expand_as(ends), rtol=1e-3, atol=1e-5)
     return runs[1:-1] if alike else None
+
+
+def parts_late(responder: InnerResponder, piece: Piece, values: Mapping[str, torch.Tensor], out: torch.Tensor) -> bool:
+    """Return whether copies of a piece may part at some layers.
+
+    Parameters
+    ----------
+    responder : InnerResponder
+    piece : Piece
+    values : mapping of str to Tensor
+        What the layers hold.
+    out : Tensor, (row, neuroid)
+        The responses.
+
+    Returns
+    -------
+    bool
+        False: they must part at the inputs.
+    """
+    none = {layer: torch.zeros(0, value[0].numel(), dtype=torch.bool, device=value.device) for layer, value in values.items()}
+    return run_late(responder, piece, none, values, out) is not None

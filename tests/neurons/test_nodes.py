@@ -6,7 +6,7 @@ import torch
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
-from brainalign.neurons.interventions.nodes import check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
+from brainalign.neurons.nodes import check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 
 COORDS = {"neuroid_id": np.arange(6), "token": np.repeat([0, 1, 2], 2), "unit": np.tile([0, 1], 3)}
 
