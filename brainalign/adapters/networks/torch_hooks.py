@@ -16,6 +16,7 @@ from brainalign.adapters.networks.capture import (
     active_dropout,
     capture,
     check_columns,
+    check_finite,
     flatten,
     map_coords,
     pick,
@@ -245,6 +246,8 @@ class TorchResponder(Inside, Untrainable):
         ------
         CapabilityError
             The preprocessed batch is not continuous.
+        SchemaError
+            It has NaN or infinite values.
         """
         wanted = np.arange(stimuli.sizes["presentation"]) if rows is None else np.asarray(rows)
         chunks = [wanted[start : start + _PIECE_ROWS] for start in range(0, len(wanted), _PIECE_ROWS)]
@@ -257,6 +260,7 @@ class TorchResponder(Inside, Untrainable):
                 f"TorchResponder {self.system!r} takes {inputs.dtype} input, which has no gradient. Expected a continuous batch from "
                 "`preprocess`: pixels, samples or embeddings."
             )
+        check_finite(inputs, rows, self.system)
         dims = _DIMS.get(inputs.ndim - 1, tuple(f"axis_{i}" for i in range(inputs.ndim - 1)))
         return Piece(inputs, self._forward, rows, None, dims)
 
