@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -81,7 +81,8 @@ def find_layers(responder: InnerResponder, nodes: Any) -> dict[str, Any]:
     ParameterError
         None, or one that matches nothing.
     """
-    wanted = nodes if isinstance(nodes, Mapping) else dict.fromkeys([nodes] if isinstance(nodes, str) else list(nodes))
+    several = isinstance(nodes, Iterable) and not isinstance(nodes, str)
+    wanted = nodes if isinstance(nodes, Mapping) else dict.fromkeys(nodes if several else [nodes])
     found = {layer: which for pattern, which in wanted.items() for layer in responder.inner_layers(str(pattern))}
     if not found:
         raise ParameterError(f"Got no layers ({nodes!r}). Expected at least one name or glob of the network's inner layers.")
@@ -136,7 +137,7 @@ def _some(layer: str, names: Sequence[str], codes: Any, labels: Any, wanted: Any
     at = pd.Index(labels[0]).get_indexer(chosen) if len(names) == 1 else np.full(len(chosen), -1)
     if not len(chosen) or (at < 0).any() or len(np.unique(at)) < len(at):
         raise ParameterError(
-            f"Got {preview(chosen[at < 0] if (at < 0).any() else chosen)} of layer {layer!r}. Expected values of one coordinate, each once: "
+            f"Got {preview(chosen[at < 0] if (at < 0).any() else chosen) or 'nothing'} of layer {layer!r}. Expected values of one coordinate, each once: "
             f"`{names[0]}` is one of {preview(labels[0])}.{did_you_mean(str(chosen[0]) if len(chosen) else '', labels[0])}"
         )
     to = np.full(len(labels[0]), -1, dtype=np.int64)

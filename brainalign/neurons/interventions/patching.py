@@ -221,6 +221,7 @@ class _Effects:
             labels[f"node_{name}"] = ("node", np.concatenate([own.labels[name] for own in self.nodes]))
         labels |= {"response": (pair, self.response[0]), "other_response": (pair, self.response[1])}
         out = np.abs(values) if absolute else values
+        out = np.where(np.isnan(self.response[0])[:, None], np.nan, out)  # gradients of a mapping that predicts nothing are 0
         return xr.DataArray(out.astype(np.float32), dims=("presentation", "node", "neuroid"), coords=labels, name="effect")
 
 
