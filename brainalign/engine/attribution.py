@@ -111,8 +111,7 @@ def _backwards(system: System, path: Path, outputs: Tensor, rows: Tensor, copies
     for points in torch.split(torch.arange(len(path)), copies):
         where, step = path.part(system.inputs, points)
         x = where.flatten(0, 1).detach().requires_grad_(True)
-        weights = path.weights[points].to(x)
-        for slot, scalar in _targets(system, x, outputs, rows, weights):
+        for slot, scalar in _targets(system, x, outputs, rows, path.weights[points]):
             (gradient,) = torch.autograd.grad(scalar, x, retain_graph=True)
             moved = (gradient.reshape(step.shape) * step).sum(dim=0, dtype=torch.float64)
             total[slot] += by_group(system, moved)[rows if system.rowwise else 0]
@@ -125,6 +124,7 @@ def _targets(
     """Yield each place in the sums with the scalar whose gradient goes there, all from one forward pass."""
     with torch.enable_grad():
         out = system.forward(x).reshape(len(weights), system.n_rows, -1)
+        weights = weights.to(out)  # a network in half precision responds in float32
         for k, output in enumerate(outputs.tolist()):
             column = weights @ out[:, :, output]
             if system.rowwise:  # a row's gradient lies in its own input only: one pass serves all

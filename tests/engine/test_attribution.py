@@ -53,6 +53,15 @@ def test_forwards_and_backwards_give_the_same_sums_in_any_portions(network, copi
     torch.testing.assert_close(back, torch.stack([each[..., :2].sum(-1), each[..., 2:4].sum(-1), each[..., 4]], dim=-1))
 
 
+@pytest.mark.parametrize("mode", ["vjp", "jvp"])
+def test_a_system_in_half_precision_whose_responses_are_float32(network, mode):
+    half, x = network.to(torch.bfloat16), torch.randn(4, 6).to(torch.bfloat16)
+    system = rowwise(lambda z: half(z).float(), x, torch.zeros(1, 6, dtype=torch.int64), 1)
+    sums = path_sums(system, gauss_legendre(torch.zeros_like(x), 8), ALL, torch.arange(4), mode=mode, copies=3)
+    change = torch.diff(values_at(system, [torch.zeros_like(x), x], ALL), dim=0)[0]
+    torch.testing.assert_close(sums[..., 0], change, atol=0.02, rtol=0.1)
+
+
 def shared(network, x):
     """Return a system whose three rows are averages over positions of one window."""
     weights = torch.tensor([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 0.3, 0.7]], dtype=torch.float64)

@@ -72,6 +72,11 @@ def test_the_mapping_is_the_last_map(points):
     scale, last = affine_steps(model)
     np.testing.assert_allclose(last.weight.numpy(), model.coef_, atol=1e-6)
     assert scale.weight.shape == (7,)
+    lost = y.copy(data=np.stack([y.values[:, 0], np.full(60, 2.0)], axis=1))  # a voxel outside of the brain
+    for mapping in (ba.Ridge(alphas=[1.0]), ba.KernelRidge(kernel="linear")):
+        _, last = affine_steps(ba.chain(StandardScaler(), mapping).fit(x, lost))
+        assert (last.weight.numpy() == 0).all(axis=0).tolist() == [False, True]
+        assert np.isnan(last.bias.numpy()).tolist() == [False, True]
     timed = y.expand_dims(time=[0.0, 0.1], axis=2).assign_attrs(time_reference="stimulus onset")
     with pytest.raises(CapabilityError, match="without a time dim"):
         affine_steps(ba.chain(ba.Ridge(alphas=[1.0])).fit(x, timed))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
+from brainalign.core.errors import CapabilityError, ParameterError, SchemaError, UnsupportedModuleError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.engine.backend import whole_float32
 
@@ -345,6 +345,28 @@ def check_columns(neuroids: Any) -> np.ndarray[Any, Any] | None:
     if len(np.unique(columns)) < len(columns):
         raise ParameterError(f"`at` got neuroids={preview(columns)}, some of them twice. Expected each once.")
     return columns.astype(np.int64)
+
+
+def check_finite(inputs: torch.Tensor, rows: np.ndarray[Any, Any], system: str) -> None:
+    """Check that what goes into a network has no NaN, which would come out of it as attributions and effects.
+
+    Parameters
+    ----------
+    inputs : Tensor, (row, ...)
+    rows : ndarray of int
+        The presentations.
+    system : str
+
+    Raises
+    ------
+    SchemaError
+    """
+    bad = ~torch.isfinite(inputs).flatten(1).all(dim=1).cpu().numpy()
+    if bad.any():
+        raise SchemaError(
+            f"{system!r} got NaN or infinite values at {int(bad.sum())} of {len(rows)} presentations, {preview(np.asarray(rows)[bad])}. "
+            "Expected finite ones: look at these stimuli, or leave them out."
+        )
 
 
 class OnDemand(Sequence[T]):

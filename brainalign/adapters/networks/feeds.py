@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from brainalign.adapters.networks.capture import check_finite
 from brainalign.adapters.networks.hub import Network
 from brainalign.adapters.networks.pooling import pool_map, pool_tokens
 from brainalign.adapters.networks.text_windows import Tokens, by_length, gather, pad
@@ -118,6 +119,11 @@ def signal_feeds(
     Returns
     -------
     list of Feed
+
+    Raises
+    ------
+    SchemaError
+        NaN or infinite values.
     """
     values = list(content) if prepared else _prepare(network, list(content), rate_hz)
     tensors = [torch.as_tensor(value, dtype=network.model.dtype, device=network.model.device) for value in values]
@@ -130,6 +136,7 @@ def signal_feeds(
 def _signal_feed(network: Network, batch: torch.Tensor, rows: np.ndarray[Any, Any], pool: str, n_prefix: int) -> Feed:
     dims = {3: ("channel", "y", "x"), 2: ("band", "frame"), 1: ("sample",)}
     names = dims.get(batch.ndim - 1, tuple(f"axis_{i}" for i in range(batch.ndim - 1)))
+    check_finite(batch, rows, type(network.model).__name__)
     return Feed(
         {network.model.main_input_name: batch},
         rows,

@@ -314,7 +314,8 @@ def _checked(name: str, change: Change, copies: Copies) -> Change:
                 f"`copies` (here {copies.n}) times its rows."
             )
         copies.made = copies.made or len(new) != len(value)
-        return new.to(value).contiguous()  # stock modules view what they get
+        # Stock modules view what they get, or overwrite it in place.
+        return new.to(value).clone(memory_format=torch.contiguous_format)
 
     return apply
 

@@ -16,6 +16,7 @@ from brainalign.adapters.networks.capture import (
     active_dropout,
     capture,
     check_columns,
+    check_finite,
     flatten,
     map_coords,
     pick,
@@ -245,6 +246,8 @@ class TorchResponder(Inside, Untrainable):
         ------
         CapabilityError
             The preprocessed batch is not continuous.
+        SchemaError
+            It has NaN or infinite values.
         """
         wanted = np.arange(stimuli.sizes["presentation"]) if rows is None else np.asarray(rows)
         chunks = [wanted[start : start + _PIECE_ROWS] for start in range(0, len(wanted), _PIECE_ROWS)]
@@ -257,11 +260,15 @@ class TorchResponder(Inside, Untrainable):
                 f"TorchResponder {self.system!r} takes {inputs.dtype} input, which has no gradient. Expected a continuous batch from "
                 "`preprocess`: pixels, samples or embeddings."
             )
+        check_finite(inputs, rows, self.system)
         dims = _DIMS.get(inputs.ndim - 1, tuple(f"axis_{i}" for i in range(inputs.ndim - 1)))
         return Piece(inputs, self._forward, rows, None, dims)
 
     def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        found = self._run(inputs, lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)]))
+        # A network may scale its input in place.
+        found = self._run(
+            inputs.clone(), lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)])
+        )
         return torch.cat(list(found.values()), dim=1)
 
     def _run(self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -78,7 +78,7 @@ def attribute(
         ``"input"``, or names or globs of inner layers (``responder.inner_layers()``): attributions are then to their units, of text
         summed over tokens. Several layers cost one path with ``"conductance"``.
     presentations : sequence of int, optional
-        Positions of the responses to explain; default all.
+        Positions of the responses to explain, which come in the order of the stimuli; default all.
     baseline : {"zero", "mean", "presentations", "silent"}, array or callable, optional
         What a stimulus is compared with: a continuous input of zeros; the mean input over the stimuli; other presentations, drawn
         (the default of ``"expected-gradients"`` only, ``"zero"`` is that of all others; methods of one path draw one); an input; or a
@@ -141,6 +141,8 @@ def attribute(
         of inputs that stimuli share.
     ParameterError
         No such neuroid, method, baseline, layer, presentation, group or domain; groups that do not cover the input; too little memory.
+    SchemaError
+        Stimuli or recorded values that are NaN or infinite.
     StoreError
         The store has other attributions, is being written, or is damaged.
 
@@ -237,7 +239,13 @@ def _layers(responder: Any, wrt: Any, method: str) -> tuple[str, ...]:
             f"attribute got wrt={wrt!r} for a {type(responder).__name__}, which has no inner layers. Expected `reading` and `altering`, as of "
             "ba.TorchResponder, ba.TransformersResponder or ba.readout."
         )
-    return tuple(responder.inner_layers(wrt if isinstance(wrt, str) else list(wrt)))
+    names = wrt if isinstance(wrt, Iterable) and not isinstance(wrt, str) else [wrt]
+    layers = tuple(responder.inner_layers([str(name) for name in names]))
+    if not layers:
+        raise ParameterError(
+            f"attribute got no layers in wrt={wrt!r}. Expected 'input', or at least one name or glob of an inner layer."
+        )
+    return layers
 
 
 def _refuse_with_layers(layers: tuple[str, ...], **of_inputs: Any) -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
@@ -88,10 +89,9 @@ class Baseline:
             pool, draws = self._pool, self._pool.draws(piece, self.n_starts, self._seed)
             return lambda at: _held(piece, pool.values[draws[at]].to(inputs))
         given = self._reference(inputs) if callable(self._reference) else self._reference
+        values = _numbers(given).to(inputs)
         try:
-            start = torch.zeros_like(inputs) + torch.as_tensor(np.asarray(given) if not torch.is_tensor(given) else given).to(
-                inputs
-            )
+            start = torch.zeros_like(inputs) + values
         except RuntimeError as error:
             raise ParameterError(
                 f"attribute got a baseline of shape {tuple(np.shape(given))} for inputs of shape {tuple(inputs.shape[1:])} {piece.dims}. Expected "
@@ -169,6 +169,17 @@ def mean_input(pieces: Any) -> torch.Tensor:
     return total / count
 
 
+def _numbers(given: Any) -> torch.Tensor:
+    values = given if torch.is_tensor(given) else np.asarray(given)
+    if not torch.is_tensor(given) and values.dtype.kind not in "biuf":
+        found = f"of type {type(given).__name__}"
+    elif not torch.isfinite(values := torch.as_tensor(values)).all():
+        found = f"with {int((~torch.isfinite(values)).sum())} NaN or infinite of {values.numel()} values"
+    else:
+        return values
+    raise ParameterError(f"attribute got a baseline {found}. Expected finite numbers: a name, an input, or a function of inputs.")
+
+
 def _held(piece: Piece, starts: torch.Tensor) -> torch.Tensor:
     """Return baselines with the piece's own values at positions that are no stimulus."""
     if piece.parts is None:
@@ -205,6 +216,7 @@ def group_index(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> t
             own = groups.transpose(*(dim for dim in dims if dim in groups.dims)).values
             groups = own.reshape([n if dim in groups.dims else 1 for dim, n in zip(dims, shape, strict=True)])
     values = np.asarray(groups)
+    values = np.where(pd.isna(values), "", values) if values.dtype.kind == "O" else values
     try:
         spread = np.broadcast_to(values, shape)
     except ValueError as error:
@@ -212,7 +224,6 @@ def group_index(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> t
             f"attribute got groups of shape {values.shape} for inputs {dict(zip(dims, shape, strict=True))}. Expected a label for each element "
             "of an input: an array of its shape, or a DataArray with some of its dims."
         ) from error
-    labels, codes = np.unique(spread, return_inverse=True)
     missing = (spread < 0).sum() if spread.dtype.kind in "if" else (spread == "").sum()
     missing += np.isnan(spread).sum() if spread.dtype.kind == "f" else 0
     if missing:
@@ -220,4 +231,5 @@ def group_index(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> t
             f"attribute got groups that leave out {int(missing)} of {spread.size} elements of an input (labels below 0, NaN or empty). Expected "
             "every element in a group: give the rest a label of its own, so that attributions still add up."
         )
+    labels, codes = np.unique(spread, return_inverse=True)
     return torch.as_tensor(codes.reshape(1, *shape)), labels

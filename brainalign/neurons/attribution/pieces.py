@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainalign.core.errors import CapabilityError, UnsupportedModuleError
+from brainalign.core.errors import CapabilityError
 from brainalign.core.protocols import Features, Piece
 from brainalign.engine.attribution import System
 from brainalign.engine.parallel import working_memory
 from brainalign.neurons.attribution.groups import find_groups
 from brainalign.neurons.attribution.inputs import Baseline, Starts
 from brainalign.neurons.attribution.methods import Method, Question, conductances
+from brainalign.neurons.nodes import check_rows, parts_late, read_layers
 
 
 @dataclass(frozen=True)
@@ -132,27 +133,6 @@ def holds_no_stimulus(piece: Piece) -> bool:
     return piece.parts is not None and bool((np.asarray(piece.parts) < 0).all())
 
 
-def check_rows(layer: str, value: torch.Tensor, n: int) -> None:
-    """Check that a layer holds the inputs as rows, with units behind.
-
-    Parameters
-    ----------
-    layer : str
-    value : Tensor
-        Of a pass of n inputs.
-    n : int
-
-    Raises
-    ------
-    UnsupportedModuleError
-    """
-    if value.ndim < 2 or len(value) != n:
-        raise UnsupportedModuleError(
-            f"The layer {layer!r} gives shape {tuple(value.shape)} for {n} inputs. Expected the inputs as its first dim and units behind "
-            "it: name another layer (a recurrent module needs batch_first=True)."
-        )
-
-
 def _less_work(asked: Asked, piece: Piece, rows: torch.Tensor) -> Features | None:
     """Return the features of a readout where they are fewer than what is asked of it, and their attributions fit into memory."""
     features = piece.features
@@ -265,14 +245,16 @@ def _layer_system(asked: Asked, piece: Piece, starts: Starts, layer: str) -> tup
             return seen[layer].detach()
 
     def forward(a: torch.Tensor) -> torch.Tensor:
-        with responder.altering({layer: lambda old: a}, copies=len(a) // len(value)):
-            return piece.forward(piece.inputs)
+        n = len(a) // len(value)
+        inputs = piece.inputs if late else piece.inputs.repeat(n, *[1] * (piece.inputs.ndim - 1))
+        with responder.altering({layer: lambda old: a}, copies=n if late else 1):
+            return piece.forward(inputs)
 
     def at_layer(at: torch.Tensor) -> torch.Tensor:
         return torch.zeros_like(value)[None] if asked.baseline.label == "silent" else torch.stack([read(x) for x in starts(at)])
 
-    value = read(piece.inputs)
-    check_rows(layer, value, len(piece.inputs))
+    values, out = read_layers(responder, piece, [layer])
+    value, late = values[layer], parts_late(responder, piece, values, out)
     if piece.parts is None:
         return System(forward, value, len(piece.rows), True), at_layer
     # Where rows share inputs, a unit is one position of the last dim, over all tokens.

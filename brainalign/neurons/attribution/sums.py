@@ -96,9 +96,10 @@ class Sums:
         labels: dict[str, Any] = {name: ("presentation", as_labels(table[name].to_numpy())) for name in table}
         labels |= {name: ("neuroid", v) for name, v in coords.items()}
         labels |= self._labels_of(dims, stimuli)
-        values = _over_layers(list(self._values.values()))
+        values = _over_layers(list(self._values.values())).astype(np.float32)
         responses = {layer: found + self._constant for layer, found in self._responses.items()}
         start, end = np.stack(list(responses.values())).mean(axis=0)
+        values[np.isnan(end)] = np.nan  # a neuroid whose mapping predicts nothing is driven by nothing
         pair = ("presentation", "neuroid")
         labels |= {"response": (pair, end), "baseline_response": (pair, start)}
         for name in next(iter(self._beside.values()), {}):
@@ -108,11 +109,11 @@ class Sums:
             errors = {layer: _shortfall(total, responses[layer]) for layer, total in self._totals.items()}
             labels["completeness_error"] = (pair, np.max([error for error, _ in errors.values()], axis=0))
             self.tally = {
-                "error": float(labels["completeness_error"][1].max(initial=0.0)),
-                "change": max(float(np.abs(end - start).max(initial=0.0)) for start, end in responses.values()),
+                "error": float(np.nanmax(labels["completeness_error"][1], initial=0.0)),
+                "change": max(float(np.nanmax(np.abs(end - start), initial=0.0)) for start, end in responses.values()),
                 "flow": {layer: flow for layer, (_, flow) in errors.items() if layer},
             }
-        out = xr.DataArray(values.astype(np.float32), dims=("presentation", "neuroid", *dims), coords=labels, name="attribution")
+        out = xr.DataArray(values, dims=("presentation", "neuroid", *dims), coords=labels, name="attribution")
         return out
 
     def _labels_of(self, dims: tuple[str, ...], stimuli: xr.Dataset) -> dict[str, Any]:
@@ -135,7 +136,7 @@ def _over_layers(values: list[Values]) -> Values:
 def _shortfall(total: Values, responses: Values) -> tuple[Values, tuple[float, float]]:
     """Return how far totals fall short of the change of the responses, and sums of products of the two, and of squares."""
     change = responses[1] - responses[0]
-    return np.abs(total - change), (float((total * change).sum()), float((change**2).sum()))
+    return np.abs(total - change), (float(np.nansum(total * change)), float(np.nansum(change**2)))
 
 
 def completeness(tallies: list[dict[str, Any]]) -> dict[str, Any]:

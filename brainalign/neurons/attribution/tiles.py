@@ -121,7 +121,7 @@ class Job:
             "neuroid": hash_array(self.asked.columns),
             "presentations": hash_array(rows),
             "baseline_values": self.asked.baseline.key,
-            "groups": plain(groups) if groups is None or isinstance(groups, str | Mapping) else hash_array(np.asarray(groups)),
+            "groups": plain(groups) if groups is None or isinstance(groups, str | Mapping) else _hash_of(groups),
             "domain": None if self.asked.domain is None else self.asked.domain.key,
             "max_memory": plain(self.asked.max_memory),
             "random_state": self.asked.seed,
@@ -161,6 +161,11 @@ def attribute_in_store(job: Job, rows: np.ndarray[Any, Any], store: str | os.Pat
         del whole["attribution"].attrs["tally"]
         whole["attribution"] = job.finished(whole["attribution"], tallies)
         return _gathered(parts.finish(whole))
+
+
+def _hash_of(labels: Any) -> str:
+    dims = ",".join(map(str, labels.dims)) if isinstance(labels, xr.DataArray) else ""
+    return dims + hash_array(np.asarray(labels))
 
 
 def _spread(out: xr.DataArray) -> xr.Dataset:

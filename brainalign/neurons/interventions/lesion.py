@@ -157,6 +157,11 @@ def _score(subject: Any, target: Any) -> tuple[Callable[[Numbers], Numbers], tup
     if isinstance(target, str):
         codes = _labels(subject, target)
         return lambda responses: balanced_accuracies(responses, codes), ()
+    if not isinstance(target, xr.DataArray):
+        raise ParameterError(
+            f"lesion got a target of type {type(target).__name__}. Expected responses (presentation, neuroid), made with `ba.responses`, or "
+            "the name of a presentation coordinate."
+        )
     truth = _matched(subject, target)
     return lambda responses: correlations(responses, truth), ("neuroid",)
 

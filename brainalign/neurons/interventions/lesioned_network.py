@@ -19,7 +19,7 @@ from brainalign.engine.patching import n_copies
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.pieces import holds_no_stimulus
 from brainalign.neurons.interventions.lesion_modes import UNREAD, by_layer, check_alike, scale_of
-from brainalign.neurons.interventions.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
+from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, parts_late, read_layers, run_copies
 
 _MOST_COPIES = 64
 
@@ -74,8 +74,7 @@ class LesionedNetwork:
             values, out = read_layers(self.responder, piece, [] if holds_no_stimulus(piece) else layers)
             self.intact[piece.rows] += self._columns_of(out)
             if values:
-                none = {k: torch.zeros(0, value[0].numel(), dtype=torch.bool, device=value.device) for k, value in values.items()}
-                self._late[i] = run_late(self.responder, piece, none, values, out) is not None
+                self._late[i] = parts_late(self.responder, piece, values, out)
             for layer, value in values.items():
                 self._codes(layer, tuple(value.shape[1:]))
                 held[layer].append(value if keep else value.new_zeros(()).expand(value.shape))

@@ -16,7 +16,7 @@ from brainalign.engine.lesioning import replacements
 from brainalign.engine.moments import Numbers
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.interventions.lesion_modes import UNREAD, by_layer, check_alike, scale_of
-from brainalign.neurons.interventions.nodes import nodes_of
+from brainalign.neurons.nodes import nodes_of
 
 
 class LesionedRecording:

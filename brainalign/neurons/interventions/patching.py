@@ -24,8 +24,8 @@ from brainalign.engine.patching import n_copies, node_sums
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.nulls import Null, with_null
 from brainalign.neurons.attribution.pieces import holds_no_stimulus
-from brainalign.neurons.interventions.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 from brainalign.neurons.interventions.relevance import lrp_rules
+from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 
 ESTIMATORS = ("exact", "attribution", "integrated-gradients", "relp")
 DIRECTIONS = ("noising", "denoising")
@@ -222,6 +222,7 @@ class _Effects:
             labels[f"node_{name}"] = ("node", np.concatenate([own.labels[name] for own in self.nodes]))
         labels |= {"response": (pair, self.response[0]), "other_response": (pair, self.response[1])}
         out = np.abs(values) if absolute else values
+        out = np.where(np.isnan(self.response[0])[:, None], np.nan, out)  # gradients of a mapping that predicts nothing are 0
         return xr.DataArray(out.astype(np.float32), dims=("presentation", "node", "neuroid"), coords=labels, name="effect")
 
 

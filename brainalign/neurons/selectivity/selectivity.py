@@ -156,10 +156,12 @@ class _Found:
         self.n_times = x.shape[2] if x.ndim > 2 else 1
         n = x.shape[1] * self.n_times
         self.joint = what.name == "lape"
-        if self.joint and self.known.sum() < 2:
+        least = 2 if self.joint else 1
+        if self.known.sum() < least:
             raise ParameterError(
-                f"selectivity got metric='lape' for {int(self.known.sum())} categories of two presentations or more. Expected "
-                "two at least, over which activation is spread; or metric='auroc'."
+                f"selectivity got metric={what.name!r} for {int(self.known.sum())} categories of two presentations or more, of "
+                f"{len(names)} ({preview(names)}). Expected {least} at least{', over which activation is spread' * self.joint}: name "
+                "a coordinate whose labels come again."
             )
         self.status = np.empty(n, dtype=np.dtypes.StringDType())
         shape = (n, 1 if self.joint else len(self.above))

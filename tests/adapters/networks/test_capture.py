@@ -12,6 +12,7 @@ from brainalign.adapters.networks.capture import (
     active_dropout,
     capture,
     check_columns,
+    check_finite,
     first_tensor,
     flatten,
     map_coords,
@@ -20,7 +21,7 @@ from brainalign.adapters.networks.capture import (
     recording,
     select,
 )
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError, SchemaError
 
 NAMES = ["conv1", "layer1", "layer1.0", "layer1.0.conv1", "layer2", "layer2.0", "layer2.0.conv1", "fc"]
 
@@ -186,3 +187,9 @@ def test_entries_are_made_on_demand():
     assert entries[-1] == 4
     assert list(entries[1:3]) == [1, 2]
     assert made == [4, 1, 2]
+
+
+def test_inputs_that_are_not_finite_are_named_by_presentation():
+    check_finite(torch.zeros(2, 3), np.array([4, 7]), "net")
+    with pytest.raises(SchemaError, match=r"'net' got NaN or infinite values at 1 of 2 presentations, 7\."):
+        check_finite(torch.tensor([[0.0], [torch.inf]]), np.array([4, 7]), "net")

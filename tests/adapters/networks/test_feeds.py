@@ -9,7 +9,7 @@ import torch
 from brainalign.adapters.networks.feeds import describe_processor, replaced, signal_feeds, text_feed
 from brainalign.adapters.networks.hub import Network
 from brainalign.adapters.networks.text_windows import Tokens, Window
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError, SchemaError
 
 transformers = pytest.importorskip("transformers")
 
@@ -102,3 +102,8 @@ def test_a_module_gives_another_value_for_a_while():
         assert layer(x).tolist() == [[0, 0]]
         assert layer(x).dtype == torch.float32
     assert layer(x).abs().sum() > 0
+
+
+def test_images_that_are_not_finite_are_refused():
+    with pytest.raises(SchemaError, match="'SimpleNamespace' got NaN or infinite values at 1 of 2 presentations, 11"):
+        feeds(network(), [np.zeros((3, 4, 4)), np.full((3, 4, 4), np.nan)], prepared=True)

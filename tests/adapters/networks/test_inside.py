@@ -66,6 +66,18 @@ def test_an_altered_layer_changes_what_lies_behind_it_only(net, stimuli):
     np.testing.assert_array_equal(net.respond(stimuli, slice(0, 4))["last"], before)
 
 
+def test_a_network_that_works_in_place_overwrites_neither_its_input_nor_what_is_put_into_a_layer(net, stimuli):
+    net.model.register_forward_pre_hook(lambda module, args: (args[0].mul_(2.0),))
+    (piece,) = net.pieces(stimuli)
+    before, held = piece.inputs.clone(), torch.full((4, 5), -1.0)
+    first, second = piece.forward(piece.inputs), piece.forward(piece.inputs.requires_grad_(True))
+    assert torch.equal(first, second)
+    assert torch.equal(piece.inputs, before)
+    with net.altering({"first": lambda value: held}):
+        piece.forward(piece.inputs)
+    assert torch.equal(held, torch.full((4, 5), -1.0))
+
+
 def test_copies_part_at_the_layer_and_come_one_after_the_other(net, stimuli):
     piece = net.pieces(stimuli, np.array([2]))[0]
     factors = torch.tensor([1.0, 0.0, -2.0])

@@ -9,7 +9,7 @@ import xarray as xr
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
-from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
+from brainalign.core.errors import CapabilityError, ParameterError, SchemaError, WeakMappingWarning
 
 
 @pytest.fixture
@@ -200,6 +200,27 @@ def test_double_precision_networks_are_attributed_in_double_precision(stimuli):
     assert a.attrs["completeness_error"] < 1e-12
 
 
+@pytest.mark.parametrize("method", ["integrated-gradients", "conductance", "occlusion"])
+def test_a_voxel_without_a_model_has_no_attribution_and_disturbs_no_other(stimuli, network, method):
+    layer = network.at("1")
+    features = ba.record(layer, stimuli, progress=False)
+    values = np.random.default_rng(0).normal(size=(12, 4))
+    values[:, 1], values[3, 2] = 2.0, np.nan
+    brain = ba.responses(
+        values, stimulus_id=features.stimulus_id, neuroid_id=list("abcd"), modality="fmri", system="s", allow_nan=True
+    )
+    found, fine = (
+        ba.attribute(ba.readout(layer, ba.Ridge(alphas=[1.0]).fit(features, y)), stimuli, method=method, n_steps=32,
+                     wrt="0" if method == "conductance" else "input")
+        for y in (brain, brain[:, [0, 3]])
+    )  # fmt: skip
+    np.testing.assert_array_equal(np.isnan(found.values).all(axis=(0, 2)), [False, True, True, False])
+    np.testing.assert_allclose(found.values[:, [0, 3]], fine.values, atol=1e-6)
+    for name in fine.attrs.keys() & {"completeness_error", "through_flow"}:
+        assert "nan" not in str(found.attrs[name]).lower()
+        assert found.attrs[name] != 0
+
+
 def test_bad_input_is_refused(stimuli, network):
     with pytest.raises(ParameterError, match=r"matches 2 neuroids.*group/id"):
         ba.attribute(network, stimuli, neuroid=0)
@@ -215,12 +236,18 @@ def test_bad_input_is_refused(stimuli, network):
     unit = network.at("2")
     with pytest.raises(ParameterError, match="Expected inner layers, whose units conduct"):
         ba.attribute(unit, stimuli, neuroid=0, method="conductance")
-    with pytest.raises(ParameterError, match=r"'7', which matches none"):
-        ba.attribute(unit, stimuli, neuroid=0, wrt="7")
+    for wrt in ("7", 7):
+        with pytest.raises(ParameterError, match=r"'7', which matches none"):
+            ba.attribute(unit, stimuli, neuroid=0, wrt=wrt)
+    with pytest.raises(ParameterError, match=r"no layers in wrt=\(\)"):
+        ba.attribute(unit, stimuli, neuroid=0, wrt=())
     with pytest.raises(ParameterError, match=r"mode='jvp'.*Expected `groups=`"):
         ba.attribute(unit, stimuli, neuroid=0, mode="jvp")
     with pytest.raises(ParameterError, match="'max_memory' parameter of attribute leaves 250 bytes"):
         ba.attribute(unit, stimuli, neuroid=0, max_memory=1000)
+    holes = stimuli.assign(values=stimuli["values"].where(stimuli.stimulus_id != stimuli.stimulus_id[5]))
+    with pytest.raises(SchemaError, match="NaN or infinite values at 1 of 12 presentations, 5"):
+        ba.attribute(unit, holes, neuroid=0)
 
 
 def test_attributions_of_a_unit_are_saved_and_opened_identically(stimuli, network, tmp_path):

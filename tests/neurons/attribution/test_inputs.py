@@ -53,6 +53,14 @@ def test_draws_are_of_other_stimuli_and_follow_the_stimulus():
     assert torch.equal(first[:, 0, 2], second[:, 0, 1])  # word 1, in both windows
 
 
+@pytest.mark.parametrize("given", [lambda x: None, ["a", "b"], np.array([1.0, np.nan]), lambda x: x / 0])
+def test_baselines_that_are_no_finite_numbers_are_refused(given):
+    table = ba.stimuli.table(np.ones((3, 2), dtype="float32"), stimulus_id=list("abc"), kind="array")
+    net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(2, 1)), layers="0", system="net")
+    with pytest.raises(ParameterError, match=r"attribute got a baseline .*Expected finite numbers"):
+        Baseline(given, net, table, n_draws=1, seed=0).starts(net.pieces(table)[0])
+
+
 def test_arrays_and_functions_are_baselines():
     table = ba.stimuli.table(np.ones((3, 2), dtype="float32"), stimulus_id=list("abc"), kind="array")
     net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(2, 1)), layers="0", system="net")
@@ -93,5 +101,6 @@ def test_groups_cover_the_input_by_name_or_by_shape():
     assert group_index(np.array([3, 5]).reshape(2, 1, 1), shape, dims)[0][0, :, 0, 0].tolist() == [0, 1]
     with pytest.raises(ParameterError, match=r"groups of shape \(5,\) for inputs \{'channel': 2"):
         group_index(np.zeros(5), shape, dims)
-    with pytest.raises(ParameterError, match="leave out 4 of 12 elements"):
-        group_index(np.array([0, -1, 2]), shape, dims)
+    for labels in (np.array([0, -1, 2]), ["l", None, "r"], np.array(["l", np.nan, "r"], dtype=object)):
+        with pytest.raises(ParameterError, match="leave out 4 of 12 elements"):
+            group_index(labels, shape, dims)

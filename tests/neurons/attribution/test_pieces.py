@@ -16,6 +16,19 @@ class Turned(torch.nn.Module):
         return x.T
 
 
+class Branch(torch.nn.Module):
+    """What a batch norm gives is overwritten in place, and added to what was not."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.act = torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3), torch.nn.ReLU(inplace=True)
+        self.side, self.last = torch.nn.Linear(3, 3), torch.nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = self.act(self.norm(self.first(x)))
+        return self.last(torch.tanh(self.side(x) + x))
+
+
 class Recurrent(torch.nn.Module):
     """Steps come before rows within it; a scale is one number for all rows."""
 
@@ -84,6 +97,37 @@ def test_each_layer_is_answered_and_one_without_rows_is_refused(case):
     other = ba.TorchResponder(turned, layers="2", system="net")
     with pytest.raises(UnsupportedModuleError, match=r"'0' gives shape \(4, 6\) for 6 inputs"):
         list(ask(asked(other, table, [0], layers=("0",)), other.pieces(table)[0], np.arange(6)))
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "occlusion"])
+@pytest.mark.parametrize("layer", ["side", "norm"])
+def test_layers_of_a_branch_and_before_a_module_in_place_are_attributed(case, method, layer):
+    _, table = case
+    torch.manual_seed(0)
+    net = Branch()
+    responder = ba.TorchResponder(net, layers="last", system="net")
+    a = ba.attribute(responder, table, wrt=layer, baseline="silent", method=method, n_steps=32)
+    net.eval()
+    with torch.no_grad():
+        normed = net.norm(net.first(torch.as_tensor(table["values"].values)))
+        held = {"norm": normed, "side": net.side(normed.relu())}[layer]
+
+    def behind(held):
+        x = held.relu() if layer == "norm" else normed.relu()
+        return net.last(torch.tanh((net.side(x) if layer == "norm" else held) + x))
+
+    found = torch.zeros(6, 2, 3)
+    for k in range(3):
+        if method == "occlusion":
+            found[:, :, k] = behind(held) - behind(held * (torch.arange(3) != k))
+            continue
+        nodes, weights = np.polynomial.legendre.leggauss(32)
+        for at, weight in zip((nodes + 1) / 2, weights / 2, strict=True):
+            x = (at * held).requires_grad_()
+            for j in range(2):
+                (gradient,) = torch.autograd.grad(behind(x)[:, j].sum(), x)
+                found[:, j, k] += weight * gradient[:, k] * held[:, k]
+    np.testing.assert_allclose(a.values, found.detach(), atol=1e-6)
 
 
 @pytest.mark.parametrize(

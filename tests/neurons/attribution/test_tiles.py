@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 import brainalign as ba
 from brainalign.core.errors import StoreError
@@ -72,3 +73,12 @@ def test_another_input_as_baseline_is_another_call(case, tmp_path):
     ba.attribute(responder, table, baseline=np.zeros(6, dtype="float32"), **options)
     with pytest.raises(StoreError, match="another `baseline_values`"):
         ba.attribute(responder, table, baseline=np.ones(6, dtype="float32"), **options)
+
+
+def test_groups_along_another_dim_are_another_call(tmp_path):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 1))
+    table = ba.stimuli.table(np.ones((2, 1, 4, 4), dtype="float32"), stimulus_id=["a", "b"], kind="array")
+    responder, store, halves = ba.TorchResponder(net, layers="1", system="net"), tmp_path / "s.zarr", np.arange(4) // 2
+    ba.attribute(responder, table, groups=xr.DataArray(halves, dims="y"), store=store)
+    with pytest.raises(StoreError, match="another `groups`"):
+        ba.attribute(responder, table, groups=xr.DataArray(halves, dims="x"), store=store)

@@ -106,6 +106,8 @@ def test_bad_input_is_refused(net, table):
         ba.lesion(net, stimuli, units="1", n_draws=9)
     with pytest.raises(ParameterError, match=r"leave \{'1': -1\}"):
         ba.lesion(net, stimuli, units={"1": [0, 1, 2]}, spared={"1": [2, 3, 4]}, n_draws=9)
+    with pytest.raises(ParameterError, match="target of type ndarray"):
+        ba.lesion(net, stimuli, units={"1": [0]}, target=x.values)
     with pytest.raises(AlignmentError, match="neuroids 2, 3"):
         ba.lesion(net, stimuli, units={"1": [0]}, target=behaviour(x.values[:, :2]))
     with pytest.raises(AlignmentError, match=r"40 presentations.*for 40"):

@@ -49,6 +49,20 @@ def test_behind_a_node_a_linear_net_gives_weight_times_difference_under_every_es
     assert effect.node_unit.values.tolist() == list(range(5))
 
 
+@pytest.mark.parametrize("estimator", ["exact", "attribution"])
+def test_a_voxel_without_a_model_has_no_effect_and_disturbs_no_other(estimator):
+    clean, corrupt = pair(n=12)
+    net = network(*DEEP)
+    features = ba.record(net, clean, progress=False)
+    values = np.random.default_rng(0).normal(size=(12, 2))
+    values[:, 1] = 2.0
+    brain = ba.responses(values, stimulus_id=features.stimulus_id, neuroid_id=["a", "b"], modality="fmri", system="s")
+    voxels = ba.readout(net, ba.Ridge(alphas=[1.0]).fit(features, brain))
+    effect = ba.patch(voxels, clean, corrupt, nodes="0", estimator=estimator)
+    assert np.isnan(effect.values).all(axis=(0, 1)).tolist() == [False, True]
+    assert np.isfinite(effect.values[..., 0]).all()
+
+
 def test_a_node_that_leads_nowhere_has_no_effect():
     clean, corrupt = pair()
     net = network(*DEEP)

@@ -161,6 +161,12 @@ def test_degenerate_neuroids_and_categories_are_named():
         assert np.isfinite(out[name].sel(category=["face", "tool"]).values[:5]).all()
 
 
+@pytest.mark.parametrize("metric", ["auroc", "lape"])
+def test_labels_that_each_occur_once_are_no_categories(metric):
+    with pytest.raises(ParameterError, match=rf"metric='{metric}' for 0 categories of two presentations or more, of {N}"):
+        ba.selectivity(recorded(planted()), "stimulus_id", metric=metric)
+
+
 @pytest.mark.parametrize("metric", ["auroc", "dprime", "mutual-information", "lape"])
 def test_nothing_but_constant_neuroids_is_no_error(metric):
     with pytest.warns(DegenerateNeuroidWarning, match="3 of 3 neuroids"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import did_you_mean, preview
 from brainalign.core.protocols import InnerResponder, Piece
 from brainalign.engine.patching import blend
-from brainalign.neurons.attribution.pieces import check_rows
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def find_layers(responder: InnerResponder, nodes: Any) -> dict[str, Any]:
     ParameterError
         None, or one that matches nothing.
     """
-    wanted = nodes if isinstance(nodes, Mapping) else dict.fromkeys([nodes] if isinstance(nodes, str) else list(nodes))
+    several = isinstance(nodes, Iterable) and not isinstance(nodes, str)
+    wanted = nodes if isinstance(nodes, Mapping) else dict.fromkeys(nodes if several else [nodes])
     found = {layer: which for pattern, which in wanted.items() for layer in responder.inner_layers(str(pattern))}
     if not found:
         raise ParameterError(f"Got no layers ({nodes!r}). Expected at least one name or glob of the network's inner layers.")
@@ -137,12 +137,33 @@ def _some(layer: str, names: Sequence[str], codes: Any, labels: Any, wanted: Any
     at = pd.Index(labels[0]).get_indexer(chosen) if len(names) == 1 else np.full(len(chosen), -1)
     if not len(chosen) or (at < 0).any() or len(np.unique(at)) < len(at):
         raise ParameterError(
-            f"Got {preview(chosen[at < 0] if (at < 0).any() else chosen)} of layer {layer!r}. Expected values of one coordinate, each once: "
+            f"Got {preview(chosen[at < 0] if (at < 0).any() else chosen) or 'nothing'} of layer {layer!r}. Expected values of one coordinate, each once: "
             f"`{names[0]}` is one of {preview(labels[0])}.{did_you_mean(str(chosen[0]) if len(chosen) else '', labels[0])}"
         )
     to = np.full(len(labels[0]), -1, dtype=np.int64)
     to[at] = np.arange(len(at))
     return to[codes], [chosen]
+
+
+def check_rows(layer: str, value: torch.Tensor, n: int) -> None:
+    """Check that a layer holds the inputs as rows, with units behind.
+
+    Parameters
+    ----------
+    layer : str
+    value : Tensor
+        Of a pass of n inputs.
+    n : int
+
+    Raises
+    ------
+    UnsupportedModuleError
+    """
+    if value.ndim < 2 or len(value) != n:
+        raise UnsupportedModuleError(
+            f"The layer {layer!r} gives shape {tuple(value.shape)} for {n} inputs. Expected the inputs as its first dim and units behind "
+            "it: name another layer (a recurrent module needs batch_first=True)."
+        )
 
 
 def read_layers(responder: InnerResponder, piece: Piece, layers: Sequence[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -240,3 +261,24 @@ def run_late(
     ends = runs[[0, -1]]
     alike = ends.shape == (2, *out.shape) and torch.allclose(ends, out.expand_as(ends), rtol=1e-3, atol=1e-5)
     return runs[1:-1] if alike else None
+
+
+def parts_late(responder: InnerResponder, piece: Piece, values: Mapping[str, torch.Tensor], out: torch.Tensor) -> bool:
+    """Return whether copies of a piece may part at some layers.
+
+    Parameters
+    ----------
+    responder : InnerResponder
+    piece : Piece
+    values : mapping of str to Tensor
+        What the layers hold.
+    out : Tensor, (row, neuroid)
+        The responses.
+
+    Returns
+    -------
+    bool
+        False: they must part at the inputs.
+    """
+    none = {layer: torch.zeros(0, value[0].numel(), dtype=torch.bool, device=value.device) for layer, value in values.items()}
+    return run_late(responder, piece, none, values, out) is not None

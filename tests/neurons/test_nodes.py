@@ -6,7 +6,7 @@ import torch
 
 import brainalign as ba
 from brainalign.core.errors import CapabilityError, ParameterError, UnsupportedModuleError
-from brainalign.neurons.interventions.nodes import check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
+from brainalign.neurons.nodes import check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 
 COORDS = {"neuroid_id": np.arange(6), "token": np.repeat([0, 1, 2], 2), "unit": np.tile([0, 1], 3)}
 
@@ -46,10 +46,14 @@ def test_nodes_that_do_not_exist_are_refused(net):
         nodes_of("h", COORDS, ["head"])
     with pytest.raises(ParameterError, match=r"Got 3 of layer 'h'.*`token` is one of 0, 1, 2"):
         nodes_of("h", COORDS, ["token"], [1, 3])
+    with pytest.raises(ParameterError, match="Got nothing of layer 'h'"):
+        nodes_of("h", COORDS, ["token"], [])
     with pytest.raises(ParameterError, match="each once"):
         nodes_of("h", COORDS, ["token"], [1, 1])
     with pytest.raises(ParameterError, match="Got no layers"):
         find_layers(net, [])
+    with pytest.raises(ParameterError, match="'3', which matches none"):
+        find_layers(net, 3)
     with pytest.raises(ParameterError, match=r"'frist'.*Did you mean 'first'"):
         find_layers(net, {"frist": [0]})
     assert find_layers(net, {"first": [0], "s*": None}) == {"first": [0], "side": None}
