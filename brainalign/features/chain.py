@@ -23,6 +23,7 @@ from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.protocols import PresentationStep
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
+from brainalign.features.flat import flat, flat_labels, relabelled
 from brainalign.features.mixing import mix_responses, table_of
 from brainalign.features.per_band import PerBand
 
@@ -202,7 +203,7 @@ class Chain(BaseEstimator):
                 step = _for_bands(clone(step), X)
                 block = X if mask is None else X[mask]
                 labels = _labels_for(step, len(X), Y, mask, rows)
-                step.fit(block if _reads_labels(step) else _flat(block), *labels)
+                step.fit(block if _reads_labels(step) else flat(block), *labels)
             fitted.append(step)
             X = _transform(step, X, mixing, self.presentations_)
         if len(X) != len(Y):
@@ -332,7 +333,7 @@ def _labels_for(step: Any, n_rows: int, Y: Any, mask: Rows, rows: Rows) -> list[
     same_rows = n_rows == len(Y) if mask is None or rows is None else np.array_equal(mask, np.sort(rows))
     if not same_rows or "y" not in signature(step.fit).parameters:
         return []
-    y = _flat(Y if mask is None else Y[mask])
+    y = flat(Y if mask is None else Y[mask])
     return [y[:, 0] if y.shape[1] == 1 else y]
 
 
@@ -354,50 +355,12 @@ def _transform(step: Any, X: Any, mixing: list[Any] | None, table: pd.DataFrame 
         return mix_responses(step, mixing, X, table)
     if is_stateless(step) or _reads_labels(step):
         return step.transform(X)
-    values = np.asarray(step.transform(_flat(X)))
+    values = np.asarray(step.transform(flat(X)))
     if not isinstance(X, xr.DataArray):
         return values
-    before = _flat_labels(X)
+    before = flat_labels(X)
     after = before if isinstance(step, OneToOneFeatureMixin) else _new_labels(step, before, values.shape[1])
-    return _relabelled(X, values, after)
-
-
-def flatten_time(X: xr.DataArray) -> xr.DataArray:
-    """Return responses whose every (neuroid, time) is a neuroid, named ``"<id>@<seconds>s"``.
-
-    Parameters
-    ----------
-    X : DataArray, (presentation, neuroid[, time])
-
-    Returns
-    -------
-    DataArray, (presentation, neuroid)
-        With the neuroid coordinate ``time_s``; ``X`` itself where it has no time dim.
-    """
-    return _relabelled(X, _flat(X), _flat_labels(X)) if "time" in X.dims else X
-
-
-def _relabelled(X: xr.DataArray, values: np.ndarray[Any, Any], neuroids: dict[str, np.ndarray[Any, Any]]) -> xr.DataArray:
-    coords = {name: ("presentation", v) for name, v in coords_of(X, "presentation").items()}
-    coords |= {name: ("neuroid", v) for name, v in neuroids.items()}
-    attrs = {name: value for name, value in X.attrs.items() if name not in ("time_reference", "units")}
-    return xr.DataArray(values, dims=("presentation", "neuroid"), coords=coords, attrs=attrs, name=X.name)
-
-
-def _flat(X: Any) -> np.ndarray[Any, Any]:
-    return np.asarray(X).reshape(len(X), -1)
-
-
-def _flat_labels(X: xr.DataArray) -> dict[str, np.ndarray[Any, Any]]:
-    """Neuroid coordinates of ``_flat(X)``: with a time dim, every (neuroid, time) is a feature."""
-    labels = coords_of(X, "neuroid")
-    if "time" not in X.dims:
-        return labels
-    times = X.coords["time"].values
-    labels = {name: np.repeat(values, len(times)) for name, values in labels.items()}
-    stamps = [f"@{t:g}s" for t in times] * X.sizes["neuroid"]
-    names = [f"{name}{stamp}" for name, stamp in zip(labels["neuroid_id"].tolist(), stamps, strict=True)]
-    return {**labels, "neuroid_id": as_labels(names), "time_s": np.tile(times, X.sizes["neuroid"])}
+    return relabelled(X, values, after)
 
 
 def _new_labels(step: Any, labels: dict[str, np.ndarray[Any, Any]], width: int) -> dict[str, np.ndarray[Any, Any]]:

@@ -17,7 +17,8 @@ from brainalign.core.protocols import Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of, presentation_table, validate_stimuli
-from brainalign.features.chain import Chain, flatten_time
+from brainalign.features.chain import Chain
+from brainalign.features.flat import flatten_time
 
 _PREFIX = "source_"
 

@@ -15,7 +15,7 @@ from brainalign.engine.backend import move, to_numpy
 from brainalign.engine.moments import column_status, is_constant
 from brainalign.engine.solvers import RidgeSolution, solve_ridge
 from brainalign.engine.subsets import Subsets
-from brainalign.features.chain import flatten_time
+from brainalign.features.flat import flatten_time
 from brainalign.models.inner_folds import inner_splits
 from brainalign.models.mapping import LinearMapping, Values
 from brainalign.models.places import GRID, SPACE

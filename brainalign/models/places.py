@@ -11,7 +11,7 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import preview
 from brainalign.core.tables import coords_of
-from brainalign.features.chain import flatten_time
+from brainalign.features.flat import flatten_time
 
 Numbers = np.ndarray[Any, Any]
 

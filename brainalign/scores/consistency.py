@@ -19,7 +19,8 @@ from brainalign.dataset.split import Folds, split
 from brainalign.engine.correlate import pooled_pearson
 from brainalign.engine.moments import Numbers, fold_sums, pool_sums
 from brainalign.engine.reliability import extrapolate, split_half, split_halves
-from brainalign.features.chain import Chain, chain, flatten_time
+from brainalign.features.chain import Chain, chain
+from brainalign.features.flat import flatten_time
 from brainalign.models.ridge import Ridge
 
 _LEAST_STIMULI = 10

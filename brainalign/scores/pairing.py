@@ -19,7 +19,8 @@ from brainalign.core.tables import coords_of
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_if_repeated, presentations_in_rows
 from brainalign.dataset.split import Folds
-from brainalign.features.chain import Chain, flatten_time
+from brainalign.features.chain import Chain
+from brainalign.features.flat import flatten_time
 
 #: Steps that learn from the rows they see; done by hand, before any fold, they have seen the test rows too.
 FITTED_BY_HAND = ("Reduce",)
