@@ -9,7 +9,7 @@ from brainalign.features.flat import flat, flatten_time
 def test_every_neuroid_at_every_time_is_a_feature():
     values = np.random.default_rng(0).normal(size=(5, 2, 3))
     x = ba.responses(values, stimulus_id=list("abcde"), neuroid_id=["m", "n"], time=[0.0, 0.1, 0.2], modality="meg", system="s",
-                     region=["left", "right"], time_reference="onset")  # fmt: skip
+                     region=["left", "right"])  # fmt: skip
     out = ba.validate(flatten_time(x))
     assert out.neuroid_id.values.tolist() == ["m@0s", "m@0.1s", "m@0.2s", "n@0s", "n@0.1s", "n@0.2s"]
     assert out.region.values.tolist() == ["left"] * 3 + ["right"] * 3
