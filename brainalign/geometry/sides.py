@@ -57,7 +57,7 @@ class Side:
         return [np.ascontiguousarray(x[..., time if self.times is not None else 0]) for x in self.groups.values()]
 
 
-def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataArray | None = None) -> Side:
+def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataArray | None = None, stacklevel: int = 3) -> Side:
     """Return one side as numbers.
 
     Parameters
@@ -69,6 +69,8 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     side : {"source", "target"}
     trials_of : DataArray, optional
         The presentations that ``x`` averages, which are then kept apart.
+    stacklevel : int
+        Of the line that warnings name, as seen from here.
 
     Returns
     -------
@@ -101,7 +103,7 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
                 f"{int((~finite).sum())} of {finite.size} neuroids of {side} {label!r} have NaN or infinity and are left out of the "
                 f"comparison: {preview(part.neuroid_id.values[~finite])}.",
                 DegenerateNeuroidWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
             values = values[:, finite]
         if trials_of is not None:

@@ -365,7 +365,7 @@ def _of_repeats(
             f"similarity got ceiling='repeat', and {codes.max(initial=-1) + 1} of the {y.sizes['presentation']} stimuli are repeated in the "
             f"target. Expected at least {measure.least}: give other systems, `ceiling={{'name': responses}}`."
         )
-    side = side_of(target.isel(presentation=rows), name, "target")
+    side = side_of(target.isel(presentation=rows), name, "target", stacklevel=5)
     halves = split_halves(codes, n_draws, rng)
 
     def scores(x: Numbers) -> list[Numbers]:

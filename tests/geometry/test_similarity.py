@@ -168,6 +168,18 @@ def test_ceilings_come_from_repeats_or_from_other_systems(study):
         ba.similarity(study.network, study.brain, ceiling=0.5)
 
 
+def test_neuroids_left_out_of_a_score_or_a_ceiling_are_said_where_it_was_asked_for(study):
+    target, once = study.brain.copy(), study.network.copy()
+    target[0, 0] = np.nan  # the mean of both repeats is not
+    with pytest.warns(DegenerateNeuroidWarning, match="1 of 36 neuroids of target '' have NaN") as seen:
+        ba.similarity(study.network, target.assign_attrs(allow_nan=True), ceiling="repeat", n_draws=2)
+    assert [w.filename for w in seen] == [__file__]
+    once[0, 0] = np.nan
+    with pytest.warns(DegenerateNeuroidWarning, match="of source '' have NaN") as seen:
+        ba.similarity(once.assign_attrs(allow_nan=True), study.brain)
+    assert [w.filename for w in seen] == [__file__]
+
+
 def test_each_time_of_either_side_is_compared(study):
     out = ba.similarity(
         study.network, study.meg, by=("layer", None), n_permutations=9, ceiling="repeat", n_draws=2, random_state=0
