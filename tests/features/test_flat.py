@@ -7,7 +7,7 @@ from brainalign.features.flat import flat, flatten_time
 
 
 def test_every_neuroid_at_every_time_is_a_feature():
-    values = np.random.default_rng(0).normal(size=(5, 2, 3))
+    values = np.random.default_rng(0).normal(size=(5, 2, 3)).astype("float32")
     x = ba.responses(values, stimulus_id=list("abcde"), neuroid_id=["m", "n"], time=[0.0, 0.1, 0.2], modality="meg", system="s",
                      region=["left", "right"])  # fmt: skip
     out = ba.validate(flatten_time(x))
