@@ -15,6 +15,9 @@ def test_the_recipes_run_as_they_stand(tmp_path, monkeypatch):
         exec(piece, found)
     assert np.allclose(found["result"].ceiling, found["ceiling"])  # of the mean over people, not of one
     assert (found["result"].score > 0.7).all()
+    assert found["over_people"].ci_low.dims == ("source_system", "target_neuroid_id")
+    assert found["mine"].score.attrs["units"] == "squared response units"
+    assert (found["mine"].score_minus_best_control > 0).all()
     assert found["blocks"].shape == (12, 2)
     assert found["matrix"].sizes["stimulus"] == 3
     assert found["course"].sizes["time"] == 7
