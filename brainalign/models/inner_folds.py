@@ -61,7 +61,14 @@ def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Spl
     if groups is not None:
         return _grouped(np.asarray(groups), int(cv), n)
     if rows is not None:
-        return _checked([(fold.train, fold.test) for fold in split(rows, n_splits=int(cv), random_state=0).on(rows)], n)
+        try:
+            folds = split(rows, n_splits=int(cv), random_state=0).on(rows)
+        except SplitError as error:
+            raise SplitError(
+                f"{n} training rows cannot make {cv} inner folds, on which a mapping compares its alphas: {error} The `cv` of the mapping is "
+                "meant, not that of the score: lower it, or give one alpha."
+            ) from error
+        return _checked([(fold.train, fold.test) for fold in folds], n)
     if n < cv:
         raise SplitError(
             f"{n} training rows cannot make {cv} inner folds. Expected at least {cv}: lower `cv`, or give one alpha."
