@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error, or one in checked data.
+        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error, or one in checked data; 130 where it
+        was interrupted.
 
     Examples
     --------
@@ -63,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: with `resume = true`, and in `record`, the same command goes on from what is kept", file=sys.stderr)
+        return 130
     return 0
 
 

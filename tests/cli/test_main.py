@@ -144,6 +144,15 @@ def test_of_a_long_table_the_ends_are_printed(tmp_path, capsys):
     assert "400 rows, of which the first and the last are shown" in lines[-1]
 
 
+def test_an_interruption_is_one_line_and_a_status(tmp_path, capsys, monkeypatch):
+    def interrupt(lines):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brainalign.cli.program.run", interrupt)
+    assert main(["evaluate", write(tmp_path, 'source = "net.zarr"\ntarget = "brain.zarr"')]) == 130
+    assert capsys.readouterr().err.startswith("interrupted: with `resume = true`")
+
+
 def test_help_of_a_command_names_its_keys_and_where_they_are_explained(capsys):
     with pytest.raises(SystemExit):
         main(["rsa", "--help"])
