@@ -10,6 +10,7 @@ from typing import Any
 
 from brainalign.core.errors import BrainAlignError
 
+_MOST_ROWS = 200  # that are printed of a table
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 COMMANDS = {
     "record": "present stimuli to a network and store the responses of its layers",
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error, or one in checked data.
+        Exit status: 0, or 1 after an error that brainalign explains in one line on standard error, or one in checked data; 130 where it
+        was interrupted.
 
     Examples
     --------
@@ -62,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: with `resume = true`, and in `record`, the same command goes on from what is kept", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -174,7 +179,9 @@ def _show(command: str, made: dict[str, Any], spec: dict[str, Any]) -> None:
         print(f"{' × '.join(f'{n} {dim}' for dim, n in made['result'].sizes.items())} in {spec['store']}")
         return
     table = summary(made["result"]) if command == "evaluate" else tidy(made["result"])
-    print(table.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    print(table.to_string(index=False, max_rows=_MOST_ROWS, float_format=lambda value: f"{value:.3f}"))
+    if len(table) > _MOST_ROWS:
+        print(f"{len(table):,} rows, of which the first and the last are shown")
     if "store" in spec:
         print(f"saved in {spec['store']} as results/{spec.get('name', FUNCTION[command])}")
 

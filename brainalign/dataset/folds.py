@@ -282,7 +282,7 @@ def _refuse_empty(name: str, train: Array, test: Array, gap_s: float) -> None:
             because = f" with a gap of {gap_s:g} s" if side == "train on" and gap_s > 0 else ""
             raise SplitError(
                 f"fold {name!r} has nothing to {side}{because}: {int(test.sum())} test and {int(train.sum())} training rows of {len(test)}. "
-                "Expected at least one on each side: keep more presentations, use fewer folds, or a smaller gap_s."
+                "Expected at least one on each side: keep more presentations, use fewer folds, or a smaller gap: `cv=ba.split(x, gap_s=...)`."
             )
 
 

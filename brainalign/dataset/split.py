@@ -54,7 +54,8 @@ def split(
         One fixed split instead of folds. What is tested: rows, ``stimulus_id`` values, or the values of coordinates
         (``{"run": ["7", "8"]}``).
     gap_s : float, optional
-        Leave out training rows this close to a test row of the same run, in seconds. Default 10 for blocks of time, else 0.
+        Leave out training rows this close to a test row of the same run, in seconds. Default 10 for blocks of time (as long as
+        a block, where that is shorter), else 0.
     stratify : str, optional
         Coordinate whose values are spread evenly over the folds.
     shuffle : bool, optional
@@ -191,8 +192,7 @@ def _folded(table: pd.DataFrame, ask: _Request) -> _Plan:
         units, first = group_rows(table, ("stimulus_id",), owner="split")
         once = table.iloc[first].reset_index(drop=True)
         plan = _folded(once, ask)
-        gap = min(plan.gap_s, float(np.ptp(once["onset_s"])) / len(plan.names))  # a handful of events may last less than the gap
-        return replace(plan, fold=plan.fold[units], gap_s=gap, by=plan.by or ("stimulus_id",))
+        return replace(plan, fold=plan.fold[units], by=plan.by or ("stimulus_id",))
     in_time = (timed or "run" in table) and not repeats
     by = tuple(ask.by) if ask.by is not None else ()
     if not by and in_time and not ask.stratify and not ask.shuffle:
@@ -246,13 +246,16 @@ def _blocks(table: pd.DataFrame, runs: tuple[str, ...], n_splits: int, timed: bo
     if runs:
         codes, first = group_rows(table, runs, owner="split")
         run = np.argsort(_by_name(table, runs, first))[codes]
-    _refuse_few(len(table), n_splits, ("onset_s" if timed else "stimulus_id",))
-    order = np.lexsort((table["onset_s"].to_numpy(dtype=np.float64) if timed else np.arange(len(table)), run))
+    _refuse_few(len(table), n_splits, ("stimulus_id",))
+    places = table["onset_s"].to_numpy(dtype=np.float64) if timed else np.arange(len(table))
+    order = np.lexsort((places, run))
     fold = np.empty(len(table), dtype=np.int64)
     fold[order] = np.arange(len(table)) * n_splits // len(table)
     if not timed:
         return _Plan(f"contiguous blocks of rows{_UNTIMED}", _numbered(n_splits), fold)
-    return _Plan("contiguous blocks of time", _numbered(n_splits), fold, gap_s=DEFAULT_GAP_S)
+    lasting = sum(float(np.ptp(places[run == each])) for each in np.unique(run))
+    gap_s = min(DEFAULT_GAP_S, lasting / n_splits)  # a gap longer than a block would leave little of a short recording
+    return _Plan("contiguous blocks of time", _numbered(n_splits), fold, gap_s=gap_s)
 
 
 def _fixed(table: pd.DataFrame, test: Any, excluded: Mapping[str, Any]) -> _Plan:
@@ -347,9 +350,10 @@ def _strata(table: pd.DataFrame, name: str, units: Array, first: Array, by: tupl
 
 def _refuse_few(n_groups: int, n_splits: int, by: tuple[str, ...]) -> None:
     if n_groups < n_splits:
+        own = " Trials that are named by their event need `stimulus_id` values of their own." if by == ("stimulus_id",) else ""
         raise SplitError(
             f"split found {n_groups} values of {'+'.join(by)} for {n_splits} folds. Expected at least one for each: use fewer folds, or "
-            "group by something finer."
+            f"group by something finer.{own}"
         )
 
 

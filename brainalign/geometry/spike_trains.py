@@ -60,7 +60,10 @@ def spike_distance(
     if timescale_s != np.inf:
         check_number("timescale_s", timescale_s, owner="spike_distance", low=0.0, low_open=True)
     if "time" not in responses.dims:
-        raise SchemaError(f"spike_distance got responses with dims {responses.dims}. Expected counts in time.")
+        raise SchemaError(
+            f"spike_distance got responses with dims {responses.dims}. Expected counts in time, such as those of spikes "
+            "that are opened with `events=` and `edges_s=`."
+        )
     counts, times = responses.values, np.asarray(responses.time.values, dtype=np.float64)
     _refuse_other_than_counts(counts)
     codes, names = labels_of(responses, condition, parameter="condition")

@@ -64,8 +64,8 @@ def inner_splits(cv: Any, groups: Any, n: int, rows: xr.DataArray | None) -> Spl
             folds = split(rows, n_splits=int(cv), random_state=0).on(rows)
         except SplitError as error:
             raise SplitError(
-                f"{n} training rows cannot make the {cv} inner folds on which alphas are compared: {error} Or lower `cv` of the mapping, or give "
-                "one alpha."
+                f"{n} training rows cannot make {cv} inner folds, on which a mapping compares its alphas: {error} The `cv` of the mapping is "
+                "meant, not that of the score: lower it, or give one alpha."
             ) from error
         return _checked([(fold.train, fold.test) for fold in folds], n)
     if n < cv:

@@ -15,8 +15,8 @@ from brainalign.core.provenance import write_step
 _MEND = {
     "interval": "score with `n_bootstraps=1000`",
     "null percentile": "score with `n_permutations=1000`",
-    "best control": "score with `controls=`",
-    "ceiling": "score with `ceiling=` where stimuli are repeated",
+    "best control": "score with `controls=` of `ba.evaluate` or `ba.compare`",
+    "ceiling": "score with `ceiling=` of `ba.evaluate` or `ba.compare`, where stimuli are repeated",
     "n": "keep `n_presentations` in the result",
 }
 
@@ -119,7 +119,11 @@ def _interval(result: xr.Dataset) -> str:
         return ""
     low, high = _finite(result["ci_low"]), _finite(result["ci_high"])
     text = f"{_middle(low)} to {_middle(high)}"
-    return text if low.size == 1 else f"{text} (medians); {int((low > 0).sum())} of {low.size} lie above 0"
+    if low.size == 1:
+        return text
+    chance = next((name for name in ("chance", "score_chance") if name in result), None)
+    above = int((result["ci_low"] > (result[chance] if chance else 0.0)).sum())
+    return f"{text} (medians); {above} of {low.size} lie above {'chance' if chance else 0}"
 
 
 def _null_percentile(result: xr.Dataset) -> str:

@@ -138,7 +138,10 @@ def labels_of(x: xr.DataArray, dim: Any) -> list[str]:
     -------
     list of str
     """
-    return [str(value) for value in x[dim].values] if dim in x.coords else [str(i) for i in range(x.sizes[dim])]
+    if dim not in x.coords:
+        return [str(i) for i in range(x.sizes[dim])]
+    values = x[dim].values
+    return [str(float(f"{value:.4g}") if values.dtype.kind == "f" else value) for value in values]
 
 
 def in_words(name: str) -> str:

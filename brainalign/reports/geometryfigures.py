@@ -41,7 +41,8 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
     Parameters
     ----------
     rdm : DataArray, (..., stimulus, stimulus_2)
-        Each is drawn on its own colour scale, of its own percentiles: dissimilarities of two systems have no common scale.
+        Each is drawn on its own colour scale, of its own percentiles: dissimilarities of two systems have no common scale. Of more
+        than eight times, eight are shown, evenly spaced.
     order : sequence, optional
         Stimulus ids in the order wanted; default the RDM's own, sorted by its ``condition`` where it has one.
     title : str, optional
@@ -58,7 +59,8 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
     """
     if kind_of(rdm) != "rdm":
         raise ParameterError(f"rdm_panel got dims {tuple(rdm.dims)}. Expected (..., stimulus, stimulus_2): see `ba.rdm`.")
-    square = _ordered(rdm.transpose(..., "stimulus", "stimulus_2"), order)
+    times = [dim for dim in ("time", "time_2") if rdm.sizes.get(dim, 0) > _MOST_PANELS]
+    square = _ordered(rdm.isel({dim: _some(rdm.sizes[dim]) for dim in times}).transpose(..., "stimulus", "stimulus_2"), order)
     stack = square.values.reshape(-1, *square.shape[-2:])
     names = [" · ".join(labels) for labels in product(*(labels_of(square, dim) for dim in square.dims[:-2]))]
     columns = min(len(stack), 4)
@@ -81,7 +83,8 @@ def rdm_panel(rdm: xr.DataArray, *, order: Sequence[Any] | None = None, title: s
         for axes in figure.axes[len(stack) : n_rows * columns]:
             axes.set_visible(False)
         label = f"{rdm.attrs.get('metric', 'dissimilarity')} ({rdm.attrs['units']})" if rdm.attrs.get("units") else ""
-        caption = f"{square.shape[-1]} stimuli  ·  {label or rdm.attrs.get('metric', 'dissimilarity')}"
+        shown = "".join(f"  ·  {_MOST_PANELS} of {rdm.sizes[dim]:,} times" for dim in times)
+        caption = f"{square.shape[-1]} stimuli  ·  {label or rdm.attrs.get('metric', 'dissimilarity')}{shown}"
         figure.supxlabel(caption, size=8, color=INK, wrap=True)  # one matrix is narrower than most units
         if title:
             figure.suptitle(title, size=10)
@@ -127,7 +130,7 @@ def stimulus_map(rdm: xr.DataArray, *, along: str | None = None, by: str | None 
             f"stimulus_map got by={by!r}. Expected a coordinate of `stimulus`: {', '.join(known)}.{did_you_mean(by, known)}"
         )
     kinds = rdm[by].values.astype(object).astype(str) if by else np.full(rdm.sizes["stimulus"], "")
-    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_PANELS)).round().astype(int))
+    shown = _some(len(steps))
     columns = min(len(shown), 4)
     n_rows = -(-len(shown) // columns)
     with house_style():
@@ -259,6 +262,11 @@ def _wins(result: xr.Dataset, models: Any) -> np.ndarray[Any, Any] | None:
     for k, (i, j) in enumerate(combinations(range(n), 2)):
         out[i, j], out[j, i] = (p[k] <= 0.05) & (gaps[k] > 0), (p[k] <= 0.05) & (gaps[k] < 0)
     return out
+
+
+def _some(n: int) -> np.ndarray[Any, Any]:
+    """Return positions of as many panels as are drawn, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(n, _MOST_PANELS)).round().astype(int))
 
 
 def _ordered(rdm: xr.DataArray, order: Sequence[Any] | None) -> xr.DataArray:

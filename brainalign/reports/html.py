@@ -28,6 +28,7 @@ from brainalign.reports.drawing import house_style, in_words
 from brainalign.reports.exemplarfigures import exemplar_panel
 from brainalign.reports.figures import TIMES
 from brainalign.reports.table import beside, kind_of, summary, tidy
+from brainalign.reports.timefigures import TWO_TIMES
 from brainalign.reports.writing import write_whole
 
 MAX_TABLE_ROWS = 60
@@ -190,8 +191,8 @@ def _figures(item: Any) -> Iterator[tuple[str, Any]]:
                 "bars are intervals, the band is the noise ceiling; dots mark p ≤ .05, corrected",
                 geometryfigures.comparison(item),
             )
-        if set(dims) == {"train_time", "test_time"}:
-            yield "learned at one time, tested at another; the contour surrounds p ≤ .05, corrected", figures.generalization(item)
+        if isinstance(item, xr.Dataset) and any(set(dims) == set(pair) for pair in TWO_TIMES):
+            yield "scores between all times; a contour surrounds p ≤ .05, corrected", figures.generalization(item)
         elif len(sides) == 2 and len(dims) - len(sides) < 2:
             yield "scores; the best source of each target is framed", figures.heatmap(item)
             if isinstance(item, xr.Dataset) and "score_normalized" in item:

@@ -25,6 +25,11 @@ from brainalign.reports.drawing import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Dims of results over two times, the vertical axis first, and what axes call them.
+TWO_TIMES = {
+    ("train_time", "test_time"): ("time learned (s)", "time tested (s)"),
+    ("source_time", "target_time"): ("time of the source (s)", "time of the target (s)"),
+}
 #: What the one dim of times of a result may be called.
 TIMES = ("time", "source_time", "target_time")
 
@@ -57,8 +62,9 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
     score = result["score"] if isinstance(result, xr.Dataset) else result
     panels = _panels(result, by)
     best = np.nanargmin if str(result.attrs.get("direction", "")).startswith("lower") else np.nanargmax
-    known = isinstance(result, xr.Dataset) and "chance" in result and result["chance"].ndim == 0
-    chance = float(result["chance"]) if known else 0.0
+    levels = np.unique(result["chance"]) if isinstance(result, xr.Dataset) and "chance" in result else np.empty(0)
+    known = len(levels) == 1  # of all systems, where several were decoded
+    chance = float(levels[0]) if known else 0.0
     with house_style():
         figure = new_figure((max(3.8, 2.9 * len(panels) + 0.8), 2.9))
         grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
@@ -90,18 +96,19 @@ def time_course(result: xr.Dataset | xr.DataArray, *, by: str | None = None, tit
 
 
 def generalization(result: xr.Dataset, *, title: str | None = None) -> Figure:
-    """Draw what is learned at each time and tested at each other.
+    """Draw what is learned at each time and tested at each other, or how two sides compare at each of their times.
 
     Parameters
     ----------
-    result : Dataset, (train_time, test_time)
-        Of ``ba.decode_time(..., generalize=True)``.
+    result : Dataset, (train_time, test_time) or (source_time, target_time)
+        Of ``ba.decode_time(..., generalize=True)``, or of ``ba.compare_rdms`` of two sides that have times.
     title : str, optional
 
     Returns
     -------
     matplotlib.figure.Figure
-        White is chance. The contour surrounds p ≤ .05, corrected (``p_value_cluster``, or else ``p_value_max``), where the result has them.
+        White is chance, where the result says it, else 0. The contour surrounds p ≤ .05, corrected (``p_value_cluster``, or else
+        ``p_value_max``), where the result has them.
 
     Raises
     ------
@@ -109,15 +116,16 @@ def generalization(result: xr.Dataset, *, title: str | None = None) -> Figure:
         A result of other dims.
     """
     score = result["score"] if isinstance(result, xr.Dataset) and "score" in result else None
-    if score is None or set(score.dims) != {"train_time", "test_time"}:
+    dims = next((pair for pair in TWO_TIMES if score is not None and set(score.dims) == set(pair)), None)
+    if score is None or dims is None:
         raise ParameterError(
-            f"generalization got dims {getattr(score, 'dims', 'no score')}. Expected ('train_time', 'test_time'): a result of "
-            "`ba.decode_time(..., generalize=True)`."
+            f"generalization got dims {getattr(score, 'dims', 'no score')}. Expected ('train_time', 'test_time'), a result of "
+            "`ba.decode_time(..., generalize=True)`, or ('source_time', 'target_time'), of `ba.compare_rdms` of RDMs over time."
         )
-    score = score.transpose("train_time", "test_time")
+    score = score.transpose(*dims)
     values, chance = score.values.astype(float), float(result["chance"]) if "chance" in result else 0.0
     reach = float(np.nanmax(np.abs(values - chance))) or 1.0
-    x, y = score["test_time"].values, score["train_time"].values
+    y, x = (score[dim].values for dim in dims)
     p = _corrected(result)
     with house_style():
         figure = new_figure((4.0, 3.5))
@@ -126,16 +134,18 @@ def generalization(result: xr.Dataset, *, title: str | None = None) -> Figure:
             x, y, values, cmap="RdBu_r", vmin=chance - reach, vmax=chance + reach, shading="nearest", rasterized=True
         )
         axes.plot([max(x[0], y[0]), min(x[-1], y[-1])], [max(x[0], y[0]), min(x[-1], y[-1])], color=FAINT, lw=0.6)
-        found = None if p is None else (p.transpose("train_time", "test_time").values <= 0.05).astype(float)
+        found = None if p is None else (p.transpose(*dims).values <= 0.05).astype(float)
         if found is not None and 0 < found.mean() < 1:
             axes.contour(x, y, found, levels=[0.5], colors=INK, linewidths=0.8)
+            clusters = "clusters with " if "p_value_cluster" in result else ""
+            figure.supxlabel(f"contour: {clusters}p ≤ .05, corrected", size=7, color=FAINT)
         axes.axhline(0, color=FAINT, lw=0.6)
         axes.axvline(0, color=FAINT, lw=0.6)
         axes.set_aspect("equal")
-        axes.set_xlabel("time tested (s)")
-        axes.set_ylabel("time learned (s)")
+        axes.set_ylabel(TWO_TIMES[dims][0])
+        axes.set_xlabel(TWO_TIMES[dims][1])
         bar = figure.colorbar(image, ax=axes, shrink=0.9, pad=0.03)
-        bar.set_label(f"{unit_of(result, 'score')} (white: chance, {chance:.3g})")
+        bar.set_label(f"{unit_of(result, 'score')} (white: {'chance, ' if 'chance' in result else ''}{chance:.3g})")
         bar.outline.set_visible(False)
         write_title(axes, title)
     return figure

@@ -17,7 +17,7 @@ from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
 from brainalign.engine.moments import Numbers, known_mean
 from brainalign.engine.onset import onset_and_peak
-from brainalign.scores.units import check_result, check_seeds, unit_scores
+from brainalign.scores.units import chance_of, check_result, check_seeds, unit_scores
 
 
 def bootstrap(
@@ -59,7 +59,7 @@ def bootstrap(
     Returns
     -------
     Dataset
-        ``score``, ``ci_low`` and ``ci_high`` with the dims of the score; ``n_bootstraps``. With ``onset`` also ``onset`` and ``peak`` in
+        ``score``, ``ci_low`` and ``ci_high`` with the dims of the score; ``chance``, where the result has it; ``n_bootstraps``. With ``onset`` also ``onset`` and ``peak`` in
         seconds, each with ``_low`` and ``_high``, and its dims without ``time``. With ``between`` or a dict also
         ``difference`` (pair, ...), the first minus the second of each pair, with ``difference_low``, ``difference_high`` and two-sided
         ``p_value``, ``p_value_fdr`` and ``p_value_max``, which holds for all pairs and scores together; under models="any" of folds
@@ -121,6 +121,8 @@ def bootstrap(
     low, high = drawn.interval(level)
     named = {"score": drawn.score, "ci_low": low, "ci_high": high}
     out = xr.Dataset({name: template.copy(data=values) for name, values in named.items()})
+    if "chance" in joined:
+        out["chance"] = chance_of(joined, template)
     if onset is not None:
         out = out.merge(_latencies(template, drawn, joined, onset, level), compat="no_conflicts")
     if between is not None:
@@ -222,8 +224,7 @@ def _latencies(template: xr.DataArray, drawn: Drawn, result: xr.Dataset, share: 
             "`ba.decode_time`."
         )
     axis, times = template.dims.index("time"), np.asarray(template.time.values, dtype=np.float64)
-    chance = result.chance if "chance" in result else xr.DataArray(0.0)
-    chance = chance.mean([dim for dim in chance.dims if dim not in template.dims])  # that of units is over them too
+    chance = chance_of(result, template) if "chance" in result else 0.0
     level_of_chance = (xr.zeros_like(template) + chance).transpose(*template.dims).values
     kept = template.isel(time=0, drop=True)
 

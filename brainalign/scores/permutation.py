@@ -82,7 +82,8 @@ def permutation_test(
         ``score`` with ``p_value``, ``p_value_fdr`` and ``p_value_max`` (as :func:`evaluate`'s): Pearson r (neuroid[, time]), pooled over
         runs around the mean of each, higher than chance; the mean score over units, higher than ``against``; the mean difference
         x − y, or the correlation of two maps, either way from zero. Over folds without refits these are ``p_value_bound``,
-        ``p_value_bound_fdr`` and ``p_value_bound_max``. With clusters ``p_value_cluster``. The attr ``null`` names the null,
+        ``p_value_bound_fdr`` and ``p_value_bound_max``. With clusters ``p_value_cluster``; of one result over units its ``chance``, where it
+        has it. The attr ``null`` names the null,
         ``assumes`` what it rests on.
 
     Raises

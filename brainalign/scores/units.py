@@ -121,6 +121,23 @@ def unit_scores(result: xr.Dataset, over: str, *, owner: str, variable: str = "s
     return found
 
 
+def chance_of(result: xr.Dataset, score: xr.DataArray) -> xr.DataArray:
+    """Return what a result calls chance, of a score that is a mean over some of its dims.
+
+    Parameters
+    ----------
+    result : Dataset
+        With ``chance``.
+    score : DataArray
+
+    Returns
+    -------
+    DataArray
+        Of no dims but those of the score.
+    """
+    return result["chance"].mean([dim for dim in result["chance"].dims if dim not in score.dims])
+
+
 def sign_test(
     x: Any, y: Any, over: str | None, against: float | None, n: int, rng: np.random.Generator, *, clusters: str | None = None
 ) -> xr.Dataset:
@@ -178,6 +195,8 @@ def sign_test(
     tested = with_p_values(out.assign(score=out.score.copy(data=observed)), null, name=p_name)
     if clusters is not None:
         tested["p_value_cluster"] = (tested.score.dims, _clusters(scores, values, signs, clusters, two_sided=y is not None))
+    if y is None and "chance" in x:
+        tested["chance"] = chance_of(x, out.score)
     what = "differences" if y is not None else "scores"
     level = "chance" if np.ndim(no_effect) else f"{no_effect:g}"
     assumes = f"{what} of units are independent and as likely above {level} as below{assumes}"

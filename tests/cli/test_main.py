@@ -131,6 +131,28 @@ def test_with_resume_tiles_are_kept_and_a_finished_result_is_opened_again(store,
     assert found.score.sizes["neuroid"] == 12
 
 
+def test_of_a_long_table_the_ends_are_printed(tmp_path, capsys):
+    path, times = str(tmp_path / "timed.zarr"), np.arange(20) / 10
+    for name in ("meg", "eeg"):
+        values = np.random.default_rng(0).normal(size=(4, 5, 20))
+        x = ba.responses(values, stimulus_id=list("abcd"), neuroid_id=range(5), time=times, modality=name, system=name)
+        ba.save(x, path)
+    sides = "".join(f'{side} = {{path = "{path}", name = "{n}"}}\n' for side, n in (("source", "meg"), ("target", "eeg")))
+    assert main(["rsa", write(tmp_path, sides)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 210
+    assert "400 rows, of which the first and the last are shown" in lines[-1]
+
+
+def test_an_interruption_is_one_line_and_a_status(tmp_path, capsys, monkeypatch):
+    def interrupt(lines):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("brainalign.cli.program.run", interrupt)
+    assert main(["evaluate", write(tmp_path, 'source = "net.zarr"\ntarget = "brain.zarr"')]) == 130
+    assert capsys.readouterr().err.startswith("interrupted: with `resume = true`")
+
+
 def test_help_of_a_command_names_its_keys_and_where_they_are_explained(capsys):
     with pytest.raises(SystemExit):
         main(["rsa", "--help"])

@@ -363,3 +363,33 @@ def test_what_is_no_name_is_refused(bad):
         ba.average_repeats(x, by=bad)
     with pytest.raises(ba.errors.ParameterError, match="'stratify' parameter of split must be a name"):
         ba.split(x, n_splits=2, stratify=bad)
+
+
+def test_the_gap_of_a_short_recording_is_no_longer_than_a_block():
+    for n, gap in ((100, 10.0), (20, 19 * 0.5 / 5)):
+        x = ba.responses(
+            np.zeros((n, 1)),
+            stimulus_id=[f"v{i}" for i in range(n)],
+            neuroid_id=[0],
+            modality="spikes",
+            system="m",
+            run="1",
+            onset_s=0.5 * np.arange(n),
+        )
+        folds = ba.split(x)
+        assert folds.describe()["gap_s"] == pytest.approx(min(gap, (n - 1) * 0.5 / 5))
+        assert all(len(fold.train) for fold in folds.on(x))
+
+
+def test_alternating_events_are_said_to_share_their_ids():
+    x = ba.responses(
+        np.zeros((20, 1)),
+        stimulus_id=["square", "press"] * 10,
+        neuroid_id=[0],
+        modality="eeg",
+        system="p",
+        run="1",
+        onset_s=1.0 * np.arange(20),
+    )
+    with pytest.raises(ba.errors.SplitError, match=r"2 values of stimulus_id for 5 folds.* Trials that are named by their event"):
+        ba.split(x)

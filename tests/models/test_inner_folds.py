@@ -88,3 +88,11 @@ def test_weights_may_be_a_coordinate():
 def test_impossible_weights_are_named(given):
     with pytest.raises(ParameterError, match=r"'sample_weight' parameter must .* be 3 finite numbers .* Got"):
         row_weights(given, 3, None)
+
+
+def test_what_inner_folds_lack_is_said_of_them_and_not_of_the_outer_ones():
+    x = ba.responses(np.eye(4), stimulus_id=list("abcd"), neuroid_id=range(4), modality="meg", system="p")
+    with pytest.raises(
+        SplitError, match=r"4 training rows cannot make 5 inner folds, .* split found 4 values .* not that of the score"
+    ):
+        inner_splits(5, None, 4, x)

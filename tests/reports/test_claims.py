@@ -110,3 +110,12 @@ def test_geometries_have_bounds_and_stimuli():
 
 def test_nothing_defined_is_said(scores):
     assert told(scores.assign(score=scores.score * np.nan))["effect"] == "pearson is not defined"
+
+
+def test_intervals_are_held_against_chance():
+    result = xr.Dataset(
+        {"score": ("time", [0.5, 0.9]), "ci_low": ("time", [0.4, 0.8]), "ci_high": ("time", [0.6, 0.95]), "chance": 0.5},
+        attrs={"metric": "auc"},
+    )
+    assert told(result)["interval"].endswith("1 of 2 lie above chance")
+    assert told(result.drop_vars("chance"))["interval"].endswith("2 of 2 lie above 0")

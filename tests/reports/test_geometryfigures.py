@@ -152,3 +152,13 @@ def test_of_many_times_eight_are_shown(rdms):
     assert titles[-1].startswith("0.29")
     with pytest.raises(ba.errors.ParameterError, match="select along the others"):
         geometryfigures.stimulus_map(many.expand_dims("layer"))
+
+
+def test_of_many_times_eight_rdms_are_drawn_and_named_shortly(rdms):
+    times = np.arange(40) / 3 - 0.2
+    many = xr.concat([rdms[0]] * len(times), xr.Variable("time", times))
+    figure = geometryfigures.rdm_panel(many)
+    panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert [axes.get_title() for axes in panels][::7] == ["-0.2", "12.8"]
+    assert len(panels) == 8
+    assert "8 of 40 times" in figure.get_supxlabel()

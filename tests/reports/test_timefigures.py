@@ -1,5 +1,7 @@
 """Figures over time: what is drawn, and that it says what it is."""
 
+import base64
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -64,6 +66,9 @@ def test_time_course_has_its_chance_and_says_what_its_marks_are():
     for mark in ("chance (0.5)", "dot: peak", "95% interval", "clusters with p ≤ .05"):
         assert mark in note
     assert figures.time_course(decoded()).get_supxlabel() == "dot: peak"
+    people = xr.concat([decoded(chance=0.5)] * 3, xr.Variable("source", list("abc")))
+    assert "chance (0.5)" in figures.time_course(people).get_supxlabel()
+    assert people.chance.dims == ("source",)
     bounded = figures.time_course(decoded(p_value_bound_max=("time", [1.0, 1.0, 0.01, 0.01]))).get_supxlabel()
     assert "line at the foot: p ≤ .05, corrected" in bounded
 
@@ -84,3 +89,25 @@ def test_generalization_is_centred_on_chance_and_surrounds_what_is_found():
     assert "chance, 0.25" in bar.get_ylabel()
     with pytest.raises(ba.errors.ParameterError, match="generalize=True"):
         figures.generalization(decoded())
+
+
+def test_generalization_draws_two_sides_over_their_times_and_says_what_the_contour_is(tmp_path):
+    dims, p = ("source_time", "target_time"), np.ones((3, 4))
+    p[0, 1:3] = 0.01
+    result = xr.Dataset(
+        {"score": (dims, np.arange(12.0).reshape(3, 4) / 12), "p_value_cluster": (dims, p)},
+        coords={"source_time": [0.0, 0.1, 0.2], "target_time": [0.0, 0.1, 0.2, 0.3]},
+        attrs={"metric": "spearman"},
+    )
+    figure = figures.generalization(result.transpose("target_time", ...))
+    axes, bar = figure.axes
+    assert axes.collections[0].get_array().shape == (3, 4)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("time of the target (s)", "time of the source (s)")
+    assert bar.get_ylabel() == "Spearman ρ (white: 0)"
+    assert figure.get_supxlabel() == "contour: clusters with p ≤ .05, corrected"
+    assert "<svg" in figure_text(ba.reports.report(result, tmp_path / "page.html"))
+
+
+def figure_text(page):
+    """Return the first figure of a page."""
+    return base64.b64decode(page.read_text(encoding="utf-8").split("svg+xml;base64,")[1].split('"')[0]).decode()

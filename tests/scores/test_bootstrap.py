@@ -200,6 +200,7 @@ def test_onsets_and_peaks_of_every_layer():
     )
     out = ba.bootstrap(result, over="subject", onset=0.5, random_state=0)
     assert out.onset.dims == out.peak_high.dims == ("layer",)
+    assert float(out.chance) == float(ba.bootstrap(result.assign(chance=("subject", [0.5] * 10)), over="subject").chance) == 0.5
     assert (out.onset_low <= [0.1, 0.15]).all()
     assert (out.onset_high >= [0.1, 0.15]).all()
     assert float(out.onset_high[0]) < float(out.onset_low[1])

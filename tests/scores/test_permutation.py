@@ -166,6 +166,7 @@ def test_clusters_over_people_ask_for_people_and_times():
     x, y = (xr.Dataset({"score": s, "chance": 0.5}) for s in (score, 0.5 + 0 * score))
     out = ba.permutation_test(x, over="subject", clusters="tfce", n_permutations=255, random_state=0)
     assert out.p_value_cluster.dims == ("time", "layer")
+    assert float(out.chance) == 0.5
     assert (out.p_value_cluster.values < 0.05).tolist() == [[False, 1 < t < 5] for t in range(6)]
     both = ba.permutation_test(y, x, over="subject", clusters="mass", random_state=0)
     assert (both.p_value_cluster.values[2:5, 1] < 0.05).all()  # lower counts too

@@ -130,7 +130,8 @@ def open_meeg(
         stimulus_column = None
     elif how.given():
         raise ParameterError(
-            f"open_meeg got {', '.join(how.given())} for {name!r}, which is epoched already. They are for raw recordings only."
+            f"open_meeg got {', '.join(how.given())} for {name!r}, which is epoched already. Expected these for raw recordings only: leave them "
+            "out, or have MNE do it (`epochs.apply_baseline(...)`, `epochs.crop(...)`) and open its object."
         )
     elif proj and not is_file:
         loaded = (
@@ -187,9 +188,11 @@ def _pick(instance: Any, picks: Any, name: str) -> Any:
         return copy.pick(picks, exclude=(), verbose="error")
     except (ValueError, TypeError) as error:
         present = sorted(set(instance.get_channel_types()))
+        known = [*present, *instance.ch_names]
+        unknown = [str(each) for each in np.atleast_1d(picks) if str(each) not in known]
         raise ParameterError(
-            f"{name!r} has no channels for picks={picks!r} ({' '.join(str(error).split())[:200]}). Expected channel types among {present}, "
-            f"or names such as {preview(instance.ch_names)}; a channel whose unit is no voltage and no field is 'misc'."
+            f"{name!r} has no channels for picks={picks!r}. Expected channel types among {present}, or names such as "
+            f"{preview(instance.ch_names)}; a channel whose unit is no voltage and no field is 'misc'.{did_you_mean(''.join(unknown[:1]), known)}"
         ) from error
 
 

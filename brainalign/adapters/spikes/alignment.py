@@ -260,7 +260,8 @@ def check_edges(edges_s: Any, *, owner: str) -> np.ndarray:
         edges = np.empty(0)
     if edges.ndim != 1 or edges.size < 2 or not np.isfinite(edges).all():
         raise ParameterError(
-            f"The 'edges_s' parameter of {owner} must be at least two finite seconds. Got {preview(np.atleast_1d(edges_s))} instead."
+            f"The 'edges_s' parameter of {owner} must be the edges of bins: at least two finite seconds, such as "
+            f"`np.arange(0.0, 60.0, 0.1)`. Got {preview(np.atleast_1d(edges_s))} instead."
         )
     steps = np.diff(edges)
     if not (steps > 0).all():

@@ -116,7 +116,8 @@ def open_nwb(
         else:
             if edges is None:
                 raise ParameterError(
-                    f"open_nwb needs `edges_s=` for the units of {source}. Expected the edges of bins in seconds."
+                    f"open_nwb needs `edges_s=` for the units of {source}. Expected the edges of bins in seconds, such as "
+                    "`np.arange(0.0, 60.0, 0.1)`, or with `events=` those around each event."
                 )
             if member(file, "units") is None:
                 raise FormatError(f"{str(path)!r} has no `units`. It holds {_what_is_there(file)}.")

@@ -108,6 +108,8 @@ def test_bad_and_other_channels():
     assert open_meeg(made, system="s", picks="grad").shape[1] == 1
     with pytest.raises(ParameterError, match=r"picks='eeg'.*\['eog', 'grad', 'mag'\]"):
         open_meeg(made, system="s", picks="eeg")
+    with pytest.raises(ParameterError, match=rf"Did you mean '{made.ch_names[0]}'"):
+        open_meeg(made, system="s", picks=[made.ch_names[0] + "x"])
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -199,6 +201,8 @@ def test_raw_recordings_ask_for_all_that_is_needed():
         open_meeg(raw(), system="s", events=pd.DataFrame({"stimulus_id": ["a", "b"], "onset_s": [1, np.nan]}), tmin=0, tmax=1)
     with pytest.raises(ParameterError, match="tmin for 'EpochsArray', which is epoched already"):
         open_meeg(epochs(), system="s", tmin=0.0)
+    with pytest.raises(ParameterError, match=r"Expected these for raw recordings only: .*`epochs.apply_baseline"):
+        open_meeg(epochs(), system="s", baseline=(None, 0))
     with pytest.raises(ParameterError, match="got a ndarray"):
         open_meeg(events, system="s")
 
