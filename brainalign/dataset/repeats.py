@@ -32,9 +32,9 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     Returns
     -------
     DataArray, (presentation, neuroid[, time])
-        One row for each value of ``by``, in the order in which they first appear. Presentation coordinates that are
-        constant within every row's presentations are kept, others are dropped; ``n_repeats`` counts the presentations (of
-        rows that are averages already, those that are in them).
+        One row for each value of ``by``, in the order in which they first appear: the mean of its presentations, of which rows that are
+        averages already count for as many as are in them. Presentation coordinates that are
+        constant within every row's presentations are kept, others are dropped; ``n_repeats`` counts the presentations.
         Where ``by`` puts several stimuli together, ``stimulus_id`` becomes the value of ``by`` (joined with ``/``).
         Integers become float32. Where NaN is declared (attr ``allow_nan``) it is left out of the mean; elsewhere it
         propagates.
@@ -59,11 +59,12 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     names = check_names("by", by, owner="average_repeats")
     codes, first = group_rows(presentation_table(x), names, owner="average_repeats")
     ignore_nan = bool(x.attrs.get("allow_nan", False))
-    out = xr.DataArray(_means(x.data, codes, len(first), ignore_nan), dims=x.dims, attrs=x.attrs, name=x.name)
+    counts = presentations_in_rows(x)
+    out = xr.DataArray(_means(x.data, codes, len(first), counts, ignore_nan), dims=x.dims, attrs=x.attrs, name=x.name)
     rows = {name: values[first] for name, values in coords_of(x, "presentation").items() if is_constant(values, codes, first)}
     if "stimulus_id" not in rows:
         rows["stimulus_id"] = _joined(x, names, first)
-    rows["n_repeats"] = np.bincount(codes, presentations_in_rows(x), minlength=len(first)).astype(np.int64)
+    rows["n_repeats"] = np.bincount(codes, counts, minlength=len(first)).astype(np.int64)
     others = {name: coord.variable for name, coord in x.coords.items() if "presentation" not in coord.dims}
     out = out.assign_coords({**others, **{name: ("presentation", values) for name, values in rows.items()}})
     return write_step(out, "average_repeats", params={"by": list(names)}, inputs={"responses": x})
@@ -261,24 +262,27 @@ def _joined(x: xr.DataArray, names: Sequence[str], first: np.ndarray[Any, Any]) 
     return as_labels(["/".join(values) for values in zip(*parts, strict=True)])
 
 
-def _means(values: Any, codes: np.ndarray[Any, Any], n_groups: int, ignore_nan: bool) -> Any:
+def _means(values: Any, codes: np.ndarray[Any, Any], n_groups: int, counts: np.ndarray[Any, Any], ignore_nan: bool) -> Any:
     """Mean over the rows of each group; a lazy array is averaged block by block along its neuroids."""
     order = np.argsort(codes, kind="stable")
+    weights = counts[order].reshape(-1, *(1,) * (values.ndim - 1))
     starts = np.searchsorted(codes[order], np.arange(n_groups))
     dtype = values.dtype if values.dtype.kind == "f" else np.dtype(np.float32)
     if isinstance(values, np.ndarray):
-        return _block_means(values, order, starts, ignore_nan, dtype)
+        return _block_means(values, order, starts, weights, ignore_nan, dtype)
     whole = values.rechunk({0: -1})
-    return whole.map_blocks(_block_means, order, starts, ignore_nan, dtype, chunks=((n_groups,), *whole.chunks[1:]), dtype=dtype)
+    return whole.map_blocks(
+        _block_means, order, starts, weights, ignore_nan, dtype, chunks=((n_groups,), *whole.chunks[1:]), dtype=dtype
+    )
 
 
-def _block_means(values: Any, order: Any, starts: Any, ignore_nan: bool, dtype: Any) -> np.ndarray[Any, Any]:
+def _block_means(values: Any, order: Any, starts: Any, weights: Any, ignore_nan: bool, dtype: Any) -> np.ndarray[Any, Any]:
     # Sums in float64: the mean of many float32 responses would otherwise depend on their order.
-    counts = np.diff(np.append(starts, len(order))).reshape(-1, *(1,) * (values.ndim - 1))
-    if not ignore_nan:
-        return (np.add.reduceat(values[order], starts, axis=0, dtype=np.float64) / counts).astype(dtype)
-    known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
-    sums = np.add.reduceat(np.where(known, values, 0)[order], starts, axis=0, dtype=np.float64)
-    n_known = np.add.reduceat(known[order], starts, axis=0, dtype=np.int64)
+    rows = values[order]
+    known = ~np.isnan(rows) if ignore_nan and rows.dtype.kind == "f" else np.ones(weights.shape, dtype=bool)
+    rows = rows if known.all() else np.where(known, rows, 0)
+    rows = rows if (weights == 1).all() else rows * weights.astype(np.float64)
+    sums = np.add.reduceat(rows, starts, axis=0, dtype=np.float64)
+    n_known = np.add.reduceat(known * weights, starts, axis=0, dtype=np.int64)
     with np.errstate(invalid="ignore"):
         return np.where(n_known > 0, sums / np.maximum(n_known, 1), np.nan).astype(dtype)

@@ -139,6 +139,24 @@ def test_a_verb_with_such_stimuli_says_so_rather_than_p_of_one():
     assert float(ba.permutation_test(*[ba.average_repeats(x)] * 2, n_permutations=9, random_state=0).p_value.max()) == 0.1
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("allow_nan", [False, True])
+def test_averages_of_sessions_count_for_as_many_presentations_as_are_in_them(lazy, allow_nan):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(40, 3))
+    values[5, 1] = np.nan if allow_nan else 0.0
+    ids, session = rng.choice(list("abc"), 40), rng.choice(["1", "1", "1", "2"], 40)
+    x = ba.responses(
+        values, stimulus_id=ids, neuroid_id=range(3), modality="fmri", system="s", session=session, allow_nan=allow_nan
+    )
+    once, sessions = ba.average_repeats(x), ba.average_repeats(x, by=("stimulus_id", "session"))
+    twice = ba.average_repeats(sessions.chunk(neuroid=2) if lazy else sessions)
+    assert twice.n_repeats.values.tolist() == once.n_repeats.values.tolist()
+    sound = [0, 2] if allow_nan else [0, 1, 2]  # how many of an average were missing is not known any more
+    np.testing.assert_allclose(twice.values[:, sound], once.values[:, sound], atol=1e-6)
+    assert np.isfinite(twice.values).all()
+
+
 def test_averaging_leaves_single_presentations_alone():
     x = make(np.ones((2, 1)), "ab")
     assert average_if_repeated(x) is x

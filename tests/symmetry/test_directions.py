@@ -91,7 +91,7 @@ PAIR_VERBS = {
         random_state=0,
     ),
     "hierarchy": lambda source, target: ba.hierarchy(
-        ba.compare(source, target, by=("group", "group"), model=ba.Ridge(alphas=[10.0]), cv=3, controls="none", random_state=0),
+        ba.compare(source, target, by=("group", "group"), model=ba.Ridge(alphas=[10.0]), cv=3, controls="none", random_state=2),
         np.unique(target.group),
     ),
     "recovery_study": lambda source, target: ba.recovery_study(
