@@ -92,6 +92,17 @@ def evidence(result: xr.Dataset) -> pd.DataFrame:
     DataFrame
         Columns ``evidence`` and ``value``: hypothesis, alternative and test (of a :func:`claim`), effect, interval, null
         percentile, best control, ceiling, n.
+
+    Raises
+    ------
+    ParameterError
+        No result with scores.
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"score": ("neuroid", [0.3, 0.5])}, attrs={"metric": "pearson"})
+    >>> evidence(result).set_index("evidence").value["effect"]
+    'pearson 0.400, median of 2 scores (quartiles 0.350 and 0.450)'
     """
     said = claim_of(result)
     rows = {name: said.get(name, "missing: `ba.reports.claim`") for name in ("hypothesis", "alternative", "test")}

@@ -81,12 +81,19 @@ def findings(result: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     result : Dataset
+        Of :func:`check`.
 
     Returns
     -------
     DataFrame
         One row a finding: ``severity`` (error or warning), ``check``, ``n`` (how many), ``what``, ``where``, ``mend``. No row
         where nothing stands out.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> len(findings(check(ba.simulate(n_stimuli=20, random_state=0).fmri)))
+    0
     """
     return pd.DataFrame(json.loads(result.attrs["findings"]), columns=list(Finding.__dataclass_fields__))
 
