@@ -51,6 +51,16 @@ def test_the_api_page_lists_every_public_name():
     assert set(brainalign.__all__) - listed == set()
 
 
+def test_the_api_page_says_what_each_similarity_is():
+    from brainalign.geometry.metrics import METRICS, similarity_metric
+
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*`) \| [^|]+ \| (higher|lower) \| ([\w ]+) \|$", page, flags=re.MULTILINE)
+    said = {name: (way, blind.split()) for names, way, blind in rows for name in re.findall(r"`([\w.-]+)`", names)}
+    known = {name: similarity_metric(name) for name in METRICS}
+    assert said == {name: ("higher" if x.higher_is_alike else "lower", list(x.invariances)) for name, x in known.items()}
+
+
 def test_every_format_has_its_row_and_its_page():
     from brainalign.core.registry import Registry
     from brainalign.dataset.open import FORMATS
