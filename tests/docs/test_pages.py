@@ -1,6 +1,7 @@
 """The words of the front door are true: the README's lines run, links lead somewhere, the API page lists every public name."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -49,6 +50,13 @@ def test_the_api_page_lists_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"auto(?:class|function):: ([\w.]+)", page)) | set(re.findall(r"`ba\.(\w+)`", page))
     assert set(brainalign.__all__) - listed == set()
+    rarer = {
+        f"brainalign.{room}.{name}"
+        for room in ("adapters", "core", "geometry", "models", "neurons", "reports", "scores")
+        for name in getattr(brainalign, room).__all__
+        if not inspect.ismodule(getattr(getattr(brainalign, room), name))
+    }
+    assert rarer - listed == set()
 
 
 def test_the_api_page_says_what_each_similarity_is():
