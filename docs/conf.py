@@ -1,5 +1,6 @@
 """Sphinx configuration. Pages are Markdown; the tutorials are rendered from their percent-format scripts."""
 
+import re
 from pathlib import Path
 
 project = "brainalign"
@@ -35,6 +36,22 @@ def render_tutorials(app: object) -> None:
         page.write_text(to_markdown(script.read_text(encoding="utf-8")), encoding="utf-8")
 
 
+def link_tutorials(app: object, page: str, source: list[str]) -> None:
+    """Lead links to a script, which work on the pages of a repository, to its page."""
+    source[0] = re.sub(r"\]\(\.\./tutorials/(\w+)\.py\)", r"](_tutorials/\1.md)", source[0])
+
+
+def link_public_name(app: object, env: object, node: object, text: object) -> object:
+    """Link a name that a docstring of another room uses to the one public name that ends in it, if there is one."""
+    domain, name = env.domains["py"], node.get("reftarget", "")
+    found = [full for full in domain.objects if full.rpartition(".")[2] == name]
+    if node.get("refdomain") != "py" or node["reftype"] not in ("func", "class") or len(found) != 1:
+        return None
+    return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], found[0], node, text)
+
+
 def setup(app: object) -> None:
     """Render the tutorials before the pages are read."""
     app.connect("builder-inited", render_tutorials)
+    app.connect("source-read", link_tutorials)
+    app.connect("missing-reference", link_public_name)

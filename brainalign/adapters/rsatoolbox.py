@@ -146,7 +146,7 @@ def to_rsatoolbox(x: xr.DataArray) -> Any:
     ------
     SchemaError
         Neither RDMs nor responses; matrices that are not symmetric, or between folds, whose diagonal a stack cannot hold.
-    MissingDependencyError
+    OptionalDependencyError
         rsatoolbox is not installed.
 
     Examples

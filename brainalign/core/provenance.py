@@ -41,6 +41,13 @@ class Provenance:
         Of the values when the last step was written.
     altered : bool or None
         True where the values no longer match the fingerprint; None where they were not read (lazy data).
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> x = ba.responses([[1.0], [3.0]], stimulus_id=["a", "a"], neuroid_id=[0], modality="ann", system="net")
+    >>> [step["verb"] for step in ba.core.provenance(ba.average_repeats(x)).steps]
+    ['responses', 'average_repeats']
     """
 
     steps: tuple[dict[str, Any], ...]
@@ -101,6 +108,13 @@ def fingerprint(x: xr.DataArray | xr.Dataset) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> x = ba.responses([[1.0, 2.0]], stimulus_id=["a"], neuroid_id=[0, 1], modality="ann", system="net")
+    >>> fingerprint(x) == fingerprint(x.assign_attrs(note="attrs do not count")), fingerprint(x) == fingerprint(2 * x)
+    (True, False)
     """
     if isinstance(x, xr.Dataset):
         parts = [f"{name}:{fingerprint(x[name])}" for name in sorted(map(str, x.data_vars))]

@@ -39,8 +39,8 @@ def adaptive_dependence(
     n_thresholds : int
         On each side, from 0 to the largest dissimilarity; each pair l < u of them clips that side. With 8 there are 28² combinations.
     statistic : {"standardised", "raw"}
-        Which combination is the best: of the highest distance correlation, or of the highest in standard deviations above what permuted
-        stimuli give at the same thresholds.
+        Which combination is the best: that of the highest distance correlation in standard deviations above what permuted stimuli give
+        at the same thresholds, or of the highest as it is.
     join : {"inner", "exact"}
         Whether stimuli that one side lacks are left out (and reported) or an error.
     n_permutations : int

@@ -78,7 +78,8 @@ def similarity(
         shares with the other side; its names are along the dim ``source`` or ``target`` of the result. With time on one side, each of
         its times is compared with the other side; with time on both, the same times are.
     metric : str or SimilarityMetric
-        A name of ``ba.geometry.metrics.METRICS``, or what the functions of that module make: ``ba.geometry.metrics.shape(alpha=0.3)``.
+        A name of ``ba.geometry.metrics.METRICS`` (the page of public names says what each is), or what the functions of that module
+        make: ``ba.geometry.metrics.shape(alpha=0.3)``.
     by : tuple of two str, optional
         Neuroid coordinates that group the source and the target: ``("layer", "region")``; None for a side that is one group.
     n_permutations : int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -63,6 +63,50 @@ class Classifier(LabelledMapping):
         self.method = method
         self.C = C
         self.random_state = random_state
+
+    def fit(self, X: Any, Y: Any) -> Self:
+        """Learn to tell classes apart.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+            With a time dim, every neuroid at every time is a feature.
+        Y : sequence or ndarray of labels, (presentation,); or DataArray of int, (presentation, one neuroid)
+            Such as ``X.condition.values``; or codes, see the notes. Rows correspond to those of ``X``; where both are labelled
+            this is checked.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        AlignmentError
+            The rows are not the same presentations.
+        ParameterError
+            Several targets, a single class, a labelled target that holds no integers, or an impossible parameter.
+        """
+        return super().fit(X, Y)
+
+    def predict(self, X: Any) -> Any:
+        """Predict the label of each presentation.
+
+        Parameters
+        ----------
+        X : DataArray or ndarray, (presentation, neuroid[, time])
+            The features of ``fit``, for any presentations.
+
+        Returns
+        -------
+        DataArray of int, (presentation, neuroid), or ndarray, (presentation,)
+            Codes with the attr ``classes``, where both sides of ``fit`` were labelled; else labels as they were given.
+
+        Raises
+        ------
+        AlignmentError
+            The features are not those of ``fit``.
+        """
+        return super().predict(X)
 
     def decision_function(self, X: Any) -> Any:
         """Return signed distances from the decision boundary, or one confidence per class.

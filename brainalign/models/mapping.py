@@ -64,7 +64,7 @@ class LabelledMapping(BaseEstimator):
         AlignmentError
             The rows are not the same presentations.
         ParameterError
-            The target holds labels.
+            The target holds labels, or a parameter is impossible.
         """
         check_rows(X, Y)
         x = feature_matrix(X)

@@ -53,10 +53,7 @@ def claim(result: xr.Dataset, *, hypothesis: str, alternative: str, test: str) -
     >>> evidence(claimed).set_index("evidence").value["null percentile"]
     'missing: score with `n_permutations=1000`'
     """
-    if not isinstance(result, xr.Dataset) or "score" not in result:
-        raise ParameterError(
-            f"claim got a {type(result).__name__} without `score`. Expected a result of `ba.evaluate` or `ba.compare`."
-        )
+    _check_scores(result, "claim")
     said = {"hypothesis": hypothesis, "alternative": alternative, "test": test}
     for name, text in said.items():
         if not isinstance(text, str) or not text.strip():
@@ -92,7 +89,19 @@ def evidence(result: xr.Dataset) -> pd.DataFrame:
     DataFrame
         Columns ``evidence`` and ``value``: hypothesis, alternative and test (of a :func:`claim`), effect, interval, null
         percentile, best control, ceiling, n.
+
+    Raises
+    ------
+    ParameterError
+        No result with scores.
+
+    Examples
+    --------
+    >>> result = xr.Dataset({"score": ("neuroid", [0.3, 0.5])}, attrs={"metric": "pearson"})
+    >>> evidence(result).set_index("evidence").value["effect"]
+    'pearson 0.400, median of 2 scores (quartiles 0.350 and 0.450)'
     """
+    _check_scores(result, "evidence")
     said = claim_of(result)
     rows = {name: said.get(name, "missing: `ba.reports.claim`") for name in ("hypothesis", "alternative", "test")}
     numbers = {
@@ -101,6 +110,13 @@ def evidence(result: xr.Dataset) -> pd.DataFrame:
     }  # fmt: skip
     rows |= {name: text or f"missing: {_MEND[name]}" for name, text in numbers.items()}
     return pd.DataFrame({"evidence": list(rows), "value": list(rows.values())})
+
+
+def _check_scores(result: Any, owner: str) -> None:
+    if not isinstance(result, xr.Dataset) or "score" not in result:
+        raise ParameterError(
+            f"{owner} got a {type(result).__name__} without `score`. Expected a result of `ba.evaluate` or `ba.compare`."
+        )
 
 
 def _effect(result: xr.Dataset) -> str:

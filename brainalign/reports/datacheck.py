@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from brainalign.core.errors import SchemaError
+from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_number
 from brainalign.core.responses import count_repetitions
 from brainalign.core.schema import as_labels, label_problems, value_problems
@@ -81,13 +81,30 @@ def findings(result: xr.Dataset) -> pd.DataFrame:
     Parameters
     ----------
     result : Dataset
+        Of :func:`check`.
 
     Returns
     -------
     DataFrame
         One row a finding: ``severity`` (error or warning), ``check``, ``n`` (how many), ``what``, ``where``, ``mend``. No row
         where nothing stands out.
+
+    Raises
+    ------
+    ParameterError
+        It is no result of :func:`check`.
+
+    Examples
+    --------
+    >>> import brainalign as ba
+    >>> len(findings(check(ba.simulate(n_stimuli=20, random_state=0).fmri)))
+    0
     """
+    if "findings" not in getattr(result, "attrs", {}):
+        raise ParameterError(
+            f"findings got a {type(result).__name__} that `ba.reports.check` did not make. Expected its result: "
+            "`ba.reports.findings(ba.reports.check(x))`."
+        )
     return pd.DataFrame(json.loads(result.attrs["findings"]), columns=list(Finding.__dataclass_fields__))
 
 

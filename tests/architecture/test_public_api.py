@@ -1,8 +1,10 @@
 """The public names: one list, few, lazy, and each with the words that a user needs."""
 
 import ast
+import builtins
 import importlib
 import inspect
+import operator
 import re
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import pytest
 STUB = Path(__file__).parents[2] / "brainalign" / "__init__.pyi"
 NAMES = [alias.asname or alias.name for node in ast.parse(STUB.read_text(encoding="utf-8")).body for alias in node.names]
 MAX_NAMES = 69
+ROOMS = ("adapters", "core", "geometry", "models", "neurons", "reports", "scores")
+RARER = [f"{room}.{name}" for room in ROOMS for name in importlib.import_module(f"brainalign.{room}").__all__]
 HEAVY = {
     "torch", "matplotlib", "mne", "nilearn", "nibabel", "xarray", "pandas", "zarr", "dask", "scipy", "sklearn", "transformers",
     "h5py", "PIL", "tqdm",
@@ -28,8 +32,8 @@ def loaded_by(statement: str) -> set[str]:
 
 
 def public(name: str) -> object:
-    """Return the object behind a public name."""
-    return getattr(importlib.import_module("brainalign"), name)
+    """Return the object behind a public name, or behind one of a room: ``geometry.geodesic``."""
+    return operator.attrgetter(name)(importlib.import_module("brainalign"))
 
 
 def sections(doc: str) -> dict[str, str]:
@@ -44,6 +48,14 @@ def documented(parameters: str) -> set[str]:
     return {name.strip().lstrip("*") for head in heads for name in head.split(",")}
 
 
+def no_errors(text: dict[str, str]) -> list[str]:
+    """Return the names under Raises and Warns that no error or warning has."""
+    errors = importlib.import_module("brainalign").errors
+    heads = re.findall(r"^(\w[\w, ]*)$", f"{text.get('Raises', '')}\n{text.get('Warns', '')}", flags=re.MULTILINE)
+    named = [name.strip() for head in heads for name in head.split(",")]
+    return [name for name in named if not (hasattr(errors, name) or hasattr(builtins, name) or name == "NotFittedError")]
+
+
 def faults(obj: object, name: str) -> list[str]:
     """Return what is missing from a docstring, as messages with file and line."""
     where = f"{inspect.getsourcefile(obj)}:{inspect.getsourcelines(obj)[1] or 1} {name}"
@@ -55,11 +67,13 @@ def faults(obj: object, name: str) -> list[str]:
     found, text = [], sections(doc)
     signature = inspect.signature(obj)
     wanted = {parameter for parameter in signature.parameters if parameter != "self"}
-    missing = wanted - documented(text.get("Parameters", ""))
+    missing = wanted - documented(text.get("Parameters", text.get("Attributes", "")))  # of a dataclass they are the same
     if missing:
         found.append(f"{where} does not explain {sorted(missing)} under Parameters")
     if inspect.isfunction(obj) and signature.return_annotation not in (None, "None") and not {"Returns", "Yields"} & set(text):
         found.append(f"{where} has no Returns")
+    if wrong := no_errors(text):
+        found.append(f"{where} raises or warns of {wrong}, which are no errors")
     if ">>> " not in text.get("Examples", ""):
         found.append(f"{where} has no Examples that run")
     return found
@@ -72,6 +86,10 @@ def method_faults(cls: type) -> list[str]:
         f"{inspect.getsourcefile(obj)}:{inspect.getsourcelines(obj)[1]} {cls.__name__}.{name} has no docstring"
         for name, obj in own
         if not name.startswith("_") and not inspect.getdoc(obj)
+    ] + [
+        f"{cls.__name__}.{name} raises or warns of {wrong}, which are no errors"
+        for name, obj in own
+        if not name.startswith("_") and (wrong := no_errors(sections(inspect.getdoc(obj) or "")))
     ]
 
 
@@ -87,7 +105,7 @@ def test_the_package_offers_just_these_names():
     assert set(NAMES) <= set(dir(brainalign))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *RARER])
 def test_public_name_is_documented(name):
     obj = public(name)
     found = faults(obj, name) + (method_faults(obj) if inspect.isclass(obj) else [])
@@ -129,9 +147,14 @@ def test_a_poor_docstring_is_caught():
         Parameters
         ----------
         x : int
+
+        Raises
+        ------
+        ParameterError
+        MistypedError
         """
         return x
 
-    assert len(faults(verb, "verb")) == 3
+    assert len(faults(verb, "verb")) == 4
     verb.__doc__ = None
     assert faults(verb, "verb")[0].endswith("verb has no docstring")

@@ -1,6 +1,7 @@
 """The words of the front door are true: the README's lines run, links lead somewhere, the API page lists every public name."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -49,6 +50,23 @@ def test_the_api_page_lists_every_public_name():
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"auto(?:class|function):: ([\w.]+)", page)) | set(re.findall(r"`ba\.(\w+)`", page))
     assert set(brainalign.__all__) - listed == set()
+    rarer = {
+        f"brainalign.{room}.{name}"
+        for room in ("adapters", "core", "geometry", "models", "neurons", "reports", "scores")
+        for name in getattr(brainalign, room).__all__
+        if not inspect.ismodule(getattr(getattr(brainalign, room), name))
+    }
+    assert rarer - listed == set()
+
+
+def test_the_api_page_says_what_each_similarity_is():
+    from brainalign.geometry.metrics import METRICS, similarity_metric
+
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*`) \| [^|]+ \| (higher|lower) \| ([\w ]+) \|$", page, flags=re.MULTILINE)
+    said = {name: (way, blind.split()) for names, way, blind in rows for name in re.findall(r"`([\w.-]+)`", names)}
+    known = {name: similarity_metric(name) for name in METRICS}
+    assert said == {name: ("higher" if x.higher_is_alike else "lower", list(x.invariances)) for name, x in known.items()}
 
 
 def test_every_format_has_its_row_and_its_page():

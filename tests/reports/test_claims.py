@@ -38,6 +38,8 @@ def test_half_a_claim_is_none(scores, name, value):
 def test_a_claim_needs_a_result():
     with pytest.raises(ParameterError, match="claim got a DataArray without `score`"):
         claim(xr.DataArray([1.0]), **SAID)
+    with pytest.raises(ParameterError, match="evidence got a Dataset without `score`"):
+        evidence(xr.Dataset())
 
 
 def test_of_one_score_everything_is_shown_as_it_is():

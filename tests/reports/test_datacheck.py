@@ -49,6 +49,11 @@ def equal_rows(x):
     x.values[9] = x.values[2]
 
 
+def test_findings_are_those_of_a_check(study):
+    with pytest.raises(ParameterError, match="findings got a DataArray that"):
+        findings(study.fmri)
+
+
 def test_each_planted_defect_is_found_where_it_is_and_nothing_else(study):
     planted = {
         "constant neuroids": (constant, "'V1-003'"),

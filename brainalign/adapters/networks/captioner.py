@@ -10,7 +10,8 @@ import torch
 
 from brainalign.adapters.networks import hub
 from brainalign.core.errors import CapabilityError, ParameterError, require
-from brainalign.core.parameters import check_number
+from brainalign.core.parameters import check_device, check_number
+from brainalign.engine.backend import resolve_device
 
 
 class TransformersCaptioner:
@@ -22,12 +23,12 @@ class TransformersCaptioner:
         Local weights, configuration and tokenizer: an encoder-decoder (vision-encoder-decoder), whose decoder attends to the features; or a
         causal language model, before whose first token they stand, as embeddings.
     max_new_tokens : int
-    device : str
+    device : {"cpu", "cuda", "auto"}
 
     Raises
     ------
     ParameterError
-        No such folder, or not a model of these kinds.
+        No such folder or device, or not a model of these kinds.
     CapabilityError
         It needs code of its own.
 
@@ -50,6 +51,7 @@ class TransformersCaptioner:
             raise ParameterError(
                 f"TransformersCaptioner got {str(folder)!r}, which is no folder. Expected local weights: nothing is downloaded."
             )
+        device = check_device(device, resolve_device(device), owner="TransformersCaptioner")
         library = require("transformers", extra="transformers", purpose="TransformersCaptioner")
         local: dict[str, Any] = {"owner": "TransformersCaptioner", "local_files_only": True}
         config = hub.from_pretrained(library.AutoConfig, folder, **local)

@@ -46,7 +46,7 @@ class DiffusersGenerator:
         A pipeline as diffusers saves it, its weights as safetensors.
     batch_size : int
         Images at a time; those of others do not matter to one.
-    device : str
+    device : {"cpu", "cuda", "auto"}
     **options
         Of the pipeline: ``num_inference_steps``, ``guidance_scale``, ``strength`` of the noise that is added to ``"image"`` ...
 

@@ -28,8 +28,9 @@ from brainalign.adapters.networks.untrained import Untrainable
 from brainalign.adapters.networks.weights import WeightsHash, describe_callable, digest, stable_repr
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
-from brainalign.core.parameters import check_choice, check_number
+from brainalign.core.parameters import check_choice, check_device, check_number
 from brainalign.core.protocols import Piece
+from brainalign.engine.backend import resolve_device
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _PIECE_ROWS = 32  # inputs differentiated together: bounds the graph that a backward pass holds
@@ -52,7 +53,7 @@ class TorchResponder(Inside, Untrainable):
     preprocess : callable, optional
         From the content of some stimuli (a list of images (y, x, channel) uint8 or of texts, or an array (stimulus, ...))
         to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float.
-    device : str, optional
+    device : {"cpu", "cuda", "auto"}, optional
         Default: where the model is. Otherwise the model is moved there.
     dtype : str, optional
         Of the batch: ``"float32"``, ``"float64"``, ``"float16"`` or ``"bfloat16"``. Default: that of the model's weights.
@@ -74,7 +75,7 @@ class TorchResponder(Inside, Untrainable):
     Raises
     ------
     ParameterError
-        A name or glob that matches no module; close names are listed.
+        A name or glob that matches no module; close names are listed. No such device.
     FormatError
         A checkpoint that is damaged, or does not fit the model.
 
@@ -116,6 +117,8 @@ class TorchResponder(Inside, Untrainable):
     ) -> None:
         if not isinstance(model, torch.nn.Module):
             raise ParameterError(f"TorchResponder got a {type(model).__name__}. Expected a torch.nn.Module.")
+        if device is not None:
+            device = check_device(device, resolve_device(device), owner="TorchResponder")
         self.checkpoint = None if checkpoint is None else load_checkpoint(model, checkpoint)
         self.model = model if device is None else model.to(device)
         self.system = system

@@ -24,9 +24,10 @@ from brainalign.adapters.networks.untrained import Untrainable
 from brainalign.adapters.networks.weights import WeightsHash, digest
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
-from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.parameters import check_choice, check_device, check_number, check_random_state
 from brainalign.core.protocols import Piece
 from brainalign.core.tables import presentation_table
+from brainalign.engine.backend import resolve_device
 
 
 class TransformersResponder(Inside, Untrainable):
@@ -65,7 +66,7 @@ class TransformersResponder(Inside, Untrainable):
         Seed of these weights.
     inputs : {"text", "image", "audio"}, optional
         Which tower, for a network with several.
-    device : str
+    device : {"cpu", "cuda", "auto"}
     dtype : {"float32", "float64", "float16", "bfloat16"}
         Of weights and computation; responses are float32.
     system : str, optional
@@ -83,7 +84,7 @@ class TransformersResponder(Inside, Untrainable):
     Raises
     ------
     ParameterError
-        No such network or layer.
+        No such network, layer or device.
     CapabilityError
         The network needs code of its own, or has no such projection.
 
@@ -141,6 +142,7 @@ class TransformersResponder(Inside, Untrainable):
             check_number("max_length", max_length, owner=owner, low=1, integer=True)
         check_choice("dtype", dtype, ("float32", "float64", "float16", "bfloat16"), owner=owner)
         check_choice("inputs", inputs, (None, *hub.INPUTS), owner=owner)
+        device = check_device(device, resolve_device(device), owner=owner)
         self.random_state = None if pretrained else check_random_state(random_state, owner=owner)
         self._network = hub.load(
             model_name_or_path, pretrained=bool(pretrained), seed=self.random_state, inputs=inputs, dtype=dtype, device=device

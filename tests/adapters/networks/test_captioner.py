@@ -81,3 +81,5 @@ def test_what_it_cannot_caption_is_refused(folders, tmp_path):
         ba.adapters.TransformersCaptioner("some/name-on-the-hub")
     with pytest.raises(ba.errors.ParameterError, match="could not load"):
         ba.adapters.TransformersCaptioner(tmp_path)
+    with pytest.raises(ba.errors.ParameterError, match="'device' parameter of TransformersCaptioner"):
+        ba.adapters.TransformersCaptioner(folders["causal"], device="gpu")

@@ -132,6 +132,14 @@ def test_globs_and_close_names(convnet):
         TorchResponder("resnet50", system="net")
 
 
+def test_devices_are_those_of_the_mappings(convnet):
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    assert TorchResponder(convnet, system="net", device="auto").device.type == found
+    for wrong in ("gpu", "cuda:99"):
+        with pytest.raises(ParameterError, match=f"'device' parameter of TorchResponder .* Got '{wrong}'"):
+            TorchResponder(convnet, system="net", device=wrong)
+
+
 def test_the_mode_and_the_running_statistics_are_left_alone(convnet, pixels):
     convnet.train()
     mean = convnet[1].running_mean.clone()

@@ -200,6 +200,12 @@ def test_every_token_is_a_neuroid_where_texts_are_equally_long(bert):
         responder.neuroids(table(TEXTS, "text"))
 
 
+def test_devices_are_those_of_the_mappings(bert, words):
+    assert TransformersResponder(bert, device="auto").model.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ParameterError, match="'device' parameter of TransformersResponder"):
+        TransformersResponder(bert, device="gpu")
+
+
 def test_later_blocks_never_run(bert, words):
     responder = TransformersResponder(bert, layers="h.1")
     calls = []
