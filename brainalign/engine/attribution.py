@@ -17,6 +17,27 @@ class NoForwardMode(NotImplementedError):
     """An operation has no derivative in forward mode."""
 
 
+class NoGradient(NotImplementedError):
+    """Responses have no gradient."""
+
+
+def check_gradient(out: Tensor) -> None:
+    """Check that responses hang together with what they were made of, in the graph of autograd.
+
+    Parameters
+    ----------
+    out : Tensor
+
+    Raises
+    ------
+    NoGradient
+    """
+    if not out.requires_grad:
+        raise NoGradient(
+            "responses have no gradient: an operation breaks the graph, or it is not kept (`torch.no_grad`, `torch.inference_mode`)"
+        )
+
+
 @dataclass(frozen=True)
 class System:
     """A differentiable function of some inputs, and what its attributions are summed over.
@@ -112,7 +133,7 @@ def _backwards(system: System, path: Path, outputs: Tensor, rows: Tensor, copies
         where, step = path.part(system.inputs, points)
         x = where.flatten(0, 1).detach().requires_grad_(True)
         for slot, scalar in _targets(system, x, outputs, rows, path.weights[points]):
-            (gradient,) = torch.autograd.grad(scalar, x, retain_graph=True)
+            (gradient,) = torch.autograd.grad(scalar, x, retain_graph=True, materialize_grads=True)
             moved = (gradient.reshape(step.shape) * step).sum(dim=0, dtype=torch.float64)
             total[slot] += by_group(system, moved)[rows if system.rowwise else 0]
     return total
@@ -124,6 +145,7 @@ def _targets(
     """Yield each place in the sums with the scalar whose gradient goes there, all from one forward pass."""
     with torch.enable_grad():
         out = system.forward(x).reshape(len(weights), system.n_rows, -1)
+        check_gradient(out)
         weights = weights.to(out)  # a network in half precision responds in float32
         for k, output in enumerate(outputs.tolist()):
             column = weights @ out[:, :, output]

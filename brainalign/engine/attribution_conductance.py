@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from brainalign.engine.attribution import Path, System
+from brainalign.engine.attribution import Path, System, check_gradient
 
 Tensor = torch.Tensor
 Reading = Callable[[int], AbstractContextManager[Mapping[str, Tensor]]]
@@ -52,6 +52,7 @@ def conductance(
         x = torch.cat([where[0, : 1 if once else None], where[1:].flatten(0, 1)]).detach().requires_grad_(True)
         with torch.enable_grad(), reading(len(x)) as seen:
             out = system.forward(x)
+            check_gradient(out)
             values = [seen[name] for name in layers]
         start, others = _apart(out.detach(), len(points), once=once)
         ends = [ends[0] if ends else start.expand_as(others[-1]), others[-1]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -239,7 +239,7 @@ def _map_of(mapping: Any, width: int) -> Affine | Network:
     origin[mapping.features_used_] = getattr(mapping, "_source_mean", 0.0)
     silent = np.isnan(np.asarray(predict(np.zeros((1, width))), dtype=np.float64)[0])  # constant targets have an intercept
     bias = np.where(silent, np.nan, np.asarray(mapping.intercept_) + origin @ np.asarray(coef, dtype=np.float64))
-    return _affine(np.asarray(coef), bias, origin, predict, name)
+    return _checked(Affine(*map(torch.as_tensor, (np.asarray(coef), bias, origin))), predict, width, name)  # type: ignore[arg-type]
 
 
 def class_scores(mapping: Any) -> Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]:
@@ -294,17 +294,13 @@ def _probed(function: Callable[[Any], Any], width: int, name: str, *, diagonal: 
     else:
         starts = range(0, width, _PROBE_ROWS)
         weight = np.concatenate([apply(np.eye(min(_PROBE_ROWS, width - k), width, k)) for k in starts]) - bias
-    return _affine(weight, bias, origin, apply, name)
-
-
-def _affine(weight: Any, bias: Any, origin: Any, function: Callable[[Any], Any], name: str) -> Any:
-    """Return the checked map; what predicts NaN has weights of 0, as a weight of NaN makes the gradients of all others NaN."""
-    found = Affine(*map(torch.as_tensor, (np.where(np.isnan(bias), 0, weight), bias, origin)))
-    return _checked(found, function, len(origin), name)
+    return _checked(Affine(*map(torch.as_tensor, (weight, bias, origin))), apply, width, name)  # type: ignore[arg-type]
 
 
 def _checked(found: Any, function: Callable[[Any], Any], width: int, name: str) -> Any:
     """Return a map after trying that it sends random points where the function does."""
+    if isinstance(found, Affine):  # of what predicts NaN: a weight of NaN makes the gradients of all others NaN
+        found = replace(found, weight=torch.where(found.bias.isnan(), 0, found.weight))
     points = np.random.default_rng(0).normal(size=(4, width))
     expected = np.asarray(function(points), dtype=np.float64)
     with torch.no_grad():

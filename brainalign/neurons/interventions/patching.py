@@ -12,12 +12,13 @@ import numpy as np
 import torch
 import xarray as xr
 
-from brainalign.core.errors import AlignmentError
+from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.protocols import Features, InnerResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
+from brainalign.engine.attribution import NoGradient, check_gradient
 from brainalign.engine.backend import whole_float32
 from brainalign.engine.parallel import working_memory
 from brainalign.engine.patching import n_copies, node_sums
@@ -304,14 +305,24 @@ def _runs(
         with torch.enable_grad(), asked.responder.reading([own.layer for own in nodes]) as seen:
             out = piece.forward(inputs)
             held = [seen[own.layer] for own in nodes]
-        yield 1.0, range(len(nodes)), out, held
+        yield 1.0, range(len(nodes)), _in_graph(out), held
         return
     for i, layer in enumerate(own.layer for own in nodes):
         for at, weight in zip(*np.polynomial.legendre.leggauss(asked.n_steps), strict=True):
             value = torch.lerp(values[layer], others[layer], (1 + at) / 2).requires_grad_(True)
             with torch.enable_grad(), asked.responder.altering({layer: lambda held, value=value: value}):
                 out = piece.forward(piece.inputs)
-            yield weight / 2, [i], out, [value]
+            yield weight / 2, [i], _in_graph(out), [value]
+
+
+def _in_graph(out: torch.Tensor) -> torch.Tensor:
+    try:
+        check_gradient(out)
+    except NoGradient as error:
+        raise CapabilityError(
+            f"patch got a network whose {error}. Expected differentiable operations; or estimator='exact'."
+        ) from error
+    return out
 
 
 def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *, rowwise: bool) -> Iterator[tuple[int, Any, Any]]:

@@ -221,6 +221,31 @@ def test_a_voxel_without_a_model_has_no_attribution_and_disturbs_no_other(stimul
         assert found.attrs[name] != 0
 
 
+class Hard(torch.nn.Module):
+    """One output that a threshold makes, and one that no input reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.step, self.constant = torch.nn.Linear(6, 3), torch.nn.Identity(), torch.nn.Linear(1, 1)
+
+    def forward(self, x):
+        return self.constant(self.step((self.first(x) > 0).float())[:, :1].detach())
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "conductance", "wrt": "first"}, {"wrt": "first"}])
+def test_responses_without_a_gradient_are_named(options):
+    table = ba.stimuli.table(np.random.default_rng(0).normal(size=(4, 6)), stimulus_id=list("abcd"), kind="array")
+    responder = ba.TorchResponder(Hard(), layers=["step", "constant"], system="hard")
+    with pytest.raises(CapabilityError, match=r"TorchResponder whose responses have no gradient.*method='occlusion'"):
+        ba.attribute(responder.at("step"), table, **options)
+    assert (ba.attribute(responder.at("constant"), table, **options).values == 0).all()
+    assert ba.attribute(responder.at("step"), table, method="occlusion").shape == (4, 3, 6)
+    with pytest.raises(CapabilityError, match=r"whose responses have no gradient.*estimator='exact'"):
+        ba.patch(responder.at("step"), table, "zero", nodes="first", estimator="attribution")
+    with torch.inference_mode(), pytest.raises(CapabilityError, match="inference_mode"):
+        ba.attribute(responder.at("constant"), table, **options)
+
+
 def test_bad_input_is_refused(stimuli, network):
     with pytest.raises(ParameterError, match=r"matches 2 neuroids.*group/id"):
         ba.attribute(network, stimuli, neuroid=0)

@@ -26,6 +26,9 @@ def test_dims_and_coordinates_have_names():
         assert labels.tolist() == ["V1", "V4"]
         assert index[0].tolist() == [[1, 1], [0, 0], [1, 1]]
     assert find_groups("time", **REGIONS)[1].tolist() == [0.0, 0.5]
+    for before in ([-0.5, 0.0], [-500, 0]):  # a baseline before the stimulus
+        early = REGIONS | {"coords": {"time": (("time",), np.array(before))}}
+        assert find_groups("time", **early)[1].tolist() == before
     assert find_groups("neuroid", **REGIONS)[0][0, :, 0].tolist() == [0, 1, 2]
 
 
