@@ -94,7 +94,7 @@ def test_tuples_of_recurrent_networks(pixels):
     found = TorchResponder(rnn, system="net").respond(sequences, slice(0, 2))["0"]
     with torch.inference_mode():  # another kernel than that with gradients
         expected = rnn[0](torch.as_tensor(sequences["values"].values))[0]
-    np.testing.assert_array_equal(found, expected.reshape(2, -1).numpy())
+    np.testing.assert_allclose(found, expected.reshape(2, -1).numpy(), rtol=1e-5)  # other kernels where nothing has a gradient
     time_first = torch.nn.Sequential(torch.nn.Unflatten(0, (1, -1)), torch.nn.Flatten(0, 1), torch.nn.Module())
     time_first[2].forward = lambda x: x.transpose(0, 1)
     with pytest.raises(CapabilityError, match=r"\(6, 2, 4\) for a batch of 2"):
