@@ -122,7 +122,8 @@ def test_a_loss_does_not_depend_on_which_targets_are_asked_for_beside_it():
     tile = held.prepare((Y - Y.mean(0)).astype(np.float32))
     together = held.loss(tile, 1e3, slice(0, 100))
     for some in ([], [3], [7, 60], list(range(20, 40))):
-        np.testing.assert_array_equal(held.loss(tile, 1e3, np.array(some, dtype=int)), together[some])
+        # to the bit on most processors; some sum the products of fewer targets in another order
+        np.testing.assert_allclose(held.loss(tile, 1e3, np.array(some, dtype=int)), together[some], rtol=1e-6)
 
 
 def test_operators_are_kept_within_their_memory():

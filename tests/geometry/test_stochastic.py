@@ -32,7 +32,7 @@ def test_every_direction_gives_what_the_engine_gives(sides, directions):
     moments = []
     for x, name, label in ((source, a, first), (target, b, second)):
         part = x[:, x[name].values == label]
-        ids = list(dict.fromkeys(target.stimulus_id.values.tolist()))
+        ids = sorted(set(target.stimulus_id.values.tolist()))
         trials = np.stack([part.values[part.stimulus_id.values == i] for i in ids])
         moments.append(response_moments(trials))
     expected = stochastic_distances(moments, [(0, 1)])[0]

@@ -46,7 +46,7 @@ def test_labelled_rows_are_split_by_their_labels():
 
 def test_too_few_rows_for_inner_folds_are_told_from_those_of_outer_ones():
     y = ba.responses(np.eye(3), stimulus_id=list("abc"), neuroid_id=range(3), modality="meg", system="p")
-    with pytest.raises(SplitError, match=r"3 training rows cannot make the 5 inner folds .* found 3 values .* give one alpha"):
+    with pytest.raises(SplitError, match=r"3 training rows cannot make 5 inner folds, .* found 3 values .* give one alpha"):
         ba.Ridge().fit(y, y)
 
 
