@@ -135,7 +135,8 @@ class Chain(BaseEstimator):
     def in_threads(self) -> bool:
         """True where several fits may run in threads at once: steps of scikit-learn and of ours, and a mapping that says so."""
         known = {type(step).__module__.partition(".")[0] for step in self.steps[:-1]} <= {"brainalign", "sklearn"}
-        return known and getattr(self.steps[-1], "in_threads", False) and self.steps[-1].device == "cpu"
+        last = self.steps[-1]
+        return known and bool(getattr(last, "in_threads", False)) and getattr(last, "device", "cpu") == "cpu"
 
     def __getattr__(self, name: str) -> Any:
         # Learned state of the mapping (alpha_, coef_, status_, classes_) reads through the chain.

@@ -184,7 +184,11 @@ def test_fits_run_in_threads_where_all_steps_are_known_and_the_mapping_says_so()
     class Mine(StandardScaler):
         pass
 
+    class Own(SklearnRidge):
+        in_threads = True
+
     assert ba.chain(StandardScaler(), ba.Reduce(2), ba.Ridge()).in_threads
+    assert ba.chain(Own()).in_threads
     assert not ba.chain(Mine(), ba.Ridge()).in_threads
     assert not ba.chain(ba.Ridge(device="auto")).in_threads
     assert not ba.chain(SklearnRidge()).in_threads
