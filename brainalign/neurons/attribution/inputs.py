@@ -228,20 +228,19 @@ def group_index(
             f"attribute got groups of shape {values.shape} for inputs {dict(zip(dims, shape, strict=True))}. Expected a label for each element "
             "of an input: an array of its shape, or a DataArray with some of its dims."
         ) from error
-    kind = spread.dtype.kind
-    lacking = (
-        np.isnan(spread)
-        if kind == "f"
-        else spread < 0
-        if kind == "i" and coded
-        else np.equal(spread, "")
-        if kind in "OUT"
-        else False
-    )
-    if missing := np.sum(lacking):
+    if missing := int(_in_no_group(spread, coded=coded).sum()):
         raise ParameterError(
-            f"attribute got groups that leave out {int(missing)} of {spread.size} elements of an input (codes below 0, NaN or empty). Expected "
+            f"attribute got groups that leave out {missing} of {spread.size} elements of an input (codes below 0, NaN or empty). Expected "
             "every element in a group: give the rest a label of its own, so that attributions still add up."
         )
     labels, codes = np.unique(spread, return_inverse=True)
     return torch.as_tensor(codes.reshape(1, *shape)), labels
+
+
+def _in_no_group(labels: np.ndarray[Any, Any], *, coded: bool) -> np.ndarray[Any, Any]:
+    kind = labels.dtype.kind
+    if kind == "f":
+        return np.isnan(labels)
+    if kind in "OUT":
+        return np.equal(labels, "")
+    return labels < 0 if kind == "i" and coded else np.zeros(labels.shape, dtype=bool)
