@@ -136,9 +136,10 @@ MAPPINGS = {
 }
 
 
-@pytest.mark.parametrize("name", MAPPINGS)
-def test_folds_that_are_fitted_at_once_score_the_same(name):
-    x, y = null_study()
+@pytest.mark.parametrize(("name", "turned"), [*((name, 1) for name in MAPPINGS), ("ridge", -1)])
+def test_folds_that_are_fitted_at_once_score_the_same(name, turned):
+    """A brain from a network, and a network from a brain."""
+    x, y = null_study()[::turned]
     options = {"model": MAPPINGS[name](), "cv": 4, "n_bootstraps": 20, "n_permutations": 3, "random_state": 0}
     with threadpool_limits(1):
         expected = ba.evaluate(x, y, **options)
