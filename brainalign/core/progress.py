@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from inspect import signature
 from typing import Any
 
 DELAY_S = 5.0
@@ -37,3 +39,23 @@ def progress_bar(iterable: Iterable[Any] | None = None, *, progress: bool | None
     return tqdm(
         iterable, desc=desc, disable=None if progress is None else not progress, delay=0.0 if progress else DELAY_S, **options
     )
+
+
+def without_bar(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a verb that shows no bar of its own: for a loop over it that has one.
+
+    Parameters
+    ----------
+    verb : callable
+
+    Returns
+    -------
+    callable
+        The verb itself where it has no ``progress``.
+
+    Examples
+    --------
+    >>> without_bar(len)([1, 2])
+    2
+    """
+    return partial(verb, progress=False) if "progress" in signature(verb).parameters else verb

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from brainalign.engine.moments import Numbers
@@ -52,7 +55,12 @@ def distance_correlation(first: Numbers, second: Numbers) -> Numbers:
 
 
 def adaptive_correlations(
-    first: Numbers, second: Numbers, levels: Numbers, *, orders: Numbers | None = None
+    first: Numbers,
+    second: Numbers,
+    levels: Numbers,
+    *,
+    orders: Numbers | None = None,
+    shown: Callable[[Any], Any] = iter,
 ) -> tuple[Numbers, Numbers]:
     """Return distance correlations of distances that were clipped between two thresholds, each side its own.
 
@@ -64,6 +72,8 @@ def adaptive_correlations(
         Thresholds in ascending order, in fractions of the largest distance of each side.
     orders : ndarray of int, (draw, row), optional
         In which the rows of the second side are permuted.
+    shown : callable
+        From a range to what goes along it with a bar.
 
     Returns
     -------
@@ -97,7 +107,7 @@ def adaptive_correlations(
     place = np.empty(first.shape, dtype=np.int64)
     place[rows, columns] = place[columns, rows] = np.arange(len(rows))
     null = np.empty((0 if orders is None else len(orders), len(lower), len(lower)))
-    for draw in range(len(null)):
+    for draw in shown(range(len(null))):
         order = orders[draw]  # type: ignore[index]
         null[draw] = correlations(b[place[order[rows], order[columns]]])
     return correlations(b), null

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -134,6 +136,7 @@ def family_scores(
     threshold: str = "quantile",
     metric: str = "pearson",
     orders: Numbers | None = None,
+    shown: Callable[[Any], Iterable[Any]] = iter,
 ) -> Numbers:
     """Return the likeness of every source matrix to every target matrix after each transform.
 
@@ -147,6 +150,8 @@ def family_scores(
     metric : {"pearson", "cosine"}
     orders : ndarray of int, (draw, condition), optional
         Score the target's conditions in these orders instead.
+    shown : callable
+        From a list to what goes along it with a bar.
 
     Returns
     -------
@@ -162,17 +167,20 @@ def family_scores(
     options = {"scale": scale, "threshold": threshold, "metric": metric}
     out = np.empty((1 if orders is None else len(orders), len(lower), len(source), len(target)))
     together = max(1, _NUMBERS // (source.shape[1] * (len(np.unique([lower, upper])) + 1)))
-    for start in range(0, len(source), together):
-        some = [ramps(x, lower, upper, **options) for x in source[start : start + together]]
-        parts = np.concatenate([x.columns for x in some])
-        ends = np.cumsum([len(x.columns) for x in some[:-1]])
-        for j, matrix in enumerate(target):
-            one = ramps(matrix, lower, upper, **options)
-            for draws, columns in _permuted(one.columns, orders):
-                products = np.split(parts @ columns.reshape(-1, columns.shape[-1]).T, ends)
-                for i, (x, of_one) in enumerate(zip(some, products, strict=True), start):
-                    sums = (x.weights @ of_one).reshape(len(lower), *columns.shape[:2])
-                    out[draws, :, i, j] = np.einsum("kpd,kp->dk", sums, one.weights) / (x.norms * one.norms)
+    pieces = list(product(range(0, len(source), together), range(len(target))))
+    outer, inner = (shown, iter) if len(pieces) > 1 else (iter, shown)
+    for start, j in outer(pieces):
+        if j == 0:
+            some = [ramps(x, lower, upper, **options) for x in source[start : start + together]]
+            parts = np.concatenate([x.columns for x in some])
+            ends = np.cumsum([len(x.columns) for x in some[:-1]])
+        one = ramps(target[j], lower, upper, **options)
+        for draws in inner(_some(len(out), one.columns.size)):
+            columns = one.columns[:, None] if orders is None else _permuted(one.columns, orders[draws])
+            products = np.split(parts @ columns.reshape(-1, columns.shape[-1]).T, ends)
+            for i, (x, of_one) in enumerate(zip(some, products, strict=True), start):
+                sums = (x.weights @ of_one).reshape(len(lower), *columns.shape[:2])
+                out[draws, :, i, j] = np.einsum("kpd,kp->dk", sums, one.weights) / (x.norms * one.norms)
     return out[0] if orders is None else out
 
 
@@ -196,13 +204,13 @@ def standardised(observed: Numbers, null: Numbers) -> tuple[Numbers, Numbers]:
     return every[0], every[1:]
 
 
-def _permuted(columns: Numbers, orders: Numbers | None) -> Iterator[tuple[slice, Numbers]]:
-    """Yield parts of a matrix, (part, draw, pair), its conditions as they are or in some of the orders."""
-    if orders is None:
-        yield slice(0, 1), columns[:, None]
-        return
-    step = max(1, _PERMUTED // columns.size)
-    for start in range(0, len(orders), step):
-        draws = slice(start, min(start + step, len(orders)))
-        rows = moved_entries(orders[draws], columns.shape[1])
-        yield draws, np.stack([column[rows] for column in columns])
+def _some(n_draws: int, size: int) -> list[slice]:
+    """Return which draws are made together of parts of this size."""
+    step = max(1, _PERMUTED // size)
+    return [slice(start, min(start + step, n_draws)) for start in range(0, n_draws, step)]
+
+
+def _permuted(columns: Numbers, orders: Numbers) -> Numbers:
+    """Return parts of a matrix, its conditions in other orders; (part, draw, pair)."""
+    rows = moved_entries(orders, columns.shape[1])
+    return np.stack([column[rows] for column in columns])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.engine.comparators import square
 from brainalign.engine.dependence import adaptive_correlations, distance_correlation
@@ -29,6 +34,7 @@ def adaptive_dependence(
     join: str = "inner",
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Test every source RDM against every target RDM at all pairs of thresholds on both sides, and pay for the search.
 
@@ -46,6 +52,8 @@ def adaptive_dependence(
     n_permutations : int
         Of stimuli; in each the search is repeated.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over pairs of RDMs; of a single one, over permutations.
 
     Returns
     -------
@@ -84,9 +92,12 @@ def adaptive_dependence(
     a, b = (square(whole(both.vectors[name], x, name)) for name, x in (("source", source), ("target", target)))
     orders = distinct_orders(np.arange(len(both.stimuli)), n_permutations, np.random.default_rng(seed))
     levels = np.linspace(0.0, 1.0, n_thresholds)
-    found = [[_best(x.clip(0), y.clip(0), levels, orders, statistic) for y in b] for x in a]
+    one = len(a) * len(b) == 1
+    pairs = progress_bar(list(product(a.clip(0), b.clip(0))), progress=not one and progress, desc="pairs of RDMs")
+    shown = partial(progress_bar, progress=one and progress, desc="permutations")
+    found = [_best(x, y, levels, orders, statistic, shown) for x, y in pairs]
     (first, shape, coords), (second, other_shape, other_coords) = leading(source, "source"), leading(target, "target")
-    best, null = (np.array([[pair[part] for pair in row] for row in found]) for part in (0, 1))
+    best, null = (np.array([pair[part] for pair in found]).reshape(len(a), len(b), -1) for part in (0, 1))
     observed, null = best[..., 0], np.moveaxis(null, -1, 0)
     p = p_values(observed, null)
     columns = {"score": best[..., 1], "distance_correlation": distance_correlation(a.clip(0)[:, None], b.clip(0)[None])}
@@ -99,9 +110,11 @@ def adaptive_dependence(
     return write_step(out, "adaptive_dependence", params=params, inputs={"source": source, "target": target}, seed=seed)
 
 
-def _best(x: Numbers, y: Numbers, levels: Numbers, orders: Numbers, statistic: str) -> tuple[Numbers, Numbers]:
+def _best(
+    x: Numbers, y: Numbers, levels: Numbers, orders: Numbers, statistic: str, shown: Callable[[Any], Any]
+) -> tuple[Numbers, Numbers]:
     """Return the highest statistic, the correlation and the thresholds there; and the highest of each permutation."""
-    correlations, of_null = adaptive_correlations(x, y, levels, orders=orders)
+    correlations, of_null = adaptive_correlations(x, y, levels, orders=orders, shown=shown)
     values, null = (correlations, of_null) if statistic == "raw" else standardised(correlations, of_null)
     if np.isnan(values).all():
         return np.full(6, np.nan), np.full(len(orders), np.nan)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.comparators import COMPARATORS, around_mean, inner_products, units
@@ -40,6 +41,7 @@ def fit_rdms(
     n_permutations: int = 0,
     join: str = "inner",
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Fit a combination of source RDMs to target RDMs, and score it on stimuli (and subjects) that it was not fitted on.
 
@@ -65,6 +67,8 @@ def fit_rdms(
         Test the score against fits to targets whose stimuli have changed names, all alike, each fitted and scored anew.
     join : {"inner", "exact"}
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over permutations; without any, over folds.
 
     Returns
     -------
@@ -115,12 +119,9 @@ def fit_rdms(
     inner_shape, inner_dims = targets.shape[:-1], [dims[k] for k in order]
     targets = targets.reshape(1 if subjects is None else len(targets), -1, targets.shape[-1])  # (subject, group, pair)
     *streams, renaming = np.random.SeedSequence(seed).spawn(n_repeats + 1)
-    tested = [
-        np.isin(np.arange(len(both.stimuli)), test)
-        for stream in streams
-        for test in np.array_split(np.random.default_rng(stream).permutation(len(both.stimuli)), n_folds)
-    ]
-    folds = zip(*(_one_fold(sources, targets, held, model, metric) for held in tested), strict=True)
+    tested = _dealt(len(both.stimuli), n_folds, streams)
+    shown = progress_bar(tested, progress=not n_permutations and progress, desc="folds")
+    folds = zip(*(_one_fold(sources, targets, held, model, metric) for held in shown), strict=True)
     lead: dict[str, list[str]] = {"score_by_fold": [], "score_source": parts, "weights": parts}
     found = {
         name: (["fold", *extra, *inner_dims], np.stack(part).reshape(len(tested), *part[0].shape[:-1], *inner_shape))
@@ -129,7 +130,7 @@ def fit_rdms(
     if n_permutations:
         orders = distinct_orders(np.arange(len(both.stimuli)), n_permutations, np.random.default_rng(renaming))
         by_fold = found["score_by_fold"][1].reshape(len(tested), -1)
-        tests = _tested(by_fold, sources, targets, tested, orders, model, metric)
+        tests = _tested(by_fold, sources, targets, tested, orders, model, metric, progress)
         found |= {name: (inner_dims, values.reshape(inner_shape)) for name, values in tests.items()}
     out = xr.Dataset(found, coords=coords | more_coords).transpose("fold", *parts, *dims)
     means = out.mean("fold").rename(score_by_fold="score")  # of the folds in which a score is defined
@@ -220,6 +221,13 @@ def _n_folds(cv: Any, n: int) -> int:
     return int(check_number("cv", default if cv is None else cv, owner="fit_rdms", low=2, high=n // _LEAST_STIMULI, integer=True))
 
 
+def _dealt(n: int, n_folds: int, streams: list[np.random.SeedSequence]) -> list[Numbers]:
+    """Return which stimuli each fold tests, (stimulus,); they are dealt anew by each stream."""
+    every = np.arange(n)
+    orders = [np.random.default_rng(stream).permutation(n) for stream in streams]
+    return [np.isin(every, test) for order in orders for test in np.array_split(order, n_folds)]
+
+
 def _subject_first(target: xr.DataArray, subjects: str | None) -> list[int]:
     """Return the order of the target's leading dims in which that of subjects is the first."""
     known = target.dims[:-2]
@@ -248,14 +256,22 @@ def _one_fold(sources: Numbers, targets: Numbers, held: Numbers, model: str, met
 
 
 def _tested(
-    by_fold: Numbers, sources: Numbers, targets: Numbers, tested: list[Numbers], orders: Numbers, model: str, metric: str
+    by_fold: Numbers,
+    sources: Numbers,
+    targets: Numbers,
+    tested: list[Numbers],
+    orders: Numbers,
+    model: str,
+    metric: str,
+    progress: bool | None,
 ) -> dict[str, Numbers]:
     """Return p-values (target,) of the mean held-out score against those of targets whose stimuli changed names."""
 
     def scored(moved: Numbers) -> Numbers:
         return known_mean(np.stack([_one_fold(sources, moved, held, model, metric)[0] for held in tested]))
 
-    null = np.stack([scored(targets[..., entries]) for entries in moved_entries(orders, targets.shape[-1])])
+    moved = progress_bar(moved_entries(orders, targets.shape[-1]), progress=progress, desc="permutations")
+    null = np.stack([scored(targets[..., entries]) for entries in moved])
     null = np.where(np.isnan(null), -np.inf, null)  # a fit that finds no combination at all is below any that does
     observed = known_mean(by_fold) - _TIE
     p = p_values(observed, null)

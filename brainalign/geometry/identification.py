@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
@@ -30,6 +31,7 @@ def identify_groups(
     n_bootstraps: int = 0,
     level: float = 0.95,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Tell the region or layer of each RDM by the RDMs of others, and compare what different geometries tell.
 
@@ -48,6 +50,8 @@ def identify_groups(
     level : float
         Share of intervals that hold the truth.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over draws of stimuli.
 
     Returns
     -------
@@ -110,7 +114,7 @@ def identify_groups(
     out = _scored(patterns, units, groups, there, first, by).assign_coords(geometry=as_labels(list(named)))
     if n_bootstraps:
         names = first["stimulus"].values.astype(object)
-        found = _redrawn(out.score, patterns, units, groups, names, n_bootstraps, level, np.random.default_rng(seed))
+        found = _redrawn(out.score, patterns, units, groups, names, n_bootstraps, level, np.random.default_rng(seed), progress)
         out = out.assign(found).set_coords([name for name in ("first", "second") if name in found])
     params = {"by": by, "over": over, "n_bootstraps": n_bootstraps, "level": level}
     out.attrs = params | {"direction": "higher is more alike", "chance": 1.0 / len(set(groups))}
@@ -181,6 +185,7 @@ def _redrawn(
     n: int,
     level: float,
     rng: np.random.Generator,
+    progress: bool | None,
 ) -> dict[str, Any]:
     """Return intervals of shares and of their differences, over units and stimuli, which are drawn by name."""
     n_units, n_stimuli = int(units.max()) + 1, len(names)
@@ -195,8 +200,9 @@ def _redrawn(
 
     for k, pattern in enumerate(patterns):
         draws[0, :, k] = shares(pattern @ pattern.T, of_units)
-        for draw in range(n):
-            weight = pair_weights(of_stimuli[draw : draw + 1])[0]
+    for draw in progress_bar(range(n), progress=progress, desc="draws"):
+        weight = pair_weights(of_stimuli[draw : draw + 1])[0]
+        for k, pattern in enumerate(patterns):
             gram = (pattern * weight) @ pattern.T
             draws[1:, draw, k] = shares(gram, np.concatenate([once, of_units[draw : draw + 1]]))
     moved = draws + (score.values - np.nanmean(draws, axis=1, keepdims=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.base import clone
 
 from brainalign.core.errors import ParameterError, SplitError
 from brainalign.core.parameters import check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.dataset.align import align
 from brainalign.dataset.repeats import average_if_repeated
@@ -32,6 +34,7 @@ def predicted_rdm(
     by: str | None = None,
     join: str = "inner",
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Return RDMs of a target as it is predicted from a source, stimulus by held-out stimulus.
 
@@ -51,6 +54,8 @@ def predicted_rdm(
         Neuroid coordinate of the target, such as ``"region"``: one RDM for each.
     join : {"inner", "exact"}
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over folds.
 
     Returns
     -------
@@ -92,14 +97,15 @@ def predicted_rdm(
     once = (average_if_repeated(side, owner="predicted_rdm") for side in (source, target))
     x, y, report = align(*once, join=join)
     folds = folds_of(y, cv, groups, owner="predicted_rdm", random_state=seed)
-    whole = rdm(y, metric=metric, by=by)
+    of = partial(rdm, metric=metric, by=by, progress=False)
+    whole = of(y)
     out = whole.copy(data=np.full_like(whole.values, np.nan))
-    for fold in folds.on(y):
+    for fold in progress_bar(folds.on(y), progress=progress, desc="folds"):
         if len(fold.test) < _LEAST:
             raise SplitError(
                 f"predicted_rdm got the fold {fold.name!r} with {len(fold.test)} test stimuli. Expected at least {_LEAST}: use fewer folds."
             )
-        predicted = rdm(clone(steps).fit(x[fold.train], y[fold.train]).predict(x[fold.test]), metric=metric, by=by)
+        predicted = of(clone(steps).fit(x[fold.train], y[fold.train]).predict(x[fold.test]))
         out.loc[{"stimulus": predicted.stimulus, "stimulus_2": predicted.stimulus_2}] = predicted
     out.attrs["report"] = json.dumps(report | {"folds": dict(folds.settings)}, default=str)
     params = {"model": steps, "cv": dict(folds.settings), "metric": metric, "by": by, "join": join}

@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, check_sizes, did_you_mean, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -39,6 +40,7 @@ def pseudo_depth(
     n_draws: int = 50,
     metric: str = "spearman",
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Place areas along the layers of a network by the likeness of their geometries, from fewer and fewer neuroids and stimuli.
 
@@ -55,6 +57,8 @@ def pseudo_depth(
     metric : {"spearman", "pearson"}
         Between the dissimilarities (1 − Pearson r) of all pairs of stimuli.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over draws.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def pseudo_depth(
     n_neuroids = max(_LEAST_NEUROIDS, smallest // 2) if n_neuroids is None else n_neuroids
     neuroids = check_sizes("n_neuroids", n_neuroids, owner="pseudo_depth", low=_LEAST_NEUROIDS, high=smallest)
     matrices = np.stack([pairwise_distances(values) for values in layers.values()])
-    streams = np.random.SeedSequence(seed).spawn(n_draws)
+    streams = progress_bar(np.random.SeedSequence(seed).spawn(n_draws), progress=progress, desc="draws")
     names = order_of_names(source)
     draws = np.stack(
         [_one_draw(matrices, list(areas.values()), names, stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]

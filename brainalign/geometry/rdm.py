@@ -13,6 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_device, check_number, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.repeats import refuse_several_subjects
@@ -40,6 +41,7 @@ def rdm(
     store: str | os.PathLike[str] | None = None,
     name: str = "rdm",
     max_memory: int = 2**30,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Return representational dissimilarity matrices.
 
@@ -85,6 +87,8 @@ def rdm(
         Of the result in the study.
     max_memory : int
         Bytes for what is computed at a time with ``store``; the more, the less often lazy responses are read.
+    progress : bool or None
+        As in :func:`evaluate`, over matrices; with ``store``, over tiles.
 
     Returns
     -------
@@ -148,11 +152,13 @@ def rdm(
         counts = [len(cell.columns) for cell in cells]
         template = _labelled(None, counts, lead, conditions[1], responses, ask, attrs)
         template = write_step(template, "rdm", params=params, inputs=inputs)
-        out, holes = store_tiles(responses, cells, conditions[0], template, ask, store=store, name=name, max_memory=max_memory)
+        where = {"store": store, "name": name, "max_memory": max_memory, "progress": progress}
+        out, holes = store_tiles(responses, cells, conditions[0], template, ask, **where)
         _warn_of_holes(list(holes), cells, conditions[1])
         return out
     parts = []
-    for cell in cells:  # not a comprehension, a further frame in some versions: warnings name the caller's line
+    # not a comprehension, a further frame in some versions: warnings name the caller's line
+    for cell in progress_bar(cells, progress=progress, desc="rdm"):
         parts.append(_one(responses, cell, conditions, runs, noise, ask))
     _warn_of_holes([holes_of(matrix) for matrix, _ in parts], cells, conditions[1])
     matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])

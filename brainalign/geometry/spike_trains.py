@@ -7,6 +7,7 @@ import xarray as xr
 
 from brainalign.core.errors import SchemaError
 from brainalign.core.parameters import check_choice, check_number, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.engine.moments import Numbers
@@ -18,7 +19,12 @@ _UNITS = {"victor-purpura": "cost per neuroid", "van-rossum": "squared distance 
 
 
 def spike_distance(
-    responses: xr.DataArray, *, metric: str = "victor-purpura", timescale_s: float, condition: str = "stimulus_id"
+    responses: xr.DataArray,
+    *,
+    metric: str = "victor-purpura",
+    timescale_s: float,
+    condition: str = "stimulus_id",
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Return an RDM of spike trains, each neuroid compared with itself.
 
@@ -34,6 +40,8 @@ def spike_distance(
         Seconds. Infinity counts spikes; far below the width of a bin, spikes are shared at the same time only.
     condition : str
         Presentation coordinate that names rows and columns. Of several presentations of a condition, the mean over pairs of them.
+    progress : bool or None
+        As in :func:`evaluate`, over neuroids under ``"victor-purpura"``.
 
     Returns
     -------
@@ -72,7 +80,8 @@ def spike_distance(
     if metric == "van-rossum":
         between = van_rossum(counts, times, timescale_s)
     else:
-        between = sum(victor_purpura(_trains(counts[:, i], times), 1.0 / timescale_s) for i in range(counts.shape[1]))
+        neuroids = progress_bar(range(counts.shape[1]), progress=progress, desc="neuroids")
+        between = sum(victor_purpura(_trains(counts[:, i], times), 1.0 / timescale_s) for i in neuroids)
     member = np.eye(len(names))[codes].T
     matrix = member @ between @ member.T / np.outer(member.sum(axis=1), member.sum(axis=1)) / counts.shape[1]
     np.fill_diagonal(matrix, 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from itertools import combinations_with_replacement
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError, SchemaError
 from brainalign.core.parameters import preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.tiles import compact
 from brainalign.dataset.writing import save_parts
 from brainalign.engine.backend import move, to_numpy
@@ -35,6 +37,7 @@ def store_tiles(
     store: str | os.PathLike[str],
     name: str,
     max_memory: int,
+    progress: bool | None,
 ) -> tuple[xr.DataArray, Array]:
     """Write the matrices of all cells into a study, and open them.
 
@@ -53,6 +56,8 @@ def store_tiles(
     name : str
     max_memory : int
         Bytes for two blocks of conditions, each held twice, and two tiles.
+    progress : bool or None
+        Show a progress bar over tiles.
 
     Returns
     -------
@@ -82,7 +87,9 @@ def store_tiles(
     side = _side(n, max(len(cell.columns) for cell in cells), template.dtype.itemsize, max_memory)
     chunk = min(side, _CHUNK)
     holes = np.zeros((len(cells), n), dtype=bool)
-    parts = _parts(responses, cells, codes, template, ask, side, holes)
+    n_tiles = prod(template.shape[:-2]) * len(range(0, n, side)) ** 2
+    made = _parts(responses, cells, codes, template, ask, side, holes)
+    parts = progress_bar(made, progress=progress, desc="tiles", total=n_tiles)
     return save_parts(template, store, name=name, parts=parts, chunks=(1,) * (template.ndim - 2) + (chunk, chunk)), holes
 
 

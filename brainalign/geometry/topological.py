@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.bootstrap import Drawn, draw_weights
@@ -43,6 +45,7 @@ def trsa(
     n_bootstraps: int = 0,
     level: float = 0.95,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compare every source RDM with every target RDM after each of many geo-topological transforms.
 
@@ -72,6 +75,8 @@ def trsa(
     level : float
         Share of intervals that hold the truth.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over pairs of RDMs in other orders, and over transforms of redrawn ones.
 
     Returns
     -------
@@ -122,15 +127,16 @@ def trsa(
     options = {"scale": scale, "threshold": threshold, "metric": metric}
     score = family_scores(*sides, **options)
     seed = check_random_state(random_state, owner="trsa")
+    shown = partial(progress_bar, progress=progress, desc="permutations")
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2)]
     columns, n = {"score": score}, len(both.stimuli)
     if n_permutations:
         orders = distinct_orders(np.arange(n), n_permutations, streams[0])
-        columns |= _chance(score, family_scores(*sides, orders=orders, **options))
+        columns |= _chance(score, family_scores(*sides, orders=orders, shown=shown, **options))
         n_permutations = len(orders)
     if n_bootstraps:
-        draws = _redrawn(*sides, draw_weights(n, n_bootstraps, streams[1]), **options)
-        left_out = _redrawn(*sides, 1 - np.eye(n, dtype=np.int64), **options)
+        draws = _redrawn(*sides, draw_weights(n, n_bootstraps, streams[1]), **options, progress=progress)
+        left_out = _redrawn(*sides, 1 - np.eye(n, dtype=np.int64), **options, progress=False)
         columns["ci_low"], columns["ci_high"] = Drawn(score, draws, (), [n], left_out=left_out).interval(level)
         columns |= {"score_bootstrap": draws, "score_left_out": left_out}
     out = _labelled(columns, source, target, low, high).assign({"n_units": n} if n_bootstraps else {})
@@ -171,12 +177,22 @@ def _chance(score: Numbers, null: Numbers) -> dict[str, Numbers]:
 
 
 def _redrawn(
-    source: Numbers, target: Numbers, lower: Numbers, upper: Numbers, counts: Numbers, *, scale: str, threshold: str, metric: str
+    source: Numbers,
+    target: Numbers,
+    lower: Numbers,
+    upper: Numbers,
+    counts: Numbers,
+    *,
+    scale: str,
+    threshold: str,
+    metric: str,
+    progress: bool | None,
 ) -> Numbers:
     """Return the scores of redrawn stimuli, (draw, transform, matrix, other)."""
     out = np.empty((len(counts), len(lower), len(source), len(target)))
     scaled = [rescale(side, scale) for side in (source, target)]
-    for k, between in enumerate(zip(lower, upper, strict=True)):
+    transforms = progress_bar(list(zip(lower, upper, strict=True)), progress=progress, desc="draws by transform")
+    for k, between in enumerate(transforms):
         models, data = (geo_topological(side, *between, scale="raw", threshold=threshold) for side in scaled)
         made = redrawn_parts(models, data[None], metric, counts, ceiling=False)
         out[:, k] = np.concatenate(side_by_side(lambda part: part().scores, made, n_workers(models)))

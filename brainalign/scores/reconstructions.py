@@ -13,6 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, DegeneratePredictionWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Responder
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
@@ -37,6 +38,7 @@ def score_reconstructions(
     responder: Responder | None = None,
     n_permutations: int = 0,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compare images or captions that were made with those that were shown.
 
@@ -52,6 +54,8 @@ def score_reconstructions(
     n_permutations : int
         Score again this often with the truth of other stimuli.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over pairs that are compared, for each measure.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def score_reconstructions(
     itself = np.arange(n)
     moved = np.stack([np.roll(itself, 1 + k) for k in range(min(n - 1, _CHANCE))])
     orders = exchange_orders(itself, n_permutations, np.random.default_rng(seed))
-    scores = _scored(measures, np.concatenate([itself[None], moved, orders]))
+    scores = _scored(measures, np.concatenate([itself[None], moved, orders]), progress)
     alone = [[measure.pool(row[None]) for row in measure.of(itself, itself)] for measure in measures.values()]
     out = xr.Dataset(
         {
@@ -138,15 +142,16 @@ class _Measure:
     pool: Callable[[Numbers], float]
 
 
-def _scored(measures: dict[str, _Measure], orders: Numbers) -> Numbers:
+def _scored(measures: dict[str, _Measure], orders: Numbers, progress: bool | None) -> Numbers:
     """Return the scores of truths in some orders, (order, measure)."""
     n = orders.shape[1]
     pairs, where = np.unique(np.arange(n) * n + orders, return_inverse=True)
+    blocks = [np.divmod(pairs[k : k + _PAIRS], n) for k in range(0, len(pairs), _PAIRS)]
     found: dict[Callable[[Numbers, Numbers], Numbers], Numbers] = {}
     for measure in measures.values():
         if measure.of not in found:
-            blocks = [np.divmod(pairs[k : k + _PAIRS], n) for k in range(0, len(pairs), _PAIRS)]
-            found[measure.of] = np.concatenate([measure.of(*block) for block in blocks])
+            shown = progress_bar(blocks, progress=progress, desc="pairs")
+            found[measure.of] = np.concatenate([measure.of(*block) for block in shown])
     return np.array([[m.pool(found[m.of][rows]) for m in measures.values()] for rows in where.reshape(orders.shape)])
 
 

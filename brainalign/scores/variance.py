@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -36,6 +37,7 @@ def partition_variance(
     repeats: str = "average",
     time: str = "match",
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Take apart the variance of a target that several feature spaces explain, on held-out presentations.
 
@@ -51,6 +53,8 @@ def partition_variance(
         features, and chooses its penalties anew.
     cv, groups, join, repeats, time, random_state
         As in :func:`evaluate`; the folds are the same for every subset.
+    progress : bool or None
+        As in :func:`evaluate`, over subsets.
 
     Returns
     -------
@@ -90,9 +94,10 @@ def partition_variance(
     whole = chain(BandedRidge(bands=by) if model is None else model)
     options = {
         "cv": cv, "groups": groups, "join": join, "repeats": repeats, "time": time, "controls": "none", "random_state": seed,
+        "progress": False,
     }  # fmt: skip
     members, fits = subsets(len(names)), []
-    for some in members:
+    for some in progress_bar(members, progress=progress, desc="subsets"):
         only = Chain((*whole.steps[:-1], _Only(by, names[some].tolist()), whole.steps[-1]))
         fits.append(evaluate(source, target, model=only, metric="r2", **options))
     joint, dims = fits[-1], fits[-1].score.dims

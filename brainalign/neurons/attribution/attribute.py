@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,7 @@ def attribute(
     random_state : int, Generator or None
         For baselines and nulls that are drawn.
     progress : bool or None
-        Show a progress bar. None: on a terminal or in a notebook, once it takes more than five seconds.
+        Show a progress bar, and one over draws of a null. None: on a terminal or in a notebook, once it takes more than five seconds.
 
     Returns
     -------
@@ -213,7 +214,8 @@ def attribute(
         return found
     options = {"method": method, "wrt": layers or "input", "presentations": rows, "baseline": baseline, "n_steps": n_steps, "groups": groups,
                "domain": domain, "mode": mode, "max_memory": max_memory, "random_state": seed, "progress": False}  # fmt: skip
-    return with_null(found, lambda other, names: attribute(other, stimuli, neuroid=names, **options), chance, owner="attribute")
+    again = partial(attribute, stimuli=stimuli, **options)
+    return with_null(found, lambda other, names: again(other, neuroid=names), chance, owner="attribute", progress=progress)
 
 
 def _in_pieces(responder: Any, method: str) -> Any:

@@ -18,6 +18,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.engine.bootstrap import Drawn
 from brainalign.engine.moments import Numbers
@@ -160,7 +161,7 @@ class Null:
             yield target.copy(data=values.astype(target.dtype))
 
 
-def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str) -> xr.DataArray:
+def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str, progress: bool | None = False) -> xr.DataArray:
     """Add how much each part has of an attribution, and how often chance gives it as much.
 
     Parameters
@@ -172,6 +173,8 @@ def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str) -> x
     null : Null
         Checked.
     owner : str
+    progress : bool or None
+        Show a progress bar over draws.
 
     Returns
     -------
@@ -184,9 +187,11 @@ def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str) -> x
     shares, known = shares_of(found.transpose("presentation", *dims).values)
     observed = _mean(shares, known)
     draws = []
-    for values in null.maps(again, found):
-        own = _mean(*shares_of(values.transpose("presentation", *dims).values))
-        draws.append(own.reshape(-1, *observed.shape))
+    with progress_bar(progress=progress, desc=f"null of {owner}", total=null.n) as bar:
+        for values in null.maps(again, found):
+            own = _mean(*shares_of(values.transpose("presentation", *dims).values))
+            draws.append(own.reshape(-1, *observed.shape))
+            bar.update(len(draws[-1]))
     chance = np.concatenate(draws)
     p = p_values(observed, chance)
     low, high = _interval(shares, known, observed, rows, null.seed)

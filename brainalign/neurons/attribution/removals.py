@@ -14,6 +14,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
@@ -35,6 +36,7 @@ def deletion_insertion(
     baseline: Any = "zero",
     groups: Any = None,
     n_steps: int = 10,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Take out the parts with the highest attribution first, and put them in first, and follow the response.
 
@@ -52,6 +54,8 @@ def deletion_insertion(
         Those of the attribution, where it has any.
     n_steps : int
         Portions in which parts go.
+    progress : bool or None
+        As in :func:`evaluate`, over portions.
 
     Returns
     -------
@@ -90,7 +94,7 @@ def deletion_insertion(
     np.put_along_axis(rank, order, np.arange(order.shape[-1]), -1)
     cuts = np.round(np.linspace(0, order.shape[-1], n_steps + 1)).astype(np.int64)
     curves = np.empty((2, *values.shape[:2], n_steps + 1))
-    for k, cut in enumerate(cuts):
+    for k, cut in enumerate(progress_bar(cuts, progress=progress, desc="portions")):
         curves[0, :, :, k] = asked.without(rank < cut)
         curves[1, :, :, k] = asked.without(rank >= cut)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -114,6 +118,7 @@ def removal_agreement(
     n_removed: int | None = None,
     n_draws: int = 50,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Compare what sets of parts are said to contribute with what is lost where they are taken out.
 
@@ -126,6 +131,8 @@ def removal_agreement(
     n_draws : int
         Sets, the same for all presentations and neuroids.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over sets.
 
     Returns
     -------
@@ -163,7 +170,8 @@ def removal_agreement(
         check_number("n_removed", n_removed, owner="removal_agreement", low=1, high=n_parts, integer=True)
         sets = rng.permuted(np.tile(np.arange(n_parts) < n_removed, (n_draws, 1)), axis=1)
     said = np.einsum("pnk,dk->pnd", asked.values, sets, optimize=True)
-    lost = np.stack([asked.end - asked.without(np.broadcast_to(own, asked.values.shape)) for own in sets], axis=-1)
+    shown = progress_bar(sets, progress=progress, desc="sets")
+    lost = np.stack([asked.end - asked.without(np.broadcast_to(own, asked.values.shape)) for own in shown], axis=-1)
     score = cosines(*(x - x.mean(axis=-1, keepdims=True) for x in (said, lost)))
     pair = ("presentation", "neuroid")
     found = {"score": (pair, score), "infidelity": (pair, ((said - lost) ** 2).mean(axis=-1))}

@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
+from brainalign.core.progress import progress_bar, without_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
@@ -27,6 +28,7 @@ def sanity_check(
     target: xr.DataArray | None = None,
     threshold: float = 0.5,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Attribute again while the network loses what it learned, module by module from the output down, and compare the maps.
@@ -44,6 +46,8 @@ def sanity_check(
     threshold : float
         From which similarity on a map is the same.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over modules.
     **options
         Of ``by``, such as ``neuroid`` and ``method``.
 
@@ -90,11 +94,12 @@ def sanity_check(
             "Expected what `ba.readout(network, mapping)` returns: leave target out, and weights alone are drawn anew."
         )
     fresh = int(np.random.SeedSequence(seed).generate_state(1)[0])  # not the seed that the network itself may have been made with
+    by = without_bar(by)
     first = by(responder, stimuli, **options)
     trained = _sizes(first)
     drawn: list[str] = []
     stages, found = [], []
-    for module in reversed(network.weighted_modules()):
+    for module in progress_bar(network.weighted_modules()[::-1], progress=progress, desc="modules"):
         drawn.append(module)
         other = network.untrained(fresh, modules=drawn)
         other = responder.with_backbone(other) if network is not responder else other

@@ -13,6 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
+from brainalign.core.progress import progress_bar, without_bar
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
@@ -29,6 +30,7 @@ def stability(
     n_draws: int = 10,
     k: int = 10,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Attribute again where inputs were moved a little, and say how much attributions changed at most.
@@ -46,6 +48,8 @@ def stability(
     k : int
         Parts that are compared as the highest.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over draws.
     **options
         Of ``by``, such as ``neuroid`` and ``method``.
 
@@ -84,11 +88,12 @@ def stability(
         raise CapabilityError(
             f"stability got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients, whose inputs can be moved."
         )
+    by = without_bar(by)
     first = by(responder, stimuli, **options)
     before = _flat(first)
     worst = {"score": np.full(before.shape[:2], np.inf)}
     worst |= {"kendall": worst["score"].copy(), "top_overlap": worst["score"].copy(), "sensitivity": -worst["score"]}
-    for draw in range(n_draws):
+    for draw in progress_bar(range(n_draws), progress=progress, desc="draws"):
         after = _flat(by(_moved(responder, radius, [seed, draw]), stimuli, **options))
         found = {"score": cosines(before, after), "kendall": kendall_tau_b(before, after)}
         found["top_overlap"] = top_overlap(before, after, min(k, before.shape[-1]))

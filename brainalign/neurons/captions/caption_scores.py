@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from brainalign.core.parameters import check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.concepts import column_blocks, f1_parts
@@ -28,6 +29,7 @@ def score_captions(
     threshold: float = 0.5,
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Score captions by how well they predict responses, and by how well they tell when a neuroid is active.
 
@@ -44,6 +46,8 @@ def score_captions(
     n_permutations : int
         Of what the captions say, over presentations; 0 for none.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over blocks of neuroids.
 
     Returns
     -------
@@ -86,7 +90,8 @@ def score_captions(
     fine = np.flatnonzero(status == "ok")
     orders = rows_of(x, None, None, owner="score_captions").orders(n_permutations, np.random.default_rng(seed))
     found, null = np.full((4, len(status)), np.nan), np.full((2, len(orders), len(status)), np.nan)
-    for block in column_blocks(len(fine), len(x), 1):
+    blocks = list(column_blocks(len(fine), len(x), 1))
+    for block in progress_bar(blocks, progress=progress, desc="score_captions"):
         columns = fine[block]
         found[:, columns], null[:, :, columns] = _scores(x.values[:, columns], said[:, columns], orders, threshold)
     labels = dict(zip(("score", "precision", "recall", "f1"), found, strict=True))

@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.dataset.align import align
@@ -46,6 +47,7 @@ def caption(
     null: Any = "permutation",
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Label each neuroid by the concept of a bank that best says which presentations drive it.
 
@@ -76,6 +78,8 @@ def caption(
         0 for none.
     random_state : int, Generator or None
         Of permutations, and of the order of presentations with equal responses.
+    progress : bool or None
+        As in :func:`evaluate`, over blocks of neuroids.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def caption(
                 "responses, or record the random system for them."
             )
         random = rater.rate(same, orders)[1].max(axis=1)
-    status, scores, p = rater.rate(x, orders, random)
+    status, scores, p = rater.rate(x, orders, random, progress)
     out = _labelled(x, names, status, varies, scores)
     if not permuted or len(orders):
         out["p_value"] = "neuroid", np.full(len(status), np.nan)
@@ -164,13 +168,15 @@ class _Rater:
     def __init__(self, evidence: Evidence, method: str, seed: int, penalty: float, by_neuroids: bool) -> None:
         self.evidence, self.method, self.seed, self.penalty, self.by_neuroids = evidence, method, seed, penalty, by_neuroids
 
-    def rate(self, x: xr.DataArray, orders: Numbers, random: Numbers | None = None) -> tuple[Numbers, Numbers, Numbers]:
+    def rate(
+        self, x: xr.DataArray, orders: Numbers, random: Numbers | None = None, progress: bool | None = False
+    ) -> tuple[Numbers, Numbers, Numbers]:
         """Return the status of all neuroids; of those that vary the scores (neuroid, concept), and p against orders or random scores."""
         _, n_rows, n_concepts = self.evidence.table.shape
         blocks = list(enumerate(column_blocks(x.shape[1], n_rows, n_concepts)))
         against = self._against(x, blocks)
         status, scores, p = [], [], []
-        for number, block in blocks:
+        for number, block in progress_bar(blocks, progress=progress, desc="caption"):
             state, drivers = self._drivers(x, number, block)
             options = {"penalty": self.penalty, **next(against)}
             found, null = labels_of(self.evidence, drivers, orders, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def double_dissociation(
     circuits: Mapping[str, Any],
     n_draws: int = 100,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
     **options: Any,
 ) -> xr.Dataset:
     """Lesion each of two circuits in each of two tasks, and as many random units.
@@ -38,6 +40,8 @@ def double_dissociation(
     n_draws : int
         Random lesions of the size of each circuit, the same in both tasks, of units that are not of the other circuit.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`brainalign.lesion`, for each circuit in each task.
     **options
         ``by``, ``mode``, ``factor``, ``max_memory`` of :func:`brainalign.lesion`.
 
@@ -70,10 +74,10 @@ def double_dissociation(
             what = preview(given) if isinstance(given, Mapping) else repr(given)
             raise ParameterError(f"double_dissociation got {name} {what}. Expected two, by name: a mapping.")
     seed = check_random_state(random_state, owner="double_dissociation")
-    both = list(circuits.values())
+    both, once = list(circuits.values()), partial(lesion, n_draws=n_draws, progress=progress)
     found = [
         [
-            lesion(system, shown, units=units, n_draws=n_draws, spared=other, random_state=seed + 2 * i, **{**options, **own})
+            once(system, shown, units=units, spared=other, random_state=seed + 2 * i, **{**options, **own})
             for shown, own in tasks.values()
         ]
         for i, (units, other) in enumerate(zip(both, both[::-1], strict=True))

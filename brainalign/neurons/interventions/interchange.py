@@ -9,6 +9,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state, did_you_mean, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.moments import Numbers
@@ -25,6 +26,7 @@ def mediation(
     *,
     n_pairs: int = 200,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Exchange the response of one neuroid between two presentations, and see how far what is decoded follows.
 
@@ -39,6 +41,8 @@ def mediation(
     n_pairs : int
         Of presentations, drawn at random.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over neuroids.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def mediation(
     rng = np.random.default_rng(seed)
     base = rng.integers(len(x), size=n_pairs)
     source = (base + rng.integers(1, max(2, len(x)), size=n_pairs)) % len(x)
-    effect, names = _effects(x, decoder, base, source)
+    effect, names = _effects(x, decoder, base, source, progress)
     out = xr.Dataset({"effect": (("neuroid", "concept"), effect)}, {"concept": as_labels(names)})
     out = out.assign_coords(neuroid_labels(x))
     if captions is not None:
@@ -92,7 +96,7 @@ def mediation(
     )
 
 
-def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers) -> tuple[Numbers, list[str]]:
+def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers, progress: bool | None) -> tuple[Numbers, list[str]]:
     """Return the effect of each neuroid on each output, and the names of these."""
     start, other = x[base], x.values[source]
     before = decoder.predict(start)
@@ -107,7 +111,7 @@ def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers) -> t
     apart = at_source - at_base
     power = (apart * apart).sum(axis=0)
     effect = np.empty((x.shape[1], at_base.shape[1]))
-    for n in range(x.shape[1]):
+    for n in progress_bar(range(x.shape[1]), progress=progress, desc="neuroids"):
         values = start.values.copy()
         values[:, n] = other[:, n]
         moved = np.asarray(decoder.predict(start.copy(data=values))) - at_base

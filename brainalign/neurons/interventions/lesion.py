@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, did_you_mean, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.lesioning import balanced_accuracies, change, correlations, random_sets, through_origin
@@ -40,6 +41,7 @@ def lesion(
     spared: Any = None,
     max_memory: float | None = None,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Take units out of a network, or recorded neuroids out of what a mapping reads, and say what that costs.
 
@@ -74,6 +76,8 @@ def lesion(
     max_memory : float, optional
         Bytes for copies that run at once.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over lesions of random units.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def lesion(
     out["effect"] = (along, effect)
     if n_draws:
         sets = _random_sets(subject, spared, n_draws, seed)
-        _against_random(out, along, _random_effects(subject, scored, before, target, sets, max_memory))
+        _against_random(out, along, _random_effects(subject, scored, before, target, sets, max_memory, progress))
     if freeze is not None:
         _add_repair(out, subject, lesioned[0], freeze)
     params = {"mode": mode, "units": _units(subject.sets), "n_draws": n_draws}
@@ -218,11 +222,13 @@ def _random_effects(
     target: Any,
     sets: Mapping[str, Numbers],
     max_memory: float | None,
+    progress: bool | None,
 ) -> Numbers:
     """Return the effects of several lesions, (draw, ...), some at a time."""
     room = working_memory(subject.intact, max_memory)
     n, step = len(next(iter(sets.values()))), max(1, min(_SETS, int(room // (4 * subject.intact.nbytes))))
-    found = [scored(subject.run({k: rows[at : at + step] for k, rows in sets.items()}, max_memory)) for at in range(0, n, step)]
+    starts = progress_bar(range(0, n, step), progress=progress, desc="random lesions")
+    found = [scored(subject.run({k: rows[at : at + step] for k, rows in sets.items()}, max_memory)) for at in starts]
     scores = np.concatenate(found)
     return scores if target is None else before - scores
 

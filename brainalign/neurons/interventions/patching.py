@@ -14,6 +14,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
+from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Features, InnerResponder, Piece
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
@@ -51,6 +52,7 @@ def patch(
     target: xr.DataArray | None = None,
     max_memory: float | None = None,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.DataArray:
     """Put what a network holds at a node on one stimulus into its run on another, and say how far the responses change.
 
@@ -88,6 +90,8 @@ def patch(
         Bytes for copies that run at once.
     random_state : int, Generator or None
         For nulls.
+    progress : bool or None
+        As in :func:`evaluate`, over layers, and over draws of a null.
 
     Returns
     -------
@@ -142,9 +146,11 @@ def patch(
     asked = _Asked(responder, layers, by, columns, max_memory, steps.get("n_steps", 0))
     table = responder.presentations(base)
     sums = _Effects(len(table), len(columns))
-    with lrp_rules(responder, rules) if estimator == "relp" else nullcontext():
-        for piece, mate in _pairs(responder, base, None if isinstance(other, str) else other):
-            sums.add(asked, piece, mate, exact=estimator == "exact")
+    pieces = responder.pieces(base)
+    bar = progress_bar(progress=progress, desc="patch", total=len(pieces) * len(layers))
+    with bar, lrp_rules(responder, rules) if estimator == "relp" else nullcontext():
+        for piece, mate in _pairs(pieces, responder, base, None if isinstance(other, str) else other):
+            sums.add(asked, piece, mate, exact=estimator == "exact", bar=bar)
     out = sums.labelled(coords, table, absolute)
     params: dict[str, Any] = {"estimator": estimator, "direction": direction, "by": list(by), "absolute": bool(absolute)} | steps
     inputs = {"clean": clean}
@@ -159,8 +165,8 @@ def patch(
     if chance is None:
         return out
     again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, estimator=estimator, direction=direction, n_steps=n_steps, rules=rules,
-                    max_memory=max_memory)  # fmt: skip
-    return with_null(out, lambda other, names: again(other, neuroid=names), chance, owner="patch")
+                    max_memory=max_memory, progress=False)  # fmt: skip
+    return with_null(out, lambda other, names: again(other, neuroid=names), chance, owner="patch", progress=progress)
 
 
 @dataclass(frozen=True)
@@ -186,7 +192,7 @@ class _Effects:
         self.values: np.ndarray[Any, Any] | None = None
 
     @whole_float32()
-    def add(self, asked: _Asked, piece: Piece, mate: Piece | None, *, exact: bool) -> None:
+    def add(self, asked: _Asked, piece: Piece, mate: Piece | None, *, exact: bool, bar: Any) -> None:
         layers = [] if holds_no_stimulus(piece) else list(asked.layers)
         values, out = read_layers(asked.responder, piece, layers)
         if mate is None:
@@ -196,6 +202,7 @@ class _Effects:
         for at, response in enumerate((out, other_out)):
             self.response[at, piece.rows] += response[:, asked.columns].double().cpu().numpy()
         if not layers:
+            bar.update(len(asked.layers))
             return
         nodes = asked.nodes(values)
         if self.values is None:
@@ -206,11 +213,11 @@ class _Effects:
                 f"Presentations have {sum(map(len, self.nodes))} and {sum(map(len, nodes))} nodes by {', '.join(asked.by)}: their layers differ "
                 "in shape. Expected the same for all: patch by 'unit' or 'layer', or presentations of one length in a call."
             )
-        effects = (
-            [_exact(asked, piece, own, values, others, out) for own in nodes]
-            if exact
-            else _by_gradients(asked, piece, nodes, values, others)
-        )
+        effects = [] if exact else _by_gradients(asked, piece, nodes, values, others)
+        for own in nodes:
+            if exact:
+                effects.append(_exact(asked, piece, own, values, others, out))
+            bar.update()
         self.values[piece.rows] += torch.cat(effects, dim=1).cpu().numpy()
 
     def labelled(self, coords: dict[str, Any], table: Any, absolute: bool) -> xr.DataArray:
@@ -334,15 +341,17 @@ def _backwards(out: torch.Tensor, held: Sequence[torch.Tensor], columns: Any, *,
             yield j, row, torch.autograd.grad(wanted, held, retain_graph=True, materialize_grads=True)
 
 
-def _pairs(responder: InnerResponder, base: xr.Dataset, other: xr.Dataset | None) -> Iterator[tuple[Piece, Piece | None]]:
+def _pairs(
+    pieces: Sequence[Piece], responder: InnerResponder, base: xr.Dataset, other: xr.Dataset | None
+) -> Iterator[tuple[Piece, Piece | None]]:
     """Yield the pieces of both sides together, after checking that they are alike in shape."""
     if other is None:
-        yield from ((piece, None) for piece in responder.pieces(base))
+        yield from ((piece, None) for piece in pieces)
         return
     n, m = base.sizes["presentation"], other.sizes["presentation"]
     if n != m:
         raise AlignmentError(f"patch got {n} and {m} presentations. Expected pairs, row by row: as many corrupt as clean ones.")
-    pieces, mates = responder.pieces(base), responder.pieces(other)
+    mates = responder.pieces(other)
     for i in range(max(len(pieces), len(mates))):
         if i >= min(len(pieces), len(mates)):
             raise AlignmentError(

@@ -9,6 +9,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.engine.bootstrap import Drawn, draw_weights
@@ -31,6 +32,7 @@ def tuning(
     n_bootstraps: int = 0,
     max_memory: int = 2**30,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Describe how neuroids depend on an angle: selectivity, preferred angle, width, and whether chance does as well.
 
@@ -51,6 +53,8 @@ def tuning(
     max_memory : int
         Bytes for the responses that are held at a time.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over blocks of neuroids.
 
     Returns
     -------
@@ -110,6 +114,7 @@ def tuning(
         rows.orders(n_permutations, streams[0]) if n_permutations else None,
         _weights(codes, n_bootstraps, streams[1]) if n_bootstraps else None,
         max_memory,
+        progress,
     )
     out = found.labelled().assign_attrs(
         metric="circular selectivity", units=str(responses.attrs.get("units", "")), period_deg=period
@@ -132,12 +137,13 @@ class _Tuned:
         self.parts: dict[str, list[Numbers]] = {}
         self.chance: Chance | None = None
 
-    def run(self, orders: Numbers | None, weights: Numbers | None, max_memory: int) -> None:
+    def run(self, orders: Numbers | None, weights: Numbers | None, max_memory: int, progress: bool | None) -> None:
         draws = max(len(x) if x is not None else 1 for x in (orders, weights))
         together = int(np.clip(_VALUES // (draws * len(self.degrees)), 1, 512))
         if orders is not None:
             self.chance = Chance((self.x.shape[1] * self.n_times, len(self.kinds)), len(orders))
-        for unit, values in blocks_of(self.x, max_memory=max_memory, owner="tuning", together=together):
+        blocks = blocks_of(self.x, max_memory=max_memory, owner="tuning", together=together)
+        for unit, values in progress_bar(blocks, progress=progress, desc="tuning"):
             status = column_status(values)
             usable = np.where(status == "ok", values, 0).astype(np.float64)
             means = self.member.T @ usable / self.counts[:, None]

@@ -10,6 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.parameters import check_number, check_random_state, did_you_mean, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.engine.chance import Chance
@@ -33,6 +34,7 @@ def localise(
     n_random: int = 1000,
     max_memory: int = 2**30,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Rank neuroids by a contrast of two sets of conditions, as a functional localiser does.
 
@@ -51,6 +53,8 @@ def localise(
     n_random : int
         Draws of as many random neuroids.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over blocks of neuroids.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def localise(
     streams = [np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(3)]
     halves = (_halves_in_time if rows.timed else _halves)(rows, member[:, 0] > 0, streams[1])
     orders = rows.orders(n_permutations, streams[0]) if n_permutations else None
-    found = _scored(x, member, orders, halves, max_memory)
+    found = _scored(x, member, orders, halves, max_memory, progress)
     status, score, on_halves = found.pop("status"), found["score"], found.pop("halves")
     usable = np.flatnonzero(np.isfinite(score) & np.isfinite(on_halves).all(axis=0))
     if len(usable) < n_selected:
@@ -120,7 +124,12 @@ def localise(
 
 
 def _scored(
-    x: xr.DataArray, member: Numbers, orders: Numbers | None, halves: tuple[Numbers, Numbers], max_memory: int
+    x: xr.DataArray,
+    member: Numbers,
+    orders: Numbers | None,
+    halves: tuple[Numbers, Numbers],
+    max_memory: int,
+    progress: bool | None,
 ) -> dict[str, Numbers]:
     """Return scores of all rows, their p-values, and scores of both halves, (half, neuroid)."""
     what, n = measure("dprime"), x.shape[1]
@@ -128,7 +137,8 @@ def _scored(
     found["halves"] = np.full((2, n), np.nan)
     chance = None if orders is None else Chance((n,), len(orders))
     together = int(np.clip(_VALUES // (1 if orders is None else len(orders)), 1, 512))
-    for at, values in blocks_of(x, max_memory=max_memory, owner="localise", together=together):
+    blocks = blocks_of(x, max_memory=max_memory, owner="localise", together=together)
+    for at, values in progress_bar(blocks, progress=progress, desc="localise"):
         status = column_status(values)
         usable = np.where(status == "ok", values, 0)
         prepared = what.prepare(usable)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
+from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of
@@ -46,6 +48,7 @@ def match(
     join: str = "inner",
     max_memory: int = 2**30,
     random_state: int | np.random.Generator | None = None,
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Find for every neuroid of one system the most similar one of another: another seed, layer, person or species.
 
@@ -76,6 +79,8 @@ def match(
     max_memory : int
         Bytes for correlations that are held at a time.
     random_state : int, Generator or None
+    progress : bool or None
+        As in :func:`evaluate`, over targets; of a single one, over rotations and permutations of each band of the source that memory holds.
 
     Returns
     -------
@@ -136,8 +141,11 @@ def match(
     ask = _Ask(absolute, rotation, n_rotations, one_to_one, ceiling, n_permutations, join, max_memory)
     streams = np.random.SeedSequence(seed).spawn(len(targets))
     found, reports = {}, {}
-    for (name, x), stream in zip(targets.items(), streams, strict=True):
-        found[name], reports[name] = _one(source, x, name, ask, np.random.default_rng(stream))
+    several = len(targets) > 1
+    shown = partial(progress_bar, progress=not several and progress)
+    sides = list(zip(targets.items(), streams, strict=True))
+    for (name, x), stream in progress_bar(sides, progress=several and progress, desc="targets"):
+        found[name], reports[name] = _one(source, x, name, ask, np.random.default_rng(stream), shown)
     out = xr.concat(found.values(), "target").assign_coords(target=as_labels(list(found)))
     if n_rotations:
         mean, least = out["excess"].mean("target", skipna=False), out["excess"].min("target", skipna=False)
@@ -183,7 +191,7 @@ class _Ask:
 
 
 def _one(
-    source: xr.DataArray, target: xr.DataArray, name: str, ask: _Ask, rng: np.random.Generator
+    source: xr.DataArray, target: xr.DataArray, name: str, ask: _Ask, rng: np.random.Generator, shown: Callable[..., Any]
 ) -> tuple[xr.Dataset, dict[str, Any]]:
     """Return the matches in one target, and what was joined."""
     names = ("source", f"target {name!r}" if name else "target")
@@ -219,11 +227,11 @@ def _one(
         part: dict[str, Numbers] = dict(zip(("score", "match_position"), best_of(r, absolute=ask.absolute), strict=True))
         if ask.n_rotations:
             gram = sums.gram() if start == 0 else gram
-            part |= _baseline(part["score"], r, gram, ask, np.random.default_rng(turn))
+            part |= _baseline(part["score"], r, gram, ask, np.random.default_rng(turn), shown)
         if ask.one_to_one:
             part |= _partners(r, ask)
         if orders is not None and chance is not None:
-            chance.add(band, *_permuted(x, y, band, orders, ask))
+            chance.add(band, *_permuted(x, y, band, orders, ask, shown))
         parts.append(part)
     found = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} | ({} if chance is None else chance.found())
     return _labelled(found, source, target, (x, y), ask, rng), report
@@ -242,11 +250,13 @@ def _as_rows(values: Any) -> Numbers:
     return array if array.ndim == 2 else np.moveaxis(array, 2, 1).reshape(-1, array.shape[1])
 
 
-def _baseline(score: Numbers, r: Numbers, gram: Numbers, ask: _Ask, rng: np.random.Generator) -> dict[str, Numbers]:
+def _baseline(
+    score: Numbers, r: Numbers, gram: Numbers, ask: _Ask, rng: np.random.Generator, shown: Callable[..., Any]
+) -> dict[str, Numbers]:
     """Return the highest correlations with rotated targets, and how the score compares with them."""
     known = np.isfinite(np.diag(gram))
     r, gram, best = r[:, known], gram[np.ix_(known, known)], []
-    for _ in range(ask.n_rotations):
+    for _ in shown(range(ask.n_rotations), desc="rotations"):
         turned = rotated(r, gram, random_rotation(len(gram), rng, orthogonal=ask.rotation == "haar"))
         best.append(ask.height(best_of(turned, absolute=ask.absolute)[0]))
     own, mean = ask.height(score), np.mean(best, axis=0)
@@ -262,14 +272,17 @@ def _partners(r: Numbers, ask: _Ask) -> dict[str, Numbers]:
     return {"partner_position": place, "partner_score": score}
 
 
-def _permuted(x: xr.DataArray, y: xr.DataArray, band: slice, orders: Numbers, ask: _Ask) -> tuple[Numbers, Numbers]:
+def _permuted(
+    x: xr.DataArray, y: xr.DataArray, band: slice, orders: Numbers, ask: _Ask, shown: Callable[..., Any]
+) -> tuple[Numbers, Numbers]:
     """Return the highest correlation of each neuroid, and those with rows of the target in other orders."""
     sides = [_as_rows(x.data[:, band]), _as_rows(y.data)]
     usable = [column_status(side) == "ok" for side in sides]
     a, b = (unit_columns(side[:, known]) for side, known in zip(sides, usable, strict=True))
     b = b.reshape(len(y), -1, b.shape[1])  # times of a stimulus stay together
     out = np.full((1 + len(orders), usable[0].size), np.nan)
-    for row, order in zip(out, [np.arange(len(y)), *orders], strict=True):
+    every = list(zip(out, [np.arange(len(y)), *orders], strict=True))
+    for row, order in shown(every, desc="permutations"):
         row[usable[0]] = ask.height(a.T @ b[order].reshape(a.shape[0], -1)).max(axis=1)
     return out[0], out[1:]
 
