@@ -85,10 +85,11 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
         transformers is not installed.
     """
     hub = require("transformers", extra="transformers", purpose="TransformersResponder")
+    where = {"local_files_only": True} if _is_cut_off(source) else {}
     if pretrained:
-        whole = from_pretrained(hub.AutoModel, source, dtype=getattr(torch, dtype), use_safetensors=True)
+        whole = from_pretrained(hub.AutoModel, source, dtype=getattr(torch, dtype), use_safetensors=True, **where)
     else:
-        config = from_pretrained(hub.AutoConfig, source)
+        config = from_pretrained(hub.AutoConfig, source, **where)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(seed or 0) % 2**63)
             whole = hub.AutoModel.from_config(config, trust_remote_code=False).to(getattr(torch, dtype))
@@ -96,7 +97,7 @@ def load(source: str | Path, *, pretrained: bool, seed: int | None, inputs: str 
     tower = tower.to(device).eval().requires_grad_(False)
     if hasattr(tower.config, "use_cache"):
         tower.config.use_cache = False  # keys and values of past tokens are memory that nobody reads
-    return Network(tower, kind, _processor(hub, source, kind))
+    return Network(tower, kind, _processor(hub, source, kind, where))
 
 
 def from_pretrained(
@@ -126,7 +127,7 @@ def from_pretrained(
     """
     try:
         if options.get("use_safetensors"):
-            _refuse_pickled(source)
+            _refuse_pickled(source, options.get("local_files_only", False))
         return auto.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
         if "trust_remote_code" in str(error):
@@ -139,13 +140,34 @@ def from_pretrained(
         ) from error
 
 
-def _refuse_pickled(source: str | Path) -> None:
+def _is_cut_off(source: str | Path) -> bool:
+    """Return whether no connection to the hub can be made, so that only what is on disk is there.
+
+    huggingface_hub would find out anew for each file, the missing ones too, and try each six times over 23 s. What the hub answers, and
+    an answer that is late, are left to it.
+    """
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(source).is_dir() or constants.is_offline_mode():
+        return False
+    try:
+        get_hf_file_metadata(hf_hub_url(str(source), "config.json"))
+    except HFValidationError:
+        return False  # no name on a hub, as transformers will say
+    except Exception as error:  # of httpx or of its successors, by the version
+        return type(error).__name__ in ("ConnectError", "ConnectTimeout")
+    return False
+
+
+def _refuse_pickled(source: str | Path, local_files_only: bool) -> None:
     """Refuse lists of safetensors that name other files, which transformers and diffusers would unpickle, or read from elsewhere."""
     from transformers.utils import cached_file
 
     tables = list(Path(source).rglob("*.safetensors.index.json"))
     if not Path(source).is_dir():
-        found = cached_file(source, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
+        options = {"local_files_only": local_files_only, "_raise_exceptions_for_missing_entries": False}
+        found = cached_file(source, "model.safetensors.index.json", **options)
         tables = [Path(found)] if found else []
     files = {Path(file) for table in tables for file in dict(json.loads(table.read_text()))["weight_map"].values()}
     if wrong := sorted(str(file) for file in files if file.name != str(file) or file.suffix != ".safetensors"):
@@ -156,10 +178,10 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _processor(hub: Any, source: str | Path, kind: str) -> Any:
+def _processor(hub: Any, source: str | Path, kind: str, where: dict[str, bool]) -> Any:
     auto = {"text": hub.AutoTokenizer, "image": hub.AutoImageProcessor, "audio": hub.AutoFeatureExtractor}[kind]
     try:
-        prepare = from_pretrained(auto, source)
+        prepare = from_pretrained(auto, source, **where)
     except ParameterError:
         if kind == "text":
             raise

@@ -169,6 +169,31 @@ def test_a_network_that_is_not_there_is_named(tmp_path, monkeypatch):
         hub.load(tmp_path, pretrained=True, seed=None, inputs=None, dtype="float32", device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("error", "cut_off"), [("ConnectError", True), ("ConnectTimeout", True), ("ReadTimeout", False), (None, False)]
+)
+def test_without_a_connection_only_what_is_on_disk_is_looked_for(monkeypatch, error, cut_off):
+    import huggingface_hub
+
+    def answered(url):
+        assert url.endswith("some/network/resolve/main/config.json")
+        if error is not None:
+            raise type(error, (Exception,), {})("no route to host")
+
+    def loaded(source, **options):
+        assert options.get("local_files_only", False) == cut_off  # else each file would be asked for six times
+        raise OSError("it is not on disk")
+
+    monkeypatch.setattr(huggingface_hub.constants, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", answered)
+    monkeypatch.setattr("transformers.utils.cached_file", lambda *names, local_files_only, **_: None)
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", loaded)
+    with pytest.raises(
+        ParameterError, match=r"could not load 'some/network' with AutoModel: it is not on disk Expected a folder"
+    ):
+        hub.load("some/network", pretrained=True, seed=None, inputs=None, dtype="float32", device="cpu")
+
+
 def test_a_text_network_needs_its_tokenizer(tmp_path):
     transformers.BertConfig(**BLOCKS, vocab_size=30).save_pretrained(tmp_path)
     with pytest.raises(ParameterError, match=r"knows 5 tokens, all of them special\. Expected tokenizer\.json"):
