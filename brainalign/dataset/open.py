@@ -240,7 +240,8 @@ def open_study(path: str | os.PathLike[str]) -> xr.DataTree:
     Returns
     -------
     DataTree
-        ``/stimuli/<name>``, ``/responses/<system>`` (a Dataset of the one variable ``responses``) and ``/results/<name>``.
+        ``/stimuli/<name>``, ``/responses/<system>`` (a Dataset of the one variable ``responses``) and ``/results/<name>``, whose numbers
+        ``.load()`` reads.
 
     Raises
     ------

@@ -129,9 +129,9 @@ def evaluate(
         to be scored beside it (:class:`ContrastiveDecoder`); with a ceiling, ``ceiling`` and ``score_normalized``;
         with permutations, ``p_value`` = (1 + #{null ≥ score}) / (1 + B), ``p_value_fdr`` and ``p_value_max``, which holds for all scores
         of one target together; with bootstraps, ``ci_low`` and ``ci_high`` (95%) and the draws, ``score_bootstrap`` (bootstrap, neuroid),
-        the same for every source; with refits, ``score_refit`` (refit, neuroid). Lazy where a store is given (``.load()`` reads it). The
-        coordinate ``status`` names neuroids that have no score. The attr ``report`` (JSON) says what was joined, dropped, averaged,
-        split and fitted outside the folds.
+        the same for every source; with refits, ``score_refit`` (refit, neuroid). With a store, what takes more than
+        8 MB is lazy (``.load()`` reads it). The coordinate ``status`` names neuroids that have no score. The attr ``report`` (JSON) says
+        what was joined, dropped, averaged, split and fitted outside the folds.
 
     Raises
     ------

@@ -28,6 +28,7 @@ from brainalign.core.errors import StoreError
 from brainalign.core.schema import SCHEMA_VERSION
 
 _PARTS, _NEW = ".parts", ".new"
+_SMALL = 2**23  # bytes of a variable up to which it is read when a result is opened: 8 MB
 _HASH = 32  # characters of one, which says nothing to a reader
 
 
@@ -74,7 +75,8 @@ class ResultParts:
     done : set of str
         Names of the parts that are there.
     result : Dataset or None
-        The finished result, where it is there.
+        The finished result, where it is there: small variables in memory, so that whatever numpy can do can be done with scores and
+        intervals; those of more than 8 MB lazy.
 
     Raises
     ------
@@ -154,7 +156,7 @@ class ResultParts:
         Returns
         -------
         Dataset
-            Lazy.
+            As ``result``.
         """
         header = {"kind": "results", "label": self._name, "schema_version": SCHEMA_VERSION, "asked": self._asked}
         with writing(self._root):
@@ -166,13 +168,17 @@ class ResultParts:
             # only now: one that is killed before the rename must find its parts
             discard(self._final / _PARTS)
             (self._final / JOURNAL).unlink()
-        self.result = open_dataset(self._final)
+        self.result = self._opened()
         return self.result
+
+    def _opened(self) -> xr.Dataset:
+        found = open_dataset(self._final)
+        return found.assign({name: x.load() for name, x in found.data_vars.items() if x.nbytes <= _SMALL})
 
     def _begin(self) -> None:
         if self._final.exists():
             discard(self._final / _PARTS)  # of one that was killed after the rename
-            self.result = open_dataset(self._final)
+            self.result = self._opened()
             return
         (self._folder / _PARTS).mkdir(parents=True, exist_ok=True)
         if not (self._folder / JOURNAL).is_file():

@@ -123,8 +123,8 @@ def attribute(
     Returns
     -------
     DataArray, (presentation, neuroid, part), (presentation, neuroid, dims of the input), (..., group) or (..., unit)
-        Lazy where a store is given. float32, in the unit of the response (for ``"gradient"``: per unit of input). Word and sentence stimuli, and any stimulus under
-        a chain that mixes presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
+        With a store lazy, if it takes more than 8 MB. float32, in the unit of the response (for ``"gradient"``: per unit of input). Word
+        and sentence stimuli, and any stimulus under a chain that mixes presentations, are summed over the embedding or the pixels: ``part`` runs over the rows of ``stimuli``.
         Coordinates ``response``, ``baseline_response`` and ``completeness_error`` (presentation, neuroid) say how far the attributions
         fail to add up to the difference of the two responses; the attr ``completeness_error`` is the largest of them relative to the
         largest such difference. Beside Shapley values stands their ``standard_error``, beside total Sobol indices (NaN where a response does not

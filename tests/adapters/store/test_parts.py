@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import brainalign as ba
+from brainalign.adapters.store import parts as module
 from brainalign.adapters.store.parts import ResultParts, asked_before
 from brainalign.core.errors import StoreError
 
@@ -32,6 +33,18 @@ def test_parts_outlive_their_maker_and_become_a_result(tmp_path):
     assert [entry.name for entry in (store / "results" / "evaluate").iterdir() if entry.name.startswith(".")] == []
     with ResultParts(store, "evaluate", ASKED, resume=True) as parts:
         assert parts.result.identical(whole)
+
+
+def test_small_variables_of_a_result_are_in_memory_and_large_ones_stay_lazy(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_SMALL", 24)
+    wide = part(1.0).assign(draws=(("bootstrap", "neuroid"), np.ones((2, 3))))
+    for _ in range(2):  # when it is made, and when it is there already
+        with ResultParts(tmp_path / "s.zarr", "evaluate", ASKED, resume=True) as parts:
+            found = parts.result if parts.result is not None else parts.finish(wide)
+        assert float(found.score.median()) == 1.0  # over all dims, which dask refuses
+        assert found.score.chunks is None
+        assert found.draws.chunks is not None
+        assert found.attrs == wide.attrs
 
 
 def test_where_nothing_was_done_nothing_stays(tmp_path):
