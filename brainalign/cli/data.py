@@ -11,8 +11,13 @@ from typing import Any
 
 import xarray as xr
 
+from brainalign.cli.spec import with_edges
 from brainalign.core.errors import FormatError, ParameterError, SchemaError, StoreError
 from brainalign.core.parameters import missing_options
+from brainalign.core.provenance import write_step
+from brainalign.core.responses import count_repetitions
+from brainalign.core.schema import as_labels
+from brainalign.core.tables import coords_of
 
 
 def check_path(path: str, *, format: str | None = None, options: Sequence[str] = (), output: str | None = None) -> int:
@@ -64,6 +69,7 @@ def add_path(
     *,
     name: str | None = None,
     overwrite: bool = False,
+    single_trials: bool = False,
     format: str | None = None,
     options: Sequence[str] = (),
 ) -> None:
@@ -77,6 +83,9 @@ def add_path(
         Made where there is none.
     name, overwrite
         As in :func:`brainalign.save`.
+    single_trials : bool
+        Make each presentation a stimulus of its own, ``"cat/0"``, ``"cat/1"`` ...; what it was named by is its ``condition``, where it
+        has none yet.
     format, options
         As in :func:`check_path`.
 
@@ -91,6 +100,7 @@ def add_path(
     from brainalign.dataset.open import save
 
     x = _open(path, format, read_options(options))
+    x = _apart(x) if single_trials else x
     try:
         save(x, study, name=name, overwrite=overwrite)
     except (ParameterError, StoreError) as error:
@@ -100,7 +110,7 @@ def add_path(
 
 
 def read_options(given: Sequence[str]) -> dict[str, Any]:
-    """Return ``key=value`` texts as options; values are read as Python literals where they are some, else as text.
+    """Return ``key=value`` texts as options; values are read as Python literals where they are some, bins by their width, else as text.
 
     Parameters
     ----------
@@ -117,8 +127,8 @@ def read_options(given: Sequence[str]) -> dict[str, Any]:
 
     Examples
     --------
-    >>> read_options(["tr_s=2", "system=sub-01", "dims=['presentation', 'neuroid']"])
-    {'tr_s': 2, 'system': 'sub-01', 'dims': ['presentation', 'neuroid']}
+    >>> read_options(["tr_s=2", "system=sub-01", "edges_s=0:0.3:0.1"])
+    {'tr_s': 2, 'system': 'sub-01', 'edges_s': [0.0, 0.1, 0.2, 0.3]}
     """
     options = {}
     for text in given:
@@ -129,7 +139,7 @@ def read_options(given: Sequence[str]) -> dict[str, Any]:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[name] = value
-    return options
+    return with_edges(options)
 
 
 def _recordings(path: str, format: str | None, options: dict[str, Any]) -> Iterator[tuple[str, xr.DataArray, Any]]:
@@ -176,6 +186,16 @@ def _open(path: str, format: str | None, options: dict[str, Any]) -> xr.DataArra
             return open_responses(path, format=format, **options)
         except (ParameterError, StoreError) as error:
             raise type(error)(f"{error} On the command line options are given one by one: `--option tr_s=2.0`.") from error
+
+
+def _apart(x: xr.DataArray) -> xr.DataArray:
+    """Return responses in which each presentation is a stimulus of its own."""
+    names = x["stimulus_id"].values.tolist()
+    labels = {"condition": as_labels(names)} | coords_of(x, "presentation")
+    labels["stimulus_id"] = as_labels([f"{name}/{i}" for i, name in enumerate(names)])
+    labels["repetition"] = count_repetitions(labels)
+    out = x.assign_coords({name: ("presentation", values) for name, values in labels.items()})
+    return write_step(out, "data add", params={"single_trials": True}, inputs={"responses": x})
 
 
 def _shared(x: xr.DataArray, table: xr.Dataset) -> bool:

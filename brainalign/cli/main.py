@@ -121,6 +121,7 @@ def _add_data(commands: Any) -> None:
     add.add_argument("study", help="folder of the study; made where there is none")
     add.add_argument("--name", help="name of the recording in the study (default: its system)")
     add.add_argument("--overwrite", action="store_true", help="replace a recording of this name")
+    add.add_argument("--single-trials", action="store_true", help="make each presentation a stimulus of its own")
 
 
 def _data(arguments: argparse.Namespace) -> int:
@@ -129,7 +130,8 @@ def _data(arguments: argparse.Namespace) -> int:
     opened = {"format": arguments.format, "options": arguments.option}
     if arguments.data_command == "check":
         return check_path(arguments.path, output=arguments.output, **opened)
-    add_path(arguments.path, arguments.study, name=arguments.name, overwrite=arguments.overwrite, **opened)
+    kept = {"name": arguments.name, "overwrite": arguments.overwrite, "single_trials": arguments.single_trials}
+    add_path(arguments.path, arguments.study, **kept, **opened)
     return 0
 
 

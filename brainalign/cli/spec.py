@@ -130,6 +130,44 @@ def program(command: str, spec: Mapping[str, Any]) -> list[Line]:
     return _pair(function, spec)
 
 
+def with_edges(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options in which ``edges_s``, the edges of bins, may have been given by their width.
+
+    Parameters
+    ----------
+    options : mapping
+        With ``edges_s="start:stop:width"``, seconds, it becomes a list.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ParameterError
+        It is no such text, or the width is no whole part of what lies between.
+
+    Examples
+    --------
+    >>> with_edges({"edges_s": "-0.1:0.2:0.1"})
+    {'edges_s': [-0.1, 0.0, 0.1, 0.2]}
+    """
+    text = options.get("edges_s")
+    if not isinstance(text, str):
+        return dict(options)
+    try:
+        start, stop, width = map(float, text.split(":"))
+        n = round((stop - start) / width)
+        if n < 1 or abs(n * width - (stop - start)) > 1e-6 * abs(width):
+            raise ValueError
+    except (ValueError, ArithmeticError):
+        raise ParameterError(
+            f"edges_s is {text!r}. Expected start:stop:width in seconds, where bins of that width fill the whole, such as 0:0.5:0.05; or "
+            "all edges, as [0.0, 0.05, 0.1]."
+        ) from None
+    return {**options, "edges_s": [round(start + k * width, 9) for k in range(n + 1)]}
+
+
 def _pair(function: str, spec: Mapping[str, Any]) -> list[Line]:
     in_tiles = "resume" in spec
     if in_tiles and ("store" not in spec or "name" in spec or "overwrite" in spec):
@@ -168,7 +206,9 @@ def _responses(value: Any, side: str) -> Any:
     if isinstance(value, Mapping) and set(value) == {"coordinate"} and side == "target":
         return value["coordinate"]
     if isinstance(value, Mapping) and isinstance(value.get("path"), str):
-        return Call("open_responses", (value["path"],), {name: item for name, item in value.items() if name != "path"})
+        return Call(
+            "open_responses", (value["path"],), with_edges({name: item for name, item in value.items() if name != "path"})
+        )
     example = '{path = "study.zarr", name = "sub-01"}' + (' or {coordinate = "condition"}' if side == "target" else "")
     raise ParameterError(f"{side} is {value!r}. Expected a path in quotes, or a table such as {example}.")
 
@@ -228,7 +268,7 @@ def _call(value: Any, key: str, allowed: Iterable[str], where: str, prefix: str 
         raise UnknownNameError(
             f"{where} has no {key} {name!r}. Known: {', '.join(sorted(allowed))}.{did_you_mean(name, allowed)}"
         )
-    options = {option: item for option, item in entry.items() if option != key}
+    options = with_edges({option: item for option, item in entry.items() if option != key})
     _refuse_unknown(options, _arguments(prefix + name), f"{where}: {name}")
     needed = [
         p for p in inspect.signature(public(prefix + name)).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)

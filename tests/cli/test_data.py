@@ -57,6 +57,8 @@ def test_nan_that_nobody_declared_is_reported_with_all_its_places(tmp_path, caps
 
 def test_options_are_literals_or_text():
     assert read_options(["tr_s=2.0", "mask=a=b.nii", "runs=[1, 2]"]) == {"tr_s": 2.0, "mask": "a=b.nii", "runs": [1, 2]}
+    assert read_options(["edges_s=[0, 1]"]) == {"edges_s": [0, 1]}
+    assert read_options(["edges_s=-0.1:0.2:0.1"]) == {"edges_s": [-0.1, 0.0, 0.1, 0.2]}
     with pytest.raises(ParameterError, match=r"--option 'tr_s'\. Expected key=value"):
         read_options(["tr_s"])
 
@@ -131,6 +133,25 @@ def test_what_a_study_holds_is_replaced_only_on_demand(files, system, tmp_path, 
     opened = {name: ba.open_responses(study, name=name) for name in (system, "other")}
     assert opened[system].shape == (30, 4)
     np.testing.assert_array_equal(opened[system], opened["other"])
+
+
+def test_trials_become_stimuli_of_their_own(tmp_path, capsys):
+    file, study = tmp_path / "trials.csv", str(tmp_path / "study.zarr")
+    file.write_text("\n".join(["stimulus_id,a,b,c", *(f"{('cat', 'dog')[i % 2]},{i},{i % 3},{i**2}" for i in range(8))]))
+    asked = ["data", "add", str(file), study, *options("modality=spikes", "system=m")]
+    assert main([*asked, "--single-trials"]) == 0
+    assert "8 stimuli, 1 presentation each" in capsys.readouterr().out
+    x = ba.open_responses(study)
+    assert x.stimulus_id.values[:3].tolist() == ["cat/0", "dog/1", "cat/2"]
+    assert x.condition.values[:3].tolist() == ["cat", "dog", "cat"]
+    assert len(set(x.repetition.values.tolist())) == 1
+    assert ba.core.provenance(x).steps[-1]["params"] == {"single_trials": True}
+    (tmp_path / "decode.toml").write_text(
+        f'source = "{study}"\ntarget = {{coordinate = "condition"}}\nmodel = "Classifier"\ncv = 2'
+    )
+    assert (
+        main(["evaluate", str(tmp_path / "decode.toml")]) == 0
+    )  # of two stimuli, named by their condition, no two folds can be made
 
 
 def test_one_recording_of_a_study_is_chosen_by_an_option(tmp_path, capsys):

@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator
 
 import brainalign as ba
 from brainalign.cli.program import as_python, run
-from brainalign.cli.spec import FUNCTION, MAPPINGS, STEPS, program, read_spec
+from brainalign.cli.spec import FUNCTION, MAPPINGS, STEPS, program, read_spec, with_edges
+from brainalign.core.errors import ParameterError
 
 PAIR = {"source": "net.zarr", "target": "brain.zarr"}
 LM = {"call": "TransformersResponder", "model_name_or_path": "lm"}
@@ -44,6 +45,18 @@ def test_sources_with_options_decoding_and_saving():
         "result = ba.evaluate(source, target)",
         "ba.save(result, 's.zarr', name='acc')",
     ]
+
+
+def test_bins_are_said_by_their_width():
+    side = {"path": "m.nwb", "edges_s": "0:0.2:0.1"}
+    lines = as_python(
+        program("evaluate", {"source": side, "target": "s.zarr", "model": {"step": "BinTime", "edges_s": "0:1:0.5"}})
+    )
+    assert "source = ba.open_responses('m.nwb', edges_s=[0.0, 0.1, 0.2])" in lines
+    assert "ba.BinTime(edges_s=[0.0, 0.5, 1.0])" in lines
+    for wrong in ("0:0.5", "0:0.5:0.3", "0.5:0:0.1", "0:1:0", "a:b:c"):
+        with pytest.raises(ParameterError, match=rf"edges_s is '{wrong}'\. Expected start:stop:width"):
+            with_edges({"edges_s": wrong})
 
 
 def test_with_resume_the_store_goes_to_the_function():
