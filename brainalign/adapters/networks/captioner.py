@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from brainalign.adapters.networks import hub
+from brainalign.adapters.networks.pretrained import from_pretrained
 from brainalign.core.errors import CapabilityError, ParameterError, require
 from brainalign.core.parameters import check_device, check_number
 from brainalign.engine.backend import resolve_device
@@ -54,11 +54,11 @@ class TransformersCaptioner:
         device = check_device(device, resolve_device(device), owner="TransformersCaptioner")
         library = require("transformers", extra="transformers", purpose="TransformersCaptioner")
         local: dict[str, Any] = {"owner": "TransformersCaptioner", "local_files_only": True}
-        config = hub.from_pretrained(library.AutoConfig, folder, **local)
+        config = from_pretrained(library.AutoConfig, folder, **local)
         self._encodes = bool(getattr(config, "is_encoder_decoder", False) or getattr(config, "encoder", None))
         auto = library.AutoModelForImageTextToText if self._encodes else library.AutoModelForCausalLM
-        self.model = hub.from_pretrained(auto, folder, use_safetensors=True, **local).to(device).eval().requires_grad_(False)
-        self.tokenizer = hub.from_pretrained(library.AutoTokenizer, folder, **local)
+        self.model = from_pretrained(auto, folder, use_safetensors=True, **local).to(device).eval().requires_grad_(False)
+        self.tokenizer = from_pretrained(library.AutoTokenizer, folder, **local)
         self.max_new_tokens = max_new_tokens
         inner = self.model.config.encoder if self._encodes else self.model.config
         self.width = int(inner.hidden_size)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from brainalign.adapters.networks import hub
+from brainalign.adapters.networks.pretrained import from_pretrained
 from brainalign.adapters.networks.weights import WeightsHash, digest, stable_repr
 from brainalign.adapters.stimuli.media import array_bytes, hash_bytes
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError, require
@@ -80,7 +80,7 @@ class DiffusersGenerator:
             )
         self._library = require("diffusers", extra="transformers", purpose=_OWNER)
         _refuse_unsafe(self._library, Path(folder))
-        found = hub.from_pretrained(
+        found = from_pretrained(
             self._library.DiffusionPipeline, str(folder), owner=_OWNER, expected=_EXPECTED, dtype=torch.float32,
             local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False,
         )  # fmt: skip
