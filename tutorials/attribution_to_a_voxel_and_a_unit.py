@@ -60,8 +60,8 @@ print(dict(zip(brain.neuroid_id.values, scores.score.values.round(2), strict=Tru
 
 # %%
 asked = {"groups": quarters, "presentations": range(30), "random_state": 0}
-unit = ba.attribute(network.at("5"), seen, neuroid=[0], null="random-network", n_nulls=19, **asked)
-voxel = ba.attribute(voxels, seen, null="permutation", n_nulls=99, target=brain, **asked)
+unit = ba.attribute(network.at("5"), seen, neuroid=[0], null="random-network", n_permutations=19, **asked)
+voxel = ba.attribute(voxels, seen, null="permutation", n_permutations=99, target=brain, **asked)
 for a in (unit, voxel):
     for i, name in enumerate(a.neuroid_id.values.tolist()):
         print(a.system.values[i], name, "shares", a.share.values[i].round(2), "p", a.p_value.values[i].round(3))

@@ -42,7 +42,7 @@ network = ba.TorchResponder(net, layers="4", system="digit-network")
 threes = shown.isel(presentation=shown.condition.values == "3")
 one, other = threes.isel(presentation=slice(0, None, 2)), threes.isel(presentation=slice(1, None, 2))
 exact = ba.patch(network, one, "zero", nodes="3", by="unit", neuroid=3)
-estimate = ba.patch(network, one, "zero", nodes="3", by="unit", neuroid=3, estimator="attribution")
+estimate = ba.patch(network, one, "zero", nodes="3", by="unit", neuroid=3, method="attribution")
 agree = np.corrcoef(exact.values.ravel(), estimate.values.ravel())[0, 1]
 drop = -exact.mean("presentation").values[:, 0]
 most = np.argsort(drop)[-4:]

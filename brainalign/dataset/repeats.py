@@ -18,12 +18,12 @@ from brainalign.core.tables import coords_of, presentation_table
 from brainalign.engine.resample import exchange_orders, movable
 
 
-def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") -> xr.DataArray:
+def average_repeats(responses: xr.DataArray, by: str | Sequence[str] = "stimulus_id") -> xr.DataArray:
     """Average the presentations of each stimulus.
 
     Parameters
     ----------
-    x : DataArray, (presentation, neuroid[, time])
+    responses : DataArray, (presentation, neuroid[, time])
         In memory or lazy; lazy values stay lazy.
     by : str or sequence of str
         Presentation coordinates whose values a row of the result stands for. ``("stimulus_id", "session")`` keeps
@@ -55,19 +55,26 @@ def average_repeats(x: xr.DataArray, by: str | Sequence[str] = "stimulus_id") ->
     >>> mean.values.tolist(), mean.n_repeats.values.tolist()
     ([[2.0, 3.0], [5.0, 6.0]], [2, 1])
     """
-    validate(x)
+    validate(responses)
     names = check_names("by", by, owner="average_repeats")
-    codes, first = group_rows(presentation_table(x), names, owner="average_repeats")
-    ignore_nan = bool(x.attrs.get("allow_nan", False))
-    counts = presentations_in_rows(x)
-    out = xr.DataArray(_means(x.data, codes, len(first), counts, ignore_nan), dims=x.dims, attrs=x.attrs, name=x.name)
-    rows = {name: values[first] for name, values in coords_of(x, "presentation").items() if is_constant(values, codes, first)}
+    codes, first = group_rows(presentation_table(responses), names, owner="average_repeats")
+    ignore_nan = bool(responses.attrs.get("allow_nan", False))
+    counts = presentations_in_rows(responses)
+    out = xr.DataArray(
+        _means(responses.data, codes, len(first), counts, ignore_nan),
+        dims=responses.dims,
+        attrs=responses.attrs,
+        name=responses.name,
+    )
+    rows = {
+        name: values[first] for name, values in coords_of(responses, "presentation").items() if is_constant(values, codes, first)
+    }
     if "stimulus_id" not in rows:
-        rows["stimulus_id"] = _joined(x, names, first)
+        rows["stimulus_id"] = _joined(responses, names, first)
     rows["n_repeats"] = np.bincount(codes, counts, minlength=len(first)).astype(np.int64)
-    others = {name: coord.variable for name, coord in x.coords.items() if "presentation" not in coord.dims}
+    others = {name: coord.variable for name, coord in responses.coords.items() if "presentation" not in coord.dims}
     out = out.assign_coords({**others, **{name: ("presentation", values) for name, values in rows.items()}})
-    return write_step(out, "average_repeats", params={"by": list(names)}, inputs={"responses": x})
+    return write_step(out, "average_repeats", params={"by": list(names)}, inputs={"responses": responses})
 
 
 def average_if_repeated(x: xr.DataArray, *, owner: str = "repeats='average'") -> xr.DataArray:

@@ -35,7 +35,7 @@ def fit_rdms(
     *,
     model: str = "weighted",
     metric: str = "pearson",
-    subjects: str | None = None,
+    over: str | None = None,
     cv: int | None = None,
     n_repeats: int = 10,
     n_permutations: int = 0,
@@ -50,14 +50,14 @@ def fit_rdms(
     source : DataArray, (component, stimulus, stimulus_2)
         One leading dim, of any name: layers, models, feature sets.
     target : DataArray, (..., stimulus, stimulus_2)
-        Each matrix is fitted by itself, or, with ``subjects``, that of each subject from the others'.
+        Each matrix is fitted by itself, or, with ``over``, that of each subject from the others'.
     model : {"weighted", "free", "select", "interpolated"}
         A sum with weights ≥ 0, or of either sign; the best single component; or a mixture of two successive components, for
         sources that are in an order.
     metric : str
         As in :func:`compare_rdms`, but for ``"bures"`` and ``"riemannian"``. Weights are fitted by the metric itself where it is
         a cosine of something linear (``"cosine"``, ``"pearson"`` and the whitened ones), else by ``"pearson"``.
-    subjects : str, optional
+    over : str, optional
         Leading dim of the target whose members are left out one at a time, too: weights are fitted to the mean of the others.
     cv : int, optional
         Folds of stimuli; default 2 to 5, by their number. Pairs within the test stimuli are scored.
@@ -89,7 +89,7 @@ def fit_rdms(
     Notes
     -----
     The weights that maximise a cosine are those of least squares, so that fits are exact. They are in units of the target by
-    those of the source; with ``subjects`` each subject's geometry is scaled to length 1 first. Khaligh-Razavi and Kriegeskorte
+    those of the source; with ``over`` each subject's geometry is scaled to length 1 first. Khaligh-Razavi and Kriegeskorte
     (2014).
 
     A function of its own, not an option of :func:`compare_rdms`: a flexible model takes a whole dim of sources for one score.
@@ -114,10 +114,10 @@ def fit_rdms(
         raise ParameterError("fit_rdms got model='interpolated' and one source. Expected two or more in an order, or 'weighted'.")
     n_folds = _n_folds(cv, len(both.stimuli))
     (dims, shape, coords), (parts, _, more_coords) = leading(target, "target"), leading(source, "source")
-    order = _subject_first(target, subjects)
+    order = _subject_first(target, over)
     targets = np.moveaxis(targets.reshape(*shape, -1), order, range(len(order)))
     inner_shape, inner_dims = targets.shape[:-1], [dims[k] for k in order]
-    targets = targets.reshape(1 if subjects is None else len(targets), -1, targets.shape[-1])  # (subject, group, pair)
+    targets = targets.reshape(1 if over is None else len(targets), -1, targets.shape[-1])  # (subject, group, pair)
     *streams, renaming = np.random.SeedSequence(seed).spawn(n_repeats + 1)
     tested = _dealt(len(both.stimuli), n_folds, streams)
     shown = progress_bar(tested, progress=not n_permutations and progress, desc="folds")
@@ -139,7 +139,7 @@ def fit_rdms(
     for name in ("score", "score_by_fold", "score_source"):
         out[name].attrs["units"] = COMPARATORS[metric].units
     out.attrs = {"direction": DIRECTIONS[COMPARATORS[metric].higher_is_alike], "report": json.dumps(both.report)}
-    params = {"model": model, "metric": metric, "subjects": subjects, "cv": n_folds, "n_repeats": n_repeats, "join": join}
+    params = {"model": model, "metric": metric, "over": over, "cv": n_folds, "n_repeats": n_repeats, "join": join}
     params |= {"n_permutations": len(orders)} if n_permutations else {}
     out.attrs |= {name: value for name, value in params.items() if value is not None}
     return write_step(out, "fit_rdms", params=params, inputs={"source": source, "target": target}, seed=seed)
@@ -228,17 +228,15 @@ def _dealt(n: int, n_folds: int, streams: list[np.random.SeedSequence]) -> list[
     return [np.isin(every, test) for order in orders for test in np.array_split(order, n_folds)]
 
 
-def _subject_first(target: xr.DataArray, subjects: str | None) -> list[int]:
+def _subject_first(target: xr.DataArray, over: str | None) -> list[int]:
     """Return the order of the target's leading dims in which that of subjects is the first."""
     known = target.dims[:-2]
-    if subjects is None:
+    if over is None:
         return list(range(len(known)))
-    check_choice("subjects", subjects, known, owner="fit_rdms")
-    if target.sizes[subjects] < 2:
-        raise ParameterError(
-            f"fit_rdms got subjects={subjects!r} with one entry. Expected two or more: one is left out at a time."
-        )
-    return sorted(range(len(known)), key=lambda k: known[k] != subjects)
+    check_choice("over", over, known, owner="fit_rdms")
+    if target.sizes[over] < 2:
+        raise ParameterError(f"fit_rdms got over={over!r} with one entry. Expected two or more: one is left out at a time.")
+    return sorted(range(len(known)), key=lambda k: known[k] != over)
 
 
 def _one_fold(sources: Numbers, targets: Numbers, held: Numbers, model: str, metric: str) -> tuple[Numbers, Numbers, Numbers]:

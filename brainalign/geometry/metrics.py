@@ -91,25 +91,25 @@ def cka_rbf(fraction: float = 1.0) -> SimilarityMetric:
     return _kernel_metric(name, partial(rbf_kernel, fraction=fraction), is_metric=True)
 
 
-def cka_minibatch(batch: int = 256) -> SimilarityMetric:
+def cka_minibatch(batch_size: int = 256) -> SimilarityMetric:
     """Return debiased linear CKA from batches of stimuli, for numbers of stimuli whose kernels do not fit.
 
     Parameters
     ----------
-    batch : int
+    batch_size : int
         Stimuli in a batch, at least 4. Each batch takes every k-th stimulus, so that no batch is of one kind only where they are sorted.
 
     Returns
     -------
     SimilarityMetric
     """
-    check_number("batch", batch, owner="cka_minibatch", low=4, integer=True)
+    check_number("batch_size", batch_size, owner="cka_minibatch", low=4, integer=True)
 
     def score(x: Array, y: Array) -> float:
-        step = max(1, len(x) // batch)
+        step = max(1, len(x) // batch_size)
         return minibatch_alignment((x[start::step], y[start::step]) for start in range(step))
 
-    return SimilarityMetric(full_name("cka-minibatch", batch, usual=(256,)), centred, score, _SHAPES)
+    return SimilarityMetric(full_name("cka-minibatch", batch_size, usual=(256,)), centred, score, _SHAPES)
 
 
 CKA_RBF = cka_rbf()
@@ -295,27 +295,27 @@ def rsa(distance: str = "correlation", measure: str = "spearman") -> SimilarityM
     return SimilarityMetric(name, prepare, _cosine, blind, is_metric=True, pairs=True, inner=True, distance=distance)
 
 
-def predictivity(n_folds: int = 5) -> SimilarityMetric:
+def predictivity(cv: int = 5) -> SimilarityMetric:
     """Return how well ridge regression from the source predicts the target; swap the sides for the other direction.
 
     Parameters
     ----------
-    n_folds : int
+    cv : int
         Of stimuli that are held out; penalties are chosen within the others.
 
     Returns
     -------
     SimilarityMetric
     """
-    check_number("n_folds", n_folds, owner="predictivity", low=2, integer=True)
-    grid = partial(linear_predictivities, n_folds=n_folds)
+    check_number("cv", cv, owner="predictivity", low=2, integer=True)
+    grid = partial(linear_predictivities, n_folds=cv)
 
     def score(x: Array, y: Array) -> float:
         return float(grid([x], [y])[0, 0])
 
     blind = ("translate", "scale", "permute")
-    name = full_name("linear-predictivity", n_folds, usual=(5,))
-    return SimilarityMetric(name, centred, score, blind, symmetric=False, least=n_folds**2, grid=grid)
+    name = full_name("linear-predictivity", cv, usual=(5,))
+    return SimilarityMetric(name, centred, score, blind, symmetric=False, least=cv**2, grid=grid)
 
 
 RSA, LINEAR_PREDICTIVITY = rsa(), predictivity()

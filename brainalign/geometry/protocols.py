@@ -126,13 +126,13 @@ def pseudo_depth(
 
 
 def kernel_analysis(
-    x: xr.DataArray, target: str, *, by: str | None = None, quantiles: float | Sequence[float] = (0.1, 0.5, 0.9)
+    responses: xr.DataArray, target: str, *, by: str | None = None, quantiles: float | Sequence[float] = (0.1, 0.5, 0.9)
 ) -> xr.Dataset:
     """Say how few dimensions of a representation hold what tells stimuli apart.
 
     Parameters
     ----------
-    x : DataArray, (presentation, neuroid)
+    responses : DataArray, (presentation, neuroid)
         Repeats are averaged. Neuroids with NaN are left out.
     target : str
         Presentation coordinate to be told from the responses: classes, or a number where it is one with a fraction.
@@ -173,9 +173,9 @@ def kernel_analysis(
     ]
     if not chosen:
         raise ParameterError("kernel_analysis got quantiles=(). Expected at least one width of a kernel, as in (0.1, 0.5, 0.9).")
-    once = _once(x, "x", "kernel_analysis")
+    once = _once(responses, "responses", "kernel_analysis")
     Y = _targets(once, target)
-    groups = _groups(once, by, "x", "kernel_analysis", least=1)
+    groups = _groups(once, by, "responses", "kernel_analysis", least=1)
     error = np.stack([gaussian_error_curve(values, Y, chosen) for values in groups.values()], axis=1)
     out = xr.Dataset(
         {"error": (("n_components", by or "group"), error), "area": (by or "group", error.mean(axis=0))},
@@ -183,7 +183,9 @@ def kernel_analysis(
         attrs={"direction": "lower is better"},
     )
     out = out if by else out.squeeze("group")
-    return write_step(out, "kernel_analysis", params={"target": target, "by": by, "quantiles": chosen}, inputs={"x": x})
+    return write_step(
+        out, "kernel_analysis", params={"target": target, "by": by, "quantiles": chosen}, inputs={"responses": responses}
+    )
 
 
 def _targets(x: xr.DataArray, name: str) -> Numbers:
@@ -252,7 +254,7 @@ def _once(x: xr.DataArray, name: str, owner: str) -> xr.DataArray:
     validate(x, name=name)
     if "time" in x.dims:
         raise ParameterError(
-            f"{owner} got a {name} with dims {x.dims}. Expected no time: select one, `x.sel(time=0.1, method='nearest')`."
+            f"{owner} got {name} with dims {x.dims}. Expected no time: select one, `x.sel(time=0.1, method='nearest')`."
         )
     return average_if_repeated(x, owner=owner)
 

@@ -77,14 +77,14 @@ def selectivity_map(result: xr.Dataset, *, title: str | None = None) -> Figure:
     return figure
 
 
-def tuning_curves(result: xr.Dataset, *, neuroids: Sequence[Any] | None = None, title: str | None = None) -> Figure:
+def tuning_curves(result: xr.Dataset, *, neuroid: Sequence[Any] | None = None, title: str | None = None) -> Figure:
     """Draw mean responses over angles, with standard errors, and the fitted curves.
 
     Parameters
     ----------
     result : Dataset
         Of :func:`brainalign.neurons.tuning`, without time.
-    neuroids : sequence, optional
+    neuroid : sequence, optional
         ``neuroid_id`` values, eight at most; default those of the most certain tuning, or else of the highest index.
     title : str, optional
 
@@ -101,7 +101,7 @@ def tuning_curves(result: xr.Dataset, *, neuroids: Sequence[Any] | None = None, 
         raise ParameterError(
             "tuning_curves got a result without responses (angle, neuroid). Expected one of `ba.neurons.tuning`, at one time."
         )
-    columns = _columns(result, neuroids)
+    columns = _columns(result, neuroid)
     names = [str(name) for name in result["neuroid_id"].values[columns].tolist()]
     period, degrees = int(result.attrs["period_deg"]), result["angle"].values
     across = min(4, len(columns))
@@ -156,7 +156,7 @@ def _columns(result: xr.Dataset, neuroids: Sequence[Any] | None) -> list[int]:
     unknown = [name for name in wanted if name not in known]
     if unknown or not 0 < len(wanted) <= _MOST_PANELS:
         raise ParameterError(
-            f"tuning_curves got neuroids={preview(wanted)}{f', of which {unknown[0]!r} is unknown' if unknown else ''}. "
+            f"tuning_curves got neuroid={preview(wanted)}{f', of which {unknown[0]!r} is unknown' if unknown else ''}. "
             f"Expected one to {_MOST_PANELS} of {preview(known)}."
         )
     return [known.index(name) for name in wanted]

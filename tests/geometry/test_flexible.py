@@ -70,18 +70,18 @@ def test_dims_and_labels_of_the_target_are_kept_wherever_subjects_are():
     layers, people = geometries(3), geometries(4, seed=1, dim="subject")
     over_time = xr.concat([people, people + layers[1].values], dim=xr.Variable("time", [0.1, 0.2]))
     for target in (over_time, over_time.transpose("subject", "time", ...)):
-        out = fit_rdms(layers, target, subjects="subject", n_repeats=2, random_state=0)
+        out = fit_rdms(layers, target, over="subject", n_repeats=2, random_state=0)
         assert out.score.dims == tuple(f"target_{dim}" for dim in target.dims[:2])
         assert out.weights.dims == ("source_layer", *out.score.dims)
         assert (out.score.sel(target_time=0.2) > out.score.sel(target_time=0.1)).all()
         assert out.source_layer.values.tolist() == ["l0", "l1", "l2"]
-        one = fit_rdms(layers, target.sel(time=0.2), subjects="subject", n_repeats=2, random_state=0)
+        one = fit_rdms(layers, target.sel(time=0.2), over="subject", n_repeats=2, random_state=0)
         np.testing.assert_allclose(out.score.sel(target_time=0.2), one.score)
 
 
 def test_neither_the_subject_nor_the_stimuli_that_are_scored_take_part_in_the_fit():
     layers, people = geometries(3), geometries(4, seed=1, dim="subject")
-    options = {"subjects": "subject", "n_repeats": 1, "random_state": 0}
+    options = {"over": "subject", "n_repeats": 1, "random_state": 0}
     before = fit_rdms(layers, people, **options)
     other = people.copy(deep=True)
     other[1] = noise(1, seed=3)[0].values
@@ -117,10 +117,10 @@ def test_bad_input_is_named():
         fit_rdms(layers, target, cv=9)
     with pytest.raises(ParameterError, match=r"5 stimuli\. Expected at least 6"):
         fit_rdms(layers[:, :5, :5], target)
-    with pytest.raises(ParameterError, match=r"'subjects' parameter of fit_rdms must be one of 'subject'\. Got 'people'"):
-        fit_rdms(layers, target, subjects="people")
-    with pytest.raises(ParameterError, match="subjects='subject' with one entry"):
-        fit_rdms(layers, target[:1], subjects="subject")
+    with pytest.raises(ParameterError, match=r"'over' parameter of fit_rdms must be one of 'subject'\. Got 'people'"):
+        fit_rdms(layers, target, over="people")
+    with pytest.raises(ParameterError, match="over='subject' with one entry"):
+        fit_rdms(layers, target[:1], over="subject")
     with pytest.raises(ParameterError, match=r"model='interpolated' and one source\. Expected two or more"):
         fit_rdms(layers[:1], target, model="interpolated")
     with pytest.raises(ParameterError, match="'metric' parameter of fit_rdms must be one of 'cosine'"):
@@ -181,6 +181,6 @@ def test_renamed_stimuli_test_the_whole_fit():
         untested = fit_rdms(layers, target, model=model, **options)
         xr.testing.assert_identical(untested.drop_attrs(), out[list(untested.data_vars)].drop_attrs())
     people = noise(4, seed=5) + layers[1]
-    assert fit_rdms(layers, people, subjects="subject", n_permutations=39, **options).p_value.max() <= 0.05
+    assert fit_rdms(layers, people, over="subject", n_permutations=39, **options).p_value.max() <= 0.05
     with pytest.raises(ParameterError, match="'n_permutations' parameter of fit_rdms must be an int"):
         fit_rdms(layers, target, n_permutations=-1)

@@ -174,15 +174,15 @@ def test_bad_input_of_kernel_analysis_is_named(study, told):
         kernel_analysis(x, "sides")
     with pytest.raises(ParameterError, match=r"target='one', which is 'a', 'a', 'a', .* Expected two classes"):
         kernel_analysis(x.assign_coords(one=("presentation", ["a"] * len(x))), "one")
-    with pytest.raises(ParameterError, match="by='area' for x,"):
+    with pytest.raises(ParameterError, match="by='area' for responses,"):
         kernel_analysis(x, "side", by="area")
     with pytest.raises(ParameterError, match=r"quantiles=\(\)"):
         kernel_analysis(x, "side", quantiles=())
     silent = x.copy().assign_attrs(allow_nan=True)
     silent[:, x.region.values == "V1"] = np.nan
-    with pytest.raises(SchemaError, match=r"0 neuroids without NaN or infinity in x 'V1'. Expected at least 1"):
+    with pytest.raises(SchemaError, match=r"0 neuroids without NaN or infinity in responses 'V1'. Expected at least 1"):
         kernel_analysis(silent, "side", by="region")
     with pytest.raises(ParameterError, match="'quantiles' parameter of kernel_analysis"):
         kernel_analysis(x, "side", quantiles=[0.0])
-    with pytest.raises(ParameterError, match=r"kernel_analysis got a x with dims .* Expected no time"):
+    with pytest.raises(ParameterError, match=r"kernel_analysis got responses with dims .* Expected no time"):
         kernel_analysis(study.meg, "side")

@@ -37,7 +37,7 @@ def voxels(seed, effect, draws, null, timed=False, verb="attribute"):
     scores = ba.Ridge(alphas=[1.0, 10.0, 100.0], dtype="float64").fit(ba.record(net, table, progress=False), brain)
     responder = ba.readout(net, scores)
     responder.scores = {}  # whether it predicts is not asked here
-    options = {"null": null, "n_nulls": draws, "target": brain, "random_state": seed}
+    options = {"null": null, "n_permutations": draws, "target": brain, "random_state": seed}
     if verb == "patch":
         return ba.patch(responder, table, "zero", nodes="1", by="unit", **options).p_value.values[:, 0]
     return ba.attribute(responder, table, **ASK, **options).p_value.values[:, 0]
@@ -48,7 +48,7 @@ def salmon(seed, effect, draws):
     net, table, *_ = shown(seed, 20, 30, False)
     with torch.no_grad():
         net.model[0].weight[:, :2] *= 1.0 + effect
-    return ba.attribute(net, table, null="random-network", n_nulls=draws, random_state=seed, **ASK).p_value.values[:, 0]
+    return ba.attribute(net, table, null="random-network", n_permutations=draws, random_state=seed, **ASK).p_value.values[:, 0]
 
 
 CASES = {

@@ -43,7 +43,7 @@ def mediated(seed, effect, draws):
 
 CASES = {
     **{f"`caption`: the best of twelve concepts, {m}": (partial(labelled, method=m), 60, 1.5, False) for m in ("softwpmi", "pmi", "pearson")},
-    "`caption`: softwpmi normalised by neuroids": (partial(labelled, normalise="neuroids", penalty=0.6), 60, 1.5, False),
+    "`caption`: softwpmi normalised by neuroids": (partial(labelled, normalize="neuroids", penalty=0.6), 60, 1.5, False),
     "`score_captions`: correlation": (partial(told, value="p_value"), 60, 1.0, False),
     "`score_captions`: F1": (partial(told, value="f1_p_value"), 60, 1.5, True),
     "`score_captions`: F1 over 500 stimuli": (partial(told, value="f1_p_value", n=500), 60, 1.5, False),

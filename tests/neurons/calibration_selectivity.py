@@ -39,7 +39,7 @@ def localised(seed, effect, draws):
     rng = np.random.default_rng(seed)
     label = np.tile(["a", "b"], 20)
     x = recorded(rng.normal(size=(40, 50)) + effect * (label == "a")[:, None] * (np.arange(50) < 5), condition=label)
-    out = ba.neurons.localise(x, "condition", ("a", "b"), n_selected=5, n_random=draws, random_state=seed)
+    out = ba.neurons.localise(x, "condition", ("a", "b"), n_selected=5, n_draws=draws, random_state=seed)
     return out.p_value_random.values[None]
 
 

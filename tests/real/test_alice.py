@@ -254,7 +254,7 @@ def test_where_a_region_and_a_unit_point_is_more_than_chance_by_the_same_call(lm
         scores = ba.evaluate(values, target, model=ba.chain(*steps), cv=folds, controls="none")
         responder = ba.readout(layer, ba.chain(*steps).fit(values, target), scores=scores)
         a = ba.attribute(
-            responder, words, presentations=range(60, 64), method="gradient-times-input", null="permutation", n_nulls=19, target=target,
+            responder, words, presentations=range(60, 64), method="gradient-times-input", null="permutation", n_permutations=19, target=target,
             random_state=0,
         )  # fmt: skip
         assert a.mapping_score.values[0] > 0.2

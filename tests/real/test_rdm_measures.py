@@ -61,7 +61,7 @@ def test_what_the_monkey_explains_of_the_person_beyond_animacy(people, models):
 
 def test_models_weighted_on_other_pictures_and_people_beat_each_alone(people, models):
     """All but the monkey's; three of four people and most pictures are fitted, the fourth's other pictures scored."""
-    out = ba.geometry.fit_rdms(models.drop_sel(model="monkeyIT"), people, subjects="subject", n_repeats=5, random_state=0)
+    out = ba.geometry.fit_rdms(models.drop_sel(model="monkeyIT"), people, over="subject", n_repeats=5, random_state=0)
     alone = out.score_source.mean("target_subject")
     assert alone.source_model.values[alone.argmax("source_model")] == "animacy"
     assert out.score.mean() > alone.max() + 0.03

@@ -83,7 +83,9 @@ def test_infidelity_and_sensitivity_are_theirs_under_the_same_perturbations(case
         seen["inputs"] = responder.pieces(stimuli)[0].inputs.double()
         return ba.attribute(responder, stimuli, **options)
 
-    moved = ba.neurons.stability(responder, table, by=keep, neuroid=[2], method="gradient", n_draws=1, random_state=0, radius=0.1)
+    moved = ba.neurons.stability(
+        responder, table, verb=keep, neuroid=[2], method="gradient", n_draws=1, random_state=0, radius=0.1
+    )
     explain = captum.Saliency(net).attribute
     theirs = sensitivity_max(explain, x, perturb_func=lambda inputs: seen["inputs"], n_perturb_samples=1, target=2, abs=False)
     np.testing.assert_allclose(moved.sensitivity.values[:, 0], theirs.numpy(), rtol=1e-4)

@@ -45,7 +45,7 @@ def of_pairs(vectors, tested):
 def test_weights_and_scores_are_those_of_rsatoolbox(sides, model, metric, method, subjects):
     parts, targets = sides
     source, target = labelled(parts, "layer"), labelled(targets, "subject")
-    ours = fit_rdms(source, target, model=model, metric=metric, subjects=subjects, n_repeats=1, random_state=0)
+    ours = fit_rdms(source, target, model=model, metric=metric, over=subjects, n_repeats=1, random_state=0)
     kind, fitter, close = FITTERS[model]
     for fold, tested in enumerate(ours.tested.values):
         # Smaller numbers for theirs: its least squares stop at an absolute slope, and never do where that is below rounding.

@@ -51,11 +51,11 @@ def test_tuning_curves_show_the_most_certain_or_those_asked_for(tuned):
     figure = selectivityfigures.tuning_curves(tuned)
     assert figure.axes[0].get_title().startswith("c4")
     assert len([axes for axes in figure.axes if axes.get_visible()]) == 8
-    one = selectivityfigures.tuning_curves(tuned, neuroids=["c4"]).axes[0]
+    one = selectivityfigures.tuning_curves(tuned, neuroid=["c4"]).axes[0]
     curve = max(one.lines, key=lambda line: len(line.get_xdata()))
     assert curve.get_xdata()[np.argmax(curve.get_ydata())] == pytest.approx(np.rad2deg(1), abs=15)
     half = tuned.copy().assign_attrs(tuned.attrs, period_deg=180)
-    assert selectivityfigures.tuning_curves(half, neuroids=["c4"]).axes[0].get_xticks().tolist() == [0, 90, 180]
+    assert selectivityfigures.tuning_curves(half, neuroid=["c4"]).axes[0].get_xticks().tolist() == [0, 90, 180]
 
 
 def test_results_of_both_kinds_go_into_a_report(selective, tuned, tmp_path):
@@ -70,4 +70,4 @@ def test_other_results_are_refused(selective, tuned):
     with pytest.raises(ba.errors.ParameterError, match="without responses \\(angle, neuroid\\)"):
         selectivityfigures.tuning_curves(selective)
     with pytest.raises(ba.errors.ParameterError, match="'c11' is unknown"):
-        selectivityfigures.tuning_curves(tuned, neuroids=["c11"])
+        selectivityfigures.tuning_curves(tuned, neuroid=["c11"])

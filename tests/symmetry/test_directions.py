@@ -661,7 +661,7 @@ def test_maps_of_units_voxels_and_recorded_neuroids_have_nulls_and_are_evaluated
         to = x[:, :2]
         cases.append((ba.readout(x, ba.Ridge(alphas=[1.0]).fit(x, to)), x, {"null": "permutation", "target": to}))
     for responder, stimuli, null in cases:
-        a = ba.attribute(responder, stimuli, n_nulls=3, random_state=0, **null)
+        a = ba.attribute(responder, stimuli, n_permutations=3, random_state=0, **null)
         dims = ("neuroid", a.dims[2])
         assert a.p_value.dims == a.ci_low.dims == dims
         for verb in (ba.neurons.deletion_insertion, ba.neurons.removal_agreement):

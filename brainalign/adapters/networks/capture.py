@@ -341,9 +341,9 @@ def check_columns(neuroids: Any) -> np.ndarray[Any, Any] | None:
         return None
     columns = np.atleast_1d(np.asarray(neuroids))
     if columns.dtype.kind not in "iu" or columns.ndim != 1 or not columns.size or columns.min() < 0:
-        raise ParameterError(f"`at` got neuroids={preview(columns.ravel())}. Expected non-negative integers: the `neuroid_id`.")
+        raise ParameterError(f"`at` got neuroid={preview(columns.ravel())}. Expected non-negative integers: the `neuroid_id`.")
     if len(np.unique(columns)) < len(columns):
-        raise ParameterError(f"`at` got neuroids={preview(columns)}, some of them twice. Expected each once.")
+        raise ParameterError(f"`at` got neuroid={preview(columns)}, some of them twice. Expected each once.")
     return columns.astype(np.int64)
 
 

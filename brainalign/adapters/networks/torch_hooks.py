@@ -135,14 +135,14 @@ class TorchResponder(Inside, Untrainable):
         self.deterministic = not (dropout and active_dropout(model)) if deterministic is None else bool(deterministic)
         self._weights = WeightsHash(model)
 
-    def at(self, layer: str, neuroids: Any = None) -> TorchResponder:
+    def at(self, layer: str, neuroid: Any = None) -> TorchResponder:
         """Return a responder of one layer, or of some of its neuroids.
 
         Parameters
         ----------
         layer : str
             One of ``layers``.
-        neuroids : int or sequence of int, optional
+        neuroid : int or sequence of int, optional
             Their ``neuroid_id``; default all.
 
         Returns
@@ -158,7 +158,7 @@ class TorchResponder(Inside, Untrainable):
         check_choice("layer", layer, self.layers, owner="TorchResponder.at")
         other = copy.copy(self)
         other._taps = [tap for tap in self._taps if tap.name == layer]
-        other._columns = check_columns(neuroids)
+        other._columns = check_columns(neuroid)
         return other
 
     def fingerprint(self) -> str:

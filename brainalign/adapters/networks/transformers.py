@@ -166,14 +166,14 @@ class TransformersResponder(Inside, Untrainable):
         """Whether an earlier position responds to a later one."""
         return hub.is_bidirectional(self._network)
 
-    def at(self, layer: str | int, neuroids: Any = None) -> TransformersResponder:
+    def at(self, layer: str | int, neuroid: Any = None) -> TransformersResponder:
         """Return a responder of one layer, or of some of its neuroids.
 
         Parameters
         ----------
         layer : str or int
             One of ``layers``, or its number.
-        neuroids : int or sequence of int, optional
+        neuroid : int or sequence of int, optional
             Their ``neuroid_id``; default all.
 
         Returns
@@ -190,7 +190,7 @@ class TransformersResponder(Inside, Untrainable):
         check_choice("layer", name, self.layers, owner="TransformersResponder.at")
         other = copy.copy(self)
         other._taps = [tap for tap in self._taps if tap.name == name]
-        other._columns = check_columns(neuroids)
+        other._columns = check_columns(neuroid)
         return other
 
     def fingerprint(self) -> str:

@@ -47,7 +47,7 @@ def attribute(
     groups: Any = None,
     domain: Any = None,
     null: str | None = None,
-    n_nulls: int = 199,
+    n_permutations: int = 199,
     target: xr.DataArray | None = None,
     mode: str = "auto",
     max_memory: int | None = None,
@@ -101,7 +101,7 @@ def attribute(
         Compare where the map points with chance. Of a ``readout``: its mapping is fitted anew, penalties and all, to ``target`` with its
         stimuli exchanged (in time: each run shifted in a circle), or with the phases of its frequencies turned. Of a unit, and of a
         ``readout``: the network is ``untrained``, and its mapping fitted to what it then says.
-    n_nulls : int
+    n_permutations : int
         Draws. The p of n of them is no lower than 1 / (n + 1).
     target : DataArray, (presentation, neuroid), optional
         The responses that the mapping of a ``readout`` was fitted on, to some or all of the stimuli; for its null.
@@ -188,7 +188,7 @@ def attribute(
     given, stimuli = stimuli, as_stimuli(stimuli)
     how = ALL_METHODS[method]
     responder = _in_pieces(responder, method)
-    chance = None if null is None else Null(null, n_nulls, seed, responder, given, target, neuroid, max_memory)
+    chance = None if null is None else Null(null, n_permutations, seed, responder, given, target, neuroid, max_memory)
     if chance is not None:
         chance.check("attribute")
     layers = _layers(responder, wrt, method)

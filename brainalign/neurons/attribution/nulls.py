@@ -82,7 +82,7 @@ class Null:
             Phases of a target that is not in time.
         """
         check_choice("null", self.kind, NULLS, owner=owner)
-        check_number("n_nulls", self.n, owner=owner, low=1, integer=True)
+        check_number("n_permutations", self.n, owner=owner, low=1, integer=True)
         fitted = hasattr(self.responder, "refitted")
         if not fitted and self.kind != "random-network":
             raise CapabilityError(
@@ -198,7 +198,7 @@ def with_null(found: xr.DataArray, again: Again, null: Null, *, owner: str, prog
     columns = {"share": observed, "ci_low": low, "ci_high": high, "p_value": p, "p_value_fdr": false_discovery_rate(p)}
     columns["p_value_max"] = p_of_the_maximum(observed, chance)
     out = found.assign_coords({name: (dims, values) for name, values in columns.items()})
-    params = {"null": null.kind, "n_nulls": len(chance)}
+    params = {"null": null.kind, "n_permutations": len(chance)}
     out.attrs |= params
     inputs = {} if null.target is None else {"target": null.target}
     return write_step(out, f"{owner}_null", params=params, inputs={**inputs, "attribution": found}, seed=null.seed)

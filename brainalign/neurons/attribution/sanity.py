@@ -24,7 +24,7 @@ def sanity_check(
     responder: Any,
     stimuli: xr.Dataset,
     *,
-    by: Callable[..., xr.DataArray] = attribute,
+    verb: Callable[..., xr.DataArray] = attribute,
     target: xr.DataArray | None = None,
     threshold: float = 0.5,
     random_state: int | np.random.Generator | None = None,
@@ -38,8 +38,8 @@ def sanity_check(
     responder : responder
         A network that can be had ``untrained``, or a ``readout`` of one, whose mapping stays as it is.
     stimuli : Dataset, (presentation,)
-    by : callable
-        ``by(responder, stimuli, **options)`` gives attributions, (presentation, neuroid, ...): :func:`attribute`, or another.
+    verb : callable
+        ``verb(responder, stimuli, **options)`` gives attributions, (presentation, neuroid, ...): :func:`attribute`, or another.
     target : DataArray, (presentation, neuroid), optional
         Of a ``readout``: what its mapping was fitted on. It is then also fitted to the target with its stimuli exchanged, behind the network
         as it is.
@@ -49,7 +49,7 @@ def sanity_check(
     progress : bool or None
         As in :func:`evaluate`, over modules.
     **options
-        Of ``by``, such as ``neuroid`` and ``method``.
+        Of ``verb``, such as ``neuroid`` and ``method``.
 
     Returns
     -------
@@ -94,8 +94,8 @@ def sanity_check(
             "Expected what `ba.readout(network, mapping)` returns: leave target out, and weights alone are drawn anew."
         )
     fresh = int(np.random.SeedSequence(seed).generate_state(1)[0])  # not the seed that the network itself may have been made with
-    by = without_bar(by)
-    first = by(responder, stimuli, **options)
+    verb = without_bar(verb)
+    first = verb(responder, stimuli, **options)
     trained = _sizes(first)
     drawn: list[str] = []
     stages, found = [], []
@@ -103,13 +103,13 @@ def sanity_check(
         drawn.append(module)
         other = network.untrained(fresh, modules=drawn)
         other = responder.with_backbone(other) if network is not responder else other
-        found.append(_similarity(trained, by(other, stimuli, **options)))
+        found.append(_similarity(trained, verb(other, stimuli, **options)))
         stages.append(module)
     at_last = len(stages) - 1
     if target is not None:
         order = rows_of(target, "stimulus_id", None, owner="sanity_check").orders(1, np.random.default_rng(seed))[0]
         other = responder.refitted(record(network, stimuli, progress=False), target.copy(data=target.values[order]))
-        found.append(_similarity(trained, by(other, stimuli, **options)))
+        found.append(_similarity(trained, verb(other, stimuli, **options)))
         stages.append("permuted labels")
     similarity = np.stack(found)
     labels = {name: ("neuroid", values) for name, values in coords_of(first, "neuroid").items()}

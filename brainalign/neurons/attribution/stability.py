@@ -25,7 +25,7 @@ def stability(
     responder: Any,
     stimuli: xr.Dataset,
     *,
-    by: Callable[..., xr.DataArray] = attribute,
+    verb: Callable[..., xr.DataArray] = attribute,
     radius: float = 0.02,
     n_draws: int = 10,
     k: int = 10,
@@ -39,8 +39,8 @@ def stability(
     ----------
     responder : DifferentiableResponder
     stimuli : Dataset, (presentation,)
-    by : callable
-        ``by(responder, stimuli, **options)`` gives attributions, (presentation, neuroid, ...): :func:`attribute`, or another.
+    verb : callable
+        ``verb(responder, stimuli, **options)`` gives attributions, (presentation, neuroid, ...): :func:`attribute`, or another.
     radius : float
         How far each element of an input (pixel, sample, dimension of an embedding) moves at most, in its own unit.
     n_draws : int
@@ -51,7 +51,7 @@ def stability(
     progress : bool or None
         As in :func:`evaluate`, over draws.
     **options
-        Of ``by``, such as ``neuroid`` and ``method``.
+        Of ``verb``, such as ``neuroid`` and ``method``.
 
     Returns
     -------
@@ -88,13 +88,13 @@ def stability(
         raise CapabilityError(
             f"stability got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients, whose inputs can be moved."
         )
-    by = without_bar(by)
-    first = by(responder, stimuli, **options)
+    verb = without_bar(verb)
+    first = verb(responder, stimuli, **options)
     before = _flat(first)
     worst = {"score": np.full(before.shape[:2], np.inf)}
     worst |= {"kendall": worst["score"].copy(), "top_overlap": worst["score"].copy(), "sensitivity": -worst["score"]}
     for draw in progress_bar(range(n_draws), progress=progress, desc="draws"):
-        after = _flat(by(_moved(responder, radius, [seed, draw]), stimuli, **options))
+        after = _flat(verb(_moved(responder, radius, [seed, draw]), stimuli, **options))
         found = {"score": cosines(before, after), "kendall": kendall_tau_b(before, after)}
         found["top_overlap"] = top_overlap(before, after, min(k, before.shape[-1]))
         for name, values in found.items():

@@ -43,7 +43,7 @@ def caption(
     k: int | None = None,
     sharpness: float = 1.0,
     penalty: float | None = None,
-    normalise: str = "presentations",
+    normalize: str = "presentations",
     null: Any = "permutation",
     n_permutations: int = 1000,
     random_state: int | np.random.Generator | None = None,
@@ -68,7 +68,7 @@ def caption(
         ``"probability"`` stays as it is.
     penalty : float, optional
         λ in log p(d | E) − λ log p(d). Default 1, 0.6 and 0.2 for the three.
-    normalise : {"presentations", "neuroids"}
+    normalize : {"presentations", "neuroids"}
         What p(d) is taken over: exemplars drawn at random, or the exemplars of all neuroids given.
     null : "permutation" or DataArray
         What the best concept of chance is: of presentations in another order (those of a recording in time, ``onset_s``, are
@@ -100,7 +100,7 @@ def caption(
     Notes
     -----
     soft-WPMI of CLIP-dissect (Oikarinen and Weng, 2023): log p(d | E) = Σ_i log(1 + p_i (S_id − 1)), p falling from .998 to .97.
-    There p(d) is the mean over neuroids (``normalise="neuroids"``), so that a label depends on which neuroids are labelled with
+    There p(d) is the mean over neuroids (``normalize="neuroids"``), so that a label depends on which neuroids are labelled with
     it, and no score exceeds log N: with as many concepts as neuroids several share the highest, and right labels are lost (a
     quarter of 60 neuroids, of 50 concepts and a signal as strong as the noise, where the default finds all). PMI of captions:
     MILAN (Hernandez et al., 2022).
@@ -118,7 +118,7 @@ def caption(
     ('round', 0.01)
     """
     check_choice("method", method, tuple(PENALTIES), owner="caption")
-    check_choice("normalise", normalise, ("presentations", "neuroids"), owner="caption")
+    check_choice("normalize", normalize, ("presentations", "neuroids"), owner="caption")
     check_number("sharpness", sharpness, owner="caption", low=0.0, low_open=True)
     check_number("n_permutations", n_permutations, owner="caption", low=0, integer=True)
     penalty = PENALTIES[method] if penalty is None else check_number("penalty", penalty, owner="caption", low=0.0)
@@ -137,7 +137,7 @@ def caption(
         )
     probable = bank.attrs.get("units") == PROBABILITY
     evidence = prepare_evidence(concepts[:, varies], method, n_top=k, sharpness=None if probable else sharpness)
-    rater = _Rater(evidence, method, seed, penalty, normalise == "neuroids")
+    rater = _Rater(evidence, method, seed, penalty, normalize == "neuroids")
     permuted = not isinstance(null, xr.DataArray) and check_choice("null", null, ("permutation",), owner="caption") == null
     orders = rows_of(x, None, None, owner="caption").orders(n_permutations if permuted else 0, np.random.default_rng(seed))
     random = None
@@ -155,7 +155,7 @@ def caption(
         out["p_value"] = "neuroid", np.full(len(status), np.nan)
         out["p_value"][status == "ok"] = p
         out["p_value_fdr"] = "neuroid", false_discovery_rate(out["p_value"].values)
-    params = {"method": method, "k": k, "sharpness": sharpness, "penalty": penalty, "normalise": normalise}
+    params = {"method": method, "k": k, "sharpness": sharpness, "penalty": penalty, "normalize": normalize}
     params |= {"null": "permutation" if permuted else "system", "n_permutations": len(orders)}
     out.attrs = params | {"n_presentations": len(x), "report": json.dumps({"join": report})}
     inputs = {"responses": responses, "bank": bank} | ({} if permuted else {"null": null})
@@ -195,8 +195,8 @@ class _Rater:
         n = sum(map(len, rated))
         if n < 2:
             raise ParameterError(
-                f"caption got normalise='neuroids' and {n} neuroids that vary. Expected two or more, for p(d) is the mean over them: use "
-                "normalise='presentations'."
+                f"caption got normalize='neuroids' and {n} neuroids that vary. Expected two or more, for p(d) is the mean over them: use "
+                "normalize='presentations'."
             )
         others = np.split(prior_of_others(np.concatenate(rated)), np.cumsum([len(part) for part in rated])[:-1])
         yield from ({"against": part, "n_columns": n} for part in others)

@@ -21,7 +21,7 @@ from brainalign.neurons.labelling import neuroid_labels, without_time
 
 def mediation(
     responses: xr.DataArray,
-    decoder: Any,
+    model: Any,
     captions: Any = None,
     *,
     n_pairs: int = 200,
@@ -33,8 +33,8 @@ def mediation(
     Parameters
     ----------
     responses : DataArray, (presentation, neuroid)
-        Presentations that the decoder was not fitted on.
-    decoder : fitted mapping
+        Presentations that the model was not fitted on.
+    model : fitted mapping
         From these neuroids to concepts: ``ba.Ridge().fit(responses, bank)``, or any with ``predict``.
     captions : DataArray or sequence of str, (neuroid,), optional
         The concept of each neuroid, as ``label`` of :func:`caption`; ``""`` for none.
@@ -50,17 +50,17 @@ def mediation(
         ``effect``, the part of the difference between two presentations that what is decoded moves by when this neuroid alone is
         taken from the other: 1 for a neuroid through which all of it goes, 0 for one that goes with the concept and is not used.
         With captions also by neuroid ``score``, the effect on its concept, ``chance``, the mean over all other neuroids, and
-        ``p_value``, how often one of them has as much. The attr ``causal_scope`` is ``"virtual"``: it is the fitted decoder that
+        ``p_value``, how often one of them has as much. The attr ``causal_scope`` is ``"virtual"``: it is the fitted model that
         is tested, and no brain.
 
     Raises
     ------
     CapabilityError
-        A decoder that gives no numbers.
+        A model that predicts no numbers.
     AlignmentError
         Captions of other neuroids.
     ParameterError
-        A caption that is no concept of the decoder.
+        A caption that is no concept of the model.
 
     Notes
     -----
@@ -83,7 +83,7 @@ def mediation(
     rng = np.random.default_rng(seed)
     base = rng.integers(len(x), size=n_pairs)
     source = (base + rng.integers(1, max(2, len(x)), size=n_pairs)) % len(x)
-    effect, names = _effects(x, decoder, base, source, progress)
+    effect, names = _effects(x, model, base, source, progress)
     out = xr.Dataset({"effect": (("neuroid", "concept"), effect)}, {"concept": as_labels(names)})
     out = out.assign_coords(neuroid_labels(x))
     if captions is not None:
@@ -91,19 +91,17 @@ def mediation(
         labels = dict(zip(("score", "chance", "p_value"), _of_captions(texts, effect, names), strict=True))
         out = out.assign({name: ("neuroid", values) for name, values in labels.items()})
     out.attrs = {"causal_scope": "virtual", "n_pairs": n_pairs}
-    return write_step(
-        out, "mediation", params={"decoder": decoder, "n_pairs": n_pairs}, inputs={"responses": responses}, seed=seed
-    )
+    return write_step(out, "mediation", params={"model": model, "n_pairs": n_pairs}, inputs={"responses": responses}, seed=seed)
 
 
-def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers, progress: bool | None) -> tuple[Numbers, list[str]]:
+def _effects(x: xr.DataArray, model: Any, base: Numbers, source: Numbers, progress: bool | None) -> tuple[Numbers, list[str]]:
     """Return the effect of each neuroid on each output, and the names of these."""
     start, other = x[base], x.values[source]
-    before = decoder.predict(start)
-    at_base, at_source = (np.asarray(values) for values in (before, decoder.predict(x[source])))
+    before = model.predict(start)
+    at_base, at_source = (np.asarray(values) for values in (before, model.predict(x[source])))
     if at_base.dtype.kind not in "iuf" or at_base.ndim != 2:
         raise CapabilityError(
-            f"mediation got a decoder that predicts {at_base.dtype} of shape {at_base.shape}. Expected numbers (presentation, concept): a "
+            f"mediation got a model that predicts {at_base.dtype} of shape {at_base.shape}. Expected numbers (presentation, concept): a "
             "mapping fitted on a bank of concepts, such as `ba.Ridge().fit(responses, bank)`."
         )
     names = short_names(before) if isinstance(before, xr.DataArray) else [str(i) for i in range(at_base.shape[1])]
@@ -114,7 +112,7 @@ def _effects(x: xr.DataArray, decoder: Any, base: Numbers, source: Numbers, prog
     for n in progress_bar(range(x.shape[1]), progress=progress, desc="neuroids"):
         values = start.values.copy()
         values[:, n] = other[:, n]
-        moved = np.asarray(decoder.predict(start.copy(data=values))) - at_base
+        moved = np.asarray(model.predict(start.copy(data=values))) - at_base
         effect[n] = (moved * apart).sum(axis=0) / np.where(power > 0, power, np.nan)
     return effect, names
 
@@ -124,7 +122,7 @@ def _of_captions(texts: list[str], effect: Numbers, names: list[str]) -> tuple[N
     unknown = [text for text in texts if text and text not in names]
     if unknown:
         raise ParameterError(
-            f"mediation got {len(unknown)} captions that are no concept of the decoder ({preview(unknown)}). Expected one of "
+            f"mediation got {len(unknown)} captions that are no concept of the model ({preview(unknown)}). Expected one of "
             f"{preview(names)} for each neuroid, or ''.{did_you_mean(unknown[0], names)}"
         )
     out = np.full((3, len(texts)), np.nan)

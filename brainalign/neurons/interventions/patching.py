@@ -29,7 +29,7 @@ from brainalign.neurons.attribution.pieces import holds_no_stimulus
 from brainalign.neurons.interventions.relevance import lrp_rules
 from brainalign.neurons.nodes import Nodes, check_inner, find_layers, nodes_of, read_layers, run_copies, run_late
 
-ESTIMATORS = ("exact", "attribution", "integrated-gradients", "relp")
+METHODS = ("exact", "attribution", "integrated-gradients", "relp")
 DIRECTIONS = ("noising", "denoising")
 _MOST_COPIES = 512
 
@@ -42,13 +42,13 @@ def patch(
     nodes: Any,
     by: str | Sequence[str] = "layer",
     neuroid: Any = None,
-    estimator: str = "exact",
+    method: str = "exact",
     direction: str = "noising",
     absolute: bool = False,
     n_steps: int = 5,
     rules: Sequence[str] = ("ln", "identity", "half"),
     null: str | None = None,
-    n_nulls: int = 199,
+    n_permutations: int = 199,
     target: xr.DataArray | None = None,
     max_memory: float | None = None,
     random_state: int | np.random.Generator | None = None,
@@ -70,7 +70,7 @@ def patch(
         What is one node: a whole ``"layer"``, or the elements that share a ``"token"``, ``"head"``, ``"unit"``, ``"channel_x"`` ...
     neuroid : str, int, or sequence of them, optional
         As in :func:`attribute`; default all.
-    estimator : {"exact", "attribution", "integrated-gradients", "relp"}
+    method : {"exact", "attribution", "integrated-gradients", "relp"}
         ``"exact"`` runs the network with each node exchanged. ``"attribution"`` multiplies the difference at the node by the gradient
         there, for all nodes at once: one backward pass a neuroid, or a feature of a readout where these are fewer. ``"relp"`` does so
         with the rules of :func:`lrp_rules`. ``"integrated-gradients"`` averages gradients while the layer goes from what it holds in
@@ -83,7 +83,7 @@ def patch(
         Of ``"integrated-gradients"``, for each layer: points of Gauss and Legendre.
     rules : sequence of str
         Of ``"relp"``.
-    null, n_nulls, target
+    null, n_permutations, target
         As in :func:`attribute`: chance is where effects go in mappings fitted to responses without their stimuli, or in untrained
         networks. The mapping of a ``readout`` is fitted anew, so ``clean`` holds all the stimuli of ``target``.
     max_memory : float, optional
@@ -106,7 +106,7 @@ def patch(
     AlignmentError
         ``clean`` and ``corrupt`` differ in number or in the shape of their inputs.
     ParameterError
-        No such node, neuroid, estimator or direction.
+        No such node, neuroid, method or direction.
     UnsupportedModuleError
         A module that cannot be altered, or has no rule.
 
@@ -126,13 +126,13 @@ def patch(
     >>> effect.dims, bool(np.allclose(effect.sum("node"), effect.other_response - effect.response, atol=1e-5))
     (('presentation', 'node', 'neuroid'), True)
     """
-    check_choice("estimator", estimator, ESTIMATORS, owner="patch")
+    check_choice("method", method, METHODS, owner="patch")
     check_choice("direction", direction, DIRECTIONS, owner="patch")
     check_number("n_steps", n_steps, owner="patch", low=1, integer=True)
     responder = check_inner(responder, owner="patch")
     chance = None
     if null is not None:
-        chance = Null(null, n_nulls, check_random_state(random_state, owner="patch"), responder, clean, target, neuroid)
+        chance = Null(null, n_permutations, check_random_state(random_state, owner="patch"), responder, clean, target, neuroid)
         chance.check("patch")
     sides = clean, corrupt
     if isinstance(corrupt, str):
@@ -141,30 +141,30 @@ def patch(
     base, other = (x if isinstance(x, str) else validate_stimuli(x) for x in (sides if direction == "noising" else sides[::-1]))
     columns, coords = find_neuroids(responder.neuroids(base), neuroid, owner="patch")
     coords.setdefault("system", np.full(len(columns), responder.system, dtype=np.dtypes.StringDType()))
-    steps = {"n_steps": n_steps} if estimator == "integrated-gradients" else {}
+    steps = {"n_steps": n_steps} if method == "integrated-gradients" else {}
     layers, by = find_layers(responder, nodes), (by,) if isinstance(by, str) else tuple(by)
     asked = _Asked(responder, layers, by, columns, max_memory, steps.get("n_steps", 0))
     table = responder.presentations(base)
     sums = _Effects(len(table), len(columns))
     pieces = responder.pieces(base)
     bar = progress_bar(progress=progress, desc="patch", total=len(pieces) * len(layers))
-    with bar, lrp_rules(responder, rules) if estimator == "relp" else nullcontext():
+    with bar, lrp_rules(responder, rules) if method == "relp" else nullcontext():
         for piece, mate in _pairs(pieces, responder, base, None if isinstance(other, str) else other):
-            sums.add(asked, piece, mate, exact=estimator == "exact", bar=bar)
+            sums.add(asked, piece, mate, exact=method == "exact", bar=bar)
     out = sums.labelled(coords, table, absolute)
-    params: dict[str, Any] = {"estimator": estimator, "direction": direction, "by": list(by), "absolute": bool(absolute)} | steps
+    params: dict[str, Any] = {"method": method, "direction": direction, "by": list(by), "absolute": bool(absolute)} | steps
     inputs = {"clean": clean}
     if isinstance(other, str):
         out, params["corrupt"] = out.drop_vars("other_response"), other
     else:
         inputs["corrupt"] = corrupt
-    if estimator == "relp":
+    if method == "relp":
         params["rules"] = list(rules)
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
     out = write_step(out, "patch", params={**params, "responder": responder.fingerprint()}, inputs=inputs)
     if chance is None:
         return out
-    again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, estimator=estimator, direction=direction, n_steps=n_steps, rules=rules,
+    again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, method=method, direction=direction, n_steps=n_steps, rules=rules,
                     max_memory=max_memory, progress=False)  # fmt: skip
     return with_null(out, lambda other, names: again(other, neuroid=names), chance, owner="patch", progress=progress)
 
@@ -327,7 +327,7 @@ def _in_graph(out: torch.Tensor) -> torch.Tensor:
         check_gradient(out)
     except NoGradient as error:
         raise CapabilityError(
-            f"patch got a network whose {error}. Expected differentiable operations; or estimator='exact'."
+            f"patch got a network whose {error}. Expected differentiable operations; or method='exact'."
         ) from error
     return out
 

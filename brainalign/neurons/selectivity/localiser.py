@@ -31,7 +31,7 @@ def localise(
     groups: str | None = "stimulus_id",
     within: str | None = None,
     n_permutations: int = 0,
-    n_random: int = 1000,
+    n_draws: int = 1000,
     max_memory: int = 2**30,
     random_state: int | np.random.Generator | None = None,
     progress: bool | None = None,
@@ -50,7 +50,7 @@ def localise(
         How many neuroids are selected.
     groups, within, n_permutations, max_memory
         As in :func:`brainalign.selectivity`.
-    n_random : int
+    n_draws : int
         Draws of as many random neuroids.
     random_state : int, Generator or None
     progress : bool or None
@@ -89,7 +89,7 @@ def localise(
     >>> out.neuroid_id.values[out.selected.values].tolist(), out.p_value_random.item() < 0.01
     ([0, 1, 2], True)
     """
-    for name, number, low in (("n_selected", n_selected, 1), ("n_permutations", n_permutations, 0), ("n_random", n_random, 1)):
+    for name, number, low in (("n_selected", n_selected, 1), ("n_permutations", n_permutations, 0), ("n_draws", n_draws, 1)):
         check_number(name, number, owner="localise", low=low, integer=True)
     check_number("max_memory", max_memory, owner="localise", low=1, integer=True)
     seed = check_random_state(random_state, owner="localise")
@@ -112,14 +112,14 @@ def localise(
     found |= {"rank": rank, "selected": rank <= n_selected}
     coords: dict[str, Any] = neuroid_labels(x) | {"status": ("neuroid", as_labels(status))}
     out = xr.Dataset({name: ("neuroid", values) for name, values in found.items()}, coords)
-    chosen, random = _of_sets(on_halves[:, usable], n_selected, n_random, streams[2])
+    chosen, random = _of_sets(on_halves[:, usable], n_selected, n_draws, streams[2])
     out = out.assign(
         selected_score=chosen, random_score=("random", random), p_value_random=float(p_values(np.array(chosen), random))
     )
     out.attrs = {"metric": "dprime", "units": "d′", "direction": "higher is more selective"}
     out.attrs["n_permutations"] = 0 if orders is None else len(orders)
     params = {"condition": condition, "contrast": contrast, "n_selected": n_selected, "groups": groups, "within": within}
-    params |= {"n_permutations": n_permutations, "n_random": n_random}
+    params |= {"n_permutations": n_permutations, "n_draws": n_draws}
     return write_step(out, "localise", params=params, inputs={"responses": responses}, seed=seed)
 
 
@@ -180,10 +180,10 @@ def _halves(rows: Rows, first: Numbers, rng: np.random.Generator) -> tuple[Numbe
     return np.flatnonzero(some), np.flatnonzero(~some)
 
 
-def _of_sets(halves: Numbers, k: int, n_random: int, rng: np.random.Generator) -> tuple[float, Numbers]:
+def _of_sets(halves: Numbers, k: int, n_draws: int, rng: np.random.Generator) -> tuple[float, Numbers]:
     """Return the mean score on the second half of what the first selects, and that of random sets."""
     selected = np.argsort(-halves[0], kind="stable")[:k]
-    random = [halves[1, rng.choice(halves.shape[1], k, replace=False)].mean() for _ in range(n_random)]
+    random = [halves[1, rng.choice(halves.shape[1], k, replace=False)].mean() for _ in range(n_draws)]
     return float(halves[1, selected].mean()), np.array(random)
 
 

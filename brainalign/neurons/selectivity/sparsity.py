@@ -18,7 +18,7 @@ KINDS = ("vinje-gallant", "treves-rolls", "hoyer")
 
 
 def sparseness(
-    responses: xr.DataArray, *, kind: str = "vinje-gallant", negative: str = "rectify", by: str | None = None
+    responses: xr.DataArray, *, metric: str = "vinje-gallant", negative: str = "rectify", by: str | None = None
 ) -> xr.Dataset:
     """Measure lifetime sparseness of neuroids and population sparseness of stimuli.
 
@@ -26,7 +26,7 @@ def sparseness(
     ----------
     responses : DataArray, (presentation, neuroid[, time])
         Repeats are averaged first: the noise of single presentations would be called sparse.
-    kind : {"vinje-gallant", "treves-rolls", "hoyer"}
+    metric : {"vinje-gallant", "treves-rolls", "hoyer"}
         See :func:`brainalign.engine.information.sparseness`; "treves-rolls" is high where responses are not sparse.
     negative : {"rectify", "absolute", "error"}
         What becomes of responses below 0: they count as none, as responses of their size, or are refused.
@@ -43,7 +43,7 @@ def sparseness(
     Raises
     ------
     ParameterError
-        No such kind or coordinate.
+        No such metric or coordinate.
     SchemaError
         Negative responses where ``negative="error"``; a single stimulus or neuroid.
 
@@ -56,7 +56,7 @@ def sparseness(
     >>> out.lifetime.values.tolist(), out.population.values.round(2).tolist()
     ([1.0, 0.0], [0.0, 1.0, 1.0])
     """
-    check_choice("kind", kind, KINDS, owner="sparseness")
+    check_choice("metric", metric, KINDS, owner="sparseness")
     check_choice("negative", negative, ("rectify", "absolute", "error"), owner="sparseness")
     x = average_if_repeated(validate(responses), owner="sparsity")
     groups = coords_of(x, "neuroid")
@@ -74,17 +74,19 @@ def sparseness(
     times = ("time",) if "time" in x.dims else ()
     bad = ~np.isfinite(values).all(axis=(0, *range(2, values.ndim)))
     silent = ~(rates > 0).any(axis=(0, *range(2, rates.ndim)))
-    lifetime = sparseness_of(rates, kind)
+    lifetime = sparseness_of(rates, metric)
     lifetime[bad] = np.nan
     coords = neuroid_labels(x) | {name: ("presentation", labels) for name, labels in coords_of(x, "presentation").items()}
     coords["status"] = ("neuroid", as_labels(np.where(bad, "nan", np.where(silent, "silent", "ok"))))
     if by is None:
-        population, dims = sparseness_of(rates[:, ~bad], kind, axis=1), ("presentation", *times)
+        population, dims = sparseness_of(rates[:, ~bad], metric, axis=1), ("presentation", *times)
     else:
         names = as_labels(list(dict.fromkeys(groups[by].tolist())))
-        parts = [sparseness_of(rates[:, (groups[by] == name) & ~bad], kind, axis=1) for name in names]
+        parts = [sparseness_of(rates[:, (groups[by] == name) & ~bad], metric, axis=1) for name in names]
         population, dims = np.stack(parts, axis=1), ("presentation", by, *times)
         coords = {name: label for name, label in coords.items() if name != by} | {by: names}
     variables = {"lifetime": (("neuroid", *times), lifetime), "population": (dims, population)}
-    out = xr.Dataset(variables, coords).assign_attrs(metric=kind, negative=negative, negative_share=below)
-    return write_step(out, "sparseness", params={"kind": kind, "negative": negative, "by": by}, inputs={"responses": responses})
+    out = xr.Dataset(variables, coords).assign_attrs(metric=metric, negative=negative, negative_share=below)
+    return write_step(
+        out, "sparseness", params={"metric": metric, "negative": negative, "by": by}, inputs={"responses": responses}
+    )

@@ -175,7 +175,7 @@ def test_neuroids_are_checked():
     with pytest.raises(ParameterError, match=r"neuroid 3.*below 3"):
         pick(coords, check_columns([3]))
     for wrong in ([], [-1], [0.5], ["a"], [[1]], [1, 1]):
-        with pytest.raises(ParameterError, match="neuroids="):
+        with pytest.raises(ParameterError, match="neuroid="):
             check_columns(wrong)
 
 

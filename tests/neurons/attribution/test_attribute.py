@@ -240,8 +240,8 @@ def test_responses_without_a_gradient_are_named(options):
         ba.attribute(responder.at("step"), table, **options)
     assert (ba.attribute(responder.at("constant"), table, **options).values == 0).all()
     assert ba.attribute(responder.at("step"), table, method="occlusion").shape == (4, 3, 6)
-    with pytest.raises(CapabilityError, match=r"whose responses have no gradient.*estimator='exact'"):
-        ba.patch(responder.at("step"), table, "zero", nodes="first", estimator="attribution")
+    with pytest.raises(CapabilityError, match=r"whose responses have no gradient.*method='exact'"):
+        ba.patch(responder.at("step"), table, "zero", nodes="first", method="attribution")
     with torch.inference_mode(), pytest.raises(CapabilityError, match="inference_mode"):
         ba.attribute(responder.at("constant"), table, **options)
 
@@ -317,7 +317,7 @@ def test_gradients_keep_the_digits_of_float32(stimuli):
     responder = ba.TorchResponder(torch.nn.Sequential(Layer(), torch.nn.Tanh()), layers="1", system="net")
     before = torch.backends.cudnn.allow_tf32
     ba.attribute(responder, stimuli, neuroid=0, mode="vjp")
-    ba.patch(responder, stimuli, "zero", nodes="1", neuroid=0, estimator="attribution")
+    ba.patch(responder, stimuli, "zero", nodes="1", neuroid=0, method="attribution")
     assert seen
     assert not any(seen)
     assert torch.backends.cudnn.allow_tf32 == before

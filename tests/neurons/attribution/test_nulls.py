@@ -35,7 +35,7 @@ def test_shares_add_up_to_one_and_none_is_known_of_nothing():
 @pytest.mark.parametrize(("null", "timed"), [("permutation", False), ("permutation", True), ("phase", True)])
 def test_a_planted_part_is_found_and_the_others_are_not(null, timed):
     _, table, brain, voxels = study(timed=timed)
-    a = ba.attribute(voxels, table, null=null, n_nulls=99, target=brain, **OPTIONS)
+    a = ba.attribute(voxels, table, null=null, n_permutations=99, target=brain, **OPTIONS)
     assert a.p_value.dims == a.ci_low.dims == ("neuroid", "group")
     np.testing.assert_allclose(a.share.sum("group"), 1.0)
     assert (a.p_value_max.values[:, 0] <= 0.05).all()
@@ -49,7 +49,7 @@ def test_a_planted_part_is_found_and_the_others_are_not(null, timed):
 def test_draws_are_refits_side_by_side_or_one_by_one():
     """Mappings that fit each target alone take all draws at once, in portions that fit; the numbers are those of single fits."""
     net, table, brain, voxels = study()
-    options = {**OPTIONS, "null": "permutation", "n_nulls": 7, "target": brain, "neuroid": [2, 0]}
+    options = {**OPTIONS, "null": "permutation", "n_permutations": 7, "target": brain, "neuroid": [2, 0]}
     together = ba.attribute(voxels, table, **options)
     tight = ba.attribute(voxels, table, max_memory=2**20, **options)
     np.testing.assert_array_equal(together.p_value.values, tight.p_value.values)
@@ -63,29 +63,33 @@ def test_draws_are_refits_side_by_side_or_one_by_one():
 
 def test_the_untrained_salmon_shows_nothing_and_a_trained_unit_what_it_learned():
     net, table, brain, _ = study()
-    salmon = ba.attribute(net, table, null="random-network", n_nulls=39, **OPTIONS)
+    salmon = ba.attribute(net, table, null="random-network", n_permutations=39, **OPTIONS)
     assert salmon.p_value_max.values.min() > 0.05
     with torch.no_grad():
         net.model[0].weight[3, 0] = 5.0
-    unit = ba.attribute(net, table, neuroid=[3], null="random-network", n_nulls=39, **OPTIONS)
+    unit = ba.attribute(net, table, neuroid=[3], null="random-network", n_permutations=39, **OPTIONS)
     assert unit.p_value.values[0].argmin() == 0
     assert float(unit.p_value_max[0, 0]) == 1 / 40
     voxels = ba.readout(net, ba.Ridge(alphas=[1.0]).fit(ba.record(net, table, progress=False), brain))
     with pytest.warns(WeakMappingWarning):
-        again = ba.attribute(voxels, table, neuroid=[1], null="random-network", n_nulls=4, target=brain, **OPTIONS)
+        again = ba.attribute(voxels, table, neuroid=[1], null="random-network", n_permutations=4, target=brain, **OPTIONS)
     assert again.p_value.dims == unit.p_value.dims
 
 
 def test_units_of_a_layer_have_nulls_too():
     _, table, brain, voxels = study()
-    units = ba.attribute(voxels, table, neuroid=[0], wrt="0", method="conductance", null="permutation", n_nulls=5, target=brain)
+    units = ba.attribute(
+        voxels, table, neuroid=[0], wrt="0", method="conductance", null="permutation", n_permutations=5, target=brain
+    )
     assert units.p_value.dims == ("neuroid", "unit")
 
 
 def test_patches_have_the_same_null():
     _, table, brain, voxels = study()
     other = table[["values"]].isel(presentation=slice(None, None, -1))
-    effect = ba.patch(voxels, table, other, nodes="1", by="unit", null="permutation", n_nulls=9, target=brain, random_state=0)
+    effect = ba.patch(
+        voxels, table, other, nodes="1", by="unit", null="permutation", n_permutations=9, target=brain, random_state=0
+    )
     assert effect.dims == ("presentation", "node", "neuroid")
     assert effect.p_value.dims == ("neuroid", "node")
 

@@ -20,7 +20,7 @@ def test_gradients_pass_and_edges_fail(net, table):
     assert good.stage.values.tolist() == ["2", "0"]
     assert good.similarity.dims == ("stage", "neuroid")
     assert good.score.mean() > 0.5
-    bad = sanity_check(net, x, by=edges, method="gradient", random_state=0)
+    bad = sanity_check(net, x, verb=edges, method="gradient", random_state=0)
     assert (bad.similarity == 1.0).all()
     assert (bad.score == 0.0).all()
     assert not bad.passed.any()
@@ -36,7 +36,7 @@ def test_a_voxel_is_checked_by_the_same_call_and_with_other_labels(net, table):
     out = sanity_check(voxels, x, target=brain, method="gradient", random_state=0)
     assert out.stage.values.tolist() == ["2", "0", "permuted labels"]
     np.testing.assert_allclose(out.similarity.values[:2], sanity_check(voxels, x, method="gradient", random_state=0).similarity)
-    assert (sanity_check(voxels, x, by=edges, target=brain, random_state=0).similarity == 1.0).all()
+    assert (sanity_check(voxels, x, verb=edges, target=brain, random_state=0).similarity == 1.0).all()
 
 
 def test_labels_of_a_network_that_was_fitted_to_none_are_named(net, table):

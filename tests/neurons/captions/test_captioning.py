@@ -40,11 +40,11 @@ def test_a_neuroid_that_answers_a_word_is_labelled_by_it(words, planted, method)
     np.testing.assert_array_equal(out.label_score.values, out.score.values.max(axis=1))
 
 
-@pytest.mark.parametrize("normalise", ["presentations", "neuroids"])
-def test_noise_has_uniform_p_values(words, normalise):
+@pytest.mark.parametrize("normalize", ["presentations", "neuroids"])
+def test_noise_has_uniform_p_values(words, normalize):
     """Rectified: most of the exemplars tie at 0."""
     noise = np.maximum(np.random.default_rng(3).normal(size=(N_ROWS, 300)) - 1.5, 0)
-    out = ba.caption(recorded(noise), words, normalise=normalise, n_permutations=199, random_state=0)
+    out = ba.caption(recorded(noise), words, normalize=normalize, n_permutations=199, random_state=0)
     assert kstest(out.p_value.values, "uniform").pvalue > 0.01
     assert 0.01 < np.mean(out.p_value.values <= 0.05) < 0.09
 
@@ -64,14 +64,14 @@ def test_ties_of_a_table_in_order_of_category_do_not_make_a_label():
 def test_labels_by_neuroids_depend_on_the_others_and_labels_by_presentations_do_not(words, planted):
     x, truth = planted
     some = x[:, :7]
-    for normalise, same in (("presentations", True), ("neuroids", False)):
+    for normalize, same in (("presentations", True), ("neuroids", False)):
         all_of_them, few = (
-            ba.caption(y, words, normalise=normalise, n_permutations=0, random_state=0).score.values[:7] for y in (x, some)
+            ba.caption(y, words, normalize=normalize, n_permutations=0, random_state=0).score.values[:7] for y in (x, some)
         )
         assert np.allclose(all_of_them, few) == same
-    assert np.mean(ba.caption(x, words, normalise="neuroids", n_permutations=0).label.values == truth) < 0.9
+    assert np.mean(ba.caption(x, words, normalize="neuroids", n_permutations=0).label.values == truth) < 0.9
     with pytest.raises(ba.errors.ParameterError, match="1 neuroids that vary"):
-        ba.caption(x[:, :1], words, normalise="neuroids")
+        ba.caption(x[:, :1], words, normalize="neuroids")
 
 
 def test_pmi_finds_the_rare_word_that_likelihood_passes_over():

@@ -43,14 +43,14 @@ def test_behind_a_node_a_linear_net_gives_weight_times_difference_under_every_es
     net = network(lambda: torch.nn.Linear(6, 5), lambda: torch.nn.Linear(5, 3))
     before = [net.model[0](torch.as_tensor(x["values"].values)) for x in (clean, corrupt)]
     expected = torch.einsum("nu,pu->pun", net.model[1].weight, before[1] - before[0]).detach().numpy()
-    for estimator in ("exact", "attribution", "relp"):
-        effect = ba.patch(net, clean, corrupt, nodes="0", by="unit", estimator=estimator)
+    for method in ("exact", "attribution", "relp"):
+        effect = ba.patch(net, clean, corrupt, nodes="0", by="unit", method=method)
         np.testing.assert_allclose(effect.values, expected, atol=1e-5)
     assert effect.node_unit.values.tolist() == list(range(5))
 
 
-@pytest.mark.parametrize("estimator", ["exact", "attribution"])
-def test_a_voxel_without_a_model_has_no_effect_and_disturbs_no_other(estimator):
+@pytest.mark.parametrize("method", ["exact", "attribution"])
+def test_a_voxel_without_a_model_has_no_effect_and_disturbs_no_other(method):
     clean, corrupt = pair(n=12)
     net = network(*DEEP)
     features = ba.record(net, clean, progress=False)
@@ -58,7 +58,7 @@ def test_a_voxel_without_a_model_has_no_effect_and_disturbs_no_other(estimator):
     values[:, 1] = 2.0
     brain = ba.responses(values, stimulus_id=features.stimulus_id, neuroid_id=["a", "b"], modality="fmri", system="s")
     voxels = ba.readout(net, ba.Ridge(alphas=[1.0]).fit(features, brain))
-    effect = ba.patch(voxels, clean, corrupt, nodes="0", estimator=estimator)
+    effect = ba.patch(voxels, clean, corrupt, nodes="0", method=method)
     assert np.isnan(effect.values).all(axis=(0, 1)).tolist() == [False, True]
     assert np.isfinite(effect.values[..., 0]).all()
 
@@ -68,8 +68,8 @@ def test_a_node_that_leads_nowhere_has_no_effect():
     net = network(*DEEP)
     with torch.no_grad():
         net.model[2].weight[:, 3] = 0
-    for estimator in ("exact", "attribution"):
-        effect = ba.patch(net, clean, corrupt, nodes={"1": [3, 4]}, by="unit", estimator=estimator)
+    for method in ("exact", "attribution"):
+        effect = ba.patch(net, clean, corrupt, nodes={"1": [3, 4]}, by="unit", method=method)
         # products of some processors are rounded otherwise in a larger batch
         np.testing.assert_allclose(effect.sel(node=effect.node_unit == 3), 0, atol=1e-6)
         assert np.abs(effect.sel(node=effect.node_unit == 4)).max() > 1e-3
@@ -166,10 +166,10 @@ def test_relp_comes_closer_to_exact_patching_than_gradients_on_mlp_outputs(gpt2,
     lm = ba.TransformersResponder(gpt2, layers=3, pool="last", dtype="float64")
     clean, corrupt = texts(3, 0), texts(3, 1)
     found = {
-        estimator: ba.patch(lm, clean, corrupt, nodes="h.*.mlp", by="token", neuroid=range(4), estimator=estimator).values.ravel()
-        for estimator in ("exact", "attribution", "relp")
+        method: ba.patch(lm, clean, corrupt, nodes="h.*.mlp", by="token", neuroid=range(4), method=method).values.ravel()
+        for method in ("exact", "attribution", "relp")
     }
-    r = {estimator: np.corrcoef(found["exact"], found[estimator])[0, 1] for estimator in ("attribution", "relp")}
+    r = {method: np.corrcoef(found["exact"], found[method])[0, 1] for method in ("attribution", "relp")}
     print(f"correlation with exact patching on MLP outputs: attribution patching {r['attribution']:.3f}, RelP {r['relp']:.3f}")
     assert r["relp"] > r["attribution"] + 0.1
 
@@ -187,10 +187,10 @@ def test_a_voxel_is_patched_as_the_weighted_sum_of_its_units_also_under_temporal
     chain = ba.chain(ba.WordsToVolumes("sum"), ba.Delay([2]), ba.Ridge(alphas=[0.1])).fit(features, bold)
     units = ba.patch(layer, clean, corrupt, nodes="1", by="unit")
     weights = chain.steps_[-1].coef_
-    for estimator in ("exact", "attribution"):
-        voxel = ba.patch(ba.readout(layer, chain), clean, corrupt, nodes="1", by="unit", neuroid="y", estimator=estimator)
+    for method in ("exact", "attribution"):
+        voxel = ba.patch(ba.readout(layer, chain), clean, corrupt, nodes="1", by="unit", neuroid="y", method=method)
         np.testing.assert_allclose(voxel.response.values[:, 0], chain.predict(features).values[:, 1], atol=1e-4)
-        if estimator == "exact":
+        if method == "exact":
             expected = np.zeros((5, 5))
             for volume in range(1, 5):
                 expected[volume] = units.values[4 * (volume - 1) : 4 * volume].sum(0) @ weights[:, 1]
@@ -208,12 +208,12 @@ def test_integrated_gradients_of_a_product_add_up_to_the_effect_of_both_factors(
     inner = torch.nn.Sequential(torch.nn.Identity(), Product())
     net = ba.TorchResponder(inner, "1", system="net")
     clean, corrupt = (ba.stimuli.table(np.array([x]), stimulus_id=["s"], kind="array") for x in ([2.0, 3.0], [4.0, -1.0]))
-    found = {e: ba.patch(net, clean, corrupt, nodes="0", by="unit", estimator=e).values.ravel().tolist()
+    found = {e: ba.patch(net, clean, corrupt, nodes="0", by="unit", method=e).values.ravel().tolist()
              for e in ("exact", "attribution", "integrated-gradients")}  # fmt: skip
     assert found["exact"] == [6.0, -8.0]  # each alone, beside what the other holds
     assert found["attribution"] == [6.0, -8.0]
     assert found["integrated-gradients"] == pytest.approx([2.0, -12.0])  # beside what the other holds on the way
-    whole = {e: ba.patch(net, clean, corrupt, nodes="0", estimator=e, n_steps=1).item() for e in found}
+    whole = {e: ba.patch(net, clean, corrupt, nodes="0", method=e, n_steps=1).item() for e in found}
     assert whole == {"exact": -10.0, "attribution": -2.0, "integrated-gradients": -10.0}
 
 
@@ -221,8 +221,8 @@ def test_integrated_gradients_come_closer_to_exact_patching_of_all_of_a_layer_th
     lm = ba.TransformersResponder(gpt2, layers=3, pool="last", dtype="float64")
     clean, corrupt = texts(3, 0), texts(3, 1)
     found = {
-        (estimator, n): ba.patch(lm, clean, corrupt, nodes=["h.*.mlp", "h.1"], neuroid=range(4), estimator=estimator, n_steps=n)
-        for estimator, n in (("exact", 1), ("attribution", 1), ("integrated-gradients", 3), ("integrated-gradients", 16))
+        (method, n): ba.patch(lm, clean, corrupt, nodes=["h.*.mlp", "h.1"], neuroid=range(4), method=method, n_steps=n)
+        for method, n in (("exact", 1), ("attribution", 1), ("integrated-gradients", 3), ("integrated-gradients", 16))
     }
     exact = found.pop(("exact", 1)).values
     errors = {k: np.abs(effect.values - exact).max() / np.abs(exact).max() for k, effect in found.items()}
@@ -232,9 +232,9 @@ def test_integrated_gradients_come_closer_to_exact_patching_of_all_of_a_layer_th
     assert errors["integrated-gradients", 16] < errors["integrated-gradients", 3] < errors["attribution", 1]
 
 
-@pytest.mark.parametrize("estimator", ["attribution", "integrated-gradients", "relp"])
+@pytest.mark.parametrize("method", ["attribution", "integrated-gradients", "relp"])
 @pytest.mark.parametrize("mixed", [False, True])
-def test_many_voxels_take_one_pass_a_feature_and_give_what_each_gives_alone(estimator, mixed, monkeypatch):
+def test_many_voxels_take_one_pass_a_feature_and_give_what_each_gives_alone(method, mixed, monkeypatch):
     clean, corrupt = pair(12)
     when = {"onset_s": np.arange(12) * 0.5, "duration_s": np.full(12, 0.5), "run": ["a"] * 12}
     clean, corrupt = (x.assign_coords({name: ("presentation", v) for name, v in when.items()}) for x in (clean, corrupt))
@@ -248,9 +248,9 @@ def test_many_voxels_take_one_pass_a_feature_and_give_what_each_gives_alone(esti
     voxels = ba.readout(layer, ba.chain(*steps, ba.Ridge(alphas=[0.1])).fit(features, bold))
     passes, grad = [], torch.autograd.grad
     monkeypatch.setattr(torch.autograd, "grad", lambda *args, **kwargs: passes.append(1) or grad(*args, **kwargs))
-    options = {"nodes": ["0", "1"], "by": "unit", "estimator": estimator, "n_steps": 2}
+    options = {"nodes": ["0", "1"], "by": "unit", "method": method, "n_steps": 2}
     together = ba.patch(voxels, clean, corrupt, **options)
-    n_layers = 4 if estimator == "integrated-gradients" else 1
+    n_layers = 4 if method == "integrated-gradients" else 1
     assert len(passes) <= n_layers * 3 * (12 if mixed else 1)
     alone = np.concatenate([ba.patch(voxels, clean, corrupt, neuroid=k, **options).values for k in (0, 7, 19)], axis=2)
     np.testing.assert_allclose(together.values[..., [0, 7, 19]], alone, atol=1e-5)
@@ -272,8 +272,8 @@ def test_bad_input_is_refused(gpt2, texts):
     ]
     with pytest.raises(AlignmentError, match="7 and 5 nodes by token"):
         ba.patch(ba.TransformersResponder(gpt2, layers=1), *mixed, nodes="h.0", by="token")
-    with pytest.raises(ParameterError, match=r"'estimator'.*relp"):
-        ba.patch(net, clean, corrupt, nodes="0", estimator="fast")
+    with pytest.raises(ParameterError, match=r"'method'.*relp"):
+        ba.patch(net, clean, corrupt, nodes="0", method="fast")
     with pytest.raises(ParameterError, match=r"'n_steps'.*Got 0"):
         ba.patch(net, clean, corrupt, nodes="0", n_steps=0)
     with pytest.raises(ParameterError, match="Got 9 of layer '0'"):
@@ -287,7 +287,7 @@ def test_bad_input_is_refused(gpt2, texts):
 def test_effects_and_lesions_are_saved_and_opened_identically(tmp_path):
     clean, corrupt = pair()
     net = network(*DEEP)
-    effect = ba.patch(net, clean, corrupt, nodes="1", by="unit", estimator="relp")
+    effect = ba.patch(net, clean, corrupt, nodes="1", by="unit", method="relp")
     lost = ba.lesion(net, clean, units={"1": [0, 2]}, freeze="3", n_draws=3, random_state=0)
     for name, result in (("effect", effect.to_dataset(name="effect")), ("lost", lost)):
         ba.save(effect if name == "effect" else lost, tmp_path / "study.zarr", name=name)

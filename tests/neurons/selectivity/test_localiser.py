@@ -37,7 +37,7 @@ def test_planted_neuroids_are_the_first_ten():
 def test_what_noise_selects_is_no_better_on_other_rows():
     p = [
         ba.neurons.localise(
-            recorded(planted(0.0, seed)), "condition", ("sentence", "nonword"), n_selected=10, n_random=99, random_state=0
+            recorded(planted(0.0, seed)), "condition", ("sentence", "nonword"), n_selected=10, n_draws=99, random_state=0
         ).p_value_random.item()
         for seed in range(20)
     ]
@@ -53,7 +53,7 @@ def test_slow_noise_is_not_shared_by_the_halves():
         label = np.repeat(rng.permutation(np.repeat(["sentence", "nonword"], 10)), 10)
         x = ba.responses(noise, stimulus_id=range(200), neuroid_id=range(20), modality="fmri", system="s", condition=label,
                          onset_s=2.0 * np.arange(200), run="1")  # fmt: skip
-        out = ba.neurons.localise(x, "condition", ("sentence", "nonword"), n_selected=4, n_random=99, random_state=seed)
+        out = ba.neurons.localise(x, "condition", ("sentence", "nonword"), n_selected=4, n_draws=99, random_state=seed)
         low.append(out.p_value_random.item() <= 0.05)
     assert np.mean(low) < 0.2
     x = x.assign_coords(condition=("presentation", np.sort(label)))

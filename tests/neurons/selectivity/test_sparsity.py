@@ -46,7 +46,7 @@ def test_signs_are_dealt_with_as_asked_and_recorded():
 
 def test_times_are_apart():
     x = recorded(np.stack([np.eye(3), np.ones((3, 3))], axis=2), time=[0.0, 0.1])
-    out = ba.neurons.sparseness(x, kind="hoyer")
+    out = ba.neurons.sparseness(x, metric="hoyer")
     np.testing.assert_allclose(out.lifetime, [[1, 0]] * 3, atol=1e-12)
     assert out.population.dims == ("presentation", "time")
 
