@@ -126,7 +126,12 @@ def pseudo_depth(
 
 
 def kernel_analysis(
-    responses: xr.DataArray, target: str, *, by: str | None = None, quantiles: float | Sequence[float] = (0.1, 0.5, 0.9)
+    responses: xr.DataArray,
+    target: str,
+    *,
+    by: str | None = None,
+    quantiles: float | Sequence[float] = (0.1, 0.5, 0.9),
+    progress: bool | None = None,
 ) -> xr.Dataset:
     """Say how few dimensions of a representation hold what tells stimuli apart.
 
@@ -141,6 +146,8 @@ def kernel_analysis(
     quantiles : float or sequence of float
         In (0, 1], of the squared distances between stimuli, which are the widths of the Gaussian kernels; the best is taken at each
         dimension.
+    progress : bool or None
+        As in :func:`evaluate`, over groups.
 
     Returns
     -------
@@ -176,7 +183,8 @@ def kernel_analysis(
     once = _once(responses, "responses", "kernel_analysis")
     Y = _targets(once, target)
     groups = _groups(once, by, "responses", "kernel_analysis", least=1)
-    error = np.stack([gaussian_error_curve(values, Y, chosen) for values in groups.values()], axis=1)
+    shown = progress_bar(groups.values(), progress=progress, desc="groups")
+    error = np.stack([gaussian_error_curve(values, Y, chosen) for values in shown], axis=1)
     out = xr.Dataset(
         {"error": (("n_components", by or "group"), error), "area": (by or "group", error.mean(axis=0))},
         coords={"n_components": np.arange(len(error)), **({by: as_labels(list(groups))} if by else {})},

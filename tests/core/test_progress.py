@@ -125,6 +125,7 @@ VERBS = {
     "pseudo_depth": lambda **o: ba.geometry.pseudo_depth(
         recording(layer=["a"] * 4), recording(seed=1, region=["v"] * 4), n_draws=3, **o
     ),
+    "kernel_analysis": lambda **o: ba.geometry.kernel_analysis(with_angles(), "side", **o),
     "predicted_rdm": lambda **o: ba.geometry.predicted_rdm(
         recording(), recording(seed=1), model=ba.Ridge(alphas=[1.0]), cv=2, **o
     ),
