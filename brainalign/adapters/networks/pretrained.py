@@ -73,10 +73,10 @@ def is_cut_off(source: str | Path) -> bool:
     huggingface_hub would find out anew for each file, the missing ones too, and try each six times over 23 s. What the hub answers, and
     an answer that is late, are left to it.
     """
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import HFValidationError
 
-    if Path(source).is_dir() or constants.is_offline_mode():
+    if Path(source).is_dir():
         return False
     try:
         get_hf_file_metadata(hf_hub_url(str(source), "config.json"))
