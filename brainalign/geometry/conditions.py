@@ -146,7 +146,7 @@ def read_cells(responses: xr.DataArray, cells: list[Cell], *, max_memory: int) -
         room = max_memory // (8 * max(1, len(rows)) * responses.sizes.get("time", 1)) + 1
         ends = np.cumsum([len(cells[i].columns) for i in group])
         for those in np.split(group, np.flatnonzero(np.diff((ends - 1) // room)) + 1):
-            columns = np.unique(np.concatenate([cells[i].columns for i in those]))
+            columns = np.sort(np.concatenate([cells[i].columns for i in those]))  # of no two cells, where they have presentations
             whole = len(rows) == responses.shape[0] and len(columns) == responses.shape[1]
             # the variable alone: labels would take longer to select than what is small to compute
             yield those.tolist(), columns, (responses if whole else responses.variable[rows, columns]).values

@@ -104,7 +104,7 @@ class Sums:
 
     def of(self, columns: Array) -> Sums:
         """Return those of some neuroids, by position, ascending."""
-        return self if len(columns) == self.values.shape[2] else replace(self, values=self.values[:, :, columns])
+        return self if len(columns) == self.values.shape[2] else replace(self, values=self.values.take(columns, axis=2))
 
 
 def summed(block: Array, codes: Array, fold_codes: Array, shape: tuple[int, int]) -> Sums:

@@ -133,7 +133,8 @@ def rdm(
         )
     runs = _folds(responses, folds, between)
     lead, cells = cells_of(responses, by)
-    cells = [replace(cell, rows=cell.rows[runs[0][cell.rows] >= 0]) for cell in cells]
+    if between is not None:
+        cells = [replace(cell, rows=cell.rows[runs[0][cell.rows] >= 0]) for cell in cells]
     for cell in cells:
         _check_means(responses.coords["stimulus_id"], cell, conditions, runs[0], repeats)
     noise = check_noise(noise, responses, tuple(lead), folds)
