@@ -36,7 +36,7 @@ doctest: install ## run the examples in the docstrings
 	$(one_thread) $(bin)/python -m pytest --doctest-modules brainalign -q -n $(WORKERS) --benchmark-disable
 
 unit: install encoder ## run the tests
-	$(one_thread) $(bin)/python -m pytest tests -q -n $(WORKERS) --benchmark-disable
+	$(one_thread) $(bin)/python -m pytest tests -q -n $(WORKERS) --dist worksteal --benchmark-disable
 
 docs: $(VENV)/.docs ## build the documentation into docs/_build/html
 	$(bin)/sphinx-build -W --keep-going -q -b html docs docs/_build/html

@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("any load")  # other programs slow a test down, which says nothing of it
+settings.load_profile("any load")
 
 SHARED_DATA = Path(os.environ.get("BRAINALIGN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -27,6 +28,7 @@ PACKAGES = ("brainalign", "numpy", "scipy", "scikit-learn", "xarray", "torch")
 _FULL_HASH_BYTES = 2**29  # above this, evenly spaced pages are hashed: a fingerprint must stay cheaper than a fit
 _HEX = 32  # digits of a fingerprint
 _PAGE_BYTES, _N_PAGES = 2**16, 2**12
+_WORTH_A_THREAD = 2**22  # bytes: these take some milliseconds to hash, a thread a tenth of one to start
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,28 @@ def fingerprint(x: xr.DataArray | xr.Dataset) -> str:
     return prefix + hashlib.sha256("|".join(parts).encode()).hexdigest()[:_HEX]
 
 
+def hashed_meanwhile(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Begin to hash large inputs, in a thread beside the work on them.
+
+    Parameters
+    ----------
+    inputs : mapping of str to DataArray or Dataset
+        Not to be altered until they are given to :func:`write_step`.
+
+    Returns
+    -------
+    dict
+        What :func:`write_step` takes for them.
+    """
+    large = {name: x for name, x in inputs.items() if not is_lazy(x) and x.nbytes >= _WORTH_A_THREAD}
+    if not large:
+        return dict(inputs)
+    pool = ThreadPoolExecutor(1)
+    begun = {name: pool.submit(_lineage, x) for name, x in large.items()}
+    pool.shutdown(wait=False)  # its thread ends with the last of them
+    return {**inputs, **begun}
+
+
 def write_step(
     result: Labelled,
     verb: str,
@@ -143,7 +167,7 @@ def write_step(
     params : mapping
         The verb's arguments; what JSON cannot hold is kept as its ``repr``.
     inputs : mapping of str to DataArray or Dataset
-        What the verb read, by argument name. One input hands down its steps; several are nested by name.
+        What the verb read, by argument name, or what :func:`hashed_meanwhile` made of it. One input hands down its steps; several are nested by name.
     seed : int, optional
 
     Returns
@@ -152,7 +176,9 @@ def write_step(
         A shallow copy with the attr ``provenance``.
     """
     known: dict[str, dict[str, Any]] = {
-        name: _lineage(x) for name, x in (inputs or {}).items() if isinstance(x, (xr.DataArray, xr.Dataset))
+        name: x.result() if isinstance(x, Future) else _lineage(x)
+        for name, x in (inputs or {}).items()
+        if isinstance(x, (xr.DataArray, xr.Dataset, Future))
     }
     step = {
         "verb": verb,

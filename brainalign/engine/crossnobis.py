@@ -35,8 +35,10 @@ def products_across(sums: Array, counts: Numbers, covariances: Array | None = No
     leave-one-fold-out splits (Walther et al. 2016), without one product per split. Equal counts also allow each fold to be
     centred, which changes no difference and keeps digits; with other counts a run's own mean would stay, in part.
     """
-    means = sums.mean(-2)[..., None, :] if (counts == counts[0, 0]).all() else 0 * sums[..., :1, :]
-    folds = (fold - mean for fold, mean in zip(sums, means, strict=True))  # one at a time: memory that is used again
+    centred = (counts == counts[0, 0]).all()
+    means = sums.mean(-2)[..., None, :] if centred else 0 * sums[..., :1, :]
+    # one at a time: memory that is used again
+    folds = (fold - mean if centred else fold for fold, mean in zip(sums, means, strict=True))
     products: Array = 0.0
     if covariances is not None:
         for (f, first), (g, second) in combinations(enumerate(folds), 2):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -117,6 +117,39 @@ def cells_of(responses: xr.DataArray, by: str | Sequence[str] | None) -> tuple[d
         labels = {name: label for name, label, _, _ in chosen}
         cells.append(Cell(labels, np.flatnonzero(kept["presentation"]), np.flatnonzero(kept["neuroid"])))
     return {group[0][0]: as_labels([label for _, label, _, _ in group]) for group in members}, cells
+
+
+def read_cells(responses: xr.DataArray, cells: list[Cell], *, max_memory: int) -> Iterator[tuple[list[int], Array, Array]]:
+    """Read the responses of cells that are of the same presentations together, as far as memory allows.
+
+    Parameters
+    ----------
+    responses : DataArray, (presentation, neuroid[, time])
+        Where it is lazy, its chunks are read once for many cells.
+    cells : list of Cell
+    max_memory : int
+        Bytes of float64 for those read together; one that is larger is read alone.
+
+    Yields
+    ------
+    those : list of int
+        Which cells.
+    columns : ndarray of int
+        The neuroids of any of them, ascending.
+    block : ndarray, (row, column[, time])
+    """
+    alike: dict[bytes, list[int]] = {}
+    for i, cell in enumerate(cells):
+        alike.setdefault(cell.rows.tobytes(), []).append(i)
+    for group in alike.values():
+        rows = cells[group[0]].rows
+        room = max_memory // (8 * max(1, len(rows)) * responses.sizes.get("time", 1)) + 1
+        ends = np.cumsum([len(cells[i].columns) for i in group])
+        for those in np.split(group, np.flatnonzero(np.diff((ends - 1) // room)) + 1):
+            columns = np.sort(np.concatenate([cells[i].columns for i in those]))  # of no two cells, where they have presentations
+            whole = len(rows) == responses.shape[0] and len(columns) == responses.shape[1]
+            # the variable alone: labels would take longer to select than what is small to compute
+            yield those.tolist(), columns, (responses if whole else responses.variable[rows, columns]).values
 
 
 def check_folds(counts: Array, conditions: Array, folds: Array, name: str, *, complete: bool, where: Cell) -> None:

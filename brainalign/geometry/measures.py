@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from brainalign.engine.gram import inverse
 from brainalign.engine.groups import group_sums
 from brainalign.engine.moments import rounding_unit
 from brainalign.engine.precision import whiten
-from brainalign.geometry.conditions import Array, Cell, check_folds
+from brainalign.geometry.conditions import Array, Cell
 
 
 @dataclass(frozen=True)
@@ -85,17 +85,55 @@ class Settings:
     device: str
 
 
-def dissimilarities(
-    block: Array, conditions: tuple[Array, Array], folds: tuple[Array, Array], noise: Array | None, cell: Cell, ask: Settings
-) -> Array:
-    """Return the matrix of one cell.
+@dataclass(frozen=True)
+class Sums:
+    """Responses summed over the presentations of a condition in a fold.
+
+    Attributes
+    ----------
+    values : ndarray, (fold, condition, neuroid[, time])
+    counts : ndarray of int, (fold, condition)
+        Presentations.
+    unit : float
+        Relative rounding error of the responses.
+    """
+
+    values: Array
+    counts: Array
+    unit: float
+
+    def of(self, columns: Array) -> Sums:
+        """Return those of some neuroids, by position, ascending."""
+        return self if len(columns) == self.values.shape[2] else replace(self, values=self.values.take(columns, axis=2))
+
+
+def summed(block: Array, codes: Array, fold_codes: Array, shape: tuple[int, int]) -> Sums:
+    """Return the sums of responses.
 
     Parameters
     ----------
     block : ndarray, (row, neuroid[, time])
-        Finite.
-    conditions, folds : tuple of ndarray
-        The number of the label of each row, and the labels. Of folds, only those that some row is in; without folds, one.
+    codes, fold_codes : ndarray of int, (row,)
+        The numbers of its condition and of its fold.
+    shape : tuple of int
+        How many folds and conditions there are.
+
+    Returns
+    -------
+    Sums
+    """
+    sums, counts = group_sums(block, fold_codes * shape[1] + codes, shape[0] * shape[1])
+    return Sums(sums.reshape(*shape, *block.shape[1:]), counts.reshape(shape), rounding_unit(block))
+
+
+def dissimilarities(summed: Sums, names: Array, noise: Array | None, cell: Cell, ask: Settings) -> Array:
+    """Return the matrix of one cell.
+
+    Parameters
+    ----------
+    summed : Sums
+        Finite; not negative under the Poisson measures. Of folds that some presentation is in; without folds, of one.
+    names : ndarray, (condition,)
     noise : ndarray, ([fold,] [time,] neuroid, neuroid) or (..., 1, neuroid), optional
     cell : Cell
         For messages.
@@ -109,18 +147,10 @@ def dissimilarities(
     Raises
     ------
     SchemaError
-        Folds that do not repeat conditions, a noise covariance that cannot be inverted, negative rates, a pattern that is
-        constant (at all times) under a correlation.
+        A noise covariance that cannot be inverted, a pattern that is constant (at all times) under a correlation.
     """
-    (codes, names), (fold_codes, fold_names) = conditions, folds
-    n, n_folds = len(names), len(fold_names)
-    sums, counts = group_sums(block, fold_codes * n + codes, n_folds * n)
-    counts = counts.reshape(n_folds, n)
-    sums = sums.reshape(n_folds, n, *block.shape[1:])
-    if ask.metric.startswith("poisson") and (block < 0).any():
-        raise SchemaError(f"{ask.metric} got negative responses, down to {block.min():.4g}, in {cell}. Expected counts or rates.")
-    if ask.folds is not None and ask.between is None:
-        check_folds(counts, names, fold_names, ask.folds, complete=ask.metric == "poisson-cv", where=cell)
+    sums, counts, n = summed.values, summed.counts, len(names)
+    n_neuroids = sums.shape[2]
     there = np.flatnonzero(counts.any(axis=0))
     counts = counts[:, there]
     if len(there) < n:
@@ -130,16 +160,16 @@ def dissimilarities(
     alone = ask.folds is None and ask.metric in METRICS
     if sums.ndim == 4 or sums.dtype.kind != "f" or not alone:  # pairwise_distances widens a part at a time
         sums = sums.astype(ask.dtype, order="C", copy=False)  # with its axes moved, in one pass
-    unit = max(rounding_unit(block), float(np.finfo(ask.dtype).eps))
+    unit = max(summed.unit, float(np.finfo(ask.dtype).eps))
     try:
         found = to_numpy(_matrix(move(sums, ask.device), counts, noise, unit, ask))
     except np.linalg.LinAlgError as error:
         raise SchemaError(
-            f"the noise covariance of {block.shape[1]} neuroids in {cell} cannot be inverted ({error}). Expected one that is positive definite: "
+            f"the noise covariance of {n_neuroids} neuroids in {cell} cannot be inverted ({error}). Expected one that is positive definite: "
             "shrink it, with `noise='shrinkage-diagonal'`."
         ) from error
     if ask.metric in SUMS:
-        found /= block.shape[1]
+        found /= n_neuroids
     refuse_undefined(holes_of(found, everywhere=True) & counts.all(axis=0), names[there], cell, ask.metric)
     if len(there) == n:
         return found

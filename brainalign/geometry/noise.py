@@ -10,7 +10,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_number, preview
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import hashed_meanwhile, write_step
 from brainalign.core.schema import validate
 from brainalign.core.tables import coords_of
 from brainalign.dataset.repeats import refuse_several_subjects
@@ -87,6 +87,7 @@ def noise_covariance(
         raise ParameterError(
             f"noise_covariance got by={by!r}, which labels neuroids. Expected coordinates of presentations only."
         )
+    inputs = hashed_meanwhile({"responses": responses})
     each = time == "each" and "time" in responses.dims
     found, ids = [], responses.coords["neuroid_id"].values
     for cell in cells:
@@ -111,7 +112,7 @@ def noise_covariance(
         name="noise_covariance",
     )
     params = {"method": method, "condition": condition, "by": by, "time": time, "dof": dof}
-    return write_step(out, "noise_covariance", params=params, inputs={"responses": responses})
+    return write_step(out, "noise_covariance", params=params, inputs=inputs)
 
 
 def covariance_of(

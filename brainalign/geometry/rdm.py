@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ import xarray as xr
 from brainalign.core.errors import DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_choice, check_device, check_number, preview
 from brainalign.core.progress import progress_bar
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import hashed_meanwhile, write_step
 from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.repeats import refuse_several_subjects
 from brainalign.engine.backend import resolve_device
-from brainalign.geometry.conditions import APART, Array, Cell, cells_of, labels_of
-from brainalign.geometry.measures import LEAST, MEASURES, Settings, dissimilarities, holes_of, refuse_few
+from brainalign.geometry.conditions import APART, Array, Cell, cells_of, check_folds, labels_of, read_cells
+from brainalign.geometry.measures import LEAST, MEASURES, Settings, dissimilarities, holes_of, refuse_few, summed
 from brainalign.geometry.noise import check_noise, covariance_of, noise_of
 from brainalign.geometry.tiles import store_tiles
 
@@ -86,7 +87,8 @@ def rdm(
     name : str
         Of the result in the study.
     max_memory : int
-        Bytes for what is computed at a time with ``store``; the more, the less often lazy responses are read.
+        Bytes for what is computed at a time with ``store``, and for the responses that groups share; the more, the less often lazy
+        responses are read.
     progress : bool or None
         As in :func:`evaluate`, over matrices; with ``store``, over tiles.
 
@@ -135,6 +137,8 @@ def rdm(
         )
     runs = _folds(responses, folds, between)
     lead, cells = cells_of(responses, by)
+    if between is not None:
+        cells = [replace(cell, rows=cell.rows[runs[0][cell.rows] >= 0]) for cell in cells]
     for cell in cells:
         _check_means(responses.coords["stimulus_id"], cell, conditions, runs[0], repeats)
     noise = check_noise(noise, responses, tuple(lead), folds)
@@ -146,23 +150,23 @@ def rdm(
         "metric": metric, "by": by, "condition": condition, "repeats": repeats, "folds": folds, "between": between,
         "noise": noise if isinstance(noise, str) else None, "time": time, "prior": prior, "dtype": dtype,
     }  # fmt: skip
-    inputs = {"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {})
+    inputs = hashed_meanwhile({"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {}))
     if store is not None:
         check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)
-        counts = [len(cell.columns) for cell in cells]
-        template = _labelled(None, counts, lead, conditions[1], responses, ask, attrs)
+        template = _labelled(None, [len(cell.columns) for cell in cells], lead, conditions[1], responses, ask, attrs)
         template = write_step(template, "rdm", params=params, inputs=inputs)
         where = {"store": store, "name": name, "max_memory": max_memory, "progress": progress}
         out, holes = store_tiles(responses, cells, conditions[0], template, ask, **where)
         _warn_of_holes(list(holes), cells, conditions[1])
         return out
-    parts = []
-    # not a comprehension, a further frame in some versions: warnings name the caller's line
-    for cell in progress_bar(cells, progress=progress, desc="rdm"):
-        parts.append(_one(responses, cell, conditions, runs, noise, ask))
-    _warn_of_holes([holes_of(matrix) for matrix, _ in parts], cells, conditions[1])
-    matrices = parts[0][0] if not lead else np.stack([matrix for matrix, _ in parts])
-    out = _labelled(matrices, [n for _, n in parts], lead, conditions[1], responses, ask, attrs)
+    found: dict[int, tuple[Array, int]] = {}
+    with progress_bar(progress=progress, desc="rdm", total=len(cells)) as bar:
+        for those, columns, block in read_cells(responses, cells, max_memory=max_memory):
+            made = _of_same_rows(responses, [cells[i] for i in those], columns, block, conditions, runs, noise, ask, bar)
+            found |= zip(those, made, strict=True)
+    parts, counts = zip(*(found[i] for i in range(len(cells))), strict=True)
+    _warn_of_holes([holes_of(matrix) for matrix in parts], cells, conditions[1])
+    out = _labelled(np.stack(parts) if lead else parts[0], list(counts), lead, conditions[1], responses, ask, attrs)
     return write_step(out, "rdm", params=params, inputs=inputs)
 
 
@@ -239,8 +243,8 @@ def _check_means(presentations: xr.DataArray, cell: Cell, conditions: tuple[Arra
     """Refuse means over subjects, and under ``repeats="refuse"`` over anything."""
     if repeats == "average" and "subject" not in presentations.coords:
         return
-    rows = cell.rows[folds[cell.rows] >= 0]
-    codes, names = conditions[0][rows], conditions[1]
+    rows, names = cell.rows, conditions[1]
+    codes = conditions[0][rows]
     groups = folds[rows] * len(names) + codes
     twice = np.unique(codes[pd.Series(groups).duplicated().to_numpy()])
     if repeats == "refuse" and len(twice):
@@ -251,45 +255,66 @@ def _check_means(presentations: xr.DataArray, cell: Cell, conditions: tuple[Arra
     refuse_several_subjects(presentations[rows], groups, owner="rdm", mend=APART)
 
 
-def _one(
-    responses: xr.DataArray, cell: Cell, conditions: tuple[Array, Array], folds: tuple[Array, Array], noise: Any, ask: Settings
-) -> tuple[Array, int]:
-    """Return the matrix of one cell, and its number of neuroids."""
-    n = len(conditions[1])
-    rows = cell.rows[folds[0][cell.rows] >= 0]
-    if not len(rows) or not len(cell.columns):  # a layer that this system lacks
-        times = [responses.sizes["time"]] * (1 + ask.across_times) if "time" in responses.dims else []
-        return np.full((*times, n, n), np.nan, dtype=ask.dtype), 0
-    whole = len(rows) == responses.shape[0] and len(cell.columns) == responses.shape[1]
-    block = (responses if whole else responses[rows, cell.columns]).values
-    kept, block = _finite_neuroids(responses, block, cell, ask.metric)
-    codes, (fold_codes, fold_names) = conditions[0][rows], folds
+def _of_same_rows(
+    responses: xr.DataArray,
+    cells: list[Cell],
+    columns: Array,
+    block: Array,
+    conditions: tuple[Array, Array],
+    folds: tuple[Array, Array],
+    noise: Any,
+    ask: Settings,
+    bar: Any,
+) -> list[tuple[Array, int]]:
+    """Return the matrix of each cell, and its number of neuroids; the responses of all are summed at once."""
+    rows, names = cells[0].rows, conditions[1]
+    codes, fold_codes, fold_names = conditions[0][rows], folds[0][rows], folds[1]
     if ask.between is None:
-        present, fold_codes = np.unique(fold_codes[rows], return_inverse=True)
+        present, fold_codes = np.unique(fold_codes, return_inverse=True)
         fold_names = fold_names[present]
-    else:
-        fold_codes = fold_codes[rows]
-    covariance = None
-    if isinstance(noise, str):
-        covariance, _ = covariance_of(block, codes, noise, responses.coords["neuroid_id"].values[kept], cell)
-    elif noise is not None:
-        covariance = noise_of(noise, cell, kept, ask.folds if ask.noise_by_fold else None, fold_names)
-    return dissimilarities(block, (codes, conditions[1]), (fold_codes, fold_names), covariance, cell, ask), block.shape[1]
-
-
-def _finite_neuroids(responses: xr.DataArray, block: Array, cell: Cell, metric: str) -> tuple[Array, Array]:
-    """Return the positions of the neuroids without NaN, and their responses."""
     finite = np.asarray(np.isfinite(block).all(axis=(0, *range(2, block.ndim))))
+    ids = responses.coords["neuroid_id"].values[columns]
     if not finite.all():
         warnings.warn(
             f"{int((~finite).sum())} of {len(finite)} neuroids have NaN or infinity and are left out of the dissimilarities: "
-            f"{preview(responses.coords['neuroid_id'].values[cell.columns][~finite])}.",
+            f"{preview(ids[~finite])}.",
             DegenerateNeuroidWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
-        block = block[:, finite]
-    refuse_few(block.shape[1], cell, metric)
-    return cell.columns[finite], block
+    if ask.metric.startswith("poisson"):
+        _refuse_negative(block[:, finite], ids[finite], ask.metric)
+    sums = summed(block, codes, fold_codes, (len(fold_names), len(names)))
+    checked = ask.folds is None or ask.between is not None
+    made = []
+    for cell in cells:
+        if not len(rows) or not len(cell.columns):  # a layer that this system lacks
+            times = [responses.sizes["time"]] * (1 + ask.across_times) if "time" in responses.dims else []
+            made.append((np.full((*times, len(names), len(names)), np.nan, dtype=ask.dtype), 0))
+            bar.update()
+            continue
+        if not checked:
+            check_folds(sums.counts, names, fold_names, str(ask.folds), complete=ask.metric == "poisson-cv", where=cell)
+            checked = True
+        own = np.searchsorted(columns, cell.columns)
+        own = own[finite[own]]
+        refuse_few(len(own), cell, ask.metric)
+        covariance = None
+        if isinstance(noise, str):
+            covariance, _ = covariance_of(block[:, own], codes, noise, ids[own], cell)
+        elif noise is not None:
+            covariance = noise_of(noise, cell, columns[own], ask.folds if ask.noise_by_fold else None, fold_names)
+        made.append((dissimilarities(sums.of(own), names, covariance, cell, ask), len(own)))
+        bar.update()
+    return made
+
+
+def _refuse_negative(block: Array, ids: Array, metric: str) -> None:
+    negative = (block < 0).any(axis=(0, *range(2, block.ndim)))
+    if negative.any():
+        raise SchemaError(
+            f"{metric} got negative responses, down to {block.min():.4g}, of {int(negative.sum())} of {len(ids)} neuroids: "
+            f"{preview(ids[negative])}. Expected counts or rates."
+        )
 
 
 def _labelled(

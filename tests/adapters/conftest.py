@@ -102,7 +102,7 @@ def _damaged(file, read, *, header=4096, heads=(), examples=40, seconds=20, tell
 
     refused = []
 
-    @settings(max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.one_of(cuts, *[overwritten] * (4 if heads else 1)))  # a cut is much like another
     def attempt(damage):
         how, at, new = damage

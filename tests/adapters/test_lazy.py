@@ -1,7 +1,7 @@
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from brainalign.adapters.hdf5 import open_hdf5
@@ -34,14 +34,12 @@ index = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(first=index, second=st.slices(50), third=st.one_of(st.slices(40), st.integers(0, 39)))
 def test_any_index_gives_what_numpy_gives(folder, first, second, third):
     for array in arrays(folder):
         np.testing.assert_array_equal(array[first][..., second, third].compute(), VALUES[first][..., second, third])
 
 
-@settings(deadline=None)
 @given(shape=st.lists(st.integers(0, 4), min_size=1, max_size=4), fortran=st.booleans())
 def test_every_shape_and_order_of_npy(tmp_path_factory, shape, fortran):
     values = np.arange(np.prod(shape)).reshape(shape)

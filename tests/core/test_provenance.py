@@ -1,6 +1,7 @@
 import importlib
 import json
 import sys
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import brainalign as ba
 from brainalign.core.errors import SchemaError
-from brainalign.core.provenance import fingerprint, hash_array, is_lazy, provenance, write_step
+from brainalign.core.provenance import fingerprint, hash_array, hashed_meanwhile, is_lazy, provenance, write_step
 
 module = importlib.import_module("brainalign.core.provenance")  # the name in the package is the function
 
@@ -98,6 +99,18 @@ def test_one_input_hands_down_its_steps_and_two_are_kept_by_name(x):
     assert len(pair) == 1
     lineage = {name: [step["verb"] for step in steps] for name, steps in pair[0]["lineage"].items()}
     assert lineage == {"source": ["responses", "first"], "target": ["responses"]}
+
+
+def test_what_is_hashed_meanwhile_is_recorded_as_any_other_input(x, monkeypatch):
+    other = (x * 2).assign_attrs(provenance="none of ours")
+    monkeypatch.setattr(module, "_WORTH_A_THREAD", x.nbytes)
+    begun = hashed_meanwhile({"large": x, "small": x[:1], "lazy": x.chunk()})
+    assert {name: isinstance(value, Future) for name, value in begun.items()} == {"large": True, "small": False, "lazy": False}
+    expected = provenance(write_step(x, "verb", inputs={"large": x, "small": x[:1], "lazy": x.chunk()})).steps[-1]
+    found = provenance(write_step(x, "verb", inputs=begun)).steps[-1]
+    assert (found["inputs"], found["lineage"]) == (expected["inputs"], expected["lineage"])
+    with pytest.raises(SchemaError, match="the array has the attr provenance 'none of ours'"):
+        write_step(x, "verb", inputs=hashed_meanwhile({"x": other}))
 
 
 def test_an_altered_input_is_recorded_as_it_was_read(x):

@@ -40,7 +40,7 @@ def assembled(data, tiles, step):
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_chunks_and_any_units_are_read_whole_within_the_bound(data):
     n_rows, n_columns = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 40))
     times = data.draw(st.sampled_from([(), (3,)]))

@@ -225,7 +225,7 @@ def a_pair(draw):
     return once, other, draw(st.permutations(range(len(once)))), draw(st.permutations(range(len(other)))), draw(st.booleans())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(a_pair())
 def test_join_does_not_depend_on_row_order_and_values_follow_their_ids(pair):
     once, other, shuffle_once, shuffle_other, swap = pair
@@ -245,7 +245,7 @@ def test_join_does_not_depend_on_row_order_and_values_follow_their_ids(pair):
     assert rows == truth
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from("abc"), min_size=3, max_size=12), st.lists(st.sampled_from("abc"), min_size=3, max_size=12))
 def test_two_repeating_sides_pair_the_nth_with_the_nth(left, right):
     left, right = [*"aa", *left], [*"aa", *right]

@@ -105,7 +105,7 @@ def test_bad_input_is_named():
         average_repeats(x, by=())
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
 def test_means_equal_xarray_groupby_and_ignore_row_order(ids, seed):
     rng = np.random.default_rng(seed)

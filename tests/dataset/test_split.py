@@ -311,7 +311,7 @@ tables = st.builds(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tables, st.integers(2, 4), st.integers(0, 1000))
 def test_every_row_is_tested_once_and_no_stimulus_is_on_both_sides(x, n_splits, seed):
     if x.stimulus_id.nunique() < n_splits:
@@ -327,7 +327,7 @@ def test_every_row_is_tested_once_and_no_stimulus_is_on_both_sides(x, n_splits, 
         assert len(train) + len(test) == len(x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(30, 60), min_size=1, max_size=3), st.floats(0, 12), st.integers(0, 1000))
 def test_the_gap_holds_and_labels_survive_reordering_and_dropping(lengths, gap_s, seed):
     x = volumes(*lengths)

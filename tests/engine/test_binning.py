@@ -12,7 +12,7 @@ def test_bins_are_half_open():
     np.testing.assert_array_equal(counts[0, 0], [1, 1, 1])  # the spike on the last edge is outside
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     spikes=st.lists(st.integers(0, 1000), max_size=60),
     widths=st.lists(st.integers(1, 50), min_size=1, max_size=20),

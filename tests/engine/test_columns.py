@@ -16,7 +16,7 @@ def in_blocks(values, rows, columns):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 20), st.integers(1, 9), st.sampled_from(["f4", "f8", "i2"]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_facts_do_not_depend_on_the_blocks(seed, rows, columns, dtype, timed):
     values = np.random.default_rng(seed).integers(-3, 4, size=(20, 9, 2) if timed else (20, 9)).astype(dtype)
     facts, flat = in_blocks(values, rows, columns), np.moveaxis(values.astype(float), 1, 0).reshape(9, -1)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from brainalign.engine.resample import (
@@ -46,7 +46,6 @@ def test_false_discoveries_are_controlled_as_benjamini_and_hochberg_say():
     assert np.isnan(false_discovery_rate(np.full(3, np.nan))).all()
 
 
-@settings(deadline=None)
 @given(groups=st.lists(st.integers(0, 4), min_size=1, max_size=12), seed=st.integers(0, 99))
 def test_whole_groups_change_places(groups, seed):
     codes = np.array(groups)

@@ -35,7 +35,7 @@ def test_golden_value():
 
 
 @given(pairs=vectors, between=thresholds, scale=st.sampled_from(SCALES), threshold=st.sampled_from(THRESHOLDS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_never_falls_where_dissimilarity_rises_and_stays_within_0_and_1(pairs, between, scale, threshold):
     before = pairs.copy()
     out = geo_topological(pairs, *between, scale=scale, threshold=threshold)
@@ -49,7 +49,7 @@ def test_never_falls_where_dissimilarity_rises_and_stays_within_0_and_1(pairs, b
 
 
 @given(pairs=vectors, between=thresholds)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_ranks_do_not_see_a_rising_transform(pairs, between):
     risen = np.unique(pairs, return_inverse=True)[1] ** 3.0 + 2
     np.testing.assert_array_equal(geo_topological(pairs, *between), geo_topological(risen, *between))

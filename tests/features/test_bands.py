@@ -15,7 +15,7 @@ def space(values, ids, **more):
     return ba.responses(values, stimulus_id=ids, **more)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(6)), st.permutations(range(6)))
 def test_rows_are_joined_by_name_in_any_order(one, two):
     ids = np.array(list("abcdef"))

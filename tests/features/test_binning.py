@@ -49,7 +49,7 @@ def test_means_by_hand_with_half_open_bins():
     assert provenance(out).steps[-1]["verb"] == "BinTime"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 8), st.integers(1, 6), st.sampled_from([0.001, 0.1, 1 / 3]))
 def test_counts_are_conserved(n_bins, per_bin, width):
     n = n_bins * per_bin

@@ -196,7 +196,7 @@ def test_clone_keeps_the_parameters():
     assert ba.ZScore().stateless
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(2, 9), min_size=1, max_size=4), st.integers(0, 1), st.integers(0, 99))
 def test_zscore_has_mean_zero_and_unit_spread_in_every_run(lengths, ddof, seed):
     rng = np.random.default_rng(seed)

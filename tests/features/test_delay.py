@@ -54,7 +54,7 @@ def test_rows_need_not_be_sorted_and_missing_rows_give_zeros():
     assert gap.values.ravel().tolist() == [0, 1, 0, 4, 5]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=5), st.integers(-4, 4), st.randoms(use_true_random=False))
 def test_no_value_ever_crosses_a_run(lengths, steps, random):
     run = np.repeat(np.arange(len(lengths)), lengths)

@@ -73,7 +73,7 @@ def test_durations_touch_where_they_are_derived():
         durations_of(table(onset_s=[0.0, 0.0], run=["a", "b"]), owner="x")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=30),
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.integers(0, 2)), min_size=1, max_size=10),

@@ -69,7 +69,7 @@ def test_duration_shorter_than_the_interval_leaves_words_outside_and_counts_them
     }  # fmt: skip
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 59), st.sampled_from("ab")), min_size=1, max_size=40),
     st.sampled_from([0.1, 0.3, 2.0, 4 / 3]),

@@ -3,7 +3,7 @@ import pytest
 
 import brainalign as ba
 from brainalign.core.errors import ParameterError, SchemaError
-from brainalign.geometry.conditions import Cell, cells_of, check_folds, labels_of
+from brainalign.geometry.conditions import Cell, cells_of, check_folds, labels_of, read_cells
 
 
 @pytest.fixture
@@ -58,6 +58,21 @@ def test_cells_are_a_grid_of_presentations_and_neuroids(x):
         cells_of(x.assign_coords(stimulus=x.stimulus_id), "stimulus")
     with pytest.raises(ParameterError, match="by=5 is no coordinate"):
         cells_of(x, 5)
+
+
+def test_cells_of_the_same_presentations_are_read_together_as_far_as_memory_allows(x):
+    """A region that is spread over the chunks of a store would otherwise read them all, and so would the next one."""
+    _, cells = cells_of(x, ("layer", "run"))
+    reads = []
+    lazy = x.copy(data=x.chunk().data.map_blocks(lambda block: reads.append(block.shape) or block, meta=np.zeros((0, 0))))
+    for max_memory, expected in ((2**20, [[0, 2], [1, 3]]), (8 * 3, [[0], [2], [1], [3]])):
+        reads.clear()
+        found = list(read_cells(lazy, cells, max_memory=max_memory))
+        assert [those for those, _, _ in found] == expected
+        assert len(reads) == len(expected)
+        for those, columns, block in found:
+            assert columns.tolist() == sorted(np.concatenate([cells[i].columns for i in those]))
+            np.testing.assert_array_equal(block, x.values[cells[those[0]].rows][:, columns])
 
 
 def test_folds_must_repeat_conditions():

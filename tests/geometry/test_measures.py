@@ -3,10 +3,10 @@ import pytest
 
 from brainalign.core.errors import SchemaError
 from brainalign.geometry.conditions import Cell
-from brainalign.geometry.measures import MEASURES, Settings, dissimilarities
+from brainalign.geometry.measures import MEASURES, Settings, dissimilarities, summed
 
 CELL = Cell({}, np.arange(12), np.arange(5))
-NAMES, FOLDS = np.array(list("abc"), dtype=object), np.array(["1", "2", "3", "4"], dtype=object)
+NAMES = np.array(list("abc"), dtype=object)
 
 
 def settings(metric, **options):
@@ -24,8 +24,9 @@ def test_every_measure_in_both_dtypes_and_libraries(metric, dtype, device, monke
     codes, folds = np.tile(np.arange(3), 4), np.repeat(np.arange(4), 3)
     use = metric in ("crossnobis", "poisson-cv")
     ask = settings(metric, folds="run" if use else None, dtype=dtype)
+    sums = summed(block, codes, folds if use else folds * 0, (4 if use else 1, 3))
     noise = np.diag([1.0, 2.0, 3.0, 4.0, 5.0]) if MEASURES[metric].noise != "never" else None
-    args = (block, (codes, NAMES), (folds, FOLDS) if use else (folds * 0, FOLDS[:1]), noise, CELL)
+    args = (sums, NAMES, noise, CELL)
     expected = dissimilarities(*args, settings(metric, folds="run" if use else None))
     if device == "torch":
         torch = pytest.importorskip("torch")
@@ -38,12 +39,18 @@ def test_every_measure_in_both_dtypes_and_libraries(metric, dtype, device, monke
     assert not np.diagonal(found, axis1=1, axis2=2).any()
 
 
-def test_negative_rates_and_singular_noise_are_named():
-    block, codes, one = np.random.default_rng(0).normal(size=(12, 5)), np.tile(np.arange(3), 4), np.zeros(12, dtype=int)
-    with pytest.raises(SchemaError, match=r"poisson got negative responses, down to -2\.\d+"):
-        dissimilarities(block, (codes, NAMES), (one, FOLDS[:1]), None, CELL, settings("poisson"))
+def test_singular_noise_is_named():
+    block = np.random.default_rng(0).normal(size=(12, 5))
+    sums = summed(block, np.tile(np.arange(3), 4), np.zeros(12, dtype=int), (1, 3))
     with pytest.raises(SchemaError, match="noise covariance of 5 neuroids in all presentations and neuroids cannot be inverted"):
-        dissimilarities(block, (codes, NAMES), (one, FOLDS[:1]), np.ones((5, 5)), CELL, settings("mahalanobis"))
+        dissimilarities(sums, NAMES, np.ones((5, 5)), CELL, settings("mahalanobis"))
+
+
+def test_sums_of_some_neuroids_are_those_of_their_responses():
+    block, codes, folds = np.random.default_rng(0).normal(size=(12, 5, 2)), np.tile(np.arange(3), 4), np.repeat(np.arange(4), 3)
+    sums, columns = summed(block, codes, folds, (4, 3)), np.array([0, 3])
+    np.testing.assert_array_equal(sums.of(columns).values, summed(block[:, columns], codes, folds, (4, 3)).values)
+    assert sums.of(np.arange(5)) is sums
 
 
 def test_what_only_the_rounding_of_float32_left_is_no_pattern():
@@ -53,5 +60,5 @@ def test_what_only_the_rounding_of_float32_left_is_no_pattern():
     assert np.ptp(block[[2, 4]].mean(axis=0, dtype=np.float64)) > 1e-9
     with pytest.raises(SchemaError, match=r"1 of 4 conditions whose pattern is constant over neuroids.*'c'"):
         dissimilarities(
-            block, (codes, np.array(list("abcd"), dtype=object)), (one, FOLDS[:1]), None, CELL, settings("correlation")
+            summed(block, codes, one, (1, 4)), np.array(list("abcd"), dtype=object), None, CELL, settings("correlation")
         )

@@ -160,12 +160,13 @@ def test_less_memory_and_torch_change_nothing(fixed_fields, method):
 
 def test_it_scores_and_compares_like_any_mapping(fixed_fields):
     x, y, _ = fixed_fields(n=200, side=4, n_channels=3, n_neuroids=6)
-    out = ba.evaluate(x, y, model=ba.SpatialReadout(), cv=3, random_state=0)
+    options = {"cv": 3, "controls": "none", "random_state": 0}
+    out = ba.evaluate(x, y, model=ba.SpatialReadout(), **options)
     assert float(out.score.min()) > 0.5
     assert out.alpha.dims == ("fold", "neuroid")
     from sklearn.preprocessing import StandardScaler
 
-    grid = ba.compare(x, y, by=("layer", "region"), model=ba.chain(StandardScaler(), ba.SpatialReadout()), cv=3, random_state=0)
+    grid = ba.compare(x, y, by=("layer", "region"), model=ba.chain(StandardScaler(), ba.SpatialReadout()), **options)
     assert grid.score.shape == (1, 1)
 
 

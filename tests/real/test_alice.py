@@ -71,7 +71,7 @@ def features(lm, words):
 @pytest.fixture(scope="module")
 def group(people):
     """Mean over the people whose every region has a usable time course."""
-    usable = ba.evaluate(next(iter(people.values())), people, model=ba.Ridge(alphas=[1.0]), cv=6).status
+    usable = ba.evaluate(next(iter(people.values())), people, model=ba.Ridge(alphas=[1.0]), cv=6, controls="none").status
     broken = set(usable.system.values[usable.values != "ok"].tolist())
     kept = [x.drop_vars("system") for name, x in people.items() if name not in broken]
     mean = xr.concat(kept, "person", coords="minimal", compat="override").mean("person", keep_attrs=True)
@@ -114,7 +114,11 @@ def test_a_person_without_signal_is_kept_out_by_status(people, group):
 
 def test_word_rate_predicts_every_region(words, group, folds):
     out = ba.evaluate(
-        rate_of(words), group[1], model=ba.chain(ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), RIDGE), cv=folds
+        rate_of(words),
+        group[1],
+        model=ba.chain(ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), RIDGE),
+        cv=folds,
+        controls="none",
     )
     np.testing.assert_allclose(out.score.values, README_RATE, atol=0.03)
 
@@ -137,7 +141,7 @@ def test_the_figure_is_gone_when_the_ids_of_the_words_are_permuted(words, featur
     middle = layer_of(features, "h.3")
     ids = np.random.default_rng(0).permutation(middle.stimulus_id.values)
     source, model = rate_and_words(words, middle.assign_coords(stimulus_id=("presentation", ids)))
-    assert float(ba.evaluate(source, group[1], model=model, cv=folds).score[0]) < 0.15
+    assert float(ba.evaluate(source, group[1], model=model, cv=folds, controls="none").score[0]) < 0.15
 
 
 def test_the_report_is_clean_and_the_hand_made_step_is_named(words, features, group, folds):
@@ -147,7 +151,7 @@ def test_the_report_is_clean_and_the_hand_made_step_is_named(words, features, gr
     assert json.loads(out.attrs["report"])["leaks"] == []
     by_hand = ba.bands(rate=rate_of(words), lm=ba.Reduce(20, random_state=0).fit_transform(middle))
     with pytest.warns(LeakWarning, match="Reduce"):
-        ba.evaluate(by_hand, group[1], model=ba.chain(ba.WordsToVolumes("sum"), DELAYS, StandardScaler(), RIDGE), cv=folds)
+        ba.evaluate(by_hand, group[1], model=ba.chain(*model.steps[1:]), cv=folds, controls="none")
 
 
 def test_folds_are_contiguous_with_a_gap_and_shuffled_ones_are_refused_and_higher(features, group):
@@ -197,7 +201,9 @@ def test_reverse_direction_regions_predict_units(features, group, folds):
     """The same call with the sides swapped: regions, looked at later, predict what a layer held during a volume."""
     per_volume = ba.WordsToVolumes("mean").transform(layer_of(features, "h.3"), group[1])
     model = ba.chain(ba.Delay([-2, -4, -6, -8]), StandardScaler(), ba.Ridge(alphas=[100.0]))
-    real, null = (ba.evaluate(source, per_volume, model=model, cv=folds).score for source in (group[1], shifted(group[1])))
+    real, null = (
+        ba.evaluate(source, per_volume, model=model, cv=folds, controls="none").score for source in (group[1], shifted(group[1]))
+    )
     assert real.sizes == {"neuroid": 384}
     assert float(real.mean()) > 0.03
     assert float(null.mean()) < 0.01

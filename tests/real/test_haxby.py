@@ -65,7 +65,7 @@ def category(events):
 
 def accuracy(source, target, model=SVM):
     rows = source if isinstance(target, str) else target
-    return ba.evaluate(source, target, model=model, cv=ba.split(rows, by="run"), metric="accuracy").score.item()
+    return ba.evaluate(source, target, model=model, cv=ba.split(rows, by="run"), metric="accuracy", controls="none").score.item()
 
 
 def only(x, *conditions):
@@ -137,7 +137,7 @@ def test_reverse_direction_categories_predict_voxels(blocks, events):
     ids = np.random.default_rng(0).permutation(design.stimulus_id.values)
     wrong = design.assign_coords(stimulus_id=("presentation", ids))
     folds = ba.split(blocks, by="run")
-    real, null = (ba.evaluate(x, blocks, model=ba.Ridge(alphas=[1.0]), cv=folds).score for x in (design, wrong))
+    real, null = (ba.evaluate(x, blocks, model=ba.Ridge(alphas=[1.0]), cv=folds, controls="none").score for x in (design, wrong))
     assert float(real.mean()) > 0.1
     assert float(real.max()) > 0.6
     assert float(null.mean()) < 0.02

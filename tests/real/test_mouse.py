@@ -59,7 +59,7 @@ def renamed(x, seed):
 
 def decode(x, label="stimulus_id", by="direction_deg_fold", **options):
     folds = ba.split(x, by=by, force=True, **options)
-    return ba.evaluate(x, label, model=LDA, cv=folds, metric="accuracy")
+    return ba.evaluate(x, label, model=LDA, cv=folds, metric="accuracy", controls="none")
 
 
 def grating(x):
@@ -74,7 +74,7 @@ def grating(x):
 def predict(source, target, repeats="keep"):
     """Score new trials of known directions, four of each in a fold."""
     folds = ba.split(target, by="repetition", n_splits=4, force=True)
-    return ba.evaluate(source, target, model=RIDGE, cv=folds, repeats=repeats).score
+    return ba.evaluate(source, target, model=RIDGE, cv=folds, repeats=repeats, controls="none").score
 
 
 @pytest.mark.parametrize("name", list(README_DIRECTION))

@@ -78,7 +78,10 @@ def test_units_are_source_and_target_in_one_call(units):
     seconds = seconds.assign_coords(run=("presentation", (seconds.onset_s.values // 109).astype(int).astype(str)))
     one, others = seconds[:, :1], seconds[:, 1:]
     folds = ba.split(seconds, by="run", n_splits=10)
-    score = lambda source, target: ba.evaluate(source, target, model=ba.Ridge(alphas=[100.0]), cv=folds).score.values  # noqa: E731
+
+    def score(source, target):
+        return ba.evaluate(source, target, model=ba.Ridge(alphas=[100.0]), cv=folds, controls="none").score.values
+
     forth, back = score(others, one), score(one, others)
     assert (forth.shape, back.shape) == ((1,), (2,))
     order = np.random.default_rng(0).permutation(len(others))

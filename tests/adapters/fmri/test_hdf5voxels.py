@@ -45,7 +45,7 @@ def test_any_voxels_and_trials_are_those_of_the_array(folder, layout, share):
         np.testing.assert_array_equal(x[rows][..., columns].compute(), expected[rows][..., columns])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(places=st.sets(st.tuples(*(st.integers(0, 5) for _ in range(3))), min_size=1), alone=st.booleans())
 def test_boxes_hold_each_place_once(places, alone):
     places = np.array(sorted(places))

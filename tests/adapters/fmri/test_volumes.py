@@ -4,7 +4,7 @@ import struct
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from brainalign.adapters.fmri.volumes import header_tr, lazy_volumes, load_image, read_values
@@ -50,7 +50,6 @@ def test_values_are_those_of_nibabel(folder, name):
 index = st.one_of(st.slices(7), st.lists(st.integers(0, 6), min_size=1, max_size=4), st.just(slice(None, None, -2)))
 
 
-@settings(deadline=None)
 @given(rows=index, columns=st.slices(60), name=st.sampled_from(["plain.nii", "scaled.nii.gz"]))
 def test_any_block_is_the_block_of_the_whole(folder, rows, columns, name):
     image = load_image(folder / name)

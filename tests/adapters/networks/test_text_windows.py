@@ -46,7 +46,7 @@ def encode(tokenizer, words, windows):
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=4), st.integers(0, 5), st.integers(1, 6))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_windows_cover_every_word_once_and_stay_in_their_run(lengths, context, stride):
     runs = np.repeat(np.arange(len(lengths)), lengths)
     windows = word_windows(pd.DataFrame({"run": runs.astype(str)}), context, stride)
@@ -119,7 +119,6 @@ def tokens(rows, window):
 ENCODED = [tokens([-1, 0, 0, 1, -1], (0, 0, 2)), tokens([-1, 1, 2, -1], (1, 2, 3))]
 
 
-@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=7), cost=st.integers(0, 60))
 def test_passes_by_length_pad_least(lengths, cost):
     """Against every way to cut the windows, sorted by length, into runs."""

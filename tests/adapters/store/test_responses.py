@@ -91,7 +91,7 @@ def test_nan_policy_is_kept(tmp_path):
     st.lists(st.sampled_from(["", "..", "a/b", "A", "_labels", "zarr.json", "ü/../x"]), min_size=1, max_size=30),
     st.integers(1, 5),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_interleaving_of_any_groups_comes_back_in_order(tmp_path, layer, n_rows):
     round_trip(make(n_rows, layer), tmp_path)
     assert {entry.name for entry in tmp_path.iterdir()} == {"s.zarr"}

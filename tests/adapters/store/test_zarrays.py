@@ -124,7 +124,7 @@ def test_what_cannot_be_stored_is_named(tmp_path):
 
 
 @given(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), st.sampled_from([(), (1,), (300,), (10**5,)]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_chunks_are_at_most_4_mb_and_rows_do_not_depend_on_width(shape, time):
     chunks = response_chunks((*shape, *time))
     assert np.prod(chunks) <= 2**20

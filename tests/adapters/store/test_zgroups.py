@@ -37,7 +37,7 @@ def test_names_stay_apart_and_inside_the_folder(tmp_path):
 
 
 @given(st.lists(st.text(max_size=30), unique=True, max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_quoting_never_merges_two_names(names):
     assert len({quote(name) for name in names}) == len(names)
 
