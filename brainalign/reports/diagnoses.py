@@ -59,6 +59,10 @@ def diagnose(result: Any) -> list[str]:
     for prefix, report in reports:
         found += [f"{prefix}{text}" for text in (*_dropped(report), *_of_source(report.get("source_facts", {})))]
         found += [f"{prefix}Leak: {leak}." for leak in report.get("leaks", [])]
+        found += [
+            f"{prefix}{text}: at one time these are different samples, unless a baseline was subtracted."
+            for text in report.get("shared_samples", [])
+        ]
         if _forced(report):
             found.append(f"{prefix}The folds were forced: related presentations may lie on both sides of a split.")
     if provenance(result).altered:
