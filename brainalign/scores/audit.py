@@ -27,6 +27,8 @@ _BY_HAND = {
     "Clean": ("cleaning", "each run by itself, tested ones too"),
     "open:glmsingle": ("response function, noise components and shrinkage of betas", "repeats of all presentations"),
 }
+#: What a delay has before the first row of a run; it moves no other row.
+_ALL = "means of all presentations of the source, tested ones too"
 _TRAINING, _INNER = "training presentations", "inner folds of the training presentations"
 _AT_MOST = 512  # rows that are looked at for directions and variances
 _VALUES = 2**23  # and values: fewer rows of wide sources, to stay within 64 MB
@@ -86,10 +88,17 @@ def decisions(model: Chain, **sides: xr.DataArray) -> list[dict[str, Any]]:
             entry = {"decision": f"{what} of the {side}", "by": step["verb"], "data": data, "held_out": False}
             if what and entry not in found:
                 found.append(entry)
+    pads = True  # as Chain.prepare does, until a step makes rows of events or is fitted
     for step in model.steps[:-1]:
-        if is_stateless(step):
-            found.append(_entry("scaling", step, _BY_HAND["ZScore"][1], held_out=False))
-        elif not is_mixing(step):
+        if is_mixing(step):
+            pads = pads and not step.retimes
+            if pads:
+                found.append(_entry("padding", step, _ALL, held_out=False))
+        elif is_stateless(step):
+            known = (_BY_HAND[kind.__name__] for kind in type(step).__mro__ if kind.__name__ in _BY_HAND)
+            found += [_entry(what, step, data, held_out=False) for what, data in known]
+        else:
+            pads = False
             found.append(_entry("feature selection" if isinstance(step, SelectorMixin) else "fit", step, _TRAINING))
     return found + _of_mapping(model.steps[-1])
 

@@ -45,14 +45,24 @@ def test_what_is_given_is_no_decision():
     assert told(ba.PLS())[0][0] == "n_components"
 
 
-def test_every_fitted_step_is_listed_and_those_that_mix_or_delay_are_not():
+def test_every_fitted_step_is_listed_and_so_is_what_delays_begin_with():
     model = ba.chain(ba.ZScore(), ba.Delay([2.0]), StandardScaler(), SelectKBest(f_regression, k=3), ba.Ridge(alphas=[1.0]))
     assert told(model) == [
         ("scaling", "ZScore", "each run by itself, tested ones too", False),
+        ("padding", "Delay", "means of all presentations of the source, tested ones too", False),
         ("fit", "StandardScaler", "training presentations", True),
         ("feature selection", "SelectKBest", "training presentations", True),
         ("weights", "Ridge", "training presentations", True),
     ]
+
+
+def test_steps_that_learn_and_pad_nothing_are_no_decision():
+    weights = [("weights", "Ridge", "training presentations", True)]
+    one = ba.Ridge(alphas=[1.0])
+    assert told(ba.chain(ba.BinTime([0.0, 0.1, 0.2]), one)) == weights
+    assert told(ba.chain(ba.WordsToVolumes("mean"), ba.Delay([2.0]), one)) == weights  # before the first event there was none
+    assert [entry[0] for entry in told(ba.chain(StandardScaler(), ba.Delay([2.0]), one))] == ["fit", "weights"]
+    assert told(ba.chain(ba.Clean(), one))[0][:2] == ("cleaning", "Clean")
 
 
 def test_early_stopping_says_on_what():
