@@ -54,7 +54,7 @@ class OptionalDependencyError(BrainAlignError, ImportError):
 
 
 class LeakWarning(UserWarning):
-    """Something was fitted or chosen outside the training folds."""
+    """Something was fitted or chosen outside the training folds, or what is tested is part of what was trained on."""
 
 
 class TransductiveWarning(LeakWarning):

@@ -141,6 +141,42 @@ def coords_of(x: xr.DataArray | xr.Dataset, dim: str, *, as_object: bool = False
     return found
 
 
+def order_of_neuroids(x: xr.DataArray) -> np.ndarray[Any, Any]:
+    """Return the order that sorts neuroids by name, so that what is drawn of them does not depend on the order in which they lie.
+
+    Parameters
+    ----------
+    x : DataArray, (..., neuroid, ...)
+
+    Returns
+    -------
+    ndarray of int, (neuroid,)
+        By ``system``, ``region``, ``layer`` and ``neuroid_id``, of which it has some.
+    """
+    return _sorted_by(coords_of(x, "neuroid", as_object=True), ("system", "region", "layer", "neuroid_id"))
+
+
+def order_of_presentations(x: xr.DataArray) -> np.ndarray[Any, Any]:
+    """Return the order that sorts presentations by name: by stimulus, and those of one by person, session, run, time and repetition.
+
+    Parameters
+    ----------
+    x : DataArray, (presentation, ...)
+
+    Returns
+    -------
+    ndarray of int, (presentation,)
+        Presentations that no label tells apart keep their order.
+    """
+    names = ("stimulus_id", "subject", "session", "run", "onset_s", "repetition")
+    return _sorted_by(coords_of(x, "presentation", as_object=True), names)
+
+
+def _sorted_by(labels: dict[str, np.ndarray[Any, Any]], names: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    ranks = [pd.factorize(labels[name], sort=True)[0] for name in names if name in labels]
+    return np.lexsort(ranks[::-1])
+
+
 def numbered(labels: Any, name: str, dim: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the number of each label, and the labels in the order in which they first appear.
 

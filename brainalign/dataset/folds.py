@@ -257,11 +257,31 @@ def _lookup(stored_codes: Array, values: Array, codes: Array) -> Array:
     return table[codes]
 
 
-def _time_line(table: pd.DataFrame, gap_s: float) -> Array:
+def rows_near(table: pd.DataFrame, rows: Array, gap_s: float, names: Sequence[str] = RUN_LABELS) -> Array:
+    """Return which presentations start within some seconds of any of these, in the same run.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``onset_s``.
+    rows : ndarray of bool, (presentation,)
+    gap_s : float
+    names : sequence of str
+        What tells runs apart; those that the table has.
+
+    Returns
+    -------
+    ndarray of bool, (presentation,)
+        The rows themselves among them.
+    """
+    return _within(_time_line(table, gap_s, names), rows, gap_s)
+
+
+def _time_line(table: pd.DataFrame, gap_s: float, names: Sequence[str] = RUN_LABELS) -> Array:
     """Onsets on one line, with runs set so far apart that no gap reaches from one into the next."""
     onset = table["onset_s"].to_numpy(dtype=np.float64)
     onset = onset - np.nanmin(onset)
-    labels = [name for name in RUN_LABELS if name in table]
+    labels = [name for name in names if name in table]
     runs = group_rows(table, labels, owner="split")[0] if labels else np.zeros(len(table), dtype=np.int64)
     return runs * (np.nanmax(onset) + 2 * gap_s + 1) + onset
 

@@ -19,7 +19,12 @@ _TILE = 2**22  # values of one half that are worked on at a time: 32 MB
 
 
 def split_half(
-    values: Numbers, codes: Numbers, n_splits: int, rng: np.random.Generator, shown: Callable[[Any], Any] = iter
+    values: Numbers,
+    codes: Numbers,
+    n_splits: int,
+    rng: np.random.Generator,
+    shown: Callable[[Any], Any] = iter,
+    order: Numbers | None = None,
 ) -> Numbers:
     """Return the reliability of the averages over all repeats, from random halves of them.
 
@@ -32,6 +37,8 @@ def split_half(
     rng : Generator
     shown : callable
         From an iterable to what goes along it with a bar.
+    order : ndarray of int, (presentation,), optional
+        As in :func:`split_halves`.
 
     Returns
     -------
@@ -45,7 +52,7 @@ def split_half(
     another formula, and 2r / (1 + r) on them is too low. r is averaged over splits before it is extrapolated.
     """
     counts = np.bincount(codes)
-    halves = split_halves(codes, n_splits, rng)
+    halves = split_halves(codes, n_splits, rng, order)
     r = np.zeros(values.shape[1])
     step = max(1, _TILE // halves[0][0].shape[0])
     for start in shown(range(0, values.shape[1], step)):
@@ -57,7 +64,7 @@ def split_half(
         return np.where(r > 0, signal / (signal + np.mean(1.0 / counts) * (1.0 - r)), np.nan)
 
 
-def split_halves(codes: Numbers, n_splits: int, rng: np.random.Generator) -> list[tuple[Any, Any]]:
+def split_halves(codes: Numbers, n_splits: int, rng: np.random.Generator, order: Numbers | None = None) -> list[tuple[Any, Any]]:
     """Draw random equal halves of each stimulus's repeats.
 
     Parameters
@@ -66,6 +73,8 @@ def split_halves(codes: Numbers, n_splits: int, rng: np.random.Generator) -> lis
         Which stimulus each row presents.
     n_splits : int
     rng : Generator
+    order : ndarray of int, (presentation,), optional
+        That sorts the rows by name: rows in another order then get the same halves. As they are where it is None.
 
     Returns
     -------
@@ -77,16 +86,17 @@ def split_halves(codes: Numbers, n_splits: int, rng: np.random.Generator) -> lis
     row_of = np.cumsum(half > 0) - 1
     starts = np.cumsum(counts) - counts
     shape = (int((half > 0).sum()), len(codes))
-    halves = []
+    halves, drawn = [], np.empty(len(codes))
     for _ in range(n_splits):
-        order = np.lexsort((rng.random(len(codes)), codes))
-        stimulus = codes[order]
+        drawn[slice(None) if order is None else order] = rng.random(len(codes))
+        dealt = np.lexsort((drawn, codes))
+        stimulus = codes[dealt]
         rank = np.arange(len(codes)) - starts[stimulus]
         pair = []
         for low, high in ((0, half), (half, 2 * half)):
             take = (rank >= np.broadcast_to(low, counts.shape)[stimulus]) & (rank < high[stimulus])
             weights = 1.0 / half[stimulus[take]]
-            pair.append(sparse.csr_array((weights, (row_of[stimulus[take]], order[take])), shape=shape))
+            pair.append(sparse.csr_array((weights, (row_of[stimulus[take]], dealt[take])), shape=shape))
         halves.append((pair[0], pair[1]))
     return halves
 

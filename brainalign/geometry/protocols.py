@@ -15,7 +15,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, order_of_neuroids, order_of_presentations
 from brainalign.dataset.repeats import average_if_repeated
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.correlate import correlation_matrix, ranks
@@ -23,7 +23,7 @@ from brainalign.engine.depth import centre_of_mass, depth_of_peak
 from brainalign.engine.distances import pairwise_distances
 from brainalign.engine.kernel_analysis import gaussian_error_curve
 from brainalign.engine.moments import Numbers, is_constant
-from brainalign.geometry.sides import check_by, joined, order_of_names, positions_of
+from brainalign.geometry.sides import check_by, joined, positions_of
 
 METRICS = ("spearman", "pearson")
 SUMMARIES = ("argmax", "centre-of-mass")
@@ -113,10 +113,8 @@ def pseudo_depth(
     neuroids = check_sizes("n_neuroids", n_neuroids, owner="pseudo_depth", low=_LEAST_NEUROIDS, high=smallest)
     matrices = np.stack([pairwise_distances(values) for values in layers.values()])
     streams = progress_bar(np.random.SeedSequence(seed).spawn(n_draws), progress=progress, desc="draws")
-    names = order_of_names(source)
-    draws = np.stack(
-        [_one_draw(matrices, list(areas.values()), names, stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams]
-    )
+    names = order_of_presentations(source)
+    draws = np.stack([_one_draw(matrices, areas, names, stimuli, neuroids, metric, np.random.default_rng(s)) for s in streams])
     out = _summarised(draws, {"n_stimuli": list(stimuli), "n_neuroids": list(neuroids)}, by, list(layers), list(areas))
     out.score.attrs["units"] = COMPARATORS[metric].units
     params = {"by": by, "n_draws": n_draws, "metric": metric}
@@ -215,22 +213,22 @@ def _targets(x: xr.DataArray, name: str) -> Numbers:
 
 def _one_draw(
     matrices: Numbers,
-    areas: list[Numbers],
+    areas: dict[Any, Numbers],
     names: Numbers,
     stimuli: list[int],
     neuroids: list[int],
     metric: str,
     rng: np.random.Generator,
 ) -> Numbers:
-    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones, and stimuli drawn by name."""
+    """Return similarities, (n_stimuli, n_neuroids, layer, area); smaller draws are part of larger ones, and all are drawn by name."""
     rows = rng.permutation(names)
-    columns = [rng.permutation(area.shape[1]) for area in areas]
+    columns = {label: rng.permutation(areas[label].shape[1]) for label in sorted(areas, key=str)}
     out = np.full((len(stimuli), len(neuroids), len(matrices), len(areas)), np.nan)
     for i, n in enumerate(stimuli):
         first, second = np.triu_indices(n, 1)
         of_layers = matrices[:, rows[:n][:, None], rows[:n]][:, first, second].T
         for j, m in enumerate(neuroids):
-            some = (area[np.ix_(rows[:n], order[:m])] for area, order in zip(areas, columns, strict=True))
+            some = (area[np.ix_(rows[:n], columns[label][:m])] for label, area in areas.items())
             of_areas = np.stack([pairwise_distances(x)[first, second] for x in some], axis=1)
             known = np.isfinite(of_layers).all(axis=1) & np.isfinite(of_areas).all(axis=1)
             if known.sum() >= 3:
@@ -271,7 +269,8 @@ def _groups(x: xr.DataArray, name: str | None, side: str, owner: str, *, least: 
     """Return the responses of each group, (stimulus, neuroid), without neuroids that have NaN."""
     groups = {}
     for label, at in positions_of(x, name, side, owner=owner).items():
-        values = x.isel(neuroid=at).values
+        part = x.isel(neuroid=at)
+        values = part.values[:, order_of_neuroids(part)]  # what is drawn of them is drawn by name
         finite = np.isfinite(values).all(axis=0)
         if finite.sum() < least:
             raise SchemaError(

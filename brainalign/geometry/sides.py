@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import xarray as xr
 
 from brainalign.core.errors import AlignmentError, DegenerateNeuroidWarning, ParameterError, SchemaError
 from brainalign.core.parameters import did_you_mean, preview
-from brainalign.core.tables import coords_of, numbered, presentation_table
+from brainalign.core.tables import coords_of, numbered, order_of_neuroids, order_of_presentations, presentation_table
 from brainalign.dataset.align import align
 from brainalign.engine.distances import SCALED
 from brainalign.engine.moments import Numbers, is_constant
@@ -36,11 +36,14 @@ class Side:
         What the groups lie along in a result: ``"source_layer"``.
     times : DataArray or None
         The coordinate ``time``.
+    names : dict of str to ndarray of int, (neuroid,)
+        Of each group, the order that sorts its neuroids by name.
     """
 
     groups: dict[Any, Numbers]
     dim: str | None
     times: xr.DataArray | None
+    names: dict[Any, Numbers] = field(default_factory=dict)
 
     def at(self, time: int) -> list[Numbers]:
         """Return the responses of each group at one time, (stimulus, [repeat,] neuroid).
@@ -56,6 +59,20 @@ class Side:
         """
         return [np.ascontiguousarray(x[..., time if self.times is not None else 0]) for x in self.groups.values()]
 
+    def draw(self, rng: np.random.Generator) -> list[Numbers]:
+        """Return the neuroids of each group in a random order, drawn by name: the order in which they lie changes nothing.
+
+        Parameters
+        ----------
+        rng : Generator
+
+        Returns
+        -------
+        list of ndarray of int, (neuroid,)
+        """
+        drawn = {label: rng.permutation(self.names[label]) for label in sorted(self.groups, key=str)}
+        return [drawn[label] for label in self.groups]
+
 
 def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataArray | None = None, stacklevel: int = 3) -> Side:
     """Return one side as numbers.
@@ -63,7 +80,7 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     Parameters
     ----------
     x : DataArray, (presentation, neuroid[, time])
-        One row a stimulus, or presentations, which keep their order within a stimulus.
+        One row a stimulus, or presentations, which are sorted by name within a stimulus.
     name : str or None
         Neuroid coordinate to group by.
     side : {"source", "target"}
@@ -88,7 +105,7 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
     DegenerateNeuroidWarning
         Neuroids with NaN are left out.
     """
-    groups, order = {}, order_of_names(x)
+    groups, names, order = {}, {}, order_of_presentations(x)
     for label, positions in positions_of(x, name, side).items():
         part = x.isel(neuroid=positions)
         values = part.values[order].astype(part.dtype if part.dtype.kind == "f" else np.float64, copy=False)
@@ -109,8 +126,9 @@ def side_of(x: xr.DataArray, name: str | None, side: str, *, trials_of: xr.DataA
         if trials_of is not None:
             values = _trials(trials_of.isel(neuroid=positions[finite]), x.stimulus_id.values[order], side)
         groups[label] = values if "time" in x.dims else values[..., None]
+        names[label] = order_of_neuroids(part.isel(neuroid=finite))
     dim = None if name is None else f"{side}_{name}"
-    return Side(groups, dim, x.coords["time"] if "time" in x.dims else None)
+    return Side(groups, dim, x.coords["time"] if "time" in x.dims else None, names)
 
 
 def refuse_flat(first: Side, second: Side, stimuli: Numbers, measure: SimilarityMetric) -> None:
@@ -189,20 +207,6 @@ def warn_of_undefined(scores: Numbers, measure: SimilarityMetric, n: int, *, sta
         )
 
 
-def order_of_names(x: xr.DataArray) -> Numbers:
-    """Return the order that sorts rows by stimulus; presentations of one keep theirs.
-
-    Parameters
-    ----------
-    x : DataArray, (presentation, ...)
-
-    Returns
-    -------
-    ndarray of int, (presentation,)
-    """
-    return np.argsort(x.stimulus_id.values.astype(object), kind="stable")
-
-
 def times_of(first: Side, second: Side) -> Iterator[tuple[list[Numbers], list[Numbers]]]:
     """Go through the times of a comparison: those that both sides have, or those of the side that has any.
 
@@ -233,7 +237,7 @@ def runs_of(x: xr.DataArray, y: xr.DataArray) -> tuple[Numbers, Numbers] | None:
     tuple of ndarray, (stimulus,), or None
         In the order of names; None where neither side has times.
     """
-    tables = (presentation_table(side).iloc[order_of_names(side)] for side in (y, x))
+    tables = (presentation_table(side).iloc[order_of_presentations(side)] for side in (y, x))
     rows = next((rows for rows in tables if "onset_s" in rows), None)
     return None if rows is None else (run_codes(rows), rows["onset_s"].to_numpy(dtype=np.float64))
 

@@ -292,16 +292,16 @@ def _with_inference(found: dict[str, Numbers], measure: SimilarityMetric, halves
 
 def _drawn(
     measure: SimilarityMetric,
-    first: Sequence[Numbers],
-    second: Sequence[Numbers],
+    both: Sequence[Side],
+    systems: tuple[list[Numbers], list[Numbers]],
     sizes: Sequence[int],
     n_draws: int,
     rng: np.random.Generator,
 ) -> Numbers:
     """Return the scores of some neuroids of each group, (size, draw, first, second); smaller draws are part of larger ones."""
-    out = np.empty((len(sizes), n_draws, len(first), len(second)))
+    out = np.empty((len(sizes), n_draws, *map(len, systems)))
     for draw in range(n_draws):
-        sides = [[(x, rng.permutation(x.shape[-1])) for x in side] for side in (first, second)]
+        sides = [list(zip(xs, side.draw(rng), strict=True)) for side, xs in zip(both, systems, strict=True)]
         for scores, size in zip(out[:, draw], sizes, strict=True):
             a, b = ([measure.prepare(x[..., order[:size]]) for x, order in side] for side in sides)
             scores[...] = grid_scores(measure, a, b)
@@ -312,7 +312,7 @@ def _of_neuroids(
     measure: SimilarityMetric, first: Side, second: Side, sizes: Sequence[int], n_draws: int, rng: np.random.Generator
 ) -> dict[str, Numbers]:
     """Return the mean score of some neuroids of each group, and what holds 95% of the draws."""
-    drawn = np.stack([_drawn(measure, *both, sizes, n_draws, rng) for both in times_of(first, second)], axis=-1)
+    drawn = np.stack([_drawn(measure, (first, second), at, sizes, n_draws, rng) for at in times_of(first, second)], axis=-1)
     for size, draws in zip(sizes, drawn, strict=True):
         refuse_flat_draws(draws.reshape(n_draws, -1, draws.shape[-1]), measure, f"{size} neuroids", "draw more")
     warn_of_undefined(drawn, measure, len(first.at(0)[0]), stacklevel=4)

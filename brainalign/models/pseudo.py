@@ -12,7 +12,7 @@ from brainalign.core.errors import ParameterError, SplitError
 from brainalign.core.parameters import check_number, check_random_state, did_you_mean, preview
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, order_of_presentations
 from brainalign.features.bands import bands
 from brainalign.models.mapping import Values
 
@@ -89,8 +89,8 @@ def pseudo_population(
     sizes = counts.min(axis=1) if n_trials is None else pd.Series(n_trials, index=counts.index)
     parts, rows = {}, {}
     for name, x in recordings.items():
-        own = labels[str(name)]
-        chosen = [rng.permutation(np.flatnonzero(own == condition))[:size] for condition, size in sizes.items()]
+        own, order = labels[str(name)], order_of_presentations(x)  # trials are drawn by name
+        chosen = [rng.permutation(order[own[order] == condition])[:size] for condition, size in sizes.items()]
         rows[str(name)] = np.concatenate(chosen)
         parts[str(name)] = _bare(x[rows[str(name)]], sizes, by)
     out = bands(**parts).assign_coords({f"trial_{name}": ("presentation", picked) for name, picked in rows.items()})

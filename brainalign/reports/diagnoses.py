@@ -12,6 +12,7 @@ import xarray as xr
 
 from brainalign.core.parameters import preview
 from brainalign.core.provenance import all_steps, is_lazy, provenance
+from brainalign.engine.moments import known_mean
 from brainalign.engine.spread import directions, n_massive
 from brainalign.reports.table import kind_of
 
@@ -59,6 +60,10 @@ def diagnose(result: Any) -> list[str]:
     for prefix, report in reports:
         found += [f"{prefix}{text}" for text in (*_dropped(report), *_of_source(report.get("source_facts", {})))]
         found += [f"{prefix}Leak: {leak}." for leak in report.get("leaks", [])]
+        found += [
+            f"{prefix}{text}: at one time these are different samples, unless a baseline was subtracted."
+            for text in report.get("shared_samples", [])
+        ]
         if _forced(report):
             found.append(f"{prefix}The folds were forced: related presentations may lie on both sides of a split.")
     if provenance(result).altered:
@@ -196,8 +201,8 @@ def _at_the_edge(result: xr.Dataset) -> list[str]:
     """Alphas that were the smallest or the largest candidate."""
     if "alpha_at_edge" not in result:
         return []
-    share = float(np.mean(result["alpha_at_edge"].values))
-    if share <= EDGE_SHARE:
+    share = float(known_mean(result["alpha_at_edge"].values.ravel()))
+    if not share > EDGE_SHARE:
         return []
     return [
         f"{share:.0%} of the chosen alphas lie at the end of their grid: widen `alphas`, or look for a source without signal."
@@ -217,14 +222,12 @@ def _best_of_many(result: xr.Dataset) -> list[str]:
 
 def _of_controls(result: xr.Dataset, reports: list[dict[str, Any]]) -> list[str]:
     """Say which controls are missing, failed, or are as good as the source."""
-    if not any("folds" in report for report in reports):
-        return []  # nothing was predicted
-    if "score_control" not in result:
-        return ["No control ran beside this score: nothing says what it is worth. Leave `controls` at 'auto'."]
-    found = []
     failed = dict.fromkeys(name for report in reports for name in report.get("controls_failed", {}))
-    if failed:
-        found.append(f"Controls that could not be scored: {preview(failed, 5)}; the report says why.")
+    found = [f"Controls that could not be scored: {preview(failed, 5)}; the report says why."] if failed else []
+    if not any("folds" in report for report in reports):
+        return found  # nothing was predicted
+    if "score_control" not in result:
+        return found or ["No control ran beside this score: nothing says what it is worth. Leave `controls` at 'auto'."]
     recorded = any(step["verb"] == "record" for step in all_steps(provenance(result, verify=False).steps))
     if recorded and not any(str(name).startswith("untrained") for name in result["control"].values):
         found.append(

@@ -14,7 +14,7 @@ from brainalign.core.parameters import check_choice, check_number, check_options
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of, numbered
+from brainalign.core.tables import coords_of, numbered, order_of_neuroids
 from brainalign.engine.moments import Numbers
 from brainalign.engine.resample import p_values
 from brainalign.engine.retrieval import SIGNS
@@ -119,14 +119,16 @@ def ablate(
         x, used = (source[:, kept], steps) if method == "refit" else (source, Silenced(steps, ~kept))
         return function(x, target, model=used, random_state=seed, **usual | options).score
 
-    rng = np.random.default_rng(seed)
+    order, streams = order_of_neuroids(source), np.random.SeedSequence(seed).spawn(len(names))
+    rngs = {name: np.random.default_rng(stream) for name, stream in zip(sorted(names), streams, strict=True)}
     whole, without, alone, random = score(np.ones(len(codes), dtype=bool)), [], [], []
     whole = whole.rename({by: f"target_{by}"}) if by in whole.coords else whole  # both sides may have regions, or layers
     for code in progress_bar(range(len(names)), progress=progress, desc="groups"):
         mine = codes == code
         without.append(score(~mine).values)
         alone.append(score(mine).values)
-        random.append([score(~rng.permutation(mine)).values for _ in range(n_draws)])
+        sets = (rngs[names[code]].permutation(order)[: mine.sum()] for _ in range(n_draws))  # drawn by name
+        random.append([score(~np.isin(np.arange(len(mine)), some)).values for some in sets])
     out = whole.to_dataset(name="score").assign_coords({by: as_labels(names), "n_neuroids": (by, np.bincount(codes))})
     dims = (by, *whole.dims)
     out["score_without"], out["score_alone"] = (dims, np.stack(without)), (dims, np.stack(alone))

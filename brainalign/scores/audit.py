@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from sklearn.feature_selection import SelectorMixin
 
 from brainalign.core.provenance import all_steps, provenance
+from brainalign.core.tables import presentation_table
+from brainalign.dataset.align import SAME_TIME_S
+from brainalign.dataset.folds import RUN_LABELS, Fold, rows_near
 from brainalign.engine.spread import directions, n_massive
 from brainalign.features.chain import Chain, is_mixing, is_stateless
 from brainalign.scores.pairing import Pair
@@ -22,6 +27,8 @@ _BY_HAND = {
     "Clean": ("cleaning", "each run by itself, tested ones too"),
     "open:glmsingle": ("response function, noise components and shrinkage of betas", "repeats of all presentations"),
 }
+#: What a delay has before the first row of a run; it moves no other row.
+_ALL = "means of all presentations of the source, tested ones too"
 _TRAINING, _INNER = "training presentations", "inner folds of the training presentations"
 _AT_MOST = 512  # rows that are looked at for directions and variances
 _VALUES = 2**23  # and values: fewer rows of wide sources, to stay within 64 MB
@@ -81,10 +88,17 @@ def decisions(model: Chain, **sides: xr.DataArray) -> list[dict[str, Any]]:
             entry = {"decision": f"{what} of the {side}", "by": step["verb"], "data": data, "held_out": False}
             if what and entry not in found:
                 found.append(entry)
+    pads = True  # as Chain.prepare does, until a step makes rows of events or is fitted
     for step in model.steps[:-1]:
-        if is_stateless(step):
-            found.append(_entry("scaling", step, _BY_HAND["ZScore"][1], held_out=False))
-        elif not is_mixing(step):
+        if is_mixing(step):
+            pads = pads and not step.retimes
+            if pads:
+                found.append(_entry("padding", step, _ALL, held_out=False))
+        elif is_stateless(step):
+            known = (_BY_HAND[kind.__name__] for kind in type(step).__mro__ if kind.__name__ in _BY_HAND)
+            found += [_entry(what, step, data, held_out=False) for what, data in known]
+        else:
+            pads = False
             found.append(_entry("feature selection" if isinstance(step, SelectorMixin) else "fit", step, _TRAINING))
     return found + _of_mapping(model.steps[-1])
 
@@ -132,6 +146,51 @@ def source_facts(both: Pair) -> dict[str, Any]:
     if n == len(both.target) and values.shape[1] >= _FEW and not both.model.mixes and "onset_s" not in both.target.coords:
         facts["n_known"] = _known(both)
     return facts
+
+
+def tell_shared_samples(both: Pair, folds: Sequence[Fold], *, across_times: bool, **sides: xr.DataArray) -> None:
+    """Write into the report how many tested windows share samples with windows that are trained on.
+
+    Parameters
+    ----------
+    both : Pair
+    folds : sequence of Fold
+        The rows of the pair that are trained on and tested.
+    across_times : bool
+        Whether what is learned at one time of the source is asked at another, or all its times are read together: the same sample is then
+        on both sides, which is a leak. At one time after onset the rows of overlapping windows are different samples.
+    **sides : DataArray
+        Source and target as they were given, by argument name. Windows that overlap have the coordinate ``window_overlaps``.
+    """
+    for side, x in sides.items():
+        n, n_tested, seconds = _shared_samples(x, getattr(both, side), folds)
+        told = f"{n} of {n_tested} tested windows of the {side} share samples with windows trained on (`window_overlaps`)"
+        if n and across_times and side == "source":
+            both.report["leaks"].append(
+                f"{told}; leave a gap, `cv=ba.split(x, gap_s={np.ceil(np.round(100 * seconds, 6)) / 100:g})`, hold out runs, `groups='run'`, or cut shorter windows"
+            )
+        elif n:
+            both.report.setdefault("shared_samples", []).append(told)
+
+
+def _shared_samples(x: xr.DataArray, paired: xr.DataArray, folds: Sequence[Fold]) -> tuple[int, int, float]:
+    """Return how many tested windows share samples with training ones, of how many, and their length in seconds."""
+    table = presentation_table(x)
+    if "time" not in x.dims or not {"window_overlaps", "onset_s"} <= set(table) or not table["window_overlaps"].any():
+        return 0, 0, 0.0
+    if {"window_overlaps", "onset_s"} <= set(paired.coords):
+        sides = [(np.isin(np.arange(len(paired)), fold.train), np.isin(np.arange(len(paired)), fold.test)) for fold in folds]
+        table = presentation_table(paired)
+    else:  # repeats were averaged: each presentation counts by its stimulus
+        own, ids = (pd.Index(y.stimulus_id.values.astype(object)) for y in (x, paired))
+        sides = [(own.isin(ids[fold.train]), own.isin(ids[fold.test])) for fold in folds]
+    times = x.time.values
+    seconds = float(np.ptp(times) + (np.median(np.diff(times)) if len(times) > 1 else 0.0))
+    # stacked systems are told apart by `source`
+    runs = [name for name in (*RUN_LABELS, "source") if name in table and not table[name].isna().any()]
+    marked = table["window_overlaps"].to_numpy(dtype=bool)
+    shared = [rows_near(table, train & marked, seconds - 2 * SAME_TIME_S, runs) & test & marked for train, test in sides]
+    return int(np.any(shared, axis=0).sum()), int(np.any([test for _, test in sides], axis=0).sum()), seconds
 
 
 def _known(both: Pair) -> int:

@@ -16,6 +16,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels, dim_of, validate
+from brainalign.core.tables import order_of_presentations
 from brainalign.dataset.repeats import presentations_in_rows
 from brainalign.engine.comparators import COMPARATORS
 from brainalign.engine.moments import Numbers, column_status
@@ -148,7 +149,8 @@ def noise_ceiling(
         rho, kind = np.ones(values.shape[1]), "deterministic"
     else:
         _refuse_too_few(counts, responses)
-        rho, kind = _reliability(values, codes, method, n_splits, np.random.default_rng(seed), shown), method
+        order = order_of_presentations(responses)
+        rho, kind = _reliability(values, codes, order, method, n_splits, np.random.default_rng(seed), shown), method
     rho = np.where((status == "ok") & (rho > 0), rho, np.nan)
     status = as_labels(np.where((status == "ok") & np.isnan(rho), "unreliable", status))
     with np.errstate(divide="ignore"):
@@ -260,12 +262,18 @@ def _of_rdms(rdms: xr.DataArray, units: str) -> xr.DataArray:
 
 
 def _reliability(
-    values: Numbers, codes: Numbers, method: str, n_splits: int, rng: np.random.Generator, shown: Callable[..., Any]
+    values: Numbers,
+    codes: Numbers,
+    order: Numbers,
+    method: str,
+    n_splits: int,
+    rng: np.random.Generator,
+    shown: Callable[..., Any],
 ) -> Numbers:
-    """Return S / (S + a N) of the averages over all repeats, by one of the methods."""
+    """Return S / (S + a N) of the averages over all repeats, by one of the methods; repeats are told apart by name, in that order."""
     counts = np.bincount(codes)
     if method == "split-half":
-        return split_half(values, codes, n_splits, rng, shown)
+        return split_half(values, codes, n_splits, rng, shown, order)
     if method == "variance":
         signal, noise = signal_and_noise(values, codes)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -275,7 +283,7 @@ def _reliability(
             f"the stimuli have {counts.min()} to {counts.max()} repeats. Expected as many of each for method={method!r}: use method='variance' "
             "or 'split-half', or keep the stimuli that have all repeats."
         )
-    trials = values[np.argsort(codes, kind="stable")].reshape(len(counts), counts[0], -1).swapaxes(0, 1)
+    trials = values[order[np.argsort(codes[order], kind="stable")]].reshape(len(counts), counts[0], -1).swapaxes(0, 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         if method == "signal-power":
             power, variance = signal_power(trials)

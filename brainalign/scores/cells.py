@@ -63,6 +63,9 @@ class Grid:
             "n_neuroids": ((self.columns,), [len(cell) for cell in cells]),
         }
         variables |= {name: parts[0][name] for name in ("n_presentations",) if name in parts[0]}
+        if all("alpha_at_edge" in part for part in parts):
+            at_edge = np.stack([known_mean(part.alpha_at_edge.values) for part in parts])
+            variables["alpha_at_edge"] = (cell_dims, _per_cell(at_edge, cells, known_mean))
         if "ceiling" in parts[0]:
             ceilings = parts[0].ceiling.values[None]
             known = np.isfinite(ceilings)  # at each time: a sensor without a ceiling before the response may have one during it

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError, SchemaError
 from brainalign.core.parameters import preview
 from brainalign.core.schema import validate
+from brainalign.core.tables import order_of_presentations
 from brainalign.dataset.repeats import average_repeats, presentations_in_rows
 from brainalign.dataset.split import Folds, split
 from brainalign.engine.correlate import pooled_pearson
@@ -176,8 +177,8 @@ class _Side:
     """The presentations of one system to the stimuli that all share, in one order."""
 
     def __init__(self, x: xr.DataArray, ids: pd.Index) -> None:
-        codes = ids.get_indexer(x["stimulus_id"].values.astype(object))
-        kept = np.flatnonzero(codes >= 0)
+        codes, order = ids.get_indexer(x["stimulus_id"].values.astype(object)), order_of_presentations(x)
+        kept = order[codes[order] >= 0]  # by name, as halves are drawn
         x = flatten_time(x.isel(presentation=kept))
         self.codes, self.deterministic = codes[kept], bool(x.attrs.get("deterministic", False))
         self.trials = x.values.reshape(len(kept), -1).astype(np.float64)
@@ -227,7 +228,7 @@ def _folds(y: xr.DataArray, cv: Any, seed: int) -> list[Any]:
 
 
 def _usable_stimuli(sides: list[xr.DataArray]) -> pd.Index:
-    """Stimuli that every side has, and has twice unless it is deterministic; in the order of the first side."""
+    """Stimuli that every side has, and has twice unless it is deterministic; in the order of their names."""
     shared: pd.Index | None = None
     for x in sides:
         counts = pd.Series(x["stimulus_id"].values.astype(object)).value_counts(sort=False)
@@ -241,7 +242,7 @@ def _usable_stimuli(sides: list[xr.DataArray]) -> pd.Index:
             "other where their neuroids are the same, as regions are: join them under one `system`, and take method='split-half'. A system "
             "that a second presentation would not change is marked with `x.attrs['deterministic'] = True`."
         )
-    return shared
+    return shared.sort_values()
 
 
 def _at_time(x: xr.DataArray, at: float, name: str) -> xr.DataArray:

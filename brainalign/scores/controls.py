@@ -280,10 +280,25 @@ def _bumps(target: xr.DataArray) -> xr.DataArray:
 
 
 def _complete(control: Pair, both: Pair, name: str) -> Pair:
-    """Refuse a control that lacks some of the rows that were scored: it would be compared on others."""
-    if len(control.target) != len(both.target):
-        raise AlignmentError(
-            f"controls[{name!r}] has {len(control.target)} of the {len(both.target)} presentations that are scored. Expected all of them: "
-            "record the control on the same stimuli."
-        )
+    refuse_partial(name, len(control.target), len(both.target))
     return control
+
+
+def refuse_partial(name: str, n: int, n_scored: int) -> None:
+    """Refuse a control that lacks some of the rows that were scored: it would be compared on others.
+
+    Parameters
+    ----------
+    name : str
+    n, n_scored : int
+        Presentations that the control has, and those that are scored.
+
+    Raises
+    ------
+    AlignmentError
+    """
+    if n != n_scored:
+        raise AlignmentError(
+            f"controls[{name!r}] has {n} of the {n_scored} presentations that are scored. Expected all of them, and "
+            "no more: record the control on the same stimuli."
+        )

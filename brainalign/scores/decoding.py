@@ -23,7 +23,7 @@ from brainalign.engine.moments import Numbers, column_status, known_mean
 from brainalign.features.chain import Chain, chain
 from brainalign.models.classifier import Classifier
 from brainalign.models.ridge import Ridge
-from brainalign.scores.audit import decisions
+from brainalign.scores.audit import decisions, tell_shared_samples
 from brainalign.scores.decoding_metrics import METRICS
 from brainalign.scores.decoding_people import check_people, exchange_parts, stack_systems
 from brainalign.scores.decoding_rows import absent_classes, check_rows, decoding_folds, restrict_folds, rows_with
@@ -233,6 +233,7 @@ def _decode(source: xr.DataArray, target: Any, asked: _Asked) -> xr.Dataset:
         out["pattern"] = _pattern(both, task, truth)
     inputs = {"source": known} if by_label else {"source": known, "target": target}
     both.report["decisions"] = decisions(both.model, **inputs)
+    tell_shared_samples(both, sides, across_times=asked.generalize, source=source)
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=3)
     out.attrs |= {"metric": task.metric, "report": json.dumps(both.report)}

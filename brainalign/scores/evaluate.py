@@ -23,7 +23,7 @@ from brainalign.dataset.writing import ResultParts, asked_before
 from brainalign.features.chain import Chain, chain
 from brainalign.models.banded import BandedRidge
 from brainalign.models.ridge import Ridge
-from brainalign.scores.audit import audit
+from brainalign.scores.audit import audit, tell_shared_samples
 from brainalign.scores.beside import unique_variance, with_baseline, with_nuisance
 from brainalign.scores.controls import Controls, with_controls
 from brainalign.scores.draws import refit_scores
@@ -324,6 +324,8 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     if asked.ceiling is not None:
         averaged = mean_inverse_repeats(both)
         out = normalise(out, asked.ceiling, target, metric=metric.name, seed=seed, averaged=averaged)
+    together = asked.time == "flatten" or "time" not in both.target.dims
+    tell_shared_samples(both, both.folds, across_times=together, source=source, target=target)
     for leak in both.report["leaks"]:
         warnings.warn(leak, LeakWarning, stacklevel=4)
     both.report.update(audit(both, model, source=source, target=target))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from brainalign.core.errors import ParameterError, UnknownNameError
+from brainalign.core.errors import AlignmentError, BrainAlignError, ParameterError, UnknownNameError
 from brainalign.core.parameters import check_choice, did_you_mean, preview
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
@@ -25,10 +25,10 @@ from brainalign.geometry.sides import check_by, positions_of
 from brainalign.geometry.similarity import similarity
 from brainalign.scores.ceiling import noise_ceiling
 from brainalign.scores.cells import Grid
-from brainalign.scores.controls import SEED_OF, Controls
+from brainalign.scores.controls import SEED_OF, Controls, refuse_partial
 from brainalign.scores.evaluate import Asked, score_systems, seed_of, settle
 from brainalign.scores.metrics import METRICS
-from brainalign.scores.tiled import keeping_sources, key_of, refuse_joint, score_in_tiles, tiles_of
+from brainalign.scores.tiled import keeping_sources, key_of, refuse_joint, report_of_all, score_in_tiles, tiles_of
 
 
 def compare(
@@ -83,9 +83,10 @@ def compare(
     -------
     Dataset
         ``score`` (source_<a>, target_<b>[, time]); ``score_neuroid`` (source_<a>, neuroid[, time]);
-        ``n_features`` (source_<a>), ``n_neuroids`` (target_<b>) and ``n_presentations``. With a ceiling, ``ceiling`` (target_<b>) and
-        ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays unbiased
-        where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations
+        ``n_features`` (source_<a>), ``n_neuroids`` (target_<b>) and ``n_presentations``; where the mapping chooses alphas,
+        ``alpha_at_edge``, the share of a cell's neuroids and folds whose alpha was the first or the last candidate. With a ceiling,
+        ``ceiling`` (target_<b>) and ``score_normalized``: the ratio of the means over neuroids, which unlike the mean of ratios stays
+        unbiased where ceilings are low. ``score_control`` (control, source_<a>, target_<b>) and ``score_minus_best_control``. With permutations
         ``p_value``, ``p_value_fdr`` and ``p_value_max`` of each cell, the last against the highest null score of the whole grid. With
         bootstraps ``ci_low``, ``ci_high`` and the draws, ``score_bootstrap``; with refits ``score_refit``. Where the mapping compares
         alphas on inner folds, ``score_of_chosen`` (target_<b>) is what the best source group scores when it is chosen in each fold by
@@ -170,7 +171,7 @@ def _finished(
 ) -> xr.Dataset:
     """Return the grid of the results of all source groups, with its attrs and provenance."""
     out = grid.assemble(parts, asked.controls.shared(by[0]))
-    out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": grid.aggregate, "report": parts[0].attrs["report"]}
+    out.attrs |= {"metric": parts[0].attrs["metric"], "aggregate": grid.aggregate, "report": report_of_all(parts)}
     if recovery is not False:
         scorer = {"model": asked.model, "metric": asked.metric, "repeats": asked.repeats}
         if isinstance(asked.cv, (int, np.integer)):  # folds over other presentations are made anew
@@ -275,10 +276,22 @@ def _by_similarity(
     seed, sign = seed_of(random_state, None, "compare"), 1.0 if measure.higher_is_alike else -1.0
     out = similarity(source, target, metric=measure, by=by, random_state=seed, progress=progress, **options)
     beside: dict[str, list[Any]] = {}
+    failed: dict[str, str] = {}
     for name, x in (controls.sources or {}).items():
         own = by[0] if by[0] in coords_of(x, "neuroid") else None
-        found = similarity(x, target, metric=measure, by=(own, by[1]), join=options["join"], random_state=seed, progress=False)
+        try:
+            found = similarity(
+                x, target, metric=measure, by=(own, by[1]), join=options["join"], random_state=seed, progress=False
+            )
+        except AlignmentError:
+            raise
+        except (BrainAlignError, ValueError) as error:  # such as patterns that this metric cannot take
+            failed[name] = str(error).replace(" in source", f" in controls[{name!r}]")
+            continue
+        refuse_partial(name, int(found.n_presentations), int(out.n_presentations))
         beside.setdefault(SEED_OF.sub("", name), []).append(_rows_of(found.score, out.score, name))
+    if failed:
+        out.attrs["report"] = json.dumps({**json.loads(out.attrs["report"]), "controls_failed": failed})
     if beside:
         scores = np.stack([np.mean(seeds, axis=0) for seeds in beside.values()])
         best = sign * np.fmax.reduce(sign * scores, axis=0)

@@ -51,6 +51,7 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
         (fold, neuroid[, time]) where the mapping chose by inner folds;
         ``score_bootstrap`` (bootstrap, ...), ``n_units`` that were drawn, ``ci_low`` and ``ci_high``.
     """
+    both = _whole_or_missing(both)
     if "time" not in both.source.dims or "time" not in both.target.dims:
         return _score(both, metric, n_bootstraps, seed, progress)
     parts = []
@@ -61,6 +62,15 @@ def score_pair(both: Pair, metric: Metric, *, n_bootstraps: int = 0, seed: int =
     same = {name: parts[0][name] for name in _OF_ALL_TIMES if name in parts[0]}
     status = status_of(both.target, out.score.values, [part.status.values for part in parts])
     return out.assign(same).assign_coords(status=("neuroid", status))
+
+
+def _whole_or_missing(both: Pair) -> Pair:
+    """Blank what is NaN in some rows where targets are fitted together: NaN in tested rows alone, it would shape the fit of the others."""
+    if getattr(both.model.steps[-1], "separate_targets", True):
+        return both
+    known = np.isfinite(both.target.values)
+    partly = known.any(axis=0) & ~known.all(axis=0)
+    return replace(both, target=both.target.copy(data=np.where(partly, np.nan, both.target.values))) if partly.any() else both
 
 
 def _score(both: Pair, metric: Metric, n_bootstraps: int, seed: int, progress: bool | None) -> xr.Dataset:

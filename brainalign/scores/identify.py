@@ -25,6 +25,7 @@ from brainalign.engine.resample import p_values
 from brainalign.engine.retrieval import MEASURES, SIGNS, SIMILARITIES, chance_measures, retrieval_measures
 from brainalign.features.chain import Chain, chain
 from brainalign.models.ridge import Ridge
+from brainalign.scores.audit import tell_shared_samples
 from brainalign.scores.beside import with_baseline
 from brainalign.scores.candidates import Asked, rank_queries
 from brainalign.scores.inference import choose_null, null_orders, null_scores
@@ -178,6 +179,7 @@ def _identify(
         if query == "target":
             asked = replace(asked, candidates=_prepared(_at_times(candidates, source), steps))
 
+    tell_shared_samples(both, both.folds, across_times=True, source=source)
     ranked = partial(rank_queries, asked=asked)
     out = _found(*ranked(both)).assign_attrs(
         metric=asked.metric, query=query, rescale=asked.rescale, report=json.dumps(both.report)

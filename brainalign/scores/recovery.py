@@ -266,7 +266,8 @@ def _all_draws(
         order, fold_seed = rng.permutation(n_shared), int(rng.integers(2**31))
         for i, n in enumerate(size.n_stimuli):
             rows = np.sort(order[:n])
-            brains = [stand_in(x.isel(presentation=rows), size.n_neuroids[-1], size, readout, rng) for x in planted.values()]
+            drawn = {name: stand_in(planted[name][rows], size.n_neuroids[-1], size, readout, rng) for name in sorted(planted)}
+            brains = [drawn[name] for name in planted]
             sources = [x.isel(presentation=rows) for x in candidates.values()]
             out[i, ..., draw] = _one_draw(sources, brains, scorer, size.n_neuroids, fold_seed)
     coords = {"n_stimuli": list(size.n_stimuli), "n_neuroids": list(size.n_neuroids)}

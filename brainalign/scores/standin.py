@@ -13,7 +13,7 @@ from brainalign.core.errors import AlignmentError, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, check_sizes, preview
 from brainalign.core.responses import responses
 from brainalign.core.schema import as_labels, validate
-from brainalign.core.tables import coords_of
+from brainalign.core.tables import coords_of, order_of_neuroids
 from brainalign.dataset.repeats import average_if_repeated, presentations_in_rows
 from brainalign.engine.moments import Numbers, is_constant
 from brainalign.engine.reliability import extrapolate
@@ -103,7 +103,7 @@ def likeness(like: Any, n_shared: int, *, n_neuroids: Any, n_stimuli: Any, n_rep
 
 
 def on_shared_stimuli(systems: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Bring systems to the stimuli that all have, one row each, in one order.
+    """Bring systems to the stimuli that all have, one row each, in the order of their names.
 
     Parameters
     ----------
@@ -134,6 +134,7 @@ def on_shared_stimuli(systems: dict[str, xr.DataArray]) -> dict[str, xr.DataArra
             f"{preview(list(systems), 8)} share {0 if shared is None else len(shared)} stimuli. Expected at least {_LEAST_STIMULI}: record all of "
             "them, controls too, on the same stimuli."
         )
+    shared = shared.sort_values()
     return {
         name: x.isel(presentation=pd.Index(x["stimulus_id"].values.astype(object)).get_indexer(shared))
         for name, x in systems.items()
@@ -165,7 +166,7 @@ def stand_in(system: xr.DataArray, n_neuroids: int, like: Likeness, readout: str
     ParameterError
         More units are to be drawn than vary.
     """
-    units = system.values.astype(np.float64)
+    units = system.values[:, order_of_neuroids(system)].astype(np.float64)  # drawn, or given weights, by name
     units = units[:, np.isfinite(units).all(axis=0)]
     units = units[:, ~is_constant(units)]
     if (readout == "units" and units.shape[1] < n_neuroids) or not units.shape[1]:
@@ -177,7 +178,7 @@ def stand_in(system: xr.DataArray, n_neuroids: int, like: Likeness, readout: str
         signal = units[:, rng.permutation(units.shape[1])[:n_neuroids]]
     else:
         signal = (units - units.mean(axis=0)) @ rng.normal(size=(units.shape[1], n_neuroids))
-    rho, n = rng.choice(like.reliability, size=n_neuroids), like.n_repeats
+    rho, n = rng.choice(np.sort(like.reliability), size=n_neuroids), like.n_repeats
     sd = signal.std(axis=0)
     noise = rng.normal(size=(n, *signal.shape))
     trials = sd * (np.sqrt(rho) * (signal - signal.mean(axis=0)) / sd + np.sqrt(n * (1.0 - rho)) * noise)

@@ -181,10 +181,24 @@ def join_tiles(tiles: Sequence[xr.Dataset]) -> xr.Dataset:
     out = xr.concat(
         tiles, "neuroid", data_vars="minimal", coords="minimal", compat="override", join="outer", combine_attrs="override"
     )
-    failed = {k: v for tile in tiles for k, v in json.loads(tile.attrs["report"]).get("controls_failed", {}).items()}
-    if failed:
-        out.attrs["report"] = json.dumps({**json.loads(out.attrs["report"]), "controls_failed": failed})
-    return out
+    return out.assign_attrs(report=report_of_all(tiles))
+
+
+def report_of_all(parts: Sequence[xr.Dataset]) -> str:
+    """Return the report of the first of several results of one call, with the controls that failed in any.
+
+    Parameters
+    ----------
+    parts : sequence of Dataset
+
+    Returns
+    -------
+    str
+        JSON.
+    """
+    first, *others = (json.loads(part.attrs["report"]) for part in parts)
+    failed = {name: told for report in (*others, first) for name, told in report.get("controls_failed", {}).items()}
+    return json.dumps({**first, "controls_failed": failed} if failed else first)
 
 
 def of_whole(out: xr.Dataset, source: xr.DataArray, target: xr.DataArray) -> xr.Dataset:

@@ -5,7 +5,15 @@ import xarray as xr
 import brainalign as ba
 from brainalign.core.errors import SchemaError
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import content_of, coords_of, numbered, presentation_table, validate_stimuli
+from brainalign.core.tables import (
+    content_of,
+    coords_of,
+    numbered,
+    order_of_neuroids,
+    order_of_presentations,
+    presentation_table,
+    validate_stimuli,
+)
 
 
 def stimuli(ids=("a", "b", "a"), text=("one", "two", "one"), **changes):
@@ -73,6 +81,17 @@ def test_coords_of_keeps_the_dtype_unless_objects_are_asked_for():
     assert plain["neuroid_id"].dtype.kind == "T"
     assert objects["neuroid_id"].dtype == object
     assert objects["x_mm"].dtype == plain["x_mm"].dtype == np.float64
+
+
+def test_rows_and_neuroids_are_sorted_by_name_and_those_of_one_name_keep_their_order():
+    ids, layers = ["b", "a", "b", "a", "b"], ["l2", "l1", "l2", "l1"]
+    labels = {"stimulus_id": ids, "run": ["2", "1", "1", "1", "1"], "neuroid_id": [10, 9, 2, 1], "layer": layers}
+    x = ba.responses(np.ones((5, 4)), modality="ann", system="s", **labels)
+    assert order_of_presentations(x).tolist() == [1, 3, 2, 4, 0]  # by stimulus, run, and how often it was shown
+    assert order_of_neuroids(x).tolist() == [3, 1, 2, 0]  # numbers as numbers, within their layer
+    shuffled = x[[4, 2, 0, 3, 1], [2, 0, 3, 1]]
+    assert order_of_presentations(shuffled).tolist() == [4, 3, 1, 0, 2]
+    assert shuffled.neuroid_id.values[order_of_neuroids(shuffled)].tolist() == [1, 9, 2, 10]
 
 
 def test_what_has_no_labels_is_named():

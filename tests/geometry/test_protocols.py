@@ -107,11 +107,14 @@ def test_bad_input_is_named(study):
         pseudo_depth(study.network, study.meg)
 
 
-def test_draws_go_by_stimulus_and_not_by_the_order_of_presentations(study):
+def test_draws_go_by_name_and_not_by_the_order_of_presentations_and_neuroids(study):
     options = {"n_stimuli": 20, "n_neuroids": 10, "n_draws": 3, "random_state": 0}
     out = pseudo_depth(study.network, study.brain, **options)
-    order = np.random.default_rng(0).permutation(study.brain.sizes["presentation"])
-    xr.testing.assert_allclose(pseudo_depth(study.network, study.brain[order], **options), out, rtol=1e-5)
+    rng = np.random.default_rng(0)
+    brain = study.brain[rng.permutation(study.brain.shape[0]), rng.permutation(study.brain.shape[1])]
+    again = pseudo_depth(study.network, brain, **options)
+    assert again.target_region.values.tolist() != out.target_region.values.tolist()
+    xr.testing.assert_allclose(again.sel(target_region=out.target_region), out, rtol=1e-5)
 
 
 def stacked(x):

@@ -339,6 +339,16 @@ def test_draws_and_folds_go_by_stimulus_and_not_by_the_order_of_presentations(st
     xr.testing.assert_allclose(again, out, rtol=1e-6)
 
 
+def test_draws_go_by_name_and_not_by_the_order_of_neuroids_nor_of_repeats(study):
+    options = {"by": BY, "n_neuroids": [4, 8], "n_draws": 2, "ceiling": "repeat", "random_state": 0}
+    out = ba.similarity(study.network, study.brain, **options)
+    rng = np.random.default_rng(0)
+    brain = study.brain[rng.permutation(study.brain.shape[0]), rng.permutation(study.brain.shape[1])]
+    again = ba.similarity(study.network[:, ::-1], brain, **options)
+    assert again.target_region.values.tolist() != out.target_region.values.tolist()
+    xr.testing.assert_allclose(again.sel(source_layer=out.source_layer, target_region=out.target_region), out, rtol=1e-6)
+
+
 def test_draws_of_recordings_in_time_do_not_depend_on_the_order_of_volumes(study):
     options = {"n_permutations": 9, "n_bootstraps": 9, "random_state": 0}
     sides = study.bold[:, :3], study.bold[:, 3:6]

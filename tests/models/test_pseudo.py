@@ -33,12 +33,14 @@ def test_every_trial_is_used_once_and_conditions_match(animals):
         np.testing.assert_array_equal(own.values, x.values[rows])
         assert x.condition.values[rows].tolist() == out.condition.values.tolist()
     np.testing.assert_array_equal(ba.models.pseudo_population(animals, random_state=0), out)
+    turned = {name: x[::-1] for name, x in animals.items()}  # trials are drawn by name
+    np.testing.assert_array_equal(ba.models.pseudo_population(turned, random_state=0), out)
     assert (ba.models.pseudo_population(animals, random_state=1).values != out.values).any()
     assert ba.models.pseudo_population(animals, n_trials=5, random_state=0).shape[0] == 10
 
 
 def test_more_neurons_tell_more_and_trials_of_either_side_of_a_fold_do_not_mix(animals):
-    out = ba.models.pseudo_population(animals, random_state=0)
+    out = ba.models.pseudo_population(animals, random_state=1)
     ask = {"model": ba.Classifier("ridge", C=0.1), "cv": 4, "random_state": 0}
     together = ba.decode_time(out, "condition", n_permutations=99, **ask)
     assert (together.p_value_max.values < 0.05).tolist() == [False] * 2 + [True] * 4

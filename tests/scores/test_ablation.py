@@ -98,6 +98,12 @@ def test_what_cannot_be_ablated_is_refused(latents):
         ablate(brain, latents, method="lesion")
 
 
+def test_random_sets_are_drawn_by_name(latents):
+    brain, ask = planted()[:, 8:24], ASK | {"cv": 2, "n_draws": 1}
+    out, again = (ablate(x, latents[:, :2], **ask) for x in (brain, brain[:, ::-1]))
+    np.testing.assert_allclose(again.effect_random.sel(region=out.region.values), out.effect_random, atol=1e-6)
+
+
 def test_it_says_what_was_asked(latents):
     step = ba.core.provenance(ablate(planted()[:, :16], latents, **ASK)).steps[-1]
     assert (step["verb"], step["seed"], step["params"]["method"], step["params"]["cv"]) == ("ablate", 0, "refit", 4)

@@ -1,15 +1,19 @@
 """Which data touched which decision, and what a source is made of."""
 
 import json
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.linear_model import SGDRegressor
 from sklearn.preprocessing import StandardScaler
 
 import brainalign as ba
+from brainalign.core.errors import LeakWarning
 from brainalign.features.chain import chain
+from brainalign.reports.diagnoses import diagnose
 from brainalign.scores.audit import audit, decisions, source_facts
 from brainalign.scores.pairing import pair
 
@@ -41,14 +45,24 @@ def test_what_is_given_is_no_decision():
     assert told(ba.PLS())[0][0] == "n_components"
 
 
-def test_every_fitted_step_is_listed_and_those_that_mix_or_delay_are_not():
+def test_every_fitted_step_is_listed_and_so_is_what_delays_begin_with():
     model = ba.chain(ba.ZScore(), ba.Delay([2.0]), StandardScaler(), SelectKBest(f_regression, k=3), ba.Ridge(alphas=[1.0]))
     assert told(model) == [
         ("scaling", "ZScore", "each run by itself, tested ones too", False),
+        ("padding", "Delay", "means of all presentations of the source, tested ones too", False),
         ("fit", "StandardScaler", "training presentations", True),
         ("feature selection", "SelectKBest", "training presentations", True),
         ("weights", "Ridge", "training presentations", True),
     ]
+
+
+def test_steps_that_learn_and_pad_nothing_are_no_decision():
+    weights = [("weights", "Ridge", "training presentations", True)]
+    one = ba.Ridge(alphas=[1.0])
+    assert told(ba.chain(ba.BinTime([0.0, 0.1, 0.2]), one)) == weights
+    assert told(ba.chain(ba.WordsToVolumes("mean"), ba.Delay([2.0]), one)) == weights  # before the first event there was none
+    assert [entry[0] for entry in told(ba.chain(StandardScaler(), ba.Delay([2.0]), one))] == ["fit", "weights"]
+    assert told(ba.chain(ba.Clean(), one))[0][:2] == ("cleaning", "Clean")
 
 
 def test_early_stopping_says_on_what():
@@ -139,3 +153,59 @@ def test_of_a_wide_source_fewer_rows_are_looked_at(monkeypatch):
     x, y = recording(RNG.normal(size=(40, 12))), recording(RNG.normal(size=(40, 2)), system="sub-01", modality="fmri")
     facts = source_facts(joined(x, y))
     assert (facts["n_rows"], facts["n_known"]) == (20, 0)
+
+
+@pytest.fixture(scope="module")
+def cut():
+    """Windows of 0.3 s around events every 0.2 s: each shares a sample with its neighbours."""
+    values, onsets = RNG.normal(size=(40, 6, 3)), np.arange(40) * 0.2
+    table = {
+        "onset_s": onsets,
+        "window_overlaps": True,
+        "kind": np.tile(["a", "a", "b", "b"], 10),
+        "run": np.repeat(["1", "2"], 20),
+    }
+    ids, times = [f"s{i:02d}" for i in range(40)], [0.0, 0.1, 0.2]
+    return ba.responses(values, stimulus_id=ids, neuroid_id=range(6), time=times, modality="eeg", system="x", presentation=pd.DataFrame(table))  # fmt: skip
+
+
+def shared(result):
+    report = json.loads(result.attrs["report"])
+    return report["leaks"], report.get("shared_samples", [])
+
+
+def test_windows_that_share_samples_across_folds_are_told_where_times_meet(cut):
+    halves = ba.split(cut, test=cut.stimulus_id.values[:10])  # in the middle of a run: one window on either side of the border
+    with pytest.warns(LeakWarning, match=r"1 of 10 tested windows of the source .*`cv=ba.split\(x, gap_s=0.3\)`, hold out runs"):
+        out = ba.decode_time(cut, "kind", cv=halves, generalize=True)
+    assert any(line.startswith("Leak: 1 of 10 tested windows") for line in diagnose(out))
+    for verb in (
+        partial(ba.evaluate, target="kind", controls="none"),
+        partial(ba.identify, target=cut[..., 0].drop_vars("time")),
+    ):
+        with pytest.warns(LeakWarning, match="1 of 10 tested windows of the source"):
+            verb(cut, cv=halves)
+
+
+def test_windows_that_share_samples_are_no_leak_at_one_time_nor_within_a_fold(cut):
+    halves = ba.split(cut, test=cut.stimulus_id.values[:10])
+    features = recording(RNG.normal(size=(40, 5)), cut.stimulus_id.values)
+    told = "1 of 10 tested windows of the {} share samples with windows trained on (`window_overlaps`)"
+    out = ba.decode_time(cut, "kind", cv=halves)
+    assert shared(out) == ([], [told.format("source")])
+    assert any("at one time these are different samples" in line for line in diagnose(out))
+    assert shared(ba.evaluate(features, cut, cv=halves, controls="none")) == ([], [told.format("target")])
+    apart = ba.split(cut, by="run"), ba.split(cut, test=cut.stimulus_id.values[:10], gap_s=0.3)
+    for folds in apart:
+        assert shared(ba.decode_time(cut, "kind", cv=folds, generalize=True)) == ([], [])
+    shorter = cut.isel(time=[0, 1])  # cut to 0.2 s, they share none
+    assert shared(ba.decode_time(shorter, "kind", cv=halves, generalize=True)) == ([], [])
+
+
+def test_windows_of_averaged_repeats_are_looked_at_one_by_one(cut):
+    """Stimuli alternate: each is averaged over windows whose neighbours are of another fold."""
+    twice = cut.assign_coords(stimulus_id=("presentation", [f"s{i:02d}" for i in range(20)] * 2))
+    features = recording(RNG.normal(size=(20, 5)), twice.stimulus_id.values[:20])
+    folds = ba.split(twice, test=[f"s{i:02d}" for i in range(0, 20, 2)])
+    with pytest.warns(LeakWarning, match="20 of 20 tested windows of the source"):
+        ba.evaluate(twice, features, cv=folds, controls="none")

@@ -188,6 +188,14 @@ def test_one_seed_one_answer_whatever_the_tiling(monkeypatch):
     np.testing.assert_array_equal(ba.noise_ceiling(x, n_splits=10, random_state=drawn.attrs["seed"]), drawn)
 
 
+@pytest.mark.parametrize("method", ["split-half", "signal-power", "explainable-variance"])
+def test_repeats_are_told_apart_by_name_and_not_by_the_order_of_rows(method):
+    x = recording([3] * 20, n_neuroids=5)
+    again = x[np.random.default_rng(0).permutation(60)]
+    first, second = (ba.noise_ceiling(each, method=method, n_splits=3, random_state=5) for each in (x, again))
+    xr.testing.assert_allclose(first, second, rtol=1e-9)
+
+
 def test_long_splits_show_a_bar_which_changes_nothing(capsys):
     x = recording([3] * 40, n_neuroids=30)
     silent = ba.noise_ceiling(x, n_splits=10, random_state=5)

@@ -150,6 +150,9 @@ def test_the_same_seed_gives_the_same_ceiling():
     first = ceiling(found, random_state=5)
     xr.testing.assert_equal(first, ceiling(found, random_state=5))
     assert first.attrs["seed"] == 5
+    rng = np.random.default_rng(0)
+    shuffled = {name: x[rng.permutation(len(x))] for name, x in found.items()}  # halves and folds are drawn by name
+    xr.testing.assert_allclose(ceiling(shuffled, random_state=5), first, rtol=1e-5)
 
 
 def test_bad_input_is_named():

@@ -1,12 +1,15 @@
 """compare: every source group against every target group, from the same folds and with honest aggregates."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError, SchemaError, UnknownNameError
+from brainalign.core.errors import AlignmentError, ParameterError, SchemaError, UnknownNameError
+from brainalign.reports.diagnoses import diagnose
 
 FIXED = ba.Ridge(alphas=[10.0], dtype="float64")
 
@@ -27,6 +30,32 @@ def test_each_cell_is_the_median_of_evaluate(study):
         expected = np.median(alone.score.values[alone.region.values == region])
         assert float(out.score.sel(source_layer="layer2", target_region=region)) == pytest.approx(expected, abs=1e-6)
     assert int(out.n_features.sel(source_layer="layer2")) == layer.sizes["neuroid"]
+
+
+def test_alphas_at_the_end_of_their_grid_are_counted_in_each_cell(study):
+    folds = ba.split(study.fmri, n_splits=3, random_state=0)
+    model = ba.Ridge(alphas=[1e-3, 1e-2, 10.0])
+    out = ba.compare(study.network, study.fmri, by=("layer", "region"), model=model, cv=folds, controls="none")
+    layer = study.network[:, study.network.layer.values == "layer2"]
+    alone = ba.evaluate(layer, study.fmri, model=model, cv=folds, controls="none").alpha_at_edge
+    for region, share in zip(out.target_region.values, out.alpha_at_edge.sel(source_layer="layer2").values, strict=True):
+        assert share == alone.values[:, study.fmri.region.values == region].mean() > 0
+    assert out.alpha_at_edge.dims == out.score.dims
+    assert any("of the chosen alphas lie at the end of their grid" in line for line in diagnose(out))
+
+
+def test_a_control_that_fails_for_a_later_source_group_is_named(study):
+    class Picky(ba.Ridge):
+        def fit(self, X, Y):
+            if X.system.values[0] == "other" and X.layer.values[0] == "layer4":
+                raise ValueError("not this layer")
+            return super().fit(X, Y)
+
+    other = study.network.assign_coords(system=("neuroid", ["other"] * study.network.sizes["neuroid"]))
+    options = {"by": ("layer", "region"), "model": Picky(alphas=[1.0]), "cv": 3, "random_state": 0}
+    out = ba.compare(study.network, study.fmri, controls={"other": other}, **options)
+    assert np.isnan(out.score_control.sel(control="other")).all("target_region").values.tolist() == [False, False, False, True]
+    assert json.loads(out.attrs["report"])["controls_failed"] == {"other": "not this layer"}
 
 
 def test_one_name_on_both_sides_keeps_two_dims(study):
@@ -156,6 +185,24 @@ def test_controls_of_a_similarity_are_whole_or_group_by_group(study, metric, sig
     assert np.isnan(untrained.sel(source_layer="layer2")).all()
     best = sign * np.fmax(sign * pixels.values, sign * untrained.values)
     np.testing.assert_allclose(out.score_minus_best_control, out.score.values - best)
+
+
+def test_a_control_that_a_metric_cannot_take_is_named_and_costs_nothing(study):
+    rng = np.random.default_rng(0)
+    pixels = study.network[:, :5].drop_vars("layer")
+    pixels = pixels.copy(data=rng.normal(size=pixels.shape).astype(np.float32))
+    flat = pixels.copy(deep=True)
+    flat[3] = 2.0
+    options = {"by": ("layer", "region"), "metric": "rsa"}
+    out = ba.compare(study.network, study.fmri, controls={"flat": flat, "pixels": pixels}, **options)
+    expected = ba.compare(study.network, study.fmri, controls={"pixels": pixels}, **options)
+    xr.testing.assert_equal(out, expected)
+    [(name, told)] = json.loads(out.attrs["report"])["controls_failed"].items()
+    assert name == "flat"
+    assert told.startswith("similarity got 1 of 60 conditions whose pattern is constant over neuroids in controls['flat']: ")
+    assert any(line.startswith("Controls that could not be scored: 'flat'") for line in diagnose(out))
+    with pytest.raises(AlignmentError, match=r"controls\['pixels'\] has 40 of the 60 presentations that are scored"):
+        ba.compare(study.network, study.fmri, controls={"pixels": pixels[:40]}, **options)
 
 
 def test_a_control_without_time_is_the_same_at_every_time(study):

@@ -66,6 +66,15 @@ def test_a_neuroid_that_no_mapping_could_fit_has_its_status():
     assert np.isnan(out.score.values).tolist() == [False, True, False]
 
 
+def test_a_neuroid_that_is_nan_in_tested_rows_alone_has_no_part_in_a_fit_of_all():
+    x, y = null_study(v=4)
+    y[3, 0] = np.nan
+    options = {"model": ba.PLS(n_components=2), "cv": ba.split(y, n_splits=3, random_state=0), "controls": "none"}
+    whole, rest = ba.evaluate(x, y, **options), ba.evaluate(x, y[:, 1:], **options)
+    assert whole.status.values.tolist() == ["nan", "ok", "ok", "ok"]
+    np.testing.assert_allclose(whole.score[1:], rest.score, rtol=1e-6)
+
+
 def test_training_rows_are_predicted_by_models_that_did_not_see_them():
     x, y = null_study(n=40, v=3)
     rows = np.arange(5, 40)

@@ -40,6 +40,13 @@ def test_without_noise_it_is_the_system_itself():
     assert float(same.score) > 0.98  # a random projection keeps distances
 
 
+@pytest.mark.parametrize("readout", ["mixtures", "units"])
+def test_units_are_drawn_by_name(readout):
+    system, like = network(50), Likeness((5,), (50,), 2, np.array([0.5]))
+    first, again = (stand_in(x, 5, like, readout, np.random.default_rng(0)) for x in (system, system[:, ::-1]))
+    np.testing.assert_allclose(again, first, rtol=1e-5, atol=1e-5)
+
+
 def test_sizes_and_reliability_come_from_a_recording():
     brain = ba.simulate(n_stimuli=100, n_neuroids=8, n_repeats=3, snr=(0.1, 4.0), random_state=0).brain
     size = likeness(brain, 80, **SIZES)
@@ -87,7 +94,8 @@ def test_systems_are_brought_to_their_common_stimuli():
     a, b = network(40), network(60, seed=1)[::-1]
     shared = on_shared_stimuli({"a": a, "b": b})
     assert shared["b"].stimulus_id.values.tolist() == shared["a"].stimulus_id.values.tolist()
-    np.testing.assert_array_equal(shared["b"].values, b[::-1].values[:40])
+    assert shared["a"].stimulus_id.values.tolist() == sorted(a.stimulus_id.values.tolist())
+    np.testing.assert_array_equal(shared["b"].values, b.values[[59 - int(name[1:]) for name in shared["a"].stimulus_id.values]])
     with pytest.raises(AlignmentError, match="'a', 'b' share 5 stimuli"):
         on_shared_stimuli({"a": a, "b": b[-5:]})
     with pytest.raises(SchemaError, match=r"b has dims .* and 40 repeated presentations"):
