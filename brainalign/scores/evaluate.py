@@ -94,8 +94,9 @@ def evaluate(
     controls : {"auto", "none"}, sequence of str, or dict of DataArray
         What else is scored, in the source's place: features that are ``"constant"``; a ``"random-projection"`` of which stimulus it is,
         as wide as the source; the real source with the target's stimuli ``"shuffled"``, or, for presentations in time (with
-        ``onset_s``), each run ``"shifted"`` in a circle; and ``"autocorrelation"``, the time of each row alone. Names choose among them;
-        a dict adds responses of one's own, such as those of :func:`brainalign.controls` (pixels, an untrained network).
+        ``onset_s``), each run ``"shifted"`` in a circle; and ``"autocorrelation"``, the time of each row alone, as bumps along its run that
+        are as wide as the gap of the folds. Names choose among them; a dict adds responses of one's own, such as those of
+        :func:`brainalign.controls` (pixels, an untrained network).
     n_permutations : int
         Fit and score this often with the target's rows moved, and add p-values; 1,000 or more for a claim.
     null : {"auto", "exchange", "shift", "runs"}
