@@ -206,13 +206,19 @@ def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
     Dataset
         For a single pair with permutations also ``null_score`` (permutation, neuroid[, time]).
     """
-    return _over_systems(source, target, partial(_one_pair, asked=asked))
-
-
-def _over_systems(source: Any, target: Any, score: Callable[[Any, Any], xr.Dataset]) -> xr.Dataset:
     if isinstance(source, Mapping):
-        parts = {str(name): _without_nulls(_over_systems(x, target, score)) for name, x in source.items()}
-        return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))))
+        return _join_sources({name: score_systems(x, target, asked) for name, x in source.items()})
+    if isinstance(target, Mapping):  # people who saw the same stimuli share what is made of the source
+        asked = replace(asked, model=keeping_sources(_as_chain(asked.model, decoding=False)))
+    return _over_targets(source, target, partial(_one_pair, asked=asked))
+
+
+def _join_sources(parts: Mapping[Any, xr.Dataset]) -> xr.Dataset:
+    parts = {str(name): _without_nulls(part) for name, part in parts.items()}
+    return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))))
+
+
+def _over_targets(source: Any, target: Any, score: Callable[[Any, Any], xr.Dataset]) -> xr.Dataset:
     if not isinstance(target, Mapping):
         return score(source, target)
     return join_results({str(name): _without_nulls(score(source, x)) for name, x in target.items()}, "target", "neuroid")
@@ -283,8 +289,9 @@ def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) 
                 parts, {a: x.compute for a, x in sources.items()}, targets, score, ceiling=asked.ceiling, seed=asked.random_state,
                 progress=asked.progress,
             )  # fmt: skip
-            names = ({name: name for name in x} if isinstance(x, Mapping) else "" for x in (source, target))
-            parts.finish(_without_nulls(_over_systems(*names, whole)))
+            names = {name: name for name in target} if isinstance(target, Mapping) else ""
+            each = {name: _over_targets(name, names, whole) for name in sources}
+            parts.finish(_without_nulls(_join_sources(each) if isinstance(source, Mapping) else each[""]))
         return parts.result
 
 
@@ -298,14 +305,15 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     decoding = isinstance(target, str)
     target = labels_as_target(source, target) if decoding else validate(target, name="target")
     model = _as_chain(asked.model, decoding)
-    model = keeping_sources(model) if asked.n_permutations else model
+    again = asked.n_permutations or not {"shuffled", "shifted"}.isdisjoint(asked.controls.names)  # the same source, other targets
     metric, repeats = _check(asked, model)
     seed = check_random_state(asked.random_state, owner="evaluate")
     timed = borrow_times(target.compute(), source)  # read once, for all controls
     null = choose_null(asked.null, timed) if asked.n_permutations else None
     folds = folds_of(timed, asked.cv, asked.groups, owner="evaluate", random_state=seed)
     beside = None if asked.nuisance is None else with_nuisance
-    both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time, beside=beside)
+    kept = keeping_sources(model) if again else model
+    both = pair(source, timed, kept, folds, join=asked.join, repeats=repeats, time=asked.time, beside=beside)
     _refuse_single_rows(both, metric.name)
     out = score_pair(both, metric, n_bootstraps=asked.n_bootstraps, seed=seed, progress=asked.progress)
     run = partial(score_pair, metric=metric)
