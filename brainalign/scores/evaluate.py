@@ -21,7 +21,6 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.split import folds_of
 from brainalign.dataset.writing import ResultParts, asked_before
 from brainalign.features.chain import Chain, chain
-from brainalign.models.banded import BandedRidge
 from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import audit
 from brainalign.scores.beside import unique_variance, with_baseline, with_nuisance
@@ -270,8 +269,7 @@ def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) 
     shared = replace(asked, model=keeping_sources(_as_chain(asked.model, isinstance(target, str))))
     settled = {(a, b): settle(x, y, shared) for a, x in sources.items() for b, y in targets.items()}
     for one in settled.values():
-        # a nuisance band has a penalty of its own, and candidates for the two are refined for all targets together
-        refuse_joint(one.model if asked.nuisance is None else chain(BandedRidge()), tiles_of(targets))
+        refuse_joint(one.model, tiles_of(targets))
 
     def score(a: Any, b: Any, x: xr.DataArray, tile: Any, ceiling: Any) -> xr.Dataset:
         return _one_pair(x, tile, replace(settled[a, b], ceiling=ceiling, progress=False))
