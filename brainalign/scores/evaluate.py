@@ -89,7 +89,7 @@ def evaluate(
     nuisance : {"auto"} or None
         ``"auto"`` adds to a source in time what its presentation table says whatever the stimuli mean, such as word rate, onsets and the
         position in the run, as a band with its own penalty (:class:`BandedRidge`), and reports what each of the two explains alone,
-        ``unique`` (band, neuroid), in R².
+        ``unique`` (band, neuroid), in R². Controls have it beside them too, but for the time of each row alone.
     controls : {"auto", "none"}, sequence of str, or dict of DataArray
         What else is scored, in the source's place: features that are ``"constant"``; a ``"random-projection"`` of which stimulus it is,
         as wide as the source; the real source with the target's stimuli ``"shuffled"``, or, for presentations in time (with
@@ -324,7 +324,8 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     if asked.n_refits:
         out["score_refit"] = (("refit", *out.score.dims), refit_scores(both, lambda x: run(x).score.values, asked.n_refits, seed))
     if asked.controls:
-        pair_of = partial(pair, target=timed, model=model, folds=folds, join=asked.join, repeats=repeats, time=asked.time)
+        options = {"join": asked.join, "repeats": repeats, "time": asked.time, "beside": beside}
+        pair_of = partial(pair, target=timed, model=model, folds=folds, **options)
         out = with_controls(out, asked.controls, both, source, mapping=model.steps[-1], pair_of=pair_of, score=run, seed=seed)
     if asked.nuisance is not None:
         out = unique_variance(out, both)

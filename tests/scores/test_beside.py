@@ -41,6 +41,10 @@ def test_what_the_rate_explains_is_not_unique_to_the_embeddings():
     assert float(features[0]) < 0.03
     assert float(features[1]) > 0.15
     assert (out.score > plain.score - 0.02).all()
+    rate = out.score_control.sel(
+        control="random-projection"
+    )  # beside controls too, or the score would be ahead of them by the rate
+    assert rate[0] > 0.5
     assert "autocorrelation" in out.control.values
 
 
