@@ -31,7 +31,8 @@ class BandedRidge(LinearMapping):
         label for each feature.
     candidates : int or array_like, (candidate, band)
         Weights γ of the bands to compare; each row is non-negative and adds up to 1. An int is how many to try: a
-        lattice of the simplex with its vertices and faces, refined between the best two of each target.
+        lattice of the simplex with its vertices and faces, refined between the best two of each target, those first that most targets
+        ask for. Targets are then fitted together, and with rows each by itself: in tiles, or permuted side by side.
     smooth_s : float or dict of band to float, optional
         Prior over delays, for sources that :class:`Delay` made: weights of one feature at delays d and d' covary as
         exp(−(d − d')² / 2 s²). 0 is none.
@@ -104,6 +105,11 @@ class BandedRidge(LinearMapping):
         self.dtype = dtype
         self.target_batch = target_batch
         self.max_memory = max_memory
+
+    @property
+    def separate_targets(self) -> bool:
+        """True where candidates are given as rows: a number of them is refined where most targets ask for it."""
+        return not isinstance(self.candidates, (int, np.integer))
 
     def fit(self, X: Any, Y: Any) -> Self:
         """Learn to predict ``Y`` from the bands of ``X``.

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import xarray as xr
+from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
@@ -186,15 +187,14 @@ class TRF(LabelledMapping):
         out[:, self.status_ != "ok"] = np.nan
         return self._labelled(out, X, "predict") if rows is X else self._as_trials(out, X)
 
-    def without_lags(self) -> Ridge:
-        """Return the ridge regression, not fitted, that this is with the lag 0 alone.
+    def without_lags(self) -> Self:
+        """Return the ridge regression that this is with the lag 0 alone, not fitted.
 
         Returns
         -------
-        Ridge
+        TRF
         """
-        shared = ("alphas", "cv", "groups", "fit_intercept", "criterion", "dtype")
-        return Ridge(**{name: getattr(self, name) for name in shared})
+        return clone(self).set_params(tmin_s=0.0, tmax_s=0.0, penalty="ridge", bands=None)
 
     def as_steps(self) -> tuple[StandardScaler, Delay, Ridge]:
         """Return the fitted steps of the chain that this is: means come off, copies are delayed, and weights are applied.

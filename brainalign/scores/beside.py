@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from sklearn.base import clone
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.schema import as_labels
@@ -22,6 +23,8 @@ from brainalign.scores.metrics import R2
 from brainalign.scores.pairing import Pair
 
 _SHARED = ("alphas", "cv", "groups", "fit_intercept", "device", "dtype", "target_batch", "max_memory")
+#: Of the two bands, the same for all targets, which are then fitted each by itself: in tiles, or moved and side by side.
+_WEIGHTS = np.column_stack([np.linspace(0, 1, 17), np.linspace(1, 0, 17)])
 
 
 def with_nuisance(
@@ -68,7 +71,7 @@ def with_nuisance(
     extra = nuisance(source, target, model=model)
     joined = bands(features=_plain(prepared), nuisance=_plain(extra))
     if isinstance(mapping, Ridge):
-        mapping = BandedRidge(**{name: getattr(mapping, name) for name in _SHARED})
+        mapping = BandedRidge(candidates=_WEIGHTS, **{name: getattr(mapping, name) for name in _SHARED})
     return joined, Chain((*rest.steps[:-1], mapping))
 
 
@@ -88,11 +91,12 @@ def unique_variance(out: xr.Dataset, both: Pair) -> xr.Dataset:
     """
     if "band" not in both.source.coords:
         return out
-    band = both.source.band.values
-    joint, *alone = (
-        score_pair(replace(both, source=both.source[:, rows]), R2).score.values
-        for rows in (band != "", band == "nuisance", band == "features")
-    )
+    band, mapping = both.source.band.values, both.model.steps[-1]
+    lone = replace(
+        both, model=Chain((*both.model.steps[:-1], clone(mapping).set_params(candidates=1)))
+    )  # one band has one weight
+    joint = score_pair(both, R2).score.values
+    alone = [score_pair(replace(lone, source=both.source[:, band == name]), R2).score.values for name in ("nuisance", "features")]
     unique = np.stack([joint - other for other in alone])
     return out.assign_coords(band=as_labels(["features", "nuisance"])).assign(unique=(("band", *out.score.dims), unique))
 

@@ -18,6 +18,7 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.core.tables import coords_of, presentation_table
 from brainalign.engine.moments import Numbers
 from brainalign.features.chain import Chain
+from brainalign.features.timing import run_codes
 from brainalign.scores.inference import null_orders, runs_of
 from brainalign.scores.pairing import Pair
 
@@ -27,7 +28,7 @@ CONTROLS = {
     "random-projection": "Gaussian features of the stimulus's identity, as many as the source has",
     "shuffled": "the target's stimuli exchanged",
     "shifted": "each run of the target shifted in a circle, by half its length",
-    "autocorrelation": "the time of each row alone: Gaussian bumps along each run",
+    "autocorrelation": "the time of each row alone: Gaussian bumps along each run, as wide as the gap of the folds",
 }
 #: Those that do not depend on which neuroids the source has.
 SAME_FOR_ALL = ("constant", "autocorrelation")
@@ -219,7 +220,7 @@ def _pairs(
         "random-projection": lambda: pair_of(_projection(source, seed)),
         "shuffled": lambda: _shuffled(both, seed),
         "shifted": lambda: replace(both, target=_half_a_run_later(both.target)),
-        "autocorrelation": lambda: replace(both, source=_bumps(both.target), model=Chain((_at_once(mapping),))),
+        "autocorrelation": lambda: replace(both, source=_bumps(both), model=Chain((_at_once(mapping),))),
     }
     absent = ("shuffled",) if timed else ("shifted", "autocorrelation")
     yield from ((name, made[name]) for name in controls.names if name not in absent)
@@ -256,16 +257,22 @@ def _projection(source: xr.DataArray, seed: int) -> xr.DataArray:
     return source.copy(data=rows[codes])
 
 
-def _bumps(target: xr.DataArray) -> xr.DataArray:
-    """Where in time each row lies, as Gaussian bumps of two rows' width (or more: a thousand in all) along each run."""
-    table = presentation_table(target)
-    onsets = table["onset_s"].to_numpy(dtype=np.float64)
+def _bumps(both: Pair) -> xr.DataArray:
+    """Where in time each row lies, as Gaussian bumps along each run that a fold cuts.
+
+    They are as wide as the gap of the folds: narrower ones reach from no training row to a test row. Without one they are two rows wide, or
+    more, a thousand in all. A run that no fold cuts is held out whole, and nothing is learned of its times: it has one bump, without an end.
+    """
+    target, table = both.target, presentation_table(both.target)
+    onsets, codes = table["onset_s"].to_numpy(dtype=np.float64), run_codes(table)
+    cut = np.isin(codes, np.concatenate([np.intersect1d(codes[fold.train], codes[fold.test]) for fold in both.folds]))
     runs, blocks = runs_of(table), []
-    least = sum(np.ptp(onsets[run]) for run in runs) / _MOST_BUMPS
+    least = sum(np.ptp(onsets[run]) for run in runs if cut[run[0]]) / _MOST_BUMPS
     for run in runs:
-        times = onsets[run]
-        width = max(2 * (np.median(np.diff(times)) if len(times) > 1 else 1.0), least) or 1.0
-        centres = np.arange(times[0], times[-1] + width, width)
+        times, centres, width = onsets[run], onsets[run[:1]], np.inf
+        if cut[run[0]]:
+            width = max(2 * np.median(np.diff(times)), least, both.report["folds"]["gap_s"]) or 1.0
+            centres = np.arange(times[0], times[-1] + width, width)
         block = np.zeros((len(table), len(centres)), dtype=np.float32)
         block[run] = np.exp(-0.5 * ((times[:, None] - centres) / width) ** 2)
         blocks.append(block)

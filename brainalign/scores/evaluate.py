@@ -21,7 +21,6 @@ from brainalign.core.schema import as_labels, validate
 from brainalign.dataset.split import folds_of
 from brainalign.dataset.writing import ResultParts, asked_before
 from brainalign.features.chain import Chain, chain
-from brainalign.models.banded import BandedRidge
 from brainalign.models.ridge import Ridge
 from brainalign.scores.audit import audit, tell_shared_samples
 from brainalign.scores.beside import unique_variance, with_baseline, with_nuisance
@@ -90,12 +89,13 @@ def evaluate(
     nuisance : {"auto"} or None
         ``"auto"`` adds to a source in time what its presentation table says whatever the stimuli mean, such as word rate, onsets and the
         position in the run, as a band with its own penalty (:class:`BandedRidge`), and reports what each of the two explains alone,
-        ``unique`` (band, neuroid), in R².
+        ``unique`` (band, neuroid), in R². Controls have it beside them too, but for the time of each row alone.
     controls : {"auto", "none"}, sequence of str, or dict of DataArray
         What else is scored, in the source's place: features that are ``"constant"``; a ``"random-projection"`` of which stimulus it is,
         as wide as the source; the real source with the target's stimuli ``"shuffled"``, or, for presentations in time (with
-        ``onset_s``), each run ``"shifted"`` in a circle; and ``"autocorrelation"``, the time of each row alone. Names choose among them;
-        a dict adds responses of one's own, such as those of :func:`brainalign.controls` (pixels, an untrained network).
+        ``onset_s``), each run ``"shifted"`` in a circle; and ``"autocorrelation"``, the time of each row alone, as bumps along its run that
+        are as wide as the gap of the folds. Names choose among them; a dict adds responses of one's own, such as those of
+        :func:`brainalign.controls` (pixels, an untrained network).
     n_permutations : int
         Fit and score this often with the target's rows moved, and add p-values; 1,000 or more for a claim.
     null : {"auto", "exchange", "shift", "runs"}
@@ -205,13 +205,19 @@ def score_systems(source: Any, target: Any, asked: Asked) -> xr.Dataset:
     Dataset
         For a single pair with permutations also ``null_score`` (permutation, neuroid[, time]).
     """
-    return _over_systems(source, target, partial(_one_pair, asked=asked))
-
-
-def _over_systems(source: Any, target: Any, score: Callable[[Any, Any], xr.Dataset]) -> xr.Dataset:
     if isinstance(source, Mapping):
-        parts = {str(name): _without_nulls(_over_systems(x, target, score)) for name, x in source.items()}
-        return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))))
+        return _join_sources({name: score_systems(x, target, asked) for name, x in source.items()})
+    if isinstance(target, Mapping):  # people who saw the same stimuli share what is made of the source
+        asked = replace(asked, model=keeping_sources(_as_chain(asked.model, decoding=False)))
+    return _over_targets(source, target, partial(_one_pair, asked=asked))
+
+
+def _join_sources(parts: Mapping[Any, xr.Dataset]) -> xr.Dataset:
+    parts = {str(name): _without_nulls(part) for name, part in parts.items()}
+    return join_results(parts, "source", xr.Variable("source", as_labels(list(parts))))
+
+
+def _over_targets(source: Any, target: Any, score: Callable[[Any, Any], xr.Dataset]) -> xr.Dataset:
     if not isinstance(target, Mapping):
         return score(source, target)
     return join_results({str(name): _without_nulls(score(source, x)) for name, x in target.items()}, "target", "neuroid")
@@ -263,8 +269,7 @@ def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) 
     shared = replace(asked, model=keeping_sources(_as_chain(asked.model, isinstance(target, str))))
     settled = {(a, b): settle(x, y, shared) for a, x in sources.items() for b, y in targets.items()}
     for one in settled.values():
-        # a nuisance band has a penalty of its own, and candidates for the two are refined for all targets together
-        refuse_joint(one.model if asked.nuisance is None else chain(BandedRidge()), tiles_of(targets))
+        refuse_joint(one.model, tiles_of(targets))
 
     def score(a: Any, b: Any, x: xr.DataArray, tile: Any, ceiling: Any) -> xr.Dataset:
         return _one_pair(x, tile, replace(settled[a, b], ceiling=ceiling, progress=False))
@@ -282,8 +287,9 @@ def _in_store(source: Any, target: Any, asked: Asked, store: Any, resume: bool) 
                 parts, {a: x.compute for a, x in sources.items()}, targets, score, ceiling=asked.ceiling, seed=asked.random_state,
                 progress=asked.progress,
             )  # fmt: skip
-            names = ({name: name for name in x} if isinstance(x, Mapping) else "" for x in (source, target))
-            parts.finish(_without_nulls(_over_systems(*names, whole)))
+            names = {name: name for name in target} if isinstance(target, Mapping) else ""
+            each = {name: _over_targets(name, names, whole) for name in sources}
+            parts.finish(_without_nulls(_join_sources(each) if isinstance(source, Mapping) else each[""]))
         return parts.result
 
 
@@ -297,14 +303,15 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     decoding = isinstance(target, str)
     target = labels_as_target(source, target) if decoding else validate(target, name="target")
     model = _as_chain(asked.model, decoding)
-    model = keeping_sources(model) if asked.n_permutations else model
+    again = asked.n_permutations or not {"shuffled", "shifted"}.isdisjoint(asked.controls.names)  # the same source, other targets
     metric, repeats = _check(asked, model)
     seed = check_random_state(asked.random_state, owner="evaluate")
     timed = borrow_times(target.compute(), source)  # read once, for all controls
     null = choose_null(asked.null, timed) if asked.n_permutations else None
     folds = folds_of(timed, asked.cv, asked.groups, owner="evaluate", random_state=seed)
     beside = None if asked.nuisance is None else with_nuisance
-    both = pair(source, timed, model, folds, join=asked.join, repeats=repeats, time=asked.time, beside=beside)
+    kept = keeping_sources(model) if again else model
+    both = pair(source, timed, kept, folds, join=asked.join, repeats=repeats, time=asked.time, beside=beside)
     _refuse_single_rows(both, metric.name)
     out = score_pair(both, metric, n_bootstraps=asked.n_bootstraps, seed=seed, progress=asked.progress)
     run = partial(score_pair, metric=metric)
@@ -317,7 +324,8 @@ def _one_pair(source: xr.DataArray, target: Any, asked: Asked) -> xr.Dataset:
     if asked.n_refits:
         out["score_refit"] = (("refit", *out.score.dims), refit_scores(both, lambda x: run(x).score.values, asked.n_refits, seed))
     if asked.controls:
-        pair_of = partial(pair, target=timed, model=model, folds=folds, join=asked.join, repeats=repeats, time=asked.time)
+        options = {"join": asked.join, "repeats": repeats, "time": asked.time, "beside": beside}
+        pair_of = partial(pair, target=timed, model=model, folds=folds, **options)
         out = with_controls(out, asked.controls, both, source, mapping=model.steps[-1], pair_of=pair_of, score=run, seed=seed)
     if asked.nuisance is not None:
         out = unique_variance(out, both)

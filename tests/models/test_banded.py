@@ -54,6 +54,17 @@ def test_labels_of_features_do_as_well_as_a_coordinate(sides):
     assert by_layer.bands_.tolist() == ["l1"]
 
 
+def test_candidates_that_are_given_are_compared_for_each_target_by_itself(sides):
+    source, target = sides
+    model = ba.BandedRidge(candidates=[[0.0, 1.0], [0.5, 0.5], [0.9, 0.1], [1.0, 0.0]])
+    assert (model.separate_targets, ba.BandedRidge().separate_targets) == (True, False)
+    together = clone(model).fit(source, target)
+    for k in range(4):
+        alone = clone(model).fit(source, target[:, [k]])
+        np.testing.assert_array_equal(alone.band_weights_[:, 0], together.band_weights_[:, k])
+        np.testing.assert_allclose(alone.coef_[:, 0], together.coef_[:, k], atol=1e-6)
+
+
 def test_bands_that_are_interleaved_are_sorted_out(sides):
     source, target = sides
     order = np.random.default_rng(0).permutation(source.sizes["neuroid"])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError
+from brainalign.scores import tiled
 
 
 def story(seed=0, n_volumes=240, meaning=1.0, rate=1.0):
@@ -40,6 +41,10 @@ def test_what_the_rate_explains_is_not_unique_to_the_embeddings():
     assert float(features[0]) < 0.03
     assert float(features[1]) > 0.15
     assert (out.score > plain.score - 0.02).all()
+    rate = out.score_control.sel(
+        control="random-projection"
+    )  # beside controls too, or the score would be ahead of them by the rate
+    assert rate[0] > 0.5
     assert "autocorrelation" in out.control.values
 
 
@@ -71,3 +76,20 @@ def test_what_cannot_have_a_band_beside_it_is_named():
     ]:
         with pytest.raises(ParameterError, match=what):
             ba.evaluate(words, bold, model=model, cv=3, nuisance="auto")
+
+
+def test_weights_beside_a_nuisance_are_compared_for_each_target_by_itself(tmp_path, monkeypatch):
+    words, bold = story(n_volumes=60)
+    options = {"cv": 2, "nuisance": "auto", "controls": "none", "random_state": 0}
+    steps, plain, weights = (ba.WordsToVolumes("sum"), ba.Delay([2])), ba.Ridge([1.0, 100.0], cv=2), np.linspace(0, 1, 17)
+    rows = ba.BandedRidge(plain.alphas, cv=2, candidates=np.column_stack([weights, 1 - weights]))
+    together, given = (ba.evaluate(words, bold, model=ba.chain(*steps, last), **options) for last in (plain, rows))
+    monkeypatch.setattr(tiled, "TILE_BYTES", 1)
+    monkeypatch.setattr(tiled, "_LEAST_COLUMNS", 1)
+    apart = ba.evaluate(words, bold, model=ba.chain(*steps, plain), **options, store=tmp_path)
+    assert len(tiled.tiles_of({"": bold})) == 2
+    for name in ("score", "unique"):
+        np.testing.assert_array_equal(given[name], together[name])
+        np.testing.assert_allclose(apart[name], together[name], atol=1e-6)
+    with pytest.raises(CapabilityError, match=r"BandedRidge, .* learns from all targets together"):
+        ba.evaluate(words, bold, model=ba.chain(*steps, ba.BandedRidge()), **options, store=tmp_path / "other")

@@ -1,9 +1,11 @@
 """Controls run unasked, score what they should, and are named when they cannot run."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 import brainalign as ba
 from brainalign.core.errors import AlignmentError, ParameterError
@@ -14,6 +16,16 @@ FIXED = ba.Ridge(alphas=[1.0, 100.0], cv=3)
 @pytest.fixture(scope="module")
 def study():
     return ba.simulate(n_stimuli=90, n_neuroids=6, n_repeats=2, random_state=0)
+
+
+class Watched(ba.Ridge):
+    """Ridge regression that notes how many features it was fitted to."""
+
+    widths: ClassVar[list[int]] = []
+
+    def fit(self, X, Y):
+        self.widths.append(X.shape[1])
+        return super().fit(X, Y)
 
 
 def timed_pair(n=120, runs=3, phi=0.9, seed=0):
@@ -82,6 +94,24 @@ def test_slow_noise_is_caught_by_the_controls_of_time():
     leaky = ba.evaluate(x, y, model=FIXED, cv=folds, random_state=0)
     assert (leaky.score_control.sel(control="autocorrelation") > 0.6).all()  # neighbours of each test row were trained on
     assert (leaky.score_minus_best_control < 0).all()
+
+
+def test_time_alone_reaches_over_the_gap_of_blocks_and_has_nothing_to_learn_of_runs_held_out_whole():
+    """Bumps of two rows lay between training and test rows of the default folds, and slow drifts passed for nothing."""
+    _, y = timed_pair(n=300, runs=1)
+    rng = np.random.default_rng(0)
+    drift = gaussian_filter1d(rng.normal(size=(400, 40)), 10, axis=0)[50:-50]  # over 20 s
+    drift += 0.5 * drift.std(axis=0) * rng.normal(size=drift.shape)
+    slow = ba.responses(
+        drift, stimulus_id=y.stimulus_id.values, neuroid_id=np.arange(40), modality="fmri", system="s", onset_s=y.onset_s.values
+    )
+    blocks = ba.split(slow, n_splits=5)
+    out = ba.evaluate(y, slow, cv=blocks, controls=["autocorrelation"], random_state=0)
+    assert (blocks.gap_s, float(out.score_control.mean()) > 0.2) == (10.0, True)
+    x, y = timed_pair()
+    Watched.widths.clear()
+    out = ba.evaluate(x, y, model=Watched(alphas=[1.0]), cv=3, controls=["autocorrelation"], random_state=0)
+    assert (Watched.widths, bool(np.isnan(out.score_control).all())) == ([8] * 3 + [3] * 3, True)  # one bump a run
 
 
 def test_a_layer_is_controlled_by_the_same_layer(study):

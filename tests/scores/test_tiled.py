@@ -129,6 +129,18 @@ def test_each_source_is_decomposed_once_for_all_tiles_and_permutations(study, tm
     assert len(made) == 3
 
 
+def test_people_and_shuffled_stimuli_share_what_is_made_of_the_source(study, monkeypatch):
+    people = {"one": study.fmri[:, ::2], "two": study.fmri[:, :10].assign_coords(system=("neuroid", ["two"] * 10))}
+    some = {"model": FIXED, "cv": 2, "controls": ["shuffled"], "random_state": 0}
+    each = [ba.evaluate(study.network, x, **some) for x in people.values()]
+    made = []
+    monkeypatch.setattr(ridge, "ridge_source", lambda *a, **k: made.append(1) or ridge_source(*a, **k))
+    both = ba.evaluate(study.network, people, **some)
+    assert len(made) == 2  # one a fold
+    for name in ("score", "score_by_fold", "score_control"):
+        np.testing.assert_array_equal(both[name], np.concatenate([one[name].values for one in each], axis=-1))
+
+
 def test_systems_on_both_sides_and_time_in_the_target(study, tmp_path):
     brains = {"one": study.fmri[:, ::2], "two": study.fmri[:, :10].assign_coords(system=("neuroid", ["two"] * 10))}
     layers = {name: study.network[:, study.network.layer.values == name] for name in ("layer1", "layer2")}
