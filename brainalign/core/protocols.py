@@ -60,7 +60,8 @@ class Piece:
     Attributes
     ----------
     inputs : torch.Tensor, (batch, ...)
-        Pixels, samples or token embeddings: what gradients are taken with respect to.
+        Pixels, samples or token embeddings: what gradients are taken with respect to. Token ids have none: behind them layers are
+        altered all the same.
     forward : callable
         ``inputs`` to a tensor (row, neuroid), differentiable. It also takes several copies of the inputs, stacked along the batch,
         each of them altered or not, and returns the rows of each, (copy * row, neuroid).

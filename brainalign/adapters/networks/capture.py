@@ -361,7 +361,7 @@ def check_finite(inputs: torch.Tensor, rows: np.ndarray[Any, Any], system: str) 
     ------
     SchemaError
     """
-    bad = ~torch.isfinite(inputs).flatten(1).all(dim=1).cpu().numpy()
+    bad = ~torch.isfinite(inputs).reshape(len(inputs), -1).all(dim=1).cpu().numpy()
     if bad.any():
         raise SchemaError(
             f"{system!r} got NaN or infinite values at {int(bad.sum())} of {len(rows)} presentations, {preview(np.asarray(rows)[bad])}. "

@@ -233,7 +233,7 @@ class TorchResponder(Inside, Untrainable):
         return {name: value.float().cpu().numpy() for name, value in found.items()}
 
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
-        """Return differentiable pieces of up to 16 stimuli each, made on demand.
+        """Return pieces of up to 32 stimuli each, made on demand.
 
         Parameters
         ----------
@@ -244,12 +244,11 @@ class TorchResponder(Inside, Untrainable):
         Returns
         -------
         sequence of Piece
-            Inputs are the preprocessed batch; every input makes its own row.
+            Inputs are the preprocessed batch; every input makes its own row. They are differentiable unless they are integers, such as
+            token ids.
 
         Raises
         ------
-        CapabilityError
-            The preprocessed batch is not continuous.
         SchemaError
             It has NaN or infinite values.
         """
@@ -259,11 +258,6 @@ class TorchResponder(Inside, Untrainable):
 
     def _piece(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any]) -> Piece:
         inputs = self._batch(stimuli, rows)
-        if not inputs.is_floating_point():
-            raise CapabilityError(
-                f"TorchResponder {self.system!r} takes {inputs.dtype} input, which has no gradient. Expected a continuous batch from "
-                "`preprocess`: pixels, samples or embeddings."
-            )
         check_finite(inputs, rows, self.system)
         dims = _DIMS.get(inputs.ndim - 1, tuple(f"axis_{i}" for i in range(inputs.ndim - 1)))
         return Piece(inputs, self._forward, rows, None, dims)

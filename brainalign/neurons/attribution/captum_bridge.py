@@ -14,6 +14,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.attribution.inputs import check_continuous
 
 
 class NeuroidModule(torch.nn.Module):
@@ -114,6 +115,7 @@ def captum_forward(
             "out of the chain; `ba.attribute` takes all of these."
         )
     inputs = torch.cat([piece.inputs.detach() for piece in pieces])
+    check_continuous(inputs, owner="captum_forward")
     return NeuroidModule(_network_of(responder), pieces[0].forward, torch.as_tensor(columns)), inputs
 
 

@@ -18,6 +18,7 @@ from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import cosines, kendall_tau_b, relative_changes, top_overlap
 from brainalign.neurons.attribution.attribute import attribute
+from brainalign.neurons.attribution.inputs import check_continuous
 
 
 def stability(
@@ -112,6 +113,7 @@ def _moved(responder: Any, radius: float, seed: Sequence[int]) -> Any:
     other, pieces = copy.copy(responder), responder.pieces
 
     def move(number: int, piece: Piece) -> Piece:
+        check_continuous(piece.inputs, owner="stability")
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([*seed, number]).generate_state(1)[0]))
         step = (2 * torch.rand(piece.inputs.shape, generator=generator, dtype=torch.float64) - 1) * radius
         if piece.parts is not None:
