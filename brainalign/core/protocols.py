@@ -25,7 +25,8 @@ class Responder(Protocol):
     modality : str
         One of :data:`brainalign.core.schema.MODALITIES`.
     deterministic : bool
-        A second presentation gives the same response.
+        A second presentation gives the same response. Where it need not, a method ``seeded()`` may return the same responder with its seed
+        drawn, an int in ``random_state``: verbs ask for it first, and keep the seed in the provenance.
     """
 
     system: str

@@ -208,14 +208,12 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 
 
 @contextmanager
-def recording(model: torch.nn.Module, *, dropout: bool = False) -> Iterator[None]:
+def recording(model: torch.nn.Module) -> Iterator[None]:
     """Put a model to evaluation mode and restore the mode of every module afterwards.
 
     Parameters
     ----------
     model : Module
-    dropout : bool
-        Leave dropout on.
 
     Yields
     ------
@@ -223,27 +221,11 @@ def recording(model: torch.nn.Module, *, dropout: bool = False) -> Iterator[None
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    for module in active_dropout(model) if dropout else ():
-        module.training = True
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-
-
-def active_dropout(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the modules that drop units at random in training mode.
-
-    Parameters
-    ----------
-    model : Module
-
-    Returns
-    -------
-    list of Module
-    """
-    return [m for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
 
 
 def flatten(value: torch.Tensor, columns: np.ndarray[Any, Any] | None) -> torch.Tensor:

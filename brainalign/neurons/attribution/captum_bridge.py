@@ -12,6 +12,7 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError, require
 from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder
+from brainalign.core.provenance import seeded
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.inputs import check_continuous
@@ -100,7 +101,7 @@ def captum_forward(
             f"captum_forward got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a TorchResponder, a "
             "TransformersResponder or what `ba.readout` returns."
         )
-    stimuli = as_stimuli(stimuli)
+    responder, stimuli = seeded(responder), as_stimuli(stimuli)
     columns, _ = find_neuroids(responder.neuroids(stimuli), neuroid, owner="captum_forward")
     rows = np.arange(len(responder.presentations(stimuli))) if presentations is None else np.unique(presentations)
     pieces = list(responder.pieces(stimuli, rows))

@@ -14,7 +14,7 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.protocols import DifferentiableResponder, Piece
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import seeded, write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import cosines, kendall_tau_b, relative_changes, top_overlap
 from brainalign.neurons.attribution.attribute import attribute
@@ -85,7 +85,7 @@ def stability(
         raise CapabilityError(
             f"stability got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients, whose inputs can be moved."
         )
-    first = by(responder, stimuli, **options)
+    first = by(responder := seeded(responder), stimuli, **options)
     before = _flat(first)
     worst = {"score": np.full(before.shape[:2], np.inf)}
     worst |= {"kendall": worst["score"].copy(), "top_overlap": worst["score"].copy(), "sensitivity": -worst["score"]}

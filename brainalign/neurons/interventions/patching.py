@@ -15,7 +15,7 @@ import xarray as xr
 from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.protocols import Features, InnerResponder, Piece
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import described, seeded, write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
 from brainalign.engine.attribution import NoGradient, check_gradient
@@ -125,7 +125,7 @@ def patch(
     check_choice("estimator", estimator, ESTIMATORS, owner="patch")
     check_choice("direction", direction, DIRECTIONS, owner="patch")
     check_number("n_steps", n_steps, owner="patch", low=1, integer=True)
-    responder = check_inner(responder, owner="patch")
+    responder = seeded(check_inner(responder, owner="patch"))
     chance = None
     if null is not None:
         chance = Null(null, n_nulls, check_random_state(random_state, owner="patch"), responder, clean, target, neuroid)
@@ -155,7 +155,7 @@ def patch(
     if estimator == "relp":
         params["rules"] = list(rules)
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    out = write_step(out, "patch", params={**params, "responder": responder.fingerprint()}, inputs=inputs)
+    out = write_step(out, "patch", params=params | described(responder), inputs=inputs)
     if chance is None:
         return out
     again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, estimator=estimator, direction=direction, n_steps=n_steps, rules=rules,

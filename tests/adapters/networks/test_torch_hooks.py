@@ -155,6 +155,14 @@ def test_dropout_left_on_is_not_deterministic(convnet, pixels):
     assert not np.array_equal(one["5"], two["5"])
     assert np.array_equal(one["1"], two["1"])
     assert TorchResponder(convnet[:2], system="net", dropout=True).deterministic
+    same = [
+        TorchResponder(convnet, system="net", dropout=True, random_state=1).respond(pixels, slice(0, 7))["5"] for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*same)
+    seeded = noisy.seeded()
+    assert seeded.seeded().random_state == seeded.at("5").random_state == seeded.random_state
+    assert len({still.fingerprint(), noisy.fingerprint(), seeded.fingerprint(), noisy.seeded().fingerprint()}) == 4
+    assert still.seeded() is still
     assert not TorchResponder(convnet, system="net", deterministic=False).deterministic
 
 
