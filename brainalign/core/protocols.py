@@ -126,7 +126,7 @@ class InnerResponder(DifferentiableResponder, Protocol):
     """
 
     @abstractmethod
-    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+    def inner_layers(self, layers: str | Sequence[str] = "**") -> list[str]:
         """Return the names of the inner layers that match names or globs."""
 
     @abstractmethod

@@ -86,13 +86,14 @@ class Inside:
         """
         return presentation_table(stimuli)
 
-    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+    def inner_layers(self, layers: str | Sequence[str] = "**") -> list[str]:
         """Return the names of the inner layers that match.
 
         Parameters
         ----------
         layers : str or sequence of str
-            Names or globs, of the responder's layers of every kind or of modules; ``"relu#2"`` is the second call of a module.
+            Names or globs, of the responder's layers of a kind (of a stock transformer ``"h.*"``, ``"heads.*"``, ``"mlp.*"``) or of
+            modules; ``"relu#2"`` is the second call of a module. Default: all modules.
 
         Returns
         -------

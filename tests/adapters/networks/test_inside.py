@@ -113,6 +113,7 @@ def test_a_readout_is_altered_through_its_backbone_with_every_chain(net, stimuli
     assert isinstance(voxel, InnerResponder)
     assert isinstance(net, InnerResponder)
     assert voxel.inner_layers("act*") == ["act"]
+    assert voxel.inner_layers() == [name for name, _ in voxel.backbone.model.named_modules() if name]
     with voxel.altering({"act": torch.zeros_like}):
         expected = voxel.respond(table, slice(0, 5))["readout"]
     pieces = list(voxel.pieces(table))
