@@ -46,7 +46,7 @@ def drawing(model: torch.nn.Module, seed: int, device: torch.device, *, dropout:
     Parameters
     ----------
     model : Module
-        In evaluation mode.
+        Which the pass puts to evaluation mode.
     seed : int
     device : device
         Where it runs.

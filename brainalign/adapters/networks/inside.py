@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from brainalign.adapters.networks.capture import Tap, first_tensor, map_coords, select
+from brainalign.adapters.networks.capture import Tap, check_hookable, first_tensor, map_coords, select
 from brainalign.core.errors import ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import check_number
 from brainalign.core.tables import presentation_table
@@ -247,11 +247,7 @@ def hooked(model: torch.nn.Module, changes: Sequence[tuple[Tap, Change]], begin:
 
 
 def _attach(tap: Tap, change: Change, calls: Counter[str], reached: Counter[str]) -> Any:
-    if isinstance(tap.module, torch.jit.ScriptModule):
-        raise UnsupportedModuleError(
-            f"The layer {tap.name!r} is a {type(tap.module).__name__}, whose inner values no hook can reach. Expected a module of eager "
-            "PyTorch: build the network from its source and load the weights."
-        )
+    check_hookable(tap)
 
     def see(value: Any) -> Any:
         calls[tap.name] += 1

@@ -21,7 +21,6 @@ from brainalign.adapters.networks.capture import (
     flatten,
     map_coords,
     pick,
-    recording,
 )
 from brainalign.adapters.networks.checkpoints import load_checkpoint
 from brainalign.adapters.networks.draws import active_dropout, drawing, spawn
@@ -311,8 +310,8 @@ class TorchResponder(Inside, Untrainable):
             return keep(tap, value)
 
         drawn = drawing(self.model, seed, self.device, dropout=self._dropout, alike=alike) if self._is_random else nullcontext()
-        with recording(self.model), drawn:
-            return capture(lambda: self.model(batch), self._taps, checked)
+        with drawn:
+            return capture(self.model, lambda: self.model(batch), self._taps, checked)
 
     def _keep(self, tap: Tap, value: torch.Tensor) -> torch.Tensor:
         return flatten(value, self._columns)

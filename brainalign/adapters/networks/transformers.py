@@ -329,7 +329,7 @@ class TransformersResponder(Inside, Untrainable):
         return keep
 
     def _run(self, feed: Feed, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
-        return capture(lambda: self.model(**feed.arguments), self._taps, keep)
+        return capture(self.model, lambda: self.model(**feed.arguments), self._taps, keep)
 
     def _layer_taps(self, name: str) -> list[Tap]:
         return hub.named_taps(self._network, name)

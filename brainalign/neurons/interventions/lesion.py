@@ -52,7 +52,8 @@ def lesion(
         What the network sees; or the responses that the mapping reads.
     units : mapping, or sequence of str
         ``{layer: numbers}`` or ``{region: ids}``, None for all of one; or addresses ``"layer1/17"``, ``"V4/17"``. A unit of a network is
-        taken out at all its places and tokens.
+        taken out at all its places and tokens; of a module that is called several times, in the call that is named: ``"relu"`` is the
+        first, ``"relu#2"`` the second.
     by : str, optional
         Another coordinate that tells units apart: ``"head"``, ``"token"``, ``"channel"`` ...
     mode : {"zero", "mean", "resample", "swap", "noise", "dampen"}

@@ -169,6 +169,10 @@ def test_a_compiled_module_is_refused(stimuli):
     with pytest.raises(UnsupportedModuleError, match=r"'0' is a RecursiveScriptModule.*eager"), net.reading(["0"]):
         pass
     assert not net.model._forward_pre_hooks
+    both = torch.nn.Sequential(torch.nn.Linear(6, 6), scripted)
+    with pytest.raises(UnsupportedModuleError, match=r"'1' is a RecursiveScriptModule"):
+        ba.TorchResponder(both, ["0", "1"], system="net").respond(stimuli, slice(0, 1))
+    assert not both[0]._forward_hooks
 
 
 def test_one_tensor_of_any_output_is_exchanged():
