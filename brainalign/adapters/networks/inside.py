@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 from brainalign.adapters.networks.capture import Tap, check_hookable, first_tensor, map_coords, select
+from brainalign.adapters.networks.weights import describe_callable
 from brainalign.core.errors import ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import check_number
 from brainalign.core.tables import presentation_table
@@ -35,10 +36,13 @@ class Copies:
     ----------
     n : int
     made : bool
+    changes : list of (str, callable)
+        What alters layers now.
     """
 
     n: int = 1
     made: bool = False
+    changes: list[tuple[str, Change]] = field(default_factory=list)
 
     def split(self, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the value of each copy, (row, ...); before they part, the same for all.
@@ -181,7 +185,8 @@ class Inside:
         def begin() -> None:
             state.made = False
 
-        state.n = copies if copies > 1 else before
+        state.n, n_changes = copies if copies > 1 else before, len(state.changes)
+        state.changes += changes.items()
         try:
             with hooked(self.model, pairs, begin) as reached:
                 yield
@@ -190,6 +195,11 @@ class Inside:
                     raise UnsupportedModuleError(_not_reached(tap.name, "cannot be altered", type(tap.module).__name__))
         finally:
             state.n, state.made = before, False
+            del state.changes[n_changes:]
+
+    def _altered(self) -> list[str]:
+        """Return what alters layers now, for the fingerprint: an altered network is not the one that is stored."""
+        return [f"{name} {describe_callable(change)}" for name, change in self._copies.changes]
 
     def _inner_taps(self, names: Sequence[str]) -> list[Tap]:
         owner = type(self).__name__

@@ -192,9 +192,8 @@ class TorchResponder(Inside, Untrainable):
         options = f"{self._dtype} dropout={self._dropout} eval"
         if self._is_random and isinstance(self.random_state, int):
             options += f" {self.random_state}"
-        return digest(
-            self._weights(), stable_repr(self.model), *self.layers, columns, describe_callable(self._preprocess), options
-        )
+        network = self._weights(), stable_repr(self.model), *self.layers, columns
+        return digest(*network, describe_callable(self._preprocess), options, *self._altered())
 
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return the coordinates of the neuroids by layer, found by one pass of the first stimulus.

@@ -162,6 +162,19 @@ def test_bad_changes_and_addresses_are_refused(net, stimuli):
         pass
 
 
+def test_a_network_is_another_while_it_is_altered(stimuli, tmp_path):
+    net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh()), "1", system="net")
+    whole, store = net.fingerprint(), tmp_path / "study.zarr"
+    intact = ba.record(net, stimuli, store=store, progress=False).values
+    for scale in (0.0, 2.0):
+        with net.altering({"0": lambda value, scale=scale: scale * value}):
+            altered, again = ba.record(net, stimuli, store=store, progress=False), net.at("1").fingerprint()
+            assert not np.allclose(altered, intact)
+            assert again == net.fingerprint() != whole
+    assert net.fingerprint() == whole
+    np.testing.assert_array_equal(ba.record(net, stimuli, store=store, progress=False), intact)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_module_is_refused(stimuli):
     scripted = torch.jit.script(torch.nn.Linear(6, 5))
