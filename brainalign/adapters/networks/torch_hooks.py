@@ -53,7 +53,8 @@ class TorchResponder(Inside, Untrainable):
         Whose responses these are (``"resnet50"``).
     preprocess : callable, optional
         From the content of some stimuli (a list of images (y, x, channel) uint8 or of texts, or an array (stimulus, ...))
-        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float.
+        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float. Token ids in an
+        array stay integers with ``preprocess=torch.as_tensor``.
     device : {"cpu", "cuda", "auto"}, optional
         Default: where the model is. Otherwise the model is moved there.
     dtype : str, optional
