@@ -25,7 +25,8 @@ class Responder(Protocol):
     modality : str
         One of :data:`brainalign.core.schema.MODALITIES`.
     deterministic : bool
-        A second presentation gives the same response.
+        A second presentation gives the same response. Where it need not, a method ``seeded()`` may return the same responder with its seed
+        drawn, an int in ``random_state``: verbs ask for it first, and keep the seed in the provenance.
     """
 
     system: str
@@ -60,7 +61,8 @@ class Piece:
     Attributes
     ----------
     inputs : torch.Tensor, (batch, ...)
-        Pixels, samples or token embeddings: what gradients are taken with respect to.
+        Pixels, samples or token embeddings: what gradients are taken with respect to. Token ids have none: behind them layers are
+        altered all the same.
     forward : callable
         ``inputs`` to a tensor (row, neuroid), differentiable. It also takes several copies of the inputs, stacked along the batch,
         each of them altered or not, and returns the rows of each, (copy * row, neuroid).
@@ -124,7 +126,7 @@ class InnerResponder(DifferentiableResponder, Protocol):
     """
 
     @abstractmethod
-    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+    def inner_layers(self, layers: str | Sequence[str] = "**") -> list[str]:
         """Return the names of the inner layers that match names or globs."""
 
     @abstractmethod

@@ -199,6 +199,36 @@ def write_step(
     return out
 
 
+def seeded(responder: Any) -> Any:
+    """Return a responder that draws the same whenever it is asked, where it can be had: then ``random_state`` is its seed.
+
+    Parameters
+    ----------
+    responder : Responder
+
+    Returns
+    -------
+    Responder
+    """
+    return responder.seeded() if hasattr(responder, "seeded") else responder
+
+
+def described(responder: Any) -> dict[str, Any]:
+    """Return what provenance says of a responder.
+
+    Parameters
+    ----------
+    responder : Responder
+
+    Returns
+    -------
+    dict
+        ``responder``, its fingerprint; and ``responder_random_state``, the seed of what it draws, or its weights were drawn from.
+    """
+    seed = getattr(responder, "random_state", None)
+    return {"responder": responder.fingerprint()} | ({"responder_random_state": seed} if isinstance(seed, int) else {})
+
+
 def provenance(x: xr.DataArray | xr.Dataset, *, verify: bool | None = None) -> Provenance:
     """Say where ``x`` comes from, and whether its values were altered since.
 

@@ -9,6 +9,8 @@ array in an HDF5 file.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -205,3 +207,30 @@ def numbered(labels: Any, name: str, dim: str) -> tuple[np.ndarray[Any, Any], np
             f"{lost.size} of {len(codes)} {dim}s have no `{name}`, first {preview(lost)}. Expected one for each: drop them, or name them."
         )
     return codes, np.asarray(names)
+
+
+def positions_of(wanted: Mapping[str, Any], among: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+    """Return where neuroids are among others: by ``neuroid_id``, and by system, layer and region where ids alone do not tell.
+
+    Parameters
+    ----------
+    wanted, among : mapping of str to array_like, (neuroid,)
+        Coordinates of neuroids.
+
+    Returns
+    -------
+    ndarray of int64, (neuroid,)
+        -1: nowhere, or no telling which of several.
+
+    Examples
+    --------
+    >>> wanted, among = ({"neuroid_id": [0, 0], "region": names} for names in (["V4", "V1"], ["V1", "V4"]))
+    >>> positions_of(wanted, among).tolist(), positions_of(wanted, {"neuroid_id": [1, 0]}).tolist()
+    ([1, 0], [-1, -1])
+    """
+    names = ["neuroid_id"]
+    if any(len(set(map(str, side["neuroid_id"]))) < len(side["neuroid_id"]) for side in (wanted, among)):
+        names += [name for name in ("system", "layer", "region") if name in wanted and name in among]
+    own, others = (list(zip(*(map(str, side[name]) for name in names), strict=True)) for side in (wanted, among))
+    position, often = {row: i for i, row in enumerate(others)}, Counter(own) | Counter(others)
+    return np.array([position.get(row, -1) if often[row] == 1 else -1 for row in own], dtype=np.int64)

@@ -14,7 +14,7 @@ from brainalign.core.errors import CapabilityError, SchemaError
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Responder
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import described, seeded, write_step
 from brainalign.core.responses import responses
 from brainalign.core.schema import STRING, as_labels
 from brainalign.core.tables import validate_stimuli
@@ -44,7 +44,8 @@ def record(
         A study, made where there is none. Each batch is written as soon as it is there, so memory does not grow with the number
         of stimuli; a recording that was interrupted, even killed, continues at the next call; a finished one is opened again
         without running the responder. Where the weights, the preprocessing, the stimuli, the batches or the versions of
-        brainalign, torch or transformers are others, it is recorded anew, and the log says so.
+        brainalign, torch or transformers are others, it is recorded anew, and the log says so. A responder that is random goes on
+        only with a seed (``random_state=`` of ``TorchResponder``).
     name : str, optional
         Name of the responses in the store; by default the responder's ``system``.
     batch_size : int
@@ -85,10 +86,10 @@ def record(
         )
     validate_stimuli(stimuli)
     check_number("batch_size", batch_size, owner="record", low=1, integer=True)
-    name = responder.system if name is None else name
+    name, responder = responder.system if name is None else name, seeded(responder)
     blocks = list(responder.blocks(stimuli, batch_size))
     template = _template(responder, stimuli, blocks)
-    params = {"system": responder.system, "responder": responder.fingerprint(), "batch_size": batch_size, "name": name}
+    params = {"system": responder.system, **described(responder), "batch_size": batch_size, "name": name}
     if getattr(responder, "checkpoint", None):
         params["checkpoint"] = responder.checkpoint
     run = partial(_run, responder, stimuli, blocks, template, progress)

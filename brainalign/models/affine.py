@@ -127,8 +127,8 @@ class Mixing:
         place = x.dtype, x.device
         if place not in self._cast:
             self._cast[place] = [_tensor(matrix).to(x) for matrix in self.matrices]
-        flat = x.reshape(len(x), -1)
-        return torch.cat([(matrix @ flat).reshape(-1, *x.shape[1:]) for matrix in self._cast[place]], dim=-1)
+        flat = x.flatten(1)  # of no rows too: a run without words
+        return torch.cat([(matrix @ flat).reshape(len(matrix), *x.shape[1:]) for matrix in self._cast[place]], dim=-1)
 
     def restrict(self, columns: np.ndarray[Any, Any]) -> tuple[Mixing, np.ndarray[Any, Any]]:
         """Return the mixing of some source rows only, and the output rows that they reach.

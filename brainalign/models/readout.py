@@ -23,7 +23,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import numbered
+from brainalign.core.tables import coords_of, numbered, positions_of
 from brainalign.features.chain import Chain, is_mixing
 from brainalign.features.mixing import table_of
 from brainalign.features.recorded import behind_recording
@@ -68,7 +68,7 @@ class Readout(Refittable):
         *steps, last = affine_steps(model)
         order = np.concatenate([columns for _, columns, _ in self._groups])
         self._affine = [*steps, last.take(torch.as_tensor(order))]
-        known = _inner_scores(mapping, len(order)) if scores is None else _given_scores(scores, coords["neuroid_id"])
+        known = _inner_scores(mapping, len(order)) if scores is None else _given_scores(scores, coords)
         self.scores = {name: values[order] for name, values in known.items()}
 
     def fingerprint(self) -> str:
@@ -175,7 +175,7 @@ class Readout(Refittable):
         constant = constant_piece(compose(cut)(torch.zeros(len(needed), width)), wanted)
         return Pieces(self.backbone.pieces(stimuli, needed), carry_on, constant)
 
-    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+    def inner_layers(self, layers: str | Sequence[str] = "**") -> list[str]:
         """Return the names of the backbone's inner layers that match.
 
         Parameters
@@ -380,16 +380,14 @@ def _inner_scores(mapping: Any, n: int) -> dict[str, np.ndarray[Any, Any]]:
     return {"mapping_score": np.broadcast_to(score, n)}
 
 
-def _given_scores(scores: Any, names: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+def _given_scores(scores: Any, coords: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
     """Return scores in the order of the targets; NaN for one that has none."""
     if not isinstance(scores, xr.Dataset) or "score" not in scores or scores["score"].dims != ("neuroid",):
         raise ParameterError(
             f"readout got scores of type {type(scores).__name__}. Expected a Dataset with `score` (neuroid), as `ba.evaluate` returns it for "
             "this model and its target."
         )
-    position = {str(name): i for i, name in enumerate(scores["neuroid_id"].values)}
-    at = np.array([position.get(str(name), -1) for name in names])
-    found = {}
+    at, found = positions_of(coords, coords_of(scores, "neuroid")), {}
     for name, label in (("score", "mapping_score"), ("p_value", "mapping_p_value"), ("ceiling", "ceiling")):
         if name in scores and scores[name].dims == ("neuroid",):
             found[label] = np.append(scores[name].values.astype(np.float64), np.nan)[at]

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from brainalign.core.errors import AlignmentError
 from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder
+from brainalign.core.provenance import seeded
 from brainalign.features.chain import Chain, chain
 
 
@@ -22,6 +23,20 @@ class Refittable:
     given: Chain
     scores: dict[str, Any]
     _rows: pd.DataFrame | None
+
+    @property
+    def random_state(self) -> Any:
+        """Seed of what the backbone draws, or was drawn from."""
+        return getattr(self.backbone, "random_state", None)
+
+    def seeded(self) -> Self:
+        """Return the same readout behind a backbone that draws the same whenever it is asked.
+
+        Returns
+        -------
+        Readout
+        """
+        return self.with_backbone(seeded(self.backbone))
 
     @property
     def separate_targets(self) -> bool:

@@ -79,7 +79,7 @@ def columns_of(ids: Sequence[str], addresses: Sequence[str], wanted: Any, *, own
             what = f"matches {len(found)} neuroids, {preview([addresses[i] for i in found])}" if found else "matches no neuroid"
             raise ParameterError(
                 f"{owner} got neuroid={item!r}, which {what}. Expected a neuroid_id such as {preview(ids)} or an address "
-                f"'group/id'.{did_you_mean(str(item), index)}"
+                f"'group/id'.{'' if found else did_you_mean(str(item), index)}"
             )
         columns.append(found[0])
     return np.array(columns)

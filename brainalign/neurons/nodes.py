@@ -134,7 +134,10 @@ def nodes_of(layer: str, coords: Mapping[str, np.ndarray[Any, Any]], by: Sequenc
 def _some(layer: str, names: Sequence[str], codes: Any, labels: Any, wanted: Any) -> tuple[Any, Any]:
     """Return codes and labels of the wanted nodes only, in their order."""
     chosen = np.atleast_1d(np.asarray(wanted)).astype(object)
-    at = pd.Index(labels[0]).get_indexer(chosen) if len(names) == 1 else np.full(len(chosen), -1)
+    at = np.full(len(chosen), -1)
+    if len(names) == 1:  # in an address a number is text, and so are the ids of many a recording
+        at, texts = pd.Index(labels[0]).get_indexer(chosen), pd.Index([str(label) for label in labels[0]])
+        at = np.where(at < 0, texts.get_indexer([str(value) for value in chosen]), at)
     if not len(chosen) or (at < 0).any() or len(np.unique(at)) < len(at):
         raise ParameterError(
             f"Got {preview(chosen[at < 0] if (at < 0).any() else chosen) or 'nothing'} of layer {layer!r}. Expected values of one coordinate, each once: "
@@ -142,7 +145,7 @@ def _some(layer: str, names: Sequence[str], codes: Any, labels: Any, wanted: Any
         )
     to = np.full(len(labels[0]), -1, dtype=np.int64)
     to[at] = np.arange(len(at))
-    return to[codes], [chosen]
+    return to[codes], [labels[0][at]]
 
 
 def check_rows(layer: str, value: torch.Tensor, n: int) -> None:

@@ -15,7 +15,7 @@ from brainalign.core.errors import AlignmentError, DegeneratePredictionWarning, 
 from brainalign.core.parameters import check_number, check_random_state, preview
 from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Responder
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import described, seeded, write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import content_of, validate_stimuli
 from brainalign.engine.correlate import correlation_matrix, ranks
@@ -95,6 +95,7 @@ def score_reconstructions(
     """
     seed = check_random_state(random_state, owner="score_reconstructions")
     check_number("n_permutations", n_permutations, owner="score_reconstructions", low=0, integer=True)
+    responder = None if responder is None else seeded(responder)
     ids = _stimuli_of(made)
     measures: dict[str, _Measure] = {}
     if content_of(made) == "text":
@@ -129,7 +130,7 @@ def score_reconstructions(
     if n_permutations:
         out["p_value"] = ("measure", p_values(scores[0], scores[1 + len(moved) :]))
         out.attrs["n_permutations"] = n_permutations
-    params = {"responder": None if responder is None else responder.fingerprint(), "n_permutations": n_permutations}
+    params = {"n_permutations": n_permutations, **({"responder": None} if responder is None else described(responder))}
     inputs = {"made": made} | ({"truth": truth} if isinstance(truth, xr.Dataset) else {})
     return write_step(out, "score_reconstructions", params=params, inputs=inputs, seed=seed)
 

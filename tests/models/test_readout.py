@@ -67,6 +67,27 @@ def test_equals_the_chain_and_its_pieces_add_up(timed, name):
     np.testing.assert_allclose(total, expected, atol=1e-5)
 
 
+def test_a_run_in_which_no_word_falls_is_what_the_chain_says_of_silence(timed):
+    layer, table, _, bold = timed
+    late = table.assign_coords(onset_s=table.onset_s + 100.0 * (table.run == "b"))
+    x = ba.record(layer, late, progress=False)
+    model = ba.chain(ba.WordsToVolumes("sum"), ba.Delay([0, 2]), ba.Ridge(alphas=[1.0])).fit(x, bold)
+    np.testing.assert_allclose(ba.record(ba.readout(layer, model), late, progress=False), model.predict(x), atol=1e-5)
+
+
+def test_scores_are_those_of_the_same_region(timed):
+    layer, table, features, _ = timed
+    regions = ["V1", "V4", "V4", "V1"]
+    brain = features[:, :4].drop_vars("layer").assign_coords(neuroid_id=("neuroid", [0, 0, 1, 1]), region=("neuroid", regions))
+    scores = (
+        brain[0].reset_coords(drop=True).to_dataset(name="score").assign_coords({k: brain[k] for k in ("neuroid_id", "region")})
+    )
+    scores["score"] = "neuroid", [0.1, 0.2, 0.3, 0.4]
+    voxels = ba.readout(layer, ba.Ridge(alphas=[1.0]).fit(features, brain), scores=scores[{"neuroid": [2, 0, 3, 1]}])
+    names = [f"{region}/{k}" for region, group in voxels.neuroids(table).items() for k in group["neuroid_id"]]
+    assert dict(zip(names, voxels.scores["mapping_score"], strict=True)) == {"V1/0": 0.1, "V4/0": 0.2, "V4/1": 0.3, "V1/1": 0.4}
+
+
 def test_without_mixing_rows_are_the_stimuli(timed):
     layer, table, features, _ = timed
     brain = ba.responses(features.values @ np.ones((5, 2)), stimulus_id=features.stimulus_id, neuroid_id=[0, 1], modality="meg",

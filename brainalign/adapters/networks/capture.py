@@ -44,14 +44,16 @@ class _AllSeen(BaseException):
 
 
 def capture(
-    run: Callable[[], object], taps: Sequence[Tap], keep: Callable[[Tap, torch.Tensor], torch.Tensor]
+    model: torch.nn.Module, run: Callable[[], object], taps: Sequence[Tap], keep: Callable[[Tap, torch.Tensor], torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """Run a forward pass up to the last wanted layer and return what was kept of each.
 
     Parameters
     ----------
+    model : Module
+        In evaluation mode meanwhile.
     run : callable
-        The forward pass; it ends early, so what it returns is not used.
+        Its forward pass; it ends early, so what it returns is not used.
     taps : sequence of Tap
     keep : callable
         What to keep of a raw value, at once: later modules may overwrite it in place.
@@ -76,9 +78,11 @@ def capture(
             if len(found) == len(taps):
                 raise _AllSeen
 
-    handles = [_hook(tap, see) for tap in taps]
+    handles: list[Any] = []
     try:
-        with whole_float32():
+        for tap in taps:
+            handles.append(_hook(tap, see))
+        with recording(model), whole_float32():
             run()
     except _AllSeen:
         pass
@@ -94,7 +98,26 @@ def capture(
     return {tap.name: found[tap.name] for tap in taps}
 
 
+def check_hookable(tap: Tap) -> None:
+    """Refuse a compiled module.
+
+    Parameters
+    ----------
+    tap : Tap
+
+    Raises
+    ------
+    UnsupportedModuleError
+    """
+    if isinstance(tap.module, torch.jit.ScriptModule):
+        raise UnsupportedModuleError(
+            f"The layer {tap.name!r} is a {type(tap.module).__name__}, whose inner values no hook can reach. Expected a module of eager "
+            "PyTorch: build the network from its source and load the weights."
+        )
+
+
 def _hook(tap: Tap, see: Callable[[Tap, Any], None]) -> Any:
+    check_hookable(tap)
     if tap.side == "output":
         return tap.module.register_forward_hook(lambda module, args, output: see(tap, output))
     return tap.module.register_forward_pre_hook(
@@ -208,14 +231,12 @@ def _match_parts(parts: list[str], patterns: list[str]) -> bool:
 
 
 @contextmanager
-def recording(model: torch.nn.Module, *, dropout: bool = False) -> Iterator[None]:
+def recording(model: torch.nn.Module) -> Iterator[None]:
     """Put a model to evaluation mode and restore the mode of every module afterwards.
 
     Parameters
     ----------
     model : Module
-    dropout : bool
-        Leave dropout on.
 
     Yields
     ------
@@ -223,27 +244,11 @@ def recording(model: torch.nn.Module, *, dropout: bool = False) -> Iterator[None
     """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    for module in active_dropout(model) if dropout else ():
-        module.training = True
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-
-
-def active_dropout(model: torch.nn.Module) -> list[torch.nn.Module]:
-    """Return the modules that drop units at random in training mode.
-
-    Parameters
-    ----------
-    model : Module
-
-    Returns
-    -------
-    list of Module
-    """
-    return [m for m in model.modules() if isinstance(m, torch.nn.modules.dropout._DropoutNd) and m.p > 0]
 
 
 def flatten(value: torch.Tensor, columns: np.ndarray[Any, Any] | None) -> torch.Tensor:
@@ -361,7 +366,7 @@ def check_finite(inputs: torch.Tensor, rows: np.ndarray[Any, Any], system: str) 
     ------
     SchemaError
     """
-    bad = ~torch.isfinite(inputs).flatten(1).all(dim=1).cpu().numpy()
+    bad = ~torch.isfinite(inputs).reshape(len(inputs), -1).all(dim=1).cpu().numpy()
     if bad.any():
         raise SchemaError(
             f"{system!r} got NaN or infinite values at {int(bad.sum())} of {len(rows)} presentations, {preview(np.asarray(rows)[bad])}. "

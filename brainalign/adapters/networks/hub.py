@@ -263,7 +263,7 @@ def is_bidirectional(network: Network) -> bool:
     ids = torch.tensor([[one, one, one], [one, one, other]], device=network.model.device)
     last = taps_of(network, "hidden")[-1:]
     with torch.inference_mode():
-        (hidden,) = capture(lambda: network.model(input_ids=ids), last, lambda tap, value: value.clone()).values()
+        (hidden,) = capture(network.model, lambda: network.model(input_ids=ids), last, lambda tap, value: value.clone()).values()
     return not torch.allclose(hidden[0, 0], hidden[1, 0], rtol=1e-4, atol=1e-6)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from brainalign.adapters.networks.capture import Tap, first_tensor, map_coords, select
+from brainalign.adapters.networks.capture import Tap, check_hookable, first_tensor, map_coords, select
+from brainalign.adapters.networks.weights import describe_callable
 from brainalign.core.errors import ParameterError, UnsupportedModuleError
 from brainalign.core.parameters import check_number
 from brainalign.core.tables import presentation_table
@@ -35,10 +36,13 @@ class Copies:
     ----------
     n : int
     made : bool
+    changes : list of (str, callable)
+        What alters layers now.
     """
 
     n: int = 1
     made: bool = False
+    changes: list[tuple[str, Change]] = field(default_factory=list)
 
     def split(self, value: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return the value of each copy, (row, ...); before they part, the same for all.
@@ -86,13 +90,14 @@ class Inside:
         """
         return presentation_table(stimuli)
 
-    def inner_layers(self, layers: str | Sequence[str] = "*") -> list[str]:
+    def inner_layers(self, layers: str | Sequence[str] = "**") -> list[str]:
         """Return the names of the inner layers that match.
 
         Parameters
         ----------
         layers : str or sequence of str
-            Names or globs, of the responder's layers of every kind or of modules; ``"relu#2"`` is the second call of a module.
+            Names or globs, of the responder's layers of a kind (of a stock transformer ``"h.*"``, ``"heads.*"``, ``"mlp.*"``) or of
+            modules; ``"relu#2"`` is the second call of a module. Default: all modules.
 
         Returns
         -------
@@ -180,7 +185,8 @@ class Inside:
         def begin() -> None:
             state.made = False
 
-        state.n = copies if copies > 1 else before
+        state.n, n_changes = copies if copies > 1 else before, len(state.changes)
+        state.changes += changes.items()
         try:
             with hooked(self.model, pairs, begin) as reached:
                 yield
@@ -189,6 +195,11 @@ class Inside:
                     raise UnsupportedModuleError(_not_reached(tap.name, "cannot be altered", type(tap.module).__name__))
         finally:
             state.n, state.made = before, False
+            del state.changes[n_changes:]
+
+    def _altered(self) -> list[str]:
+        """Return what alters layers now, for the fingerprint: an altered network is not the one that is stored."""
+        return [f"{name} {describe_callable(change)}" for name, change in self._copies.changes]
 
     def _inner_taps(self, names: Sequence[str]) -> list[Tap]:
         owner = type(self).__name__
@@ -246,11 +257,7 @@ def hooked(model: torch.nn.Module, changes: Sequence[tuple[Tap, Change]], begin:
 
 
 def _attach(tap: Tap, change: Change, calls: Counter[str], reached: Counter[str]) -> Any:
-    if isinstance(tap.module, torch.jit.ScriptModule):
-        raise UnsupportedModuleError(
-            f"The layer {tap.name!r} is a {type(tap.module).__name__}, whose inner values no hook can reach. Expected a module of eager "
-            "PyTorch: build the network from its source and load the weights."
-        )
+    check_hookable(tap)
 
     def see(value: Any) -> Any:
         calls[tap.name] += 1

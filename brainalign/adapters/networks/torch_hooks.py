@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -13,22 +15,21 @@ import xarray as xr
 from brainalign.adapters.networks.capture import (
     OnDemand,
     Tap,
-    active_dropout,
     capture,
     check_columns,
     check_finite,
     flatten,
     map_coords,
     pick,
-    recording,
 )
 from brainalign.adapters.networks.checkpoints import load_checkpoint
+from brainalign.adapters.networks.draws import active_dropout, drawing, spawn
 from brainalign.adapters.networks.inside import Copies, Inside, is_channels_first, module_taps
 from brainalign.adapters.networks.untrained import Untrainable
 from brainalign.adapters.networks.weights import WeightsHash, describe_callable, digest, stable_repr
 from brainalign.adapters.stimuli.media import read_content
 from brainalign.core.errors import CapabilityError, ParameterError
-from brainalign.core.parameters import check_choice, check_device, check_number
+from brainalign.core.parameters import check_choice, check_device, check_number, check_random_state
 from brainalign.core.protocols import Piece
 from brainalign.engine.backend import resolve_device
 
@@ -52,7 +53,8 @@ class TorchResponder(Inside, Untrainable):
         Whose responses these are (``"resnet50"``).
     preprocess : callable, optional
         From the content of some stimuli (a list of images (y, x, channel) uint8 or of texts, or an array (stimulus, ...))
-        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float.
+        to a batch tensor (stimulus, ...). Default: images as (channel, y, x) in 0 to 1, arrays as they are in float. Token ids in an
+        array stay integers with ``preprocess=torch.as_tensor``.
     device : {"cpu", "cuda", "auto"}, optional
         Default: where the model is. Otherwise the model is moved there.
     dtype : str, optional
@@ -61,6 +63,10 @@ class TorchResponder(Inside, Untrainable):
         Leave dropout on (Monte Carlo dropout): the responses are then random, and ``deterministic`` is False.
     deterministic : bool, optional
         Pass False for a model that is random in evaluation mode too. Default: True unless dropout is left on.
+    random_state : int, Generator or None
+        Of a random model: what it draws follows from it and from the row that a batch begins with. With an int every recording is the
+        same; a Generator, or None, gives each recording another seed, which its provenance holds: these are repeats. Attributions,
+        patches and lesions go through one thinned network, the same in all rows and passes.
     checkpoint : path, optional
         Weights to load into the model first: a ``.safetensors`` file or a state dict of torch, which must hold every weight, and no
         other. What is recorded says which file it was, with its sha256.
@@ -115,6 +121,7 @@ class TorchResponder(Inside, Untrainable):
         dropout: bool = False,
         deterministic: bool | None = None,
         checkpoint: Any = None,
+        random_state: int | np.random.Generator | None = None,
     ) -> None:
         if not isinstance(model, torch.nn.Module):
             raise ParameterError(f"TorchResponder got a {type(model).__name__}. Expected a torch.nn.Module.")
@@ -132,7 +139,9 @@ class TorchResponder(Inside, Untrainable):
         self._dtype = (
             weight.dtype if dtype is None else getattr(torch, check_choice("dtype", dtype, DTYPES, owner="TorchResponder"))
         )
-        self.deterministic = not (dropout and active_dropout(model)) if deterministic is None else bool(deterministic)
+        self.random_state, still = random_state, not (dropout and active_dropout(model))
+        self._is_random = not still or deterministic is False
+        self.deterministic = still if deterministic is None else bool(deterministic)
         self._weights = WeightsHash(model)
 
     def at(self, layer: str, neuroid: Any = None) -> TorchResponder:
@@ -161,13 +170,31 @@ class TorchResponder(Inside, Untrainable):
         other._columns = check_columns(neuroid)
         return other
 
+    def seeded(self) -> Self:
+        """Return the same responder with its seed drawn, if it is random; itself, if it is not.
+
+        Returns
+        -------
+        TorchResponder
+            Its ``random_state`` is an int.
+        """
+        if not self._is_random:
+            return self
+        other = copy.copy(self)
+        other.random_state = self._seed()
+        return other
+
+    def _seed(self) -> int:
+        return check_random_state(self.random_state, owner=type(self).__name__)
+
     def fingerprint(self) -> str:
-        """Return a hash of the weights, the layers, the preprocessing and the options."""
+        """Return a hash of the weights, the layers, the preprocessing, the options and the seed of what is drawn."""
         columns = "all" if self._columns is None else repr(self._columns.tolist())
         options = f"{self._dtype} dropout={self._dropout} eval"
-        return digest(
-            self._weights(), stable_repr(self.model), *self.layers, columns, describe_callable(self._preprocess), options
-        )
+        if self._is_random and isinstance(self.random_state, int):
+            options += f" {self.random_state}"
+        network = self._weights(), stable_repr(self.model), *self.layers, columns
+        return digest(*network, describe_callable(self._preprocess), options, *self._altered())
 
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return the coordinates of the neuroids by layer, found by one pass of the first stimulus.
@@ -187,7 +214,7 @@ class TorchResponder(Inside, Untrainable):
             return value[:0]
 
         with torch.inference_mode():
-            self._run(self._batch(stimuli, np.arange(1)), keep)
+            self._run(self._batch(stimuli, np.arange(1)), keep, 0)
         return {
             tap.name: pick(map_coords(shapes[tap.name], channels_first=is_channels_first(tap.module)), self._columns)
             for tap in self._taps
@@ -227,13 +254,14 @@ class TorchResponder(Inside, Untrainable):
         CapabilityError
             A layer was not called, gave no tensor, or its first dim is not the batch.
         """
-        batch = self._batch(stimuli, np.arange(stimuli.sizes["presentation"])[rows])
+        wanted = np.arange(stimuli.sizes["presentation"])[rows]
+        seed = spawn(self._seed(), int(wanted[0])) if self._is_random and wanted.size else 0
         with torch.inference_mode():
-            found = self._run(batch, self._keep)
+            found = self._run(self._batch(stimuli, wanted), self._keep, seed)
         return {name: value.float().cpu().numpy() for name, value in found.items()}
 
     def pieces(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any] | None = None) -> Sequence[Piece]:
-        """Return differentiable pieces of up to 16 stimuli each, made on demand.
+        """Return pieces of up to 32 stimuli each, made on demand.
 
         Parameters
         ----------
@@ -244,38 +272,35 @@ class TorchResponder(Inside, Untrainable):
         Returns
         -------
         sequence of Piece
-            Inputs are the preprocessed batch; every input makes its own row.
+            Inputs are the preprocessed batch; every input makes its own row. They are differentiable unless they are integers, such as
+            token ids.
 
         Raises
         ------
-        CapabilityError
-            The preprocessed batch is not continuous.
         SchemaError
             It has NaN or infinite values.
         """
         wanted = np.arange(stimuli.sizes["presentation"]) if rows is None else np.asarray(rows)
         chunks = [wanted[start : start + _PIECE_ROWS] for start in range(0, len(wanted), _PIECE_ROWS)]
-        return OnDemand([lambda chunk=chunk: self._piece(stimuli, chunk) for chunk in chunks])
+        seed = self._seed() if self._is_random else 0
+        return OnDemand([lambda chunk=chunk: self._piece(stimuli, chunk, seed) for chunk in chunks])
 
-    def _piece(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any]) -> Piece:
+    def _piece(self, stimuli: xr.Dataset, rows: np.ndarray[Any, Any], seed: int) -> Piece:
         inputs = self._batch(stimuli, rows)
-        if not inputs.is_floating_point():
-            raise CapabilityError(
-                f"TorchResponder {self.system!r} takes {inputs.dtype} input, which has no gradient. Expected a continuous batch from "
-                "`preprocess`: pixels, samples or embeddings."
-            )
         check_finite(inputs, rows, self.system)
         dims = _DIMS.get(inputs.ndim - 1, tuple(f"axis_{i}" for i in range(inputs.ndim - 1)))
-        return Piece(inputs, self._forward, rows, None, dims)
+        return Piece(inputs, partial(self._forward, seed=seed), rows, None, dims)
 
-    def _forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def _forward(self, inputs: torch.Tensor, *, seed: int) -> torch.Tensor:
+        def keep(tap: Tap, value: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self._keep(tap, part) for part in self._copies.split(value)])
+
         # A network may scale its input in place.
-        found = self._run(
-            inputs.clone(), lambda tap, value: torch.cat([self._keep(tap, part) for part in self._copies.split(value)])
-        )
-        return torch.cat(list(found.values()), dim=1)
+        return torch.cat(list(self._run(inputs.clone(), keep, seed, alike=True).values()), dim=1)
 
-    def _run(self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _run(
+        self, batch: torch.Tensor, keep: Callable[[Tap, torch.Tensor], torch.Tensor], seed: int, *, alike: bool = False
+    ) -> dict[str, torch.Tensor]:
         def checked(tap: Tap, value: torch.Tensor) -> torch.Tensor:
             if value.ndim == 0 or len(value) != len(batch) * (self._copies.n if self._copies.made else 1):
                 raise CapabilityError(
@@ -284,8 +309,9 @@ class TorchResponder(Inside, Untrainable):
                 )
             return keep(tap, value)
 
-        with recording(self.model, dropout=self._dropout):
-            return capture(lambda: self.model(batch), self._taps, checked)
+        drawn = drawing(self.model, seed, self.device, dropout=self._dropout, alike=alike) if self._is_random else nullcontext()
+        with drawn:
+            return capture(self.model, lambda: self.model(batch), self._taps, checked)
 
     def _keep(self, tap: Tap, value: torch.Tensor) -> torch.Tensor:
         return flatten(value, self._columns)

@@ -201,7 +201,7 @@ class TransformersResponder(Inside, Untrainable):
             self.truncation, self.max_length, self.layers, None if self._columns is None else self._columns.tolist(),
         ]  # fmt: skip
         texts = (json.dumps(config, sort_keys=True, default=str), describe_processor(self._network.prepare), repr(options))
-        return digest(self._weights(), *texts)
+        return digest(self._weights(), *texts, *self._altered())
 
     def neuroids(self, stimuli: xr.Dataset) -> dict[str, dict[str, np.ndarray[Any, Any]]]:
         """Return the coordinates of the neuroids by layer, found by one pass of the first stimulus.
@@ -329,7 +329,7 @@ class TransformersResponder(Inside, Untrainable):
         return keep
 
     def _run(self, feed: Feed, keep: Callable[[Tap, torch.Tensor], torch.Tensor]) -> dict[str, torch.Tensor]:
-        return capture(lambda: self.model(**feed.arguments), self._taps, keep)
+        return capture(self.model, lambda: self.model(**feed.arguments), self._taps, keep)
 
     def _layer_taps(self, name: str) -> list[Tap]:
         return hub.named_taps(self._network, name)

@@ -18,6 +18,7 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Responder
+from brainalign.core.provenance import seeded
 from brainalign.dataset.writing import asked_before
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
@@ -187,7 +188,7 @@ def attribute(
     seed = check_random_state((before or {}).get("random_state", random_state), owner="attribute")
     given, stimuli = stimuli, as_stimuli(stimuli)
     how = ALL_METHODS[method]
-    responder = _in_pieces(responder, method)
+    responder = _in_pieces(seeded(responder), method)
     chance = None if null is None else Null(null, n_permutations, seed, responder, given, target, neuroid, max_memory)
     if chance is not None:
         chance.check("attribute")

@@ -12,8 +12,10 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError, require
 from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder
+from brainalign.core.provenance import seeded
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
+from brainalign.neurons.attribution.inputs import check_continuous
 
 
 class NeuroidModule(torch.nn.Module):
@@ -99,7 +101,7 @@ def captum_forward(
             f"captum_forward got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients: a TorchResponder, a "
             "TransformersResponder or what `ba.readout` returns."
         )
-    stimuli = as_stimuli(stimuli)
+    responder, stimuli = seeded(responder), as_stimuli(stimuli)
     columns, _ = find_neuroids(responder.neuroids(stimuli), neuroid, owner="captum_forward")
     rows = np.arange(len(responder.presentations(stimuli))) if presentations is None else np.unique(presentations)
     pieces = list(responder.pieces(stimuli, rows))
@@ -114,6 +116,7 @@ def captum_forward(
             "out of the chain; `ba.attribute` takes all of these."
         )
     inputs = torch.cat([piece.inputs.detach() for piece in pieces])
+    check_continuous(inputs, owner="captum_forward")
     return NeuroidModule(_network_of(responder), pieces[0].forward, torch.as_tensor(columns)), inputs
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.parameters import check_choice, preview
 from brainalign.core.protocols import DifferentiableResponder, Piece
 from brainalign.core.provenance import hash_array
@@ -22,6 +22,27 @@ BASELINES = ("zero", "mean", "presentations", "silent")
 _POOL_ROWS, _POOL_POSITIONS = 256, 4096
 
 Starts = Callable[[torch.Tensor], torch.Tensor]
+
+
+def check_continuous(inputs: torch.Tensor, *, owner: str) -> None:
+    """Refuse inputs between which there is nothing.
+
+    Parameters
+    ----------
+    inputs : Tensor
+    owner : str
+
+    Raises
+    ------
+    CapabilityError
+        They are integers, such as token ids.
+    """
+    if not inputs.is_floating_point():
+        raise CapabilityError(
+            f"{owner} got {inputs.dtype} inputs (token ids?), which have no gradient, nor anything between them and a baseline. Expected pixels, "
+            "samples or embeddings from `preprocess`; or ask of a layer behind them, as in `ba.attribute(..., wrt='embedding', "
+            "baseline='silent')`, `ba.patch` or `ba.lesion`."
+        )
 
 
 class Baseline:
@@ -89,9 +110,14 @@ class Baseline:
             pool, draws = self._pool, self._pool.draws(piece, self.n_starts, self._seed)
             return lambda at: _held(piece, pool.values[draws[at]].to(inputs))
         given = self._reference(inputs) if callable(self._reference) else self._reference
-        values = _numbers(given).to(inputs)
+        values = _numbers(given)
+        if values.is_floating_point() and not inputs.is_floating_point() and self.label != "silent":
+            raise CapabilityError(
+                f"attribute got baseline={self.label!r} for {inputs.dtype} inputs (token ids?), which are no amounts. Expected 'silent' (the layers "
+                "start from zeros), 'presentations', or integers: the ids to start from."
+            )
         try:
-            start = torch.zeros_like(inputs) + values
+            start = torch.zeros_like(inputs) + values.to(inputs)
         except RuntimeError as error:
             raise ParameterError(
                 f"attribute got a baseline of shape {tuple(np.shape(given))} for inputs of shape {tuple(inputs.shape[1:])} {piece.dims}. Expected "

@@ -16,7 +16,7 @@ from brainalign.core.protocols import Features, Piece
 from brainalign.engine.attribution import NoGradient, System
 from brainalign.engine.parallel import working_memory
 from brainalign.neurons.attribution.groups import find_groups
-from brainalign.neurons.attribution.inputs import Baseline, Starts
+from brainalign.neurons.attribution.inputs import Baseline, Starts, check_continuous
 from brainalign.neurons.attribution.methods import Method, Question, conductances
 from brainalign.neurons.nodes import check_rows, parts_late, read_layers
 
@@ -115,7 +115,8 @@ def ask(asked: Asked, piece: Piece, rows: np.ndarray[Any, Any]) -> Iterator[Foun
     own = torch.arange(len(features.piece.rows))
     responses = [question.responses() for question, _ in _questions(asked, piece, outputs, chosen)]
     for found in _answers(asked, features.piece, torch.arange(features.n), own, responses):
-        values = features.linear(found.values.to(piece.inputs.dtype).movedim(1, -1), asked.columns)
+        dtype = torch.promote_types(piece.inputs.dtype, torch.float32)  # of the responses
+        values = features.linear(found.values.to(dtype).movedim(1, -1), asked.columns)
         yield replace(found, values=values.movedim(-1, 1)[chosen])
 
 
@@ -182,6 +183,8 @@ def _of_units(asked: Asked, found: Found) -> Found:
 
 def _questions(asked: Asked, piece: Piece, outputs: torch.Tensor, rows: torch.Tensor) -> Iterator[tuple[Question, Found]]:
     """Yield what a method is asked about a piece, with the labels that its answer will have and no values yet."""
+    if not asked.layers or asked.method.answer is conductances:  # otherwise a path lies in a layer
+        check_continuous(piece.inputs, owner="attribute")
     starts = asked.baseline.starts(piece)
     if asked.domain is not None:
         piece, starts = asked.domain.carry(piece, starts)

@@ -16,7 +16,7 @@ from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import DifferentiableResponder, Piece
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import described, seeded, write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import cosines
 from brainalign.engine.moments import Numbers
@@ -186,7 +186,7 @@ class _Removal:
             raise ParameterError(
                 f"{owner} got a {type(responder).__name__}, which has no `pieces`. Expected the responder of the attribution."
             )
-        self.owner, self.attribution, self.responder = owner, attribution, responder
+        self.owner, self.attribution, self.responder = owner, attribution, (responder := seeded(responder))
         self.stimuli = stimuli = as_stimuli(stimuli)
         self.rows = _rows_of(responder, stimuli, attribution, owner)
         self.columns, _ = find_neuroids(responder.neuroids(stimuli), names_of(attribution)[1], owner=owner)
@@ -244,7 +244,7 @@ class _Removal:
             found, coords=labels | coords, attrs={**params, "baseline": self.baseline.label, "direction": "higher is better"}
         )
         inputs = {"stimuli": self.stimuli, "attribution": self.attribution}
-        return write_step(out, self.owner, params={**params, "responder": self.responder.fingerprint()}, inputs=inputs, seed=seed)
+        return write_step(out, self.owner, params=params | described(self.responder), inputs=inputs, seed=seed)
 
 
 def _responses(piece: Piece, masks: Numbers, codes: torch.Tensor, rows: Numbers, columns: Numbers, baseline: Baseline) -> Numbers:

@@ -11,7 +11,7 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.progress import progress_bar, without_bar
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import seeded, write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import rank_correlations
@@ -82,6 +82,7 @@ def sanity_check(
     """
     check_number("threshold", threshold, owner="sanity_check", low=0.0, high=1.0)
     seed = check_random_state(random_state, owner="sanity_check")
+    responder = seeded(responder)
     network = responder.backbone if hasattr(responder, "with_backbone") else responder
     if not hasattr(network, "untrained"):
         raise CapabilityError(

@@ -15,10 +15,11 @@ from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.progress import progress_bar, without_bar
 from brainalign.core.protocols import DifferentiableResponder, Piece
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import seeded, write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import cosines, kendall_tau_b, relative_changes, top_overlap
 from brainalign.neurons.attribution.attribute import attribute
+from brainalign.neurons.attribution.inputs import check_continuous
 
 
 def stability(
@@ -89,7 +90,7 @@ def stability(
             f"stability got a {type(responder).__name__}, which has no `pieces`. Expected a responder with gradients, whose inputs can be moved."
         )
     verb = without_bar(verb)
-    first = verb(responder, stimuli, **options)
+    first = verb(responder := seeded(responder), stimuli, **options)
     before = _flat(first)
     worst = {"score": np.full(before.shape[:2], np.inf)}
     worst |= {"kendall": worst["score"].copy(), "top_overlap": worst["score"].copy(), "sensitivity": -worst["score"]}
@@ -117,6 +118,7 @@ def _moved(responder: Any, radius: float, seed: Sequence[int]) -> Any:
     other, pieces = copy.copy(responder), responder.pieces
 
     def move(number: int, piece: Piece) -> Piece:
+        check_continuous(piece.inputs, owner="stability")
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([*seed, number]).generate_state(1)[0]))
         step = (2 * torch.rand(piece.inputs.shape, generator=generator, dtype=torch.float64) - 1) * radius
         if piece.parts is not None:

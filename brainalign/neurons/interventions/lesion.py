@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
@@ -15,6 +14,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
+from brainalign.core.tables import coords_of, numbered, positions_of
 from brainalign.engine.lesioning import balanced_accuracies, change, correlations, random_sets, through_origin
 from brainalign.engine.moments import Numbers
 from brainalign.engine.parallel import working_memory
@@ -54,7 +54,8 @@ def lesion(
         What the network sees; or the responses that the mapping reads.
     units : mapping, or sequence of str
         ``{layer: numbers}`` or ``{region: ids}``, None for all of one; or addresses ``"layer1/17"``, ``"V4/17"``. A unit of a network is
-        taken out at all its places and tokens.
+        taken out at all its places and tokens; of a module that is called several times, in the call that is named: ``"relu"`` is the
+        first, ``"relu#2"`` the second.
     by : str, optional
         Another coordinate that tells units apart: ``"head"``, ``"token"``, ``"channel"`` ...
     mode : {"zero", "mean", "resample", "swap", "noise", "dampen"}
@@ -65,8 +66,9 @@ def lesion(
     neuroid : str, int, or sequence of them, optional
         Whose responses are looked at, as in :func:`attribute`; of a classifier, its classes. Default all.
     target : DataArray (presentation, neuroid), or str, optional
-        What responses are scored against, by Pearson r; or a presentation coordinate, whose sorted labels the neuroids stand for: the
-        largest response is then the label, and the score the balanced accuracy. Default: no score but the mean absolute change.
+        What responses are scored against, by Pearson r; or a presentation coordinate, whose labels the neuroids stand for (by their
+        ``neuroid_id``, or else in sorted order): the largest response is then the label, and the score the balanced accuracy. Default: no
+        score but the mean absolute change.
     freeze : str or sequence of str, optional
         Layers that hold what they hold intact while the direct effect is measured: ``["heads.*", "mlp.*"]``.
     n_draws : int
@@ -92,6 +94,8 @@ def lesion(
     ------
     ParameterError
         No such unit, mode, neuroid or label.
+    SchemaError
+        A presentation without a label.
     AlignmentError
         A target of other presentations or neuroids.
     CapabilityError
@@ -176,13 +180,17 @@ def _labels(subject: Any, name: str) -> Numbers:
             f"lesion got target={name!r}. Expected a presentation coordinate, one of {preview(subject.table.columns, 8)}, or responses."
             f"{did_you_mean(name, list(subject.table.columns))}"
         )
-    codes, classes = pd.factorize(subject.table[name].astype(object), sort=True)
+    codes, classes = numbered(subject.table[name].to_numpy(), name, "presentation")
     if len(classes) != subject.intact.shape[1]:
         raise ParameterError(
             f"lesion got target={name!r} of {len(classes)} labels ({preview(classes)}) and {subject.intact.shape[1]} neuroids. Expected a "
-            "neuroid for each label, in their sorted order: choose them with `neuroid=`."
+            "neuroid for each label, of its name or else in their sorted order: choose them with `neuroid=`."
         )
-    return np.asarray(codes)
+    names = [str(own) for own in subject.coords["neuroid_id"].tolist()]
+    at = np.array([names.index(str(label)) if names.count(str(label)) == 1 else -1 for label in classes])
+    if (at < 0).any():  # not named by the labels
+        at = np.argsort(np.argsort(classes))
+    return np.asarray(at[codes])
 
 
 def _matched(subject: Any, target: xr.DataArray) -> Numbers:
@@ -192,11 +200,11 @@ def _matched(subject: Any, target: xr.DataArray) -> Numbers:
             f"lesion got a target of {target.sizes['presentation']} presentations ({preview(target['stimulus_id'].values)}) for {len(ids)} "
             f"({preview(ids)}). Expected the same in the same order: `ba.align`, or `target.sel` them."
         )
-    at = pd.Index(target["neuroid_id"].values.astype(object)).get_indexer(subject.coords["neuroid_id"].astype(object))
+    at = positions_of(subject.coords, coords_of(target, "neuroid"))
     if (at < 0).any():
         raise AlignmentError(
-            f"lesion got a target without neuroids {preview(subject.coords['neuroid_id'][at < 0])}. Expected those that respond, by `neuroid_id`: "
-            "choose them with `neuroid=`."
+            f"lesion got a target without neuroids {preview(subject.coords['neuroid_id'][at < 0])}, or with several of that name. Expected those "
+            "that respond, by `neuroid_id` (and layer or region, where several have it): choose them with `neuroid=`."
         )
     return np.asarray(target.values[:, at], dtype=np.float64)
 
@@ -252,7 +260,7 @@ def _against_random(out: xr.Dataset, along: tuple[str, ...], null: Numbers) -> N
     effect = out["effect"].values - rounding(out)
     p = p_values(effect, null)
     out["effect_random"] = (("draw", *along), null)
-    out["percentile"] = (along, 100.0 * (null < effect).mean(axis=0))
+    out["percentile"] = (along, np.where(np.isnan(effect), np.nan, 100.0 * (null < effect).mean(axis=0)))
     out["p_value"], out["p_value_fdr"] = (along, p), (along, false_discovery_rate(np.atleast_1d(p)).reshape(p.shape))
 
 

@@ -36,7 +36,7 @@ def by_layer(units: Any) -> dict[str, Any]:
     Examples
     --------
     >>> by_layer(["V1/3", "V1/7", "V4"])
-    {'V1': [3, 7], 'V4': None}
+    {'V1': ['3', '7'], 'V4': None}
     """
     if isinstance(units, Mapping):
         found = {str(layer): which for layer, which in units.items()}
@@ -47,7 +47,7 @@ def by_layer(units: Any) -> dict[str, Any]:
             if not name:
                 found[layer] = None
             elif found.setdefault(layer, []) is not None:
-                found[layer].append(int(name) if name.isdigit() else name)
+                found[layer].append(name)
     if not found:
         raise ParameterError(
             f"lesion got units={units!r}. Expected {{layer: numbers}}, or addresses such as 'layer1/17' or 'V4/17'."

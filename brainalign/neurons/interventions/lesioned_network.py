@@ -11,6 +11,7 @@ import xarray as xr
 
 from brainalign.core.errors import ParameterError
 from brainalign.core.protocols import InnerResponder, Piece
+from brainalign.core.provenance import described, seeded
 from brainalign.core.tables import validate_stimuli
 from brainalign.engine.lesioning import replacements
 from brainalign.engine.moments import Numbers
@@ -53,11 +54,11 @@ class LesionedNetwork:
     def __init__(
         self, responder: Any, stimuli: xr.Dataset, units: Any, by: str | None, neuroid: Any, mode: str, factor: Any, seed: int
     ) -> None:
-        self.responder: InnerResponder = check_inner(responder, owner="lesion")
+        self.responder: InnerResponder = (responder := seeded(check_inner(responder, owner="lesion")))
         self.modality, self.inputs = responder.modality, validate_stimuli(stimuli)
         self.columns, self.coords = find_neuroids(responder.neuroids(self.inputs), neuroid, owner="lesion")
         self.coords.setdefault("system", np.full(len(self.columns), responder.system, dtype=np.dtypes.StringDType()))
-        self.table, self.description = responder.presentations(self.inputs), {"responder": responder.fingerprint()}
+        self.table, self.description = responder.presentations(self.inputs), described(responder)
         self._pieces = responder.pieces(self.inputs)
         self._by = by or "unit"
         self._nodes: dict[tuple[str, tuple[int, ...]], Nodes] = {}

@@ -16,7 +16,7 @@ from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.progress import progress_bar
 from brainalign.core.protocols import Features, InnerResponder, Piece
-from brainalign.core.provenance import write_step
+from brainalign.core.provenance import described, seeded, write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
 from brainalign.engine.attribution import NoGradient, check_gradient
@@ -129,7 +129,7 @@ def patch(
     check_choice("method", method, METHODS, owner="patch")
     check_choice("direction", direction, DIRECTIONS, owner="patch")
     check_number("n_steps", n_steps, owner="patch", low=1, integer=True)
-    responder = check_inner(responder, owner="patch")
+    responder = seeded(check_inner(responder, owner="patch"))
     chance = None
     if null is not None:
         chance = Null(null, n_permutations, check_random_state(random_state, owner="patch"), responder, clean, target, neuroid)
@@ -161,7 +161,7 @@ def patch(
     if method == "relp":
         params["rules"] = list(rules)
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    out = write_step(out, "patch", params={**params, "responder": responder.fingerprint()}, inputs=inputs)
+    out = write_step(out, "patch", params=params | described(responder), inputs=inputs)
     if chance is None:
         return out
     again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, method=method, direction=direction, n_steps=n_steps, rules=rules,
@@ -285,7 +285,8 @@ def _by_gradients(
                 products = ((others[nodes[i].layer] - values[nodes[i].layer]) * gradient).flatten(1)
                 sums = node_sums(products, torch.as_tensor(nodes[i].codes, device=products.device), len(nodes[i])).cpu()
                 effects[i][rows, :, j] += weight * (sums if source.parts is None else sums.sum(0))
-    return effects if features is None else [features.linear(x.to(piece.inputs), asked.columns).double().cpu() for x in effects]
+    device = piece.inputs.device
+    return effects if features is None else [features.linear(x.to(device), asked.columns).double().cpu() for x in effects]
 
 
 def _less_work(asked: _Asked, piece: Piece, n_nodes: int) -> Features | None:
@@ -307,15 +308,17 @@ def _runs(
     others: Mapping[str, torch.Tensor],
 ) -> Iterator[tuple[float, Sequence[int], torch.Tensor, list[torch.Tensor]]]:
     """Yield runs in the graph of autograd with their weights, and the layers at which gradients are taken: all, or each on its way to the other run."""
-    if not asked.n_steps:
+    if not asked.n_steps and piece.inputs.is_floating_point():
         inputs = piece.inputs.detach().requires_grad_(True)
         with torch.enable_grad(), asked.responder.reading([own.layer for own in nodes]) as seen:
             out = piece.forward(inputs)
             held = [seen[own.layer] for own in nodes]
         yield 1.0, range(len(nodes)), _in_graph(out), held
         return
+    # Of inputs without a gradient (token ids) each layer is where a graph begins.
+    points, weights = np.polynomial.legendre.leggauss(asked.n_steps) if asked.n_steps else ([-1.0], [2.0])
     for i, layer in enumerate(own.layer for own in nodes):
-        for at, weight in zip(*np.polynomial.legendre.leggauss(asked.n_steps), strict=True):
+        for at, weight in zip(points, weights, strict=True):
             value = torch.lerp(values[layer], others[layer], (1 + at) / 2).requires_grad_(True)
             with torch.enable_grad(), asked.responder.altering({layer: lambda held, value=value: value}):
                 out = piece.forward(piece.inputs)

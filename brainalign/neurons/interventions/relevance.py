@@ -156,6 +156,11 @@ def _norm(name: str, module: Any) -> Forward:
                 scaled = (unit * scale).to(value.dtype)
                 if torch.allclose(scaled, wanted, rtol=1e-3, atol=1e-4):
                     return through(_as_exact(scaled, wanted), value)
+        if torch.finfo(value.dtype).eps > 1e-4:
+            raise UnsupportedModuleError(
+                f"{name!r} ({type(module).__name__}) computes in {value.dtype}, whose digits do not tell which norm it is, so the rule 'ln' does "
+                "not fit. Expected float32: load the network with dtype='float32', or leave 'ln' out of `rules`."
+            )
         raise UnsupportedModuleError(
             f"{name!r} ({type(module).__name__}) is no LayerNorm, RMSNorm or GroupNorm that its output would follow, so the rule 'ln' does not "
             "fit. Leave 'ln' out of `rules`, and relevance will not be conserved there."

@@ -9,7 +9,6 @@ import torch
 from brainalign.adapters.networks.capture import (
     OnDemand,
     Tap,
-    active_dropout,
     capture,
     check_columns,
     check_finite,
@@ -63,7 +62,7 @@ def test_a_name_that_matches_nothing_lists_close_ones():
 def test_the_pass_ends_after_the_last_wanted_layer():
     stages = [Counting(3, 3) for _ in range(3)]
     model = torch.nn.Sequential(*stages)
-    found = capture(lambda: model(torch.ones(2, 3)), [Tap("b", stages[1]), Tap("a", stages[0])], lambda tap, value: value)
+    found = capture(model, lambda: model(torch.ones(2, 3)), [Tap("b", stages[1]), Tap("a", stages[0])], lambda tap, value: value)
     assert list(found) == ["b", "a"]
     assert [stage.calls for stage in stages] == [1, 1, 0]
     model(torch.ones(2, 3))  # no hook stays behind
@@ -73,7 +72,7 @@ def test_the_pass_ends_after_the_last_wanted_layer():
 def test_an_input_tap_stops_before_its_module():
     stages = [Counting(3, 3), Counting(3, 3)]
     model = torch.nn.Sequential(*stages)
-    found = capture(lambda: model(torch.ones(1, 3)), [Tap("in", stages[1], "input")], lambda tap, value: value)
+    found = capture(model, lambda: model(torch.ones(1, 3)), [Tap("in", stages[1], "input")], lambda tap, value: value)
     assert torch.equal(found["in"], stages[0](torch.ones(1, 3)))
     assert stages[1].calls == 0
 
@@ -81,7 +80,7 @@ def test_an_input_tap_stops_before_its_module():
 def test_a_module_that_is_called_again_is_read_at_the_call_asked_for():
     layer = torch.nn.Linear(2, 2)
     x = torch.ones(1, 2)
-    found = capture(lambda: layer(layer(x)), [Tap("one", layer), Tap("two", layer, call=2)], lambda tap, value: value)
+    found = capture(layer, lambda: layer(layer(x)), [Tap("one", layer), Tap("two", layer, call=2)], lambda tap, value: value)
     assert torch.equal(found["one"], layer(x))
     assert torch.equal(found["two"], layer(layer(x)))
 
@@ -89,15 +88,15 @@ def test_a_module_that_is_called_again_is_read_at_the_call_asked_for():
 def test_a_layer_that_is_not_reached_is_named():
     used, unused = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     with pytest.raises(CapabilityError, match=r"'unused' \(Linear\) was called 0 times"):
-        capture(lambda: used(torch.ones(1, 2)), [Tap("used", used), Tap("unused", unused)], lambda tap, value: value)
+        capture(used, lambda: used(torch.ones(1, 2)), [Tap("used", used), Tap("unused", unused)], lambda tap, value: value)
     with pytest.raises(CapabilityError, match=r"was called 1 times.*at least 2"):
-        capture(lambda: used(torch.ones(1, 2)), [Tap("used#2", used, call=2)], lambda tap, value: value)
+        capture(used, lambda: used(torch.ones(1, 2)), [Tap("used#2", used, call=2)], lambda tap, value: value)
 
 
 def test_errors_of_the_model_pass_through_and_leave_no_hook():
     layer = torch.nn.Linear(2, 2)
     with pytest.raises(RuntimeError):
-        capture(lambda: layer(torch.ones(1, 5)), [Tap("a", layer)], lambda tap, value: value)
+        capture(layer, lambda: layer(torch.ones(1, 5)), [Tap("a", layer)], lambda tap, value: value)
     assert not layer._forward_hooks
 
 
@@ -125,12 +124,9 @@ def test_modes_are_restored_module_by_module():
     with recording(model):
         assert not any(module.training for module in model.modules())
     assert [module.training for module in model.modules()] == [True, True, False, True]
-    with recording(model, dropout=True):
-        assert [module.training for module in model] == [True, False, False]
     with pytest.raises(RuntimeError), recording(model):
         model(torch.ones(1, 5))
     assert model[2].training
-    assert active_dropout(model) == [model[0]]
 
 
 def test_kept_values_are_copies_in_float32():

@@ -53,7 +53,7 @@ def example(inputs: str) -> dict[str, torch.Tensor]:
 
 def layers(net: hub.Network, kind: str, arguments: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     with torch.inference_mode():
-        return capture(lambda: net.model(**arguments), hub.taps_of(net, kind), lambda tap, value: value.clone())
+        return capture(net.model, lambda: net.model(**arguments), hub.taps_of(net, kind), lambda tap, value: value.clone())
 
 
 @pytest.mark.parametrize(("name", "options"), {**TEXT, **IMAGE, **MAPS, **AUDIO}.items())

@@ -113,6 +113,7 @@ def test_a_readout_is_altered_through_its_backbone_with_every_chain(net, stimuli
     assert isinstance(voxel, InnerResponder)
     assert isinstance(net, InnerResponder)
     assert voxel.inner_layers("act*") == ["act"]
+    assert voxel.inner_layers() == [name for name, _ in voxel.backbone.model.named_modules() if name]
     with voxel.altering({"act": torch.zeros_like}):
         expected = voxel.respond(table, slice(0, 5))["readout"]
     pieces = list(voxel.pieces(table))
@@ -161,6 +162,19 @@ def test_bad_changes_and_addresses_are_refused(net, stimuli):
         pass
 
 
+def test_a_network_is_another_while_it_is_altered(stimuli, tmp_path):
+    net = ba.TorchResponder(torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Tanh()), "1", system="net")
+    whole, store = net.fingerprint(), tmp_path / "study.zarr"
+    intact = ba.record(net, stimuli, store=store, progress=False).values
+    for scale in (0.0, 2.0):
+        with net.altering({"0": lambda value, scale=scale: scale * value}):
+            altered, again = ba.record(net, stimuli, store=store, progress=False), net.at("1").fingerprint()
+            assert not np.allclose(altered, intact)
+            assert again == net.fingerprint() != whole
+    assert net.fingerprint() == whole
+    np.testing.assert_array_equal(ba.record(net, stimuli, store=store, progress=False), intact)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_compiled_module_is_refused(stimuli):
     scripted = torch.jit.script(torch.nn.Linear(6, 5))
@@ -168,6 +182,10 @@ def test_a_compiled_module_is_refused(stimuli):
     with pytest.raises(UnsupportedModuleError, match=r"'0' is a RecursiveScriptModule.*eager"), net.reading(["0"]):
         pass
     assert not net.model._forward_pre_hooks
+    both = torch.nn.Sequential(torch.nn.Linear(6, 6), scripted)
+    with pytest.raises(UnsupportedModuleError, match=r"'1' is a RecursiveScriptModule"):
+        ba.TorchResponder(both, ["0", "1"], system="net").respond(stimuli, slice(0, 1))
+    assert not both[0]._forward_hooks
 
 
 def test_one_tensor_of_any_output_is_exchanged():

@@ -482,6 +482,15 @@ def test_minilm_pieces_heads_and_neurons(minilm):
     assert TransformersResponder(minilm, layers=3, kind="mlp").respond(stimuli, slice(0, 6))["mlp.3"].shape == (6, 1536)
 
 
+def test_a_network_that_was_left_in_training_mode_responds_as_in_evaluation(gpt2, words):
+    lm = TransformersResponder(gpt2, layers=2)
+    still = lm.respond(words, slice(0, 3))["h.2"]
+    lm.model.train()  # as after fine-tuning: its dropout is on
+    np.testing.assert_array_equal(lm.respond(words, slice(0, 3))["h.2"], still)
+    assert lm.model.training
+    assert not lm.bidirectional
+
+
 @pytest.mark.parametrize("name", ["bert", "gpt2", "vit"])
 def test_inner_layers_of_stock_networks_are_read_and_altered_by_their_names(name, request, words):
     stimuli = table(RNG.normal(size=(2, 3, 16, 16)), "array") if name == "vit" else words

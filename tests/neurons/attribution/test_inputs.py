@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 
 import brainalign as ba
-from brainalign.core.errors import ParameterError
+from brainalign.core.errors import CapabilityError, ParameterError
 from brainalign.core.protocols import Piece
 from brainalign.neurons.attribution.inputs import Baseline, group_index, mean_input
 
@@ -75,6 +75,20 @@ def test_arrays_and_functions_are_baselines():
         Baseline("blur", net, table, n_draws=1, seed=0)
     with pytest.raises(ParameterError, match="a single presentation"):
         Baseline("presentations", net, table.isel(presentation=[0]), n_draws=1, seed=0)
+
+
+def test_token_ids_are_neither_moved_nor_given_to_captum():
+    table = ba.stimuli.table(np.ones((3, 2), dtype="float32"), stimulus_id=list("abc"), kind="array")
+    embedding = torch.nn.Sequential(torch.nn.Embedding(5, 2))
+    ids = ba.TorchResponder(embedding, layers="0", system="net", preprocess=lambda x: torch.as_tensor(x).long())
+    (piece,) = ids.pieces(table)
+    given = Baseline(np.array([4, 3]), ids, table, n_draws=1, seed=0).starts(piece)
+    assert at(given, 0)[0].tolist() == [[4, 3]] * 3
+    with pytest.raises(CapabilityError, match=r"stability got torch.int64 inputs"):
+        ba.neurons.stability(ids, table, by=lambda net, x: ba.record(net, x, progress=False).where(bool(net.pieces(x))))
+    pytest.importorskip("captum")
+    with pytest.raises(CapabilityError, match=r"captum_forward got torch.int64 inputs"):
+        ba.neurons.captum_forward(ids, table)
 
 
 def test_functions_are_told_apart_by_what_they_make():

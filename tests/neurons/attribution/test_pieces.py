@@ -84,6 +84,11 @@ def test_features_are_asked_where_they_are_fewer(case, monkeypatch):
         (found,) = ask(asked(voxels, table, columns), piece, np.arange(6))
         assert found.values.shape == (6, len(columns), 4)
     assert asked_for == [2, 3]
+    layer.model.to(torch.bfloat16)  # of whose inputs there are numbers, and of its responses more digits
+    half = ba.readout(ba.TorchResponder(layer.model, layers="1", system="net"), ba.Ridge(alphas=[1.0]).fit(features, brain))
+    (low,) = ask(asked(half, table, range(8)), half.pieces(table)[0], np.arange(6))
+    assert low.values.dtype == torch.float32
+    torch.testing.assert_close(low.values.double(), found.values.double(), atol=0.05, rtol=0)
 
 
 def test_each_layer_is_answered_and_one_without_rows_is_refused(case):

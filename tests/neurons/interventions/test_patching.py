@@ -257,6 +257,61 @@ def test_many_voxels_take_one_pass_a_feature_and_give_what_each_gives_alone(meth
     assert np.abs(alone).max() > 1e-2
 
 
+class Reader(torch.nn.Module):
+    """A network that takes token ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.mix, self.head = torch.nn.Embedding(9, 6), torch.nn.Linear(6, 5), torch.nn.Linear(5, 3)
+
+    def forward(self, ids):
+        return self.head(self.mix(self.embed(ids)).tanh().mean(1))
+
+
+@pytest.mark.filterwarnings("ignore::brainalign.core.errors.WeakMappingWarning")
+@pytest.mark.parametrize("of", ["unit", "voxel"])
+def test_a_network_that_takes_token_ids_is_patched_and_lesioned(of):
+    torch.manual_seed(0)
+    model, rng = Reader().requires_grad_(False), np.random.default_rng(0)
+    net = ba.TorchResponder(model, "head", system="reader", preprocess=lambda x: torch.as_tensor(np.asarray(x)).long())
+    tokens = torch.as_tensor(rng.integers(0, 9, size=(2, 12, 4)))
+    clean, corrupt = (ba.stimuli.table(x, stimulus_id=[f"s{i}" for i in range(12)], kind="array") for x in tokens.numpy())
+    responder, weight = net, torch.eye(3)
+    if of == "voxel":
+        features = ba.record(net, clean, progress=False)
+        brain = ba.responses(rng.normal(size=(12, 2)), stimulus_id=features.stimulus_id, neuroid_id=["a", "b"], modality="fmri",
+                             system="s")  # fmt: skip
+        mapping = ba.Ridge(alphas=[1.0]).fit(features, brain)
+        responder, weight = ba.readout(net, mapping), torch.as_tensor(mapping.coef_, dtype=torch.float32)
+    one, other = (model.mix(model.embed(ids)) for ids in tokens)
+
+    def behind(held):
+        return (model.head(held.tanh().mean(1)) @ weight).numpy()
+
+    for token in range(4):
+        mixed = one.clone()
+        mixed[:, token] = other[:, token]
+        effect = ba.patch(responder, clean, corrupt, nodes={"mix": [token]}, by="token")
+        np.testing.assert_allclose(effect.values[:, 0], behind(mixed) - behind(one), atol=1e-6)
+    whole = ba.patch(responder, clean, corrupt, nodes=["embed", "mix"], by="token", estimator="integrated-gradients", n_steps=12)
+    for layer in ("embed", "mix"):
+        total = whole.sel(node=whole.node_layer == layer).sum("node")
+        np.testing.assert_allclose(total, whole.other_response - whole.response, atol=1e-5)
+    slope = ba.patch(responder, clean, corrupt, nodes="mix", estimator="attribution").values[:, 0]
+    (tangent,) = torch.autograd.functional.jvp(lambda held: model.head(held.tanh().mean(1)) @ weight, one, other - one)[1:]
+    np.testing.assert_allclose(slope, tangent, atol=1e-6)
+    without = one.clone()
+    without[..., [1, 4]] = 0
+    lost = ba.lesion(responder, clean, units={"mix": [1, 4]})
+    np.testing.assert_allclose(lost.response_lesioned - lost.response, behind(without) - behind(one), atol=1e-6)
+    drawn = ba.attribute(responder, clean, wrt="mix", baseline="silent")
+    np.testing.assert_allclose(drawn.sum("unit"), behind(one) - behind(torch.zeros_like(one)), atol=1e-5)
+    with pytest.raises(CapabilityError, match=r"int64 inputs.*wrt='embedding', baseline='silent'"):
+        ba.attribute(responder, clean)
+    with pytest.raises(CapabilityError, match=r"baseline='zero' for torch.int64"):
+        ba.attribute(responder, clean, wrt="mix")
+
+
 def test_bad_input_is_refused(gpt2, texts):
     clean, corrupt = pair()
     net = network(*DEEP)

@@ -106,6 +106,9 @@ def test_modules_without_a_rule_are_named():
     ):
         with pytest.raises(UnsupportedModuleError, match=match), ba.neurons.lrp_rules(torch.nn.Sequential(module)):
             pass
+    half = torch.nn.Sequential(torch.nn.LayerNorm(64)).to(torch.bfloat16)
+    with ba.neurons.lrp_rules(half), pytest.raises(UnsupportedModuleError, match=r"'0' \(LayerNorm\) computes in torch.bfloat16"):
+        half(torch.linspace(-3, 5, 64, dtype=torch.bfloat16)[None])
     norm = torch.nn.Sequential(torch.nn.InstanceNorm1d(4, affine=True))
     with ba.neurons.lrp_rules(norm), pytest.raises(UnsupportedModuleError, match=r"'0' \(InstanceNorm1d\) is no LayerNorm"):
         norm(torch.randn(2, 4, 5))
