@@ -12,6 +12,11 @@ settings.load_profile("any load")
 SHARED_DATA = Path(os.environ.get("BRAINALIGN_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+def pytest_configure():
+    settings.register_profile("any load", deadline=None)  # other programs slow a test down, which says nothing of it
+    settings.load_profile("any load")
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Return the folder of a real data set by name, or skip with the reason."""

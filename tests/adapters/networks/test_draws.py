@@ -99,7 +99,7 @@ def test_attributions_patches_and_lesions_go_through_one_thinned_network(of):
     np.testing.assert_allclose(through.sum("unit"), a.response - a.baseline_response, atol=2e-3)
     turned = shown[["values"]].isel(presentation=slice(None, None, -1))
     effect = ba.patch(net, shown, turned, nodes="0", by="unit")
-    slope = ba.patch(net, shown, turned, nodes=["0", "3"], estimator="integrated-gradients", n_steps=12)
+    slope = ba.patch(net, shown, turned, nodes=["0", "3"], method="integrated-gradients", n_steps=12)
     np.testing.assert_allclose(slope[:, 0], effect.other_response - effect.response, atol=1e-4)
     np.testing.assert_allclose(effect.response, a.response, atol=1e-5)
     lost = ba.lesion(net, shown, units={"0": [2]})

@@ -168,7 +168,7 @@ def test_dropout_left_on_is_not_deterministic(convnet, pixels):
 
 def test_one_layer_and_some_neuroids(convnet, pixels):
     responder = TorchResponder(convnet, layers=["0", "5"], system="net")
-    part = responder.at("0", neuroids=[17, 3])
+    part = responder.at("0", neuroid=[17, 3])
     np.testing.assert_array_equal(part.respond(pixels, slice(0, 7))["0"], responder.respond(pixels, slice(0, 7))["0"][:, [17, 3]])
     assert part.neuroids(pixels)["0"]["neuroid_id"].tolist() == [17, 3]
     assert (part.layers, responder.layers) == (("0",), ("0", "5"))
@@ -176,7 +176,7 @@ def test_one_layer_and_some_neuroids(convnet, pixels):
     with pytest.raises(ParameterError, match="'7'"):
         responder.at("7")
     with pytest.raises(ParameterError, match="neuroid 144"):
-        responder.at("0", neuroids=144).neuroids(pixels)
+        responder.at("0", neuroid=144).neuroids(pixels)
 
 
 def test_blocks_cover_every_row_once(convnet, pixels):

@@ -239,7 +239,7 @@ def test_layers_by_name_glob_and_number(bert):
 
 def test_one_layer_and_some_neuroids(bert, words):
     responder = TransformersResponder(bert, context_words=2)
-    part = responder.at("h.2", neuroids=[5, 1])
+    part = responder.at("h.2", neuroid=[5, 1])
     np.testing.assert_allclose(
         part.respond(words, slice(0, 9))["h.2"], responder.respond(words, slice(0, 9))["h.2"][:, [5, 1]], atol=1e-6
     )

@@ -85,7 +85,7 @@ def test_token_ids_are_neither_moved_nor_given_to_captum():
     given = Baseline(np.array([4, 3]), ids, table, n_draws=1, seed=0).starts(piece)
     assert at(given, 0)[0].tolist() == [[4, 3]] * 3
     with pytest.raises(CapabilityError, match=r"stability got torch.int64 inputs"):
-        ba.neurons.stability(ids, table, by=lambda net, x: ba.record(net, x, progress=False).where(bool(net.pieces(x))))
+        ba.neurons.stability(ids, table, verb=lambda net, x: ba.record(net, x, progress=False).where(bool(net.pieces(x))))
     pytest.importorskip("captum")
     with pytest.raises(CapabilityError, match=r"captum_forward got torch.int64 inputs"):
         ba.neurons.captum_forward(ids, table)

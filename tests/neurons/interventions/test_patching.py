@@ -293,11 +293,11 @@ def test_a_network_that_takes_token_ids_is_patched_and_lesioned(of):
         mixed[:, token] = other[:, token]
         effect = ba.patch(responder, clean, corrupt, nodes={"mix": [token]}, by="token")
         np.testing.assert_allclose(effect.values[:, 0], behind(mixed) - behind(one), atol=1e-6)
-    whole = ba.patch(responder, clean, corrupt, nodes=["embed", "mix"], by="token", estimator="integrated-gradients", n_steps=12)
+    whole = ba.patch(responder, clean, corrupt, nodes=["embed", "mix"], by="token", method="integrated-gradients", n_steps=12)
     for layer in ("embed", "mix"):
         total = whole.sel(node=whole.node_layer == layer).sum("node")
         np.testing.assert_allclose(total, whole.other_response - whole.response, atol=1e-5)
-    slope = ba.patch(responder, clean, corrupt, nodes="mix", estimator="attribution").values[:, 0]
+    slope = ba.patch(responder, clean, corrupt, nodes="mix", method="attribution").values[:, 0]
     (tangent,) = torch.autograd.functional.jvp(lambda held: model.head(held.tanh().mean(1)) @ weight, one, other - one)[1:]
     np.testing.assert_allclose(slope, tangent, atol=1e-6)
     without = one.clone()
