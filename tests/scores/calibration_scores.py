@@ -243,7 +243,7 @@ CASES = {
 QUICK = {
     "`evaluate`: images, three repeats kept": 12,
     "`evaluate`: 6 runs of 60, AR(1) φ = 0.8": 12,
-    "`compare`: any of 12 cells by `p_value_max`": 30,
+    "`compare`: any of 12 cells by `p_value_max`": 20,
     "`permutation_test`: exchanged within sessions of 6 to 30": 2,
     "`permutation_test`: 6 runs of 60, AR(1) φ = 0.95": 2,
     "`permutation_test`: one run of 500, AR(1) φ = 0.8": 2,

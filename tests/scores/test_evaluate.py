@@ -126,14 +126,15 @@ def test_repeats_are_averaged_within_folds():
 
 def test_time_of_the_target_and_of_both():
     study = ba.simulate(n_stimuli=60, n_neuroids=4, n_channels=6, n_repeats=2, random_state=0)
-    out = ba.evaluate(study.network, study.meg, model=FIXED, cv=3, random_state=0)
+    options = {"model": FIXED, "cv": 3, "controls": "none", "random_state": 0}
+    out = ba.evaluate(study.network, study.meg, **options)
     assert out.score.dims == ("neuroid", "time")
-    single = ba.evaluate(study.network, study.meg.isel(time=[7]), model=FIXED, cv=3, random_state=0)
+    single = ba.evaluate(study.network, study.meg.isel(time=[7]), **options)
     np.testing.assert_allclose(out.score.isel(time=7), single.score.isel(time=0), atol=1e-6)
-    both = ba.evaluate(study.meg, study.meg, model=FIXED, cv=3, random_state=0)
-    alone = ba.evaluate(study.meg.isel(time=[7]), study.meg.isel(time=[7]), model=FIXED, cv=3, random_state=0)
+    both = ba.evaluate(study.meg, study.meg, **options)
+    alone = ba.evaluate(study.meg.isel(time=[7]), study.meg.isel(time=[7]), **options)
     np.testing.assert_allclose(both.score.isel(time=7), alone.score.isel(time=0), atol=1e-6)
-    assert ba.evaluate(study.meg, study.fmri, model=FIXED, cv=3, random_state=0).score.dims == ("neuroid",)
+    assert ba.evaluate(study.meg, study.fmri, **options).score.dims == ("neuroid",)
 
 
 def test_systems_that_saw_different_stimuli_are_scored_in_one_call():

@@ -173,14 +173,15 @@ def test_a_planted_effect_is_found_in_both_directions(direction):
     study = ba.simulate(n_stimuli=80, random_state=0)
     net, brain = study.network, study.fmri
     source, target, by = (net, brain, ("layer", "region")) if direction == "net to brain" else (brain, net, ("region", "layer"))
-    out = ba.compare(source, target, by=by, cv=4, n_permutations=99, random_state=0)
+    options = {"by": by, "cv": 4, "controls": "none", "n_permutations": 99, "random_state": 0}
+    out = ba.compare(source, target, **options)
     assert float(out.p_value.min()) == 0.01
     assert (out.p_value_max >= out.p_value).all()
     assert (out.p_value_fdr >= out.p_value).all()
     shuffled = target.assign_coords(
         stimulus_id=("presentation", np.random.default_rng(1).permutation(target.stimulus_id.values.astype(object)).astype("T"))
     )
-    null = ba.compare(source, shuffled, by=by, cv=4, n_permutations=99, random_state=0)
+    null = ba.compare(source, shuffled, **options)
     assert float(null.p_value_max.min()) > 0.05
 
 
