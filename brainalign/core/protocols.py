@@ -242,3 +242,17 @@ class Metric(Protocol):
     @abstractmethod
     def score(self, sums: Any) -> Any:
         """Return one score a column; NaN where it is undefined."""
+
+
+def seeded(responder: Any) -> Any:
+    """Return a responder that draws the same whenever it is asked, where it can be had: then ``random_state`` is its seed.
+
+    Parameters
+    ----------
+    responder : Responder
+
+    Returns
+    -------
+    Responder
+    """
+    return responder.seeded() if hasattr(responder, "seeded") else responder

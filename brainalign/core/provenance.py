@@ -167,7 +167,8 @@ def write_step(
     params : mapping
         The verb's arguments; what JSON cannot hold is kept as its ``repr``.
     inputs : mapping of str to DataArray or Dataset
-        What the verb read, by argument name, or what :func:`hashed_meanwhile` made of it. One input hands down its steps; several are nested by name.
+        What the verb read, by argument name, or what :func:`hashed_meanwhile` made of it. One input hands down its steps; several are
+        nested by name.
     seed : int, optional
 
     Returns
@@ -199,21 +200,7 @@ def write_step(
     return out
 
 
-def seeded(responder: Any) -> Any:
-    """Return a responder that draws the same whenever it is asked, where it can be had: then ``random_state`` is its seed.
-
-    Parameters
-    ----------
-    responder : Responder
-
-    Returns
-    -------
-    Responder
-    """
-    return responder.seeded() if hasattr(responder, "seeded") else responder
-
-
-def described(responder: Any) -> dict[str, Any]:
+def responder_params(responder: Any) -> dict[str, Any]:
     """Return what provenance says of a responder.
 
     Parameters

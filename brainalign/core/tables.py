@@ -209,7 +209,7 @@ def numbered(labels: Any, name: str, dim: str) -> tuple[np.ndarray[Any, Any], np
     return codes, np.asarray(names)
 
 
-def positions_of(wanted: Mapping[str, Any], among: Mapping[str, Any]) -> np.ndarray[Any, Any]:
+def positions_among(wanted: Mapping[str, Any], among: Mapping[str, Any]) -> np.ndarray[Any, Any]:
     """Return where neuroids are among others: by ``neuroid_id``, and by system, layer and region where ids alone do not tell.
 
     Parameters
@@ -225,7 +225,7 @@ def positions_of(wanted: Mapping[str, Any], among: Mapping[str, Any]) -> np.ndar
     Examples
     --------
     >>> wanted, among = ({"neuroid_id": [0, 0], "region": names} for names in (["V4", "V1"], ["V1", "V4"]))
-    >>> positions_of(wanted, among).tolist(), positions_of(wanted, {"neuroid_id": [1, 0]}).tolist()
+    >>> positions_among(wanted, among).tolist(), positions_among(wanted, {"neuroid_id": [1, 0]}).tolist()
     ([1, 0], [-1, -1])
     """
     names = ["neuroid_id"]

@@ -13,8 +13,8 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError, SchemaError
 from brainalign.core.parameters import check_number, preview
 from brainalign.core.progress import progress_bar
-from brainalign.core.protocols import Responder
-from brainalign.core.provenance import described, seeded, write_step
+from brainalign.core.protocols import Responder, seeded
+from brainalign.core.provenance import responder_params, write_step
 from brainalign.core.responses import responses
 from brainalign.core.schema import STRING, as_labels
 from brainalign.core.tables import validate_stimuli
@@ -89,7 +89,7 @@ def record(
     name, responder = responder.system if name is None else name, seeded(responder)
     blocks = list(responder.blocks(stimuli, batch_size))
     template = _template(responder, stimuli, blocks)
-    params = {"system": responder.system, **described(responder), "batch_size": batch_size, "name": name}
+    params = {"system": responder.system, **responder_params(responder), "batch_size": batch_size, "name": name}
     if getattr(responder, "checkpoint", None):
         params["checkpoint"] = responder.checkpoint
     run = partial(_run, responder, stimuli, blocks, template, progress)

@@ -126,12 +126,12 @@ def summed(block: Array, codes: Array, fold_codes: Array, shape: tuple[int, int]
     return Sums(sums.reshape(*shape, *block.shape[1:]), counts.reshape(shape), rounding_unit(block))
 
 
-def dissimilarities(summed: Sums, names: Array, noise: Array | None, cell: Cell, ask: Settings) -> Array:
+def dissimilarities(responses: Sums, names: Array, noise: Array | None, cell: Cell, ask: Settings) -> Array:
     """Return the matrix of one cell.
 
     Parameters
     ----------
-    summed : Sums
+    responses : Sums
         Finite; not negative under the Poisson measures. Of folds that some presentation is in; without folds, of one.
     names : ndarray, (condition,)
     noise : ndarray, ([fold,] [time,] neuroid, neuroid) or (..., 1, neuroid), optional
@@ -149,7 +149,7 @@ def dissimilarities(summed: Sums, names: Array, noise: Array | None, cell: Cell,
     SchemaError
         A noise covariance that cannot be inverted, a pattern that is constant (at all times) under a correlation.
     """
-    sums, counts, n = summed.values, summed.counts, len(names)
+    sums, counts, n = responses.values, responses.counts, len(names)
     n_neuroids = sums.shape[2]
     there = np.flatnonzero(counts.any(axis=0))
     counts = counts[:, there]
@@ -160,7 +160,7 @@ def dissimilarities(summed: Sums, names: Array, noise: Array | None, cell: Cell,
     alone = ask.folds is None and ask.metric in METRICS
     if sums.ndim == 4 or sums.dtype.kind != "f" or not alone:  # pairwise_distances widens a part at a time
         sums = sums.astype(ask.dtype, order="C", copy=False)  # with its axes moved, in one pass
-    unit = max(summed.unit, float(np.finfo(ask.dtype).eps))
+    unit = max(responses.unit, float(np.finfo(ask.dtype).eps))
     try:
         found = to_numpy(_matrix(move(sums, ask.device), counts, noise, unit, ask))
     except np.linalg.LinAlgError as error:

@@ -128,6 +128,7 @@ def rdm(
     """
     validate(responses)
     _check_choices(metric, repeats, time, prior, dtype)
+    check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)
     device = check_device(device, resolve_device(device), owner="rdm")
     _check_fit(metric, folds, between, noise, time == "all", responses.dims)
     conditions = labels_of(responses, condition, parameter="condition")
@@ -152,7 +153,6 @@ def rdm(
     }  # fmt: skip
     inputs = hashed_meanwhile({"responses": responses} | ({"noise": noise} if isinstance(noise, xr.DataArray) else {}))
     if store is not None:
-        check_number("max_memory", max_memory, owner="rdm", low=1, integer=True)
         template = _labelled(None, [len(cell.columns) for cell in cells], lead, conditions[1], responses, ask, attrs)
         template = write_step(template, "rdm", params=params, inputs=inputs)
         where = {"store": store, "name": name, "max_memory": max_memory, "progress": progress}
@@ -284,17 +284,16 @@ def _of_same_rows(
     if ask.metric.startswith("poisson"):
         _refuse_negative(block[:, finite], ids[finite], ask.metric)
     sums = summed(block, codes, fold_codes, (len(fold_names), len(names)))
-    checked = ask.folds is None or ask.between is not None
+    full = [cell for cell in cells if len(rows) and len(cell.columns)]
+    if full and ask.folds is not None and ask.between is None:
+        check_folds(sums.counts, names, fold_names, ask.folds, complete=ask.metric == "poisson-cv", where=full[0])
     made = []
     for cell in cells:
+        bar.update()
         if not len(rows) or not len(cell.columns):  # a layer that this system lacks
             times = [responses.sizes["time"]] * (1 + ask.across_times) if "time" in responses.dims else []
             made.append((np.full((*times, len(names), len(names)), np.nan, dtype=ask.dtype), 0))
-            bar.update()
             continue
-        if not checked:
-            check_folds(sums.counts, names, fold_names, str(ask.folds), complete=ask.metric == "poisson-cv", where=cell)
-            checked = True
         own = np.searchsorted(columns, cell.columns)
         own = own[finite[own]]
         refuse_few(len(own), cell, ask.metric)
@@ -304,7 +303,6 @@ def _of_same_rows(
         elif noise is not None:
             covariance = noise_of(noise, cell, columns[own], ask.folds if ask.noise_by_fold else None, fold_names)
         made.append((dissimilarities(sums.of(own), names, covariance, cell, ask), len(own)))
-        bar.update()
     return made
 
 

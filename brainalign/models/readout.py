@@ -23,7 +23,7 @@ from brainalign.core.parameters import preview
 from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Piece
 from brainalign.core.provenance import hash_array
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of, numbered, positions_of
+from brainalign.core.tables import coords_of, numbered, positions_among
 from brainalign.features.chain import Chain, is_mixing
 from brainalign.features.mixing import table_of
 from brainalign.features.recorded import behind_recording
@@ -387,7 +387,7 @@ def _given_scores(scores: Any, coords: Mapping[str, Any]) -> dict[str, np.ndarra
             f"readout got scores of type {type(scores).__name__}. Expected a Dataset with `score` (neuroid), as `ba.evaluate` returns it for "
             "this model and its target."
         )
-    at, found = positions_of(coords, coords_of(scores, "neuroid")), {}
+    at, found = positions_among(coords, coords_of(scores, "neuroid")), {}
     for name, label in (("score", "mapping_score"), ("p_value", "mapping_p_value"), ("ceiling", "ceiling")):
         if name in scores and scores[name].dims == ("neuroid",):
             found[label] = np.append(scores[name].values.astype(np.float64), np.nan)[at]

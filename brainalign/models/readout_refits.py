@@ -11,8 +11,7 @@ from sklearn.base import clone
 
 from brainalign.core.errors import AlignmentError
 from brainalign.core.parameters import preview
-from brainalign.core.protocols import DifferentiableResponder
-from brainalign.core.provenance import seeded
+from brainalign.core.protocols import DifferentiableResponder, seeded
 from brainalign.features.chain import Chain, chain
 
 

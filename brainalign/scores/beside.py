@@ -92,9 +92,8 @@ def unique_variance(out: xr.Dataset, both: Pair) -> xr.Dataset:
     if "band" not in both.source.coords:
         return out
     band, mapping = both.source.band.values, both.model.steps[-1]
-    lone = replace(
-        both, model=Chain((*both.model.steps[:-1], clone(mapping).set_params(candidates=1)))
-    )  # one band has one weight
+    one_weight = clone(mapping).set_params(candidates=1)  # of the one band that is left
+    lone = replace(both, model=Chain((*both.model.steps[:-1], one_weight)))
     joint = score_pair(both, R2).score.values
     alone = [score_pair(replace(lone, source=both.source[:, band == name]), R2).score.values for name in ("nuisance", "features")]
     unique = np.stack([joint - other for other in alone])

@@ -14,8 +14,8 @@ import xarray as xr
 from brainalign.core.errors import AlignmentError, DegeneratePredictionWarning, ParameterError, SchemaError
 from brainalign.core.parameters import check_number, check_random_state, preview
 from brainalign.core.progress import progress_bar
-from brainalign.core.protocols import Responder
-from brainalign.core.provenance import described, seeded, write_step
+from brainalign.core.protocols import Responder, seeded
+from brainalign.core.provenance import responder_params, write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import content_of, validate_stimuli
 from brainalign.engine.correlate import correlation_matrix, ranks
@@ -130,7 +130,7 @@ def score_reconstructions(
     if n_permutations:
         out["p_value"] = ("measure", p_values(scores[0], scores[1 + len(moved) :]))
         out.attrs["n_permutations"] = n_permutations
-    params = {"n_permutations": n_permutations, **({"responder": None} if responder is None else described(responder))}
+    params = {"n_permutations": n_permutations, **({"responder": None} if responder is None else responder_params(responder))}
     inputs = {"made": made} | ({"truth": truth} if isinstance(truth, xr.Dataset) else {})
     return write_step(out, "score_reconstructions", params=params, inputs=inputs, seed=seed)
 

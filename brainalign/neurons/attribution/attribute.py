@@ -17,8 +17,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, ParameterError, WeakMappingWarning
 from brainalign.core.parameters import check_choice, check_number, check_random_state, preview
-from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Responder
-from brainalign.core.provenance import seeded
+from brainalign.core.protocols import DifferentiableResponder, InnerResponder, Responder, seeded
 from brainalign.dataset.writing import asked_before
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids

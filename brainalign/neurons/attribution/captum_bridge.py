@@ -11,8 +11,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError, require
 from brainalign.core.parameters import preview
-from brainalign.core.protocols import DifferentiableResponder
-from brainalign.core.provenance import seeded
+from brainalign.core.protocols import DifferentiableResponder, seeded
 from brainalign.features.recorded import as_stimuli
 from brainalign.neurons.addresses import find_neuroids
 from brainalign.neurons.attribution.inputs import check_continuous

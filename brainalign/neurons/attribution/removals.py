@@ -15,8 +15,8 @@ import xarray as xr
 from brainalign.core.errors import AlignmentError, ParameterError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.progress import progress_bar
-from brainalign.core.protocols import DifferentiableResponder, Piece
-from brainalign.core.provenance import described, seeded, write_step
+from brainalign.core.protocols import DifferentiableResponder, Piece, seeded
+from brainalign.core.provenance import responder_params, write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import cosines
 from brainalign.engine.moments import Numbers
@@ -244,7 +244,7 @@ class _Removal:
             found, coords=labels | coords, attrs={**params, "baseline": self.baseline.label, "direction": "higher is better"}
         )
         inputs = {"stimuli": self.stimuli, "attribution": self.attribution}
-        return write_step(out, self.owner, params=params | described(self.responder), inputs=inputs, seed=seed)
+        return write_step(out, self.owner, params=params | responder_params(self.responder), inputs=inputs, seed=seed)
 
 
 def _responses(piece: Piece, masks: Numbers, codes: torch.Tensor, rows: Numbers, columns: Numbers, baseline: Baseline) -> Numbers:

@@ -11,7 +11,8 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.progress import progress_bar, without_bar
-from brainalign.core.provenance import seeded, write_step
+from brainalign.core.protocols import seeded
+from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import rank_correlations

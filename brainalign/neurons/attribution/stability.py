@@ -14,8 +14,8 @@ import xarray as xr
 from brainalign.core.errors import CapabilityError
 from brainalign.core.parameters import check_number, check_random_state
 from brainalign.core.progress import progress_bar, without_bar
-from brainalign.core.protocols import DifferentiableResponder, Piece
-from brainalign.core.provenance import seeded, write_step
+from brainalign.core.protocols import DifferentiableResponder, Piece, seeded
+from brainalign.core.provenance import write_step
 from brainalign.core.tables import coords_of
 from brainalign.engine.agreement import cosines, kendall_tau_b, relative_changes, top_overlap
 from brainalign.neurons.attribution.attribute import attribute

@@ -15,7 +15,7 @@ import xarray as xr
 
 from brainalign.core.errors import CapabilityError
 from brainalign.core.progress import progress_bar
-from brainalign.core.provenance import described, fingerprint, hash_array, plain, write_step
+from brainalign.core.provenance import fingerprint, hash_array, plain, responder_params, write_step
 from brainalign.dataset.writing import ResultParts
 from brainalign.engine.backend import whole_float32
 from brainalign.neurons.attribution.pieces import Asked, ask, holds_no_stimulus
@@ -99,7 +99,7 @@ class Job:
         responder = self.asked.responder
         scope = {"causal_scope": getattr(responder, "causal_scope", "model"), "modality": responder.modality}
         out = out.assign_attrs({**completeness(tallies), **self.params, **scope})
-        params = self.params | described(responder)
+        params = self.params | responder_params(responder)
         return write_step(out, "attribute", params=params, inputs={"stimuli": self.stimuli}, seed=self.asked.seed)
 
     def key(self, rows: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class Job:
         groups = self.asked.groups
         return {
             **self.params,
-            **described(self.asked.responder),
+            **responder_params(self.asked.responder),
             "stimuli": fingerprint(self.stimuli),
             "neuroid": hash_array(self.asked.columns),
             "presentations": hash_array(rows),

@@ -14,7 +14,7 @@ from brainalign.core.parameters import check_choice, check_number, check_random_
 from brainalign.core.progress import progress_bar
 from brainalign.core.provenance import write_step
 from brainalign.core.schema import as_labels
-from brainalign.core.tables import coords_of, numbered, positions_of
+from brainalign.core.tables import coords_of, numbered, positions_among
 from brainalign.engine.lesioning import balanced_accuracies, change, correlations, random_sets, through_origin
 from brainalign.engine.moments import Numbers
 from brainalign.engine.parallel import working_memory
@@ -200,7 +200,7 @@ def _matched(subject: Any, target: xr.DataArray) -> Numbers:
             f"lesion got a target of {target.sizes['presentation']} presentations ({preview(target['stimulus_id'].values)}) for {len(ids)} "
             f"({preview(ids)}). Expected the same in the same order: `ba.align`, or `target.sel` them."
         )
-    at = positions_of(subject.coords, coords_of(target, "neuroid"))
+    at = positions_among(subject.coords, coords_of(target, "neuroid"))
     if (at < 0).any():
         raise AlignmentError(
             f"lesion got a target without neuroids {preview(subject.coords['neuroid_id'][at < 0])}, or with several of that name. Expected those "

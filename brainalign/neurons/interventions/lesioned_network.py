@@ -10,8 +10,8 @@ import torch
 import xarray as xr
 
 from brainalign.core.errors import ParameterError
-from brainalign.core.protocols import InnerResponder, Piece
-from brainalign.core.provenance import described, seeded
+from brainalign.core.protocols import InnerResponder, Piece, seeded
+from brainalign.core.provenance import responder_params
 from brainalign.core.tables import validate_stimuli
 from brainalign.engine.lesioning import replacements
 from brainalign.engine.moments import Numbers
@@ -58,7 +58,7 @@ class LesionedNetwork:
         self.modality, self.inputs = responder.modality, validate_stimuli(stimuli)
         self.columns, self.coords = find_neuroids(responder.neuroids(self.inputs), neuroid, owner="lesion")
         self.coords.setdefault("system", np.full(len(self.columns), responder.system, dtype=np.dtypes.StringDType()))
-        self.table, self.description = responder.presentations(self.inputs), described(responder)
+        self.table, self.description = responder.presentations(self.inputs), responder_params(responder)
         self._pieces = responder.pieces(self.inputs)
         self._by = by or "unit"
         self._nodes: dict[tuple[str, tuple[int, ...]], Nodes] = {}

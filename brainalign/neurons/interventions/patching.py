@@ -15,8 +15,8 @@ import xarray as xr
 from brainalign.core.errors import AlignmentError, CapabilityError
 from brainalign.core.parameters import check_choice, check_number, check_random_state
 from brainalign.core.progress import progress_bar
-from brainalign.core.protocols import Features, InnerResponder, Piece
-from brainalign.core.provenance import described, seeded, write_step
+from brainalign.core.protocols import Features, InnerResponder, Piece, seeded
+from brainalign.core.provenance import responder_params, write_step
 from brainalign.core.schema import as_labels
 from brainalign.core.tables import validate_stimuli
 from brainalign.engine.attribution import NoGradient, check_gradient
@@ -161,7 +161,7 @@ def patch(
     if method == "relp":
         params["rules"] = list(rules)
     out.attrs |= {**params, "causal_scope": "model", "modality": responder.modality}
-    out = write_step(out, "patch", params=params | described(responder), inputs=inputs)
+    out = write_step(out, "patch", params=params | responder_params(responder), inputs=inputs)
     if chance is None:
         return out
     again = partial(patch, clean=clean, corrupt=corrupt, nodes=nodes, by=by, method=method, direction=direction, n_steps=n_steps, rules=rules,
