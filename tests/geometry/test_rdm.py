@@ -284,24 +284,25 @@ def test_an_inverse_covariance_does_what_the_covariance_does(metric, dims):
 
 
 @pytest.mark.parametrize("metric", ["correlation", "crossnobis", "mahalanobis", "poisson"])
-def test_many_regions_at_once_are_each_of_them_alone(metric):
+@pytest.mark.parametrize(("modality", "by"), [("fmri", "region"), ("ann", "layer")])
+def test_many_regions_or_layers_at_once_are_each_of_them_alone(modality, by, metric):
     """Their responses are summed together, without a neuroid that has NaN, and each gets its own noise."""
     rng, options = np.random.default_rng(0), {"folds": "run"} if metric == "crossnobis" else {}
     options |= {"noise": "shrinkage-diagonal"} if metric in ("crossnobis", "mahalanobis") else {}
     x = ba.responses(
-        rng.poisson(5.0, size=(18, 12, 2)), stimulus_id=list("abcdef") * 3, neuroid_id=range(12), modality="fmri", system="s",
-        run=np.repeat(["1", "2", "3"], 6), region=list("uvwuvwuvwuuv"), time=[0.1, 0.2],
+        rng.poisson(5.0, size=(18, 12, 2)), stimulus_id=list("abcdef") * 3, neuroid_id=range(12), modality=modality, system="s",
+        run=np.repeat(["1", "2", "3"], 6), time=[0.1, 0.2], **{by: list("uvwuvwuvwuuv")},
     )[np.arange(18) != 4].astype(float)  # fmt: skip
     x[3, 3] = np.nan
     with pytest.warns(DegenerateNeuroidWarning, match="1 of 12 neuroids have NaN or infinity .*: 3"):
-        found = ba.rdm(x, metric=metric, by="region", **options)
+        found = ba.rdm(x, metric=metric, by=by, **options)
     assert found.n_neuroids.values.tolist() == [4, 4, 3]
-    for region in "uvw":
-        alone = ba.rdm(x[:, (x.region.values == region) & (np.arange(12) != 3)], metric=metric, **options)
-        np.testing.assert_allclose(found.sel(region=region), alone, rtol=1e-12, atol=1e-12)
+    for label in "uvw":
+        alone = ba.rdm(x[:, (x[by].values == label) & (np.arange(12) != 3)], metric=metric, **options)
+        np.testing.assert_allclose(found.sel({by: label}), alone, rtol=1e-12, atol=1e-12)
     if metric == "poisson":
         with pytest.raises(SchemaError, match="poisson got negative responses, down to -5, of 11 of 11 neuroids: 0, 1, 2"):
-            ba.rdm(-x.drop_isel(neuroid=3).clip(1, 5), metric=metric, by="region")
+            ba.rdm(-x.drop_isel(neuroid=3).clip(1, 5), metric=metric, by=by)
 
 
 @pytest.mark.parametrize("modality", ["fmri", "ann"])
